@@ -1,1 +1,14 @@
-//! types.
+//! Words shared by all crates: stream positions, sync tokens, the clock, randomness, faults.
+
+mod clock;
+mod fault;
+mod position;
+pub mod random;
+mod secret;
+mod token;
+
+pub use clock::Clock;
+pub use fault::{Fault, Kind};
+pub use position::{EphemeralPosition, EventNid, RoomNid, SnapshotNid, StreamPosition};
+pub use secret::Secret;
+pub use token::{InvalidToken, PageToken, SyncToken};

@@ -1,0 +1,99 @@
+//! How a failure looks from outside.
+
+use std::time::Duration;
+
+/// The errors of the client-server and server-server API that Chancery answers with.
+///
+/// Each stands for one `errcode` and one usual HTTP status; `api` owns the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `M_FORBIDDEN`, 403.
+    Forbidden,
+    /// `M_UNKNOWN_TOKEN`, 401.
+    UnknownToken {
+        /// Whether the device is kept and the client may log in to it again.
+        soft_logout: bool,
+    },
+    /// `M_MISSING_TOKEN`, 401.
+    MissingToken,
+    /// `M_BAD_JSON`, 400: valid JSON of the wrong shape.
+    BadJson,
+    /// `M_NOT_JSON`, 400.
+    NotJson,
+    /// `M_NOT_FOUND`, 404.
+    NotFound,
+    /// `M_LIMIT_EXCEEDED`, 429.
+    LimitExceeded {
+        /// How long the client should wait.
+        retry_after: Option<Duration>,
+    },
+    /// `M_UNKNOWN`, 400.
+    Unknown,
+    /// `M_UNRECOGNIZED`, 404.
+    Unrecognized,
+    /// `M_UNAUTHORIZED`, 401.
+    Unauthorized,
+    /// `M_USER_DEACTIVATED`, 403.
+    UserDeactivated,
+    /// `M_USER_IN_USE`, 400.
+    UserInUse,
+    /// `M_INVALID_USERNAME`, 400.
+    InvalidUsername,
+    /// `M_ROOM_IN_USE`, 400.
+    RoomInUse,
+    /// `M_INVALID_ROOM_STATE`, 400.
+    InvalidRoomState,
+    /// `M_UNSUPPORTED_ROOM_VERSION`, 400.
+    UnsupportedRoomVersion,
+    /// `M_INCOMPATIBLE_ROOM_VERSION`, 400.
+    IncompatibleRoomVersion,
+    /// `M_BAD_STATE`, 400.
+    BadState,
+    /// `M_GUEST_ACCESS_FORBIDDEN`, 403.
+    GuestAccessForbidden,
+    /// `M_MISSING_PARAM`, 400.
+    MissingParam,
+    /// `M_INVALID_PARAM`, 400.
+    InvalidParam,
+    /// `M_TOO_LARGE`, 413.
+    TooLarge,
+    /// `M_EXCLUSIVE`, 400.
+    Exclusive,
+    /// `M_RESOURCE_LIMIT_EXCEEDED`, 403.
+    ResourceLimitExceeded,
+    /// `M_WEAK_PASSWORD`, 400.
+    WeakPassword,
+    /// `M_INVALID_SIGNATURE`, 400.
+    InvalidSignature,
+    /// `M_BAD_ALIAS`, 400.
+    BadAlias,
+    /// `M_DUPLICATE_ANNOTATION`, 400.
+    DuplicateAnnotation,
+    /// `M_NOT_YET_UPLOADED`, 504.
+    NotYetUploaded,
+    /// `M_CANNOT_OVERWRITE_MEDIA`, 409.
+    CannotOverwriteMedia,
+    /// `M_UNABLE_TO_AUTHORISE_JOIN`, 400.
+    UnableToAuthoriseJoin,
+    /// `M_UNABLE_TO_GRANT_JOIN`, 400.
+    UnableToGrantJoin,
+    /// `M_WRONG_ROOM_KEYS_VERSION`, 403.
+    WrongRoomKeysVersion,
+    /// `M_PROFILE_TOO_LARGE`, 400.
+    ProfileTooLarge,
+    /// `M_KEY_TOO_LARGE`, 400.
+    KeyTooLarge,
+    /// `M_UNKNOWN`, 503 with `Retry-After`: the database or another part is away for a while.
+    Unavailable,
+    /// `M_UNKNOWN`, 500: a bug or a broken part; the text is not shown.
+    Internal,
+}
+
+/// The contract that every domain error keeps: what a stranger may learn of it.
+///
+/// The text shown is the error's `Display`, except for [`Kind::Internal`] and
+/// [`Kind::Unavailable`], whose text stays in the log.
+pub trait Fault: std::error::Error + Send + Sync + 'static {
+    /// Which error of the specification this is.
+    fn kind(&self) -> Kind;
+}

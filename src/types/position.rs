@@ -1,0 +1,54 @@
+//! Positions and the small integers that stand for long identifiers.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl $name {
+            /// The bare number, as the database holds it.
+            pub fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl From<i64> for $name {
+            fn from(number: i64) -> Self {
+                Self(number)
+            }
+        }
+    };
+}
+
+number! {
+    /// A place in the one stream: whoever has read up to it has seen everything at or before it.
+    StreamPosition
+}
+number! {
+    /// A place in this process's counter of what may be lost on a restart (typing).
+    EphemeralPosition
+}
+number! {
+    /// Stands for a room id inside the database and memory.
+    RoomNid
+}
+number! {
+    /// Stands for an event id inside the database and memory.
+    EventNid
+}
+number! {
+    /// Names the complete state of a room after an event.
+    SnapshotNid
+}

@@ -1,0 +1,95 @@
+//! The tokens that clients carry between requests.
+
+use std::{fmt, str::FromStr};
+
+use crate::{EphemeralPosition, StreamPosition};
+
+/// Where a `/sync` stands: the durable and the ephemeral position, written `s12_3`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncToken {
+    /// Everything durable at or before this has been seen.
+    pub stream: StreamPosition,
+    /// Everything ephemeral at or before this has been seen.
+    pub ephemeral: EphemeralPosition,
+}
+
+/// A gap between two events of a room's history, written `p12`: just after position 12.
+///
+/// Paging backwards from it starts at the event at that position, forwards at the next one. A
+/// [`SyncToken`] is accepted wherever a page token is, as its durable half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageToken(pub StreamPosition);
+
+/// The text is not a token that this server gave out.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("This is not a token that this server gave out")]
+pub struct InvalidToken;
+
+impl crate::Fault for InvalidToken {
+    fn kind(&self) -> crate::Kind {
+        crate::Kind::InvalidParam
+    }
+}
+
+impl fmt::Display for SyncToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}_{}", self.stream, self.ephemeral)
+    }
+}
+
+impl FromStr for SyncToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let (stream, ephemeral) =
+            text.strip_prefix('s').and_then(|rest| rest.split_once('_')).ok_or(InvalidToken)?;
+        Ok(Self {
+            stream: StreamPosition(natural(stream)?),
+            ephemeral: EphemeralPosition(natural(ephemeral)?),
+        })
+    }
+}
+
+impl fmt::Display for PageToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+impl FromStr for PageToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        match text.strip_prefix('p') {
+            // History that was fetched from other servers has negative positions.
+            Some(number) => number.parse().map(|n| Self(StreamPosition(n))).map_err(|_| InvalidToken),
+            None => text.parse::<SyncToken>().map(|token| Self(token.stream)),
+        }
+    }
+}
+
+fn natural(text: &str) -> Result<i64, InvalidToken> {
+    text.parse().ok().filter(|number| *number >= 0).ok_or(InvalidToken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_the_round_trip() {
+        let token = SyncToken { stream: StreamPosition(12), ephemeral: EphemeralPosition(3) };
+        assert_eq!(token.to_string(), "s12_3");
+        assert_eq!("s12_3".parse::<SyncToken>().unwrap(), token);
+        assert_eq!("p-4".parse::<PageToken>().unwrap(), PageToken(StreamPosition(-4)));
+        assert_eq!("s12_3".parse::<PageToken>().unwrap(), PageToken(StreamPosition(12)));
+    }
+
+    #[test]
+    fn foreign_tokens_are_refused() {
+        for text in ["", "s", "s1", "s_1", "s-1_0", "t12_3", "s1_2_3", "s99999999999999999999_0", "p", "pé"] {
+            assert!(text.parse::<SyncToken>().is_err(), "{text}");
+            assert!(text.parse::<PageToken>().is_err(), "{text}");
+        }
+    }
+}
