@@ -1,1 +1,21 @@
-//! api.
+//! Every HTTP endpoint: decodes, asks a domain crate, answers. No rules, no SQL.
+
+mod app;
+pub mod authenticate;
+mod client;
+mod error;
+mod health;
+pub mod json;
+pub mod limits;
+mod matrix;
+pub mod routes;
+mod routing;
+#[cfg(test)]
+mod tests;
+mod uia;
+
+pub use app::{App, Handles};
+pub use error::{Error, Result};
+pub use matrix::{Answer, Matrix};
+pub use routing::{Route, Routes};
+pub use uia::{Challenge, Flow, Refused};

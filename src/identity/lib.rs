@@ -1,1 +1,5 @@
-//! identity.
+//! Users: accounts, login, sessions, profiles.
+
+mod caller;
+
+pub use caller::ActiveUser;

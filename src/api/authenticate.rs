@@ -1,0 +1,126 @@
+//! Who may call: each endpoint's kind of authentication, and the caller it yields as a type.
+
+use std::net::IpAddr;
+
+use http::{Request, request::Parts};
+use identity::ActiveUser;
+use ruma::{
+    UserId,
+    api::auth_scheme::{
+        AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
+        NoAuthentication,
+    },
+};
+use types::Kind;
+
+use crate::{
+    error::{Error, Result},
+    limits::Limits,
+};
+
+/// What the plumbing asks before a handler runs.
+pub trait Gate: Clone + Send + Sync + 'static {
+    /// The user that an access token stands for, or 401.
+    fn active_user(&self, token: &str) -> impl Future<Output = Result<ActiveUser>> + Send;
+
+    /// How often one user or address may call.
+    fn limits(&self) -> &Limits;
+
+    /// The largest body, in bytes, that a caller who is known may send.
+    fn max_body(&self) -> usize;
+}
+
+/// The address that a request came from, put into the request's extensions by the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+/// A kind of authentication that an endpoint asks for, and the caller it yields.
+pub trait Authenticate: AuthScheme {
+    /// What a handler learns about the caller.
+    type Caller: Caller + Send + 'static;
+
+    /// Whether everybody on the network may send a body here.
+    const OPEN: bool;
+
+    /// Checks the request's credentials.
+    fn authenticate<G: Gate>(
+        gate: &G,
+        head: &Parts,
+    ) -> impl Future<Output = Result<Self::Caller>> + Send;
+}
+
+/// A caller, as far as rate limits want to know it.
+pub trait Caller {
+    /// The user, if the endpoint knows one.
+    fn user_id(&self) -> Option<&UserId>;
+}
+
+impl Caller for () {
+    fn user_id(&self) -> Option<&UserId> {
+        None
+    }
+}
+
+impl Caller for ActiveUser {
+    fn user_id(&self) -> Option<&UserId> {
+        Some(&self.user_id)
+    }
+}
+
+impl Caller for Option<ActiveUser> {
+    fn user_id(&self) -> Option<&UserId> {
+        self.as_ref().map(|user| &*user.user_id)
+    }
+}
+
+impl Authenticate for AccessToken {
+    type Caller = ActiveUser;
+    const OPEN: bool = false;
+
+    async fn authenticate<G: Gate>(gate: &G, head: &Parts) -> Result<ActiveUser> {
+        active_user(gate, head).await
+    }
+}
+
+impl Authenticate for AccessTokenOptional {
+    type Caller = Option<ActiveUser>;
+    const OPEN: bool = true;
+
+    async fn authenticate<G: Gate>(gate: &G, head: &Parts) -> Result<Option<ActiveUser>> {
+        match token(head)? {
+            Some(token) => gate.active_user(&token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Schemes that ask nothing of the caller: a token sent along is not looked at.
+macro_rules! anybody {
+    ($($scheme:ty),*) => {$(
+        impl Authenticate for $scheme {
+            type Caller = ();
+            const OPEN: bool = true;
+
+            async fn authenticate<G: Gate>(_: &G, _: &Parts) -> Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+anybody!(NoAuthentication, NoAccessToken, AppserviceTokenOptional);
+
+/// The user that a request's access token stands for, for endpoints without a typed request.
+pub async fn active_user<G: Gate>(gate: &G, head: &Parts) -> Result<ActiveUser> {
+    let token =
+        token(head)?.ok_or_else(|| Error::new(Kind::MissingToken, "Missing access token"))?;
+    gate.active_user(&token).await
+}
+
+/// The access token of the `Authorization` header or of the query.
+fn token(head: &Parts) -> Result<Option<String>> {
+    let mut request = Request::new(());
+    request.headers_mut().clone_from(&head.headers);
+    request.uri_mut().clone_from(&head.uri);
+    AccessTokenOptional::extract_authentication(&request)
+        .map_err(|_| Error::new(Kind::MissingToken, "The credentials are not a bearer token"))
+}

@@ -1,0 +1,160 @@
+//! How often one user or one address may call an endpoint of a class.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota,
+    clock::{Clock, DefaultClock},
+};
+use ruma::{OwnedUserId, UserId};
+use types::Kind;
+
+use crate::error::{Error, Result};
+
+/// After this many checks of a class, keys that are no longer limited are forgotten.
+const SWEEP_INTERVAL: u32 = 4096;
+
+/// Endpoints that share one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Creating accounts and asking whether a name is free.
+    Registration,
+    /// Logging in and refreshing tokens.
+    Login,
+    /// Sending messages, state and redactions.
+    Send,
+    /// Creating and joining rooms.
+    Join,
+    /// Inviting.
+    Invite,
+    /// Uploading media.
+    Upload,
+    /// Whatever else the specification calls rate-limited.
+    General,
+}
+
+/// A budget: so many calls at once, and so many per second in the long run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Calls per second in the long run.
+    pub per_second: f64,
+    /// Calls that may come at once.
+    pub burst: u32,
+}
+
+/// The limits in force; a class without a budget is not limited.
+#[derive(Debug, Default)]
+pub struct Limits(HashMap<Class, Limiter>);
+
+#[derive(Debug)]
+struct Limiter {
+    keyed: DefaultKeyedRateLimiter<Key>,
+    checks: AtomicU32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    User(OwnedUserId),
+    Address(IpAddr),
+}
+
+impl Limits {
+    /// Nothing is limited.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Each class with its budget.
+    pub fn new(budgets: impl IntoIterator<Item = (Class, Budget)>) -> Self {
+        let limiter = |(class, budget): (Class, Budget)| Some((class, Limiter::new(budget)?));
+        Self(budgets.into_iter().filter_map(limiter).collect())
+    }
+
+    /// Takes one call from the budget of the user, or of the address when there is no user.
+    pub fn take(&self, class: Class, user_id: Option<&UserId>, address: IpAddr) -> Result<()> {
+        let Some(limiter) = self.0.get(&class) else {
+            return Ok(());
+        };
+        let key = user_id.map_or(Key::Address(address), |user_id| {
+            Key::User(user_id.to_owned())
+        });
+        limiter.take(&key).map_err(|wait| {
+            Error::new(
+                Kind::LimitExceeded {
+                    retry_after: Some(wait),
+                },
+                "Too many requests",
+            )
+        })
+    }
+}
+
+impl Limiter {
+    /// `None` for a budget that allows nothing to be counted: no rate or no burst.
+    fn new(budget: Budget) -> Option<Self> {
+        let period = Duration::try_from_secs_f64(1.0 / budget.per_second).ok()?;
+        let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(budget.burst)?);
+        let keyed = DefaultKeyedRateLimiter::keyed(quota);
+        Some(Self {
+            keyed,
+            checks: AtomicU32::new(0),
+        })
+    }
+
+    fn take(&self, key: &Key) -> Result<(), Duration> {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_INTERVAL == SWEEP_INTERVAL - 1 {
+            self.keyed.retain_recent();
+        }
+        self.keyed
+            .check_key(key)
+            .map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ruma::user_id;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn burst_is_allowed_and_the_next_call_is_told_to_wait() {
+        let limits = Limits::new([(
+            Class::Login,
+            Budget {
+                per_second: 0.001,
+                burst: 2,
+            },
+        )]);
+        assert!(limits.take(Class::Login, None, HERE).is_ok());
+        assert!(limits.take(Class::Login, None, HERE).is_ok());
+        assert!(limits.take(Class::Login, None, HERE).is_err());
+    }
+
+    #[test]
+    fn users_and_classes_have_budgets_of_their_own() {
+        let limits = Limits::new([(
+            Class::Send,
+            Budget {
+                per_second: 0.001,
+                burst: 1,
+            },
+        )]);
+        let (alice, bob) = (user_id!("@alice:a.org"), user_id!("@bob:a.org"));
+        assert!(limits.take(Class::Send, Some(alice), HERE).is_ok());
+        assert!(limits.take(Class::Send, Some(alice), HERE).is_err());
+        assert!(limits.take(Class::Send, Some(bob), HERE).is_ok());
+        assert!(limits.take(Class::Join, Some(alice), HERE).is_ok());
+    }
+}
