@@ -1,1 +1,31 @@
-//! event.
+//! The rules of the event graph: form, hashes and signatures of events, who may send what, how
+//! states are resolved, what is redacted, who may see what. Functions of values: nothing here
+//! waits, reads a clock or touches anything outside.
+
+pub mod auth;
+mod draft;
+mod format;
+mod pdu;
+mod power;
+pub mod redact;
+pub mod resolve;
+mod sign;
+mod state;
+mod version;
+pub mod view;
+pub mod visibility;
+
+pub use auth::Denied;
+pub use draft::{Draft, Parents};
+pub use format::{
+    FormatError, MAX_AUTH_EVENTS, MAX_EVENT_BYTES, MAX_FIELD_BYTES, MAX_PREV_EVENTS,
+    canonical_object,
+};
+pub use pdu::Pdu;
+pub use power::{Level, PowerLevels};
+pub use redact::redact;
+pub use resolve::{ResolveError, resolve};
+pub use sign::{SignatureError, Signer, verify_event, verify_json};
+pub use state::{State, StateKey};
+pub use version::RoomVersion;
+pub use view::{Unsigned, View};

@@ -1,0 +1,193 @@
+//! The form and size that every event must have.
+//!
+//! Spec: client-server, "Size limits"; rooms, "Event format".
+
+use ruma::signatures::JsonError;
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomId};
+
+use crate::RoomVersion;
+
+/// The largest event in bytes: canonical JSON of the federation format with signatures.
+pub const MAX_EVENT_BYTES: usize = 65_536;
+/// The largest `type`, `state_key`, `sender`, `room_id` in bytes.
+pub const MAX_FIELD_BYTES: usize = 255;
+/// The most parents that an event may name.
+pub const MAX_PREV_EVENTS: usize = 20;
+/// The most authorising events that an event may name.
+pub const MAX_AUTH_EVENTS: usize = 10;
+/// Text longer than this cannot shrink to an allowed event, however it is escaped and spaced.
+pub(crate) const MAX_TEXT_BYTES: usize = 8 * MAX_EVENT_BYTES;
+
+/// Why a text is not an event.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// A limit on size is exceeded.
+    #[error("The event is too large: {what} has {bytes} bytes, {limit} are allowed")]
+    TooLarge {
+        /// The event itself or one of its fields.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The text is not JSON, or is nested too deeply.
+    #[error("The event is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// The JSON has no canonical form: a float, or an integer beyond ±(2^53 - 1).
+    #[error("The event is not canonical JSON: {0}")]
+    NotCanonical(String),
+    /// A field is missing, or is not what it must be.
+    #[error("The event is malformed: {0}")]
+    Malformed(String),
+}
+
+impl types::Fault for FormatError {
+    fn kind(&self) -> types::Kind {
+        match self {
+            Self::TooLarge { .. } => types::Kind::TooLarge,
+            Self::NotJson(_) => types::Kind::NotJson,
+            Self::NotCanonical(_) | Self::Malformed(_) => types::Kind::BadJson,
+        }
+    }
+}
+
+impl FormatError {
+    pub(crate) fn malformed(reason: impl ToString) -> Self {
+        Self::Malformed(reason.to_string())
+    }
+}
+
+impl From<serde_json::Error> for FormatError {
+    fn from(error: serde_json::Error) -> Self {
+        // Numbers beyond a double are a syntax error to serde_json, but valid JSON.
+        if error.is_data() || error.to_string().starts_with("number out of range") {
+            Self::NotCanonical(error.to_string())
+        } else {
+            Self::NotJson(error)
+        }
+    }
+}
+
+impl From<JsonError> for FormatError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::PduTooLarge => Self::TooLarge {
+                what: "event",
+                bytes: MAX_EVENT_BYTES + 1,
+                limit: MAX_EVENT_BYTES,
+            },
+            other => Self::malformed(other),
+        }
+    }
+}
+
+/// Parses untrusted text into a canonical JSON object.
+///
+/// Refuses floats, integers beyond ±(2^53 - 1) and nesting deeper than 127 levels.
+pub fn canonical_object(json: &str) -> Result<CanonicalJsonObject, FormatError> {
+    limit("text", json.len(), MAX_TEXT_BYTES)?;
+    match serde_json::from_str::<CanonicalJsonValue>(json)? {
+        CanonicalJsonValue::Object(object) => Ok(object),
+        _ => Err(FormatError::malformed("it is not an object")),
+    }
+}
+
+/// Checks that the fields are there, of the right type and not too large.
+pub(crate) fn check(event: &CanonicalJsonObject, version: &RoomVersion) -> Result<(), FormatError> {
+    let rules = version.event_format();
+    let is_create = required_string(event, "type")? == "m.room.create";
+    required_string(event, "sender")?;
+    optional_string(event, "state_key")?;
+    if rules.require_room_create_room_id || !is_create {
+        required_string(event, "room_id")?;
+    } else {
+        optional_string(event, "room_id")?;
+    }
+    match event.get("content") {
+        Some(CanonicalJsonValue::Object(_)) => {}
+        _ => return Err(FormatError::malformed("`content` is not an object")),
+    }
+    natural(event, "depth")?;
+    natural(event, "origin_server_ts")?;
+    ids(event, "prev_events", MAX_PREV_EVENTS)?;
+    let auth_events = ids(event, "auth_events", MAX_AUTH_EVENTS)?;
+    if !rules.allow_room_create_in_auth_events
+        && let Some(CanonicalJsonValue::String(room_id)) = event.get("room_id")
+    {
+        let create = <&RoomId>::try_from(room_id.as_str())
+            .map_err(|error| FormatError::malformed(format_args!("`room_id`: {error}")))?
+            .strip_sigil();
+        let names_create = |id: &CanonicalJsonValue| {
+            id.as_str()
+                .and_then(|id| id.strip_prefix('$'))
+                .is_some_and(|hash| hash == create)
+        };
+        if auth_events.iter().any(names_create) {
+            return Err(FormatError::malformed(
+                "`auth_events` names the create event",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses `bytes` above `limit`.
+pub(crate) fn limit(what: &'static str, bytes: usize, limit: usize) -> Result<(), FormatError> {
+    if bytes > limit {
+        Err(FormatError::TooLarge { what, bytes, limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn optional_string<'a>(
+    event: &'a CanonicalJsonObject,
+    field: &'static str,
+) -> Result<Option<&'a str>, FormatError> {
+    match event.get(field) {
+        None => Ok(None),
+        Some(CanonicalJsonValue::String(text)) => {
+            limit(field, text.len(), MAX_FIELD_BYTES)?;
+            Ok(Some(text))
+        }
+        Some(_) => Err(FormatError::malformed(format_args!(
+            "`{field}` is not a string"
+        ))),
+    }
+}
+
+fn required_string<'a>(
+    event: &'a CanonicalJsonObject,
+    field: &'static str,
+) -> Result<&'a str, FormatError> {
+    optional_string(event, field)?
+        .ok_or_else(|| FormatError::malformed(format_args!("`{field}` is missing")))
+}
+
+fn natural(event: &CanonicalJsonObject, field: &str) -> Result<(), FormatError> {
+    match event.get(field) {
+        Some(CanonicalJsonValue::Integer(number)) if i64::from(*number) >= 0 => Ok(()),
+        _ => Err(FormatError::malformed(format_args!(
+            "`{field}` is not a natural number"
+        ))),
+    }
+}
+
+fn ids<'a>(
+    event: &'a CanonicalJsonObject,
+    field: &str,
+    most: usize,
+) -> Result<&'a [CanonicalJsonValue], FormatError> {
+    let Some(CanonicalJsonValue::Array(ids)) = event.get(field) else {
+        return Err(FormatError::malformed(format_args!(
+            "`{field}` is not an array"
+        )));
+    };
+    if ids.len() > most {
+        return Err(FormatError::malformed(format_args!(
+            "`{field}` has more than {most} entries"
+        )));
+    }
+    Ok(ids)
+}
