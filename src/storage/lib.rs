@@ -1,1 +1,28 @@
-//! storage.
+//! Every SQL statement, the connection to PostgreSQL, the stream and the committer.
+
+pub mod account_data;
+pub mod committer;
+pub mod cursors;
+pub mod database;
+mod error;
+pub mod events;
+pub mod feed;
+pub mod keys;
+pub mod memberships;
+mod nids;
+pub mod receipts;
+pub mod rooms;
+mod rows;
+pub mod snapshots;
+pub mod stream;
+
+pub use committer::{Commit, CommitError, Committer};
+pub use database::{Database, Tx};
+pub use error::Error;
+pub use events::{StoredEvent, Transaction, Verdict};
+pub use feed::Feed;
+pub use nids::Nids;
+pub use stream::{Change, Changes};
+
+/// The connection type that all query functions take; [`Tx`] and pooled connections lend one.
+pub type Connection = sqlx::PgConnection;

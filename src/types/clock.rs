@@ -32,21 +32,24 @@ impl Clock {
     }
 
     /// Milliseconds since the Unix epoch.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else asks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that everything else asks"
+    )]
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
             Source::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
+                .map_or(0, |elapsed| {
+                    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+                }),
             Source::Fixed(millis) => millis.load(Ordering::Relaxed),
         }
     }
 
     /// The time now as Matrix writes it.
     pub fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(
-            ruma::UInt::try_from(self.now_ms()).unwrap_or(ruma::UInt::MAX),
-        )
+        MilliSecondsSinceUnixEpoch(ruma::UInt::try_from(self.now_ms()).unwrap_or(ruma::UInt::MAX))
     }
 
     /// Moves a fixed clock forward; the system's clock is not moved.

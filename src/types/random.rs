@@ -17,7 +17,9 @@ impl crate::Fault for NoRandomness {
 /// `N` random bytes.
 pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| NoRandomness)?;
     Ok(bytes)
 }
 
@@ -32,7 +34,10 @@ pub fn letters(length: usize) -> Result<String, NoRandomness> {
     while text.len() < length {
         // 256 is not a multiple of 26: bytes at the end would favour the first letters.
         let fair = bytes::<16>()?.into_iter().filter(|byte| *byte < 234);
-        text.extend(fair.take(length - text.len()).map(|byte| char::from(b'A' + byte % 26)));
+        text.extend(
+            fair.take(length - text.len())
+                .map(|byte| char::from(b'A' + byte % 26)),
+        );
     }
     Ok(text)
 }

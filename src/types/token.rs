@@ -41,8 +41,10 @@ impl FromStr for SyncToken {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        let (stream, ephemeral) =
-            text.strip_prefix('s').and_then(|rest| rest.split_once('_')).ok_or(InvalidToken)?;
+        let (stream, ephemeral) = text
+            .strip_prefix('s')
+            .and_then(|rest| rest.split_once('_'))
+            .ok_or(InvalidToken)?;
         Ok(Self {
             stream: StreamPosition(natural(stream)?),
             ephemeral: EphemeralPosition(natural(ephemeral)?),
@@ -62,14 +64,20 @@ impl FromStr for PageToken {
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         match text.strip_prefix('p') {
             // History that was fetched from other servers has negative positions.
-            Some(number) => number.parse().map(|n| Self(StreamPosition(n))).map_err(|_| InvalidToken),
+            Some(number) => number
+                .parse()
+                .map(|n| Self(StreamPosition(n)))
+                .map_err(|_| InvalidToken),
             None => text.parse::<SyncToken>().map(|token| Self(token.stream)),
         }
     }
 }
 
 fn natural(text: &str) -> Result<i64, InvalidToken> {
-    text.parse().ok().filter(|number| *number >= 0).ok_or(InvalidToken)
+    text.parse()
+        .ok()
+        .filter(|number| *number >= 0)
+        .ok_or(InvalidToken)
 }
 
 #[cfg(test)]
@@ -78,16 +86,36 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_round_trip() {
-        let token = SyncToken { stream: StreamPosition(12), ephemeral: EphemeralPosition(3) };
+        let token = SyncToken {
+            stream: StreamPosition(12),
+            ephemeral: EphemeralPosition(3),
+        };
         assert_eq!(token.to_string(), "s12_3");
         assert_eq!("s12_3".parse::<SyncToken>().unwrap(), token);
-        assert_eq!("p-4".parse::<PageToken>().unwrap(), PageToken(StreamPosition(-4)));
-        assert_eq!("s12_3".parse::<PageToken>().unwrap(), PageToken(StreamPosition(12)));
+        assert_eq!(
+            "p-4".parse::<PageToken>().unwrap(),
+            PageToken(StreamPosition(-4))
+        );
+        assert_eq!(
+            "s12_3".parse::<PageToken>().unwrap(),
+            PageToken(StreamPosition(12))
+        );
     }
 
     #[test]
     fn foreign_tokens_are_refused() {
-        for text in ["", "s", "s1", "s_1", "s-1_0", "t12_3", "s1_2_3", "s99999999999999999999_0", "p", "pé"] {
+        for text in [
+            "",
+            "s",
+            "s1",
+            "s_1",
+            "s-1_0",
+            "t12_3",
+            "s1_2_3",
+            "s99999999999999999999_0",
+            "p",
+            "pé",
+        ] {
             assert!(text.parse::<SyncToken>().is_err(), "{text}");
             assert!(text.parse::<PageToken>().is_err(), "{text}");
         }

@@ -1,0 +1,174 @@
+-- The whole schema up to the first release. Small integers (nids) stand for long identifiers.
+
+-- Whose data this is, and the keys that sign for it.
+CREATE TABLE server (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    server_name text NOT NULL
+);
+
+CREATE TABLE signing_keys (
+    key_version text PRIMARY KEY,
+    private_der bytea NOT NULL,
+    created_ts bigint NOT NULL,
+    expired_ts bigint
+);
+
+-- The one stream. Its row lock is held from the assignment of positions until commit, so positions
+-- are gapless and become visible in order.
+CREATE TABLE stream (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    position bigint NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO stream (position) VALUES (0);
+
+-- How far each follower of the stream has come.
+CREATE TABLE cursors (
+    follower text PRIMARY KEY,
+    position bigint NOT NULL
+);
+
+-- Numbers are drawn in blocks, so that a write needs no round trip for them.
+CREATE SEQUENCE nids INCREMENT BY 1024 MINVALUE 1024 START WITH 1024;
+
+CREATE TABLE rooms (
+    room_nid bigint PRIMARY KEY,
+    room_id text NOT NULL UNIQUE,
+    version text NOT NULL,
+    creator text NOT NULL,
+    -- Compared and swapped by every write to the room: guards it between processes.
+    revision bigint NOT NULL,
+    extremities bigint[] NOT NULL,
+    depth bigint NOT NULL,
+    snapshot_nid bigint NOT NULL,
+    in_directory boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 70);
+CREATE INDEX rooms_directory ON rooms (room_nid) WHERE in_directory;
+
+CREATE TABLE events (
+    event_nid bigint PRIMARY KEY,
+    room_nid bigint NOT NULL REFERENCES rooms,
+    event_id text NOT NULL UNIQUE,
+    -- Null: known only for the state or the auth chain, never part of the timeline.
+    position bigint,
+    depth bigint NOT NULL,
+    kind text NOT NULL,
+    state_key text,
+    sender text NOT NULL,
+    origin_server_ts bigint NOT NULL,
+    -- 0 accepted, 1 soft-failed, 2 rejected.
+    verdict smallint NOT NULL,
+    -- The state after this event.
+    snapshot_nid bigint NOT NULL,
+    replaces_nid bigint,
+    redacted_by_nid bigint,
+    prev_nids bigint[] NOT NULL,
+    auth_nids bigint[] NOT NULL,
+    transaction_device text,
+    transaction_id text,
+    json text NOT NULL
+);
+CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;
+CREATE UNIQUE INDEX events_timeline ON events (room_nid, position) WHERE position IS NOT NULL;
+CREATE INDEX events_state_history ON events (room_nid, kind, state_key, position) WHERE state_key IS NOT NULL;
+CREATE INDEX events_transactions ON events (sender, transaction_device, position) WHERE transaction_id IS NOT NULL;
+
+-- The state of a room: what its parent holds, overlaid with these events. Depth is bounded.
+CREATE TABLE snapshots (
+    snapshot_nid bigint PRIMARY KEY,
+    room_nid bigint NOT NULL REFERENCES rooms,
+    parent_nid bigint REFERENCES snapshots DEFERRABLE INITIALLY DEFERRED,
+    depth smallint NOT NULL,
+    event_nids bigint[] NOT NULL
+);
+
+CREATE TABLE current_state (
+    room_nid bigint NOT NULL REFERENCES rooms,
+    kind text NOT NULL,
+    state_key text NOT NULL,
+    event_nid bigint NOT NULL,
+    PRIMARY KEY (room_nid, kind, state_key)
+);
+
+CREATE TABLE memberships (
+    room_nid bigint NOT NULL REFERENCES rooms,
+    user_id text NOT NULL,
+    membership text NOT NULL,
+    event_nid bigint NOT NULL,
+    position bigint NOT NULL,
+    forgotten boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (room_nid, user_id)
+);
+CREATE INDEX memberships_user ON memberships (user_id, membership);
+
+CREATE TABLE room_aliases (
+    alias text PRIMARY KEY,
+    room_nid bigint NOT NULL REFERENCES rooms,
+    creator text NOT NULL
+);
+CREATE INDEX room_aliases_room ON room_aliases (room_nid);
+
+CREATE TABLE receipts (
+    room_nid bigint NOT NULL REFERENCES rooms,
+    user_id text NOT NULL,
+    receipt_type text NOT NULL,
+    -- Empty: not bound to a thread.
+    thread_id text NOT NULL,
+    event_id text NOT NULL,
+    ts bigint NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (room_nid, user_id, receipt_type, thread_id)
+);
+CREATE INDEX receipts_position ON receipts (position);
+CREATE INDEX receipts_room ON receipts (room_nid, position);
+
+-- Room 0 stands for the account itself.
+CREATE TABLE account_data (
+    user_id text NOT NULL,
+    room_nid bigint NOT NULL,
+    kind text NOT NULL,
+    content text NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (user_id, room_nid, kind)
+);
+CREATE INDEX account_data_position ON account_data (position);
+CREATE INDEX account_data_user ON account_data (user_id, position);
+
+CREATE TABLE to_device (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    position bigint NOT NULL,
+    sender text NOT NULL,
+    kind text NOT NULL,
+    content text NOT NULL,
+    PRIMARY KEY (user_id, device_id, position)
+);
+CREATE INDEX to_device_position ON to_device (position);
+
+-- The last time that a user's devices, their keys or the cross-signing keys changed.
+CREATE TABLE device_lists (
+    user_id text PRIMARY KEY,
+    position bigint NOT NULL
+);
+CREATE INDEX device_lists_position ON device_lists (position);
+
+-- The last time that the number of a device's one-time or fallback keys changed.
+CREATE TABLE key_counts (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+);
+CREATE INDEX key_counts_position ON key_counts (position);
+
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_settings
+        WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)
+    ) THEN
+        ALTER TABLE events ALTER COLUMN json SET COMPRESSION lz4;
+        ALTER TABLE account_data ALTER COLUMN content SET COMPRESSION lz4;
+        ALTER TABLE to_device ALTER COLUMN content SET COMPRESSION lz4;
+    END IF;
+END
+$$;

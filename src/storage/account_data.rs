@@ -1,0 +1,52 @@
+//! Users' private data, for the account and by room.
+
+use ruma::UserId;
+use types::{RoomNid, StreamPosition};
+
+use crate::{Connection, Error, stream::AccountData};
+
+/// The content of one kind of data.
+pub async fn find(
+    db: &mut Connection,
+    user_id: &UserId,
+    room_nid: Option<RoomNid>,
+    kind: &str,
+) -> Result<Option<String>, Error> {
+    let content = sqlx::query_scalar!(
+        "SELECT content FROM account_data WHERE user_id = $1 AND room_nid = $2 AND kind = $3",
+        user_id.as_str(),
+        room_nid.unwrap_or_default().get(),
+        kind
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(content)
+}
+
+/// What changed after `from`, of the account and all rooms, oldest first.
+pub async fn since(
+    db: &mut Connection,
+    user_id: &UserId,
+    from: StreamPosition,
+) -> Result<Vec<(StreamPosition, AccountData)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT room_nid, kind, content, position FROM account_data
+         WHERE user_id = $1 AND position > $2 ORDER BY position",
+        user_id.as_str(),
+        from.get()
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let data = AccountData {
+                user_id: user_id.to_owned(),
+                room_nid: (row.room_nid != 0).then_some(RoomNid(row.room_nid)),
+                kind: row.kind,
+                content: row.content,
+            };
+            (StreamPosition(row.position), data)
+        })
+        .collect())
+}

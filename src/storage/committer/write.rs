@@ -1,0 +1,204 @@
+//! The statements of a batch before its positions are assigned.
+
+use std::collections::HashMap;
+
+use super::{Lost, WriteSet, current, heads};
+use crate::{Change, Changes, Connection, Error, rooms::RoomWrite, stream::append::array};
+
+/// Creates new rooms and swaps the revision of the others; tells which rooms lost the comparison.
+pub(super) async fn rooms(db: &mut Connection, sets: &[WriteSet]) -> Result<Lost, Error> {
+    let (heads, mut lost) = heads(sets);
+    if heads.is_empty() {
+        return Ok(lost);
+    }
+    let created: HashMap<_, _> = sets
+        .iter()
+        .filter_map(|set| set.room.as_ref())
+        .filter_map(|room| room.create.as_ref().map(|create| (room.room_nid, create)))
+        .collect();
+    for (room_nid, head) in heads
+        .iter()
+        .filter(|(room_nid, _)| created.contains_key(room_nid))
+    {
+        let Some(create) = created.get(room_nid) else {
+            continue;
+        };
+        sqlx::query!(
+            "INSERT INTO rooms (room_nid, room_id, version, creator, revision, extremities, depth, snapshot_nid, in_directory)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            room_nid.get(),
+            create.room_id.as_str(),
+            create.version.as_str(),
+            create.creator.as_str(),
+            head.last.expected_revision + 1,
+            &head.last.extremities.iter().map(|nid| nid.get()).collect::<Vec<_>>(),
+            head.last.depth,
+            head.last.snapshot_nid.get(),
+            create.in_directory,
+        )
+        .execute(&mut *db)
+        .await?;
+    }
+    // In the order of the numbers: two processes that write to the same rooms must not deadlock.
+    let mut swaps: Vec<_> = heads
+        .iter()
+        .filter(|(room_nid, _)| !created.contains_key(room_nid))
+        .collect();
+    if swaps.is_empty() {
+        return Ok(lost);
+    }
+    swaps.sort_by_key(|(room_nid, _)| **room_nid);
+    let room_nids: Vec<i64> = swaps.iter().map(|(room_nid, _)| room_nid.get()).collect();
+    let expected: Vec<i64> = swaps.iter().map(|(_, head)| head.expected).collect();
+    let revisions: Vec<i64> = swaps
+        .iter()
+        .map(|(_, head)| head.last.expected_revision + 1)
+        .collect();
+    let extremities: Vec<String> = swaps
+        .iter()
+        .map(|(_, head)| array(&head.last.extremities))
+        .collect();
+    let depths: Vec<i64> = swaps.iter().map(|(_, head)| head.last.depth).collect();
+    let snapshots: Vec<i64> = swaps
+        .iter()
+        .map(|(_, head)| head.last.snapshot_nid.get())
+        .collect();
+    let won = sqlx::query_scalar!(
+        "WITH locked AS (
+            SELECT r.room_nid FROM rooms r
+            JOIN UNNEST($1::bigint[], $2::bigint[]) AS w (room_nid, expected) ON w.room_nid = r.room_nid
+            WHERE r.revision = w.expected
+            ORDER BY r.room_nid FOR NO KEY UPDATE OF r
+        )
+        UPDATE rooms r SET revision = w.revision, extremities = w.extremities::bigint[], depth = w.depth,
+            snapshot_nid = w.snapshot_nid
+        FROM locked, UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[])
+            AS w (room_nid, expected, revision, extremities, depth, snapshot_nid)
+        WHERE r.room_nid = locked.room_nid AND w.room_nid = r.room_nid AND r.revision = w.expected
+        RETURNING r.room_nid",
+        &room_nids,
+        &expected,
+        &revisions,
+        &extremities,
+        &depths,
+        &snapshots,
+    )
+    .fetch_all(db)
+    .await?;
+    lost.extend(
+        swaps
+            .iter()
+            .map(|(room_nid, _)| **room_nid)
+            .filter(|room_nid| !won.contains(&room_nid.get())),
+    );
+    Ok(lost)
+}
+
+/// Writes the snapshots that state events make.
+pub(super) async fn snapshots(db: &mut Connection, rooms: &[&RoomWrite]) -> Result<(), Error> {
+    let rows: Vec<_> = rooms
+        .iter()
+        .flat_map(|room| {
+            room.snapshots
+                .iter()
+                .map(|snapshot| (room.room_nid, snapshot))
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let nids: Vec<i64> = rows
+        .iter()
+        .map(|(_, snapshot)| snapshot.nid.get())
+        .collect();
+    let room_nids: Vec<i64> = rows.iter().map(|(room_nid, _)| room_nid.get()).collect();
+    let parents: Vec<Option<i64>> = rows
+        .iter()
+        .map(|(_, snapshot)| snapshot.parent.map(types::SnapshotNid::get))
+        .collect();
+    let depths: Vec<i16> = rows.iter().map(|(_, snapshot)| snapshot.depth).collect();
+    let events: Vec<String> = rows
+        .iter()
+        .map(|(_, snapshot)| array(&snapshot.events))
+        .collect();
+    sqlx::query!(
+        "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, event_nids)
+         SELECT r.nid, r.room_nid, r.parent, r.depth, r.events::bigint[]
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::text[])
+            AS r (nid, room_nid, parent, depth, events)",
+        &nids,
+        &room_nids,
+        &parents as &[Option<i64>],
+        &depths,
+        &events,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Puts state events in the place of those that they replace.
+pub(super) async fn current_state(db: &mut Connection, changes: &Changes) -> Result<(), Error> {
+    let rows: HashMap<_, _> = current(changes)
+        .filter_map(|event| {
+            let key = (event.room_nid, event.pdu.kind(), event.pdu.state_key()?);
+            Some((key, event.nid.get()))
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let room_nids: Vec<i64> = rows.keys().map(|(room_nid, ..)| room_nid.get()).collect();
+    let kinds: Vec<String> = rows.keys().map(|(_, kind, _)| (*kind).to_owned()).collect();
+    let state_keys: Vec<String> = rows
+        .keys()
+        .map(|(.., state_key)| (*state_key).to_owned())
+        .collect();
+    let event_nids: Vec<i64> = rows.values().copied().collect();
+    sqlx::query!(
+        "INSERT INTO current_state (room_nid, kind, state_key, event_nid)
+         SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+         ON CONFLICT (room_nid, kind, state_key) DO UPDATE SET event_nid = excluded.event_nid",
+        &room_nids,
+        &kinds,
+        &state_keys,
+        &event_nids,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Leaves of redacted events what a redaction leaves.
+pub(super) async fn redactions(db: &mut Connection, changes: &Changes) -> Result<(), Error> {
+    let rows: HashMap<_, _> = changes
+        .numbered()
+        .filter_map(|(_, change)| match change {
+            Change::Event(change) => change
+                .redacts
+                .as_ref()
+                .map(|redacts| (redacts.event_nid, (change.event.nid, redacts))),
+            _ => None,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let targets: Vec<i64> = rows.keys().map(|nid| nid.get()).collect();
+    let by: Vec<i64> = rows.values().map(|(nid, _)| nid.get()).collect();
+    let texts: Vec<String> = rows
+        .values()
+        .map(|(_, redacts)| redacts.pdu.json().to_owned())
+        .collect();
+    sqlx::query!(
+        "UPDATE events e SET redacted_by_nid = w.by_nid, json = w.json
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::text[]) AS w (event_nid, by_nid, json)
+         WHERE e.event_nid = w.event_nid",
+        &targets,
+        &by,
+        &texts,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

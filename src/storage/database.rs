@@ -1,0 +1,181 @@
+//! The pool, migrations and transactions.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use ruma::ServerName;
+use sqlx::{
+    PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::sync::mpsc;
+use types::StreamPosition;
+
+use crate::{
+    Changes, Error,
+    feed::{Announcement, Feed},
+    stream,
+};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+
+/// Distinct statements are few hundred; the default of 100 would make PostgreSQL plan them anew.
+const STATEMENT_CACHE: usize = 512;
+
+/// The database: cheap to clone, shared by all.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: PgPool,
+    committed: Arc<AtomicI64>,
+    announcements: mpsc::UnboundedSender<Announcement>,
+}
+
+impl Database {
+    /// Connects, applies the migrations under a lock, and checks that the data is this server's.
+    ///
+    /// The [`Feed`] tells what is committed; whoever holds it must drain it.
+    pub async fn open(
+        options: PgConnectOptions,
+        max_connections: u32,
+        server_name: &ServerName,
+    ) -> Result<(Self, Feed), Error> {
+        let options = options
+            .statement_cache_capacity(STATEMENT_CACHE)
+            .application_name("chancery");
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .test_before_acquire(false)
+            .acquire_timeout(Duration::from_secs(10))
+            .idle_timeout(Duration::from_secs(300))
+            .connect_with(options)
+            .await?;
+        MIGRATIONS.run(&pool).await?;
+        let found = sqlx::query_scalar!(
+            "INSERT INTO server (server_name) VALUES ($1)
+             ON CONFLICT (only_row) DO UPDATE SET server_name = server.server_name
+             RETURNING server_name",
+            server_name.as_str()
+        )
+        .fetch_one(&pool)
+        .await?;
+        if found != server_name.as_str() {
+            return Err(Error::ForeignServer {
+                found,
+                expected: server_name.to_string(),
+            });
+        }
+        let position = stream::position(&mut *pool.acquire().await?).await?;
+        let (announcements, received) = mpsc::unbounded_channel();
+        let database = Self {
+            pool,
+            committed: Arc::new(AtomicI64::new(position.get())),
+            announcements,
+        };
+        let feed = Feed::new(database.clone(), received, position);
+        Ok((database, feed))
+    }
+
+    /// A connection for reads, each statement on its own.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Begins a transaction. Nothing that waits for the network may happen while it is open.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx {
+            inner: self.pool.begin().await?,
+            database: self.clone(),
+        })
+    }
+
+    /// Begins a read-only transaction whose statements all see the same moment.
+    pub async fn snapshot(&self) -> Result<Tx, Error> {
+        let mut tx = self.begin().await?;
+        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx)
+    }
+
+    /// How far this process knows the stream to be committed, its own commits included.
+    pub fn committed(&self) -> StreamPosition {
+        StreamPosition(self.committed.load(Ordering::Acquire))
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query!("SELECT 1 AS one")
+            .fetch_one(&mut *self.acquire().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Closes all connections, after those in use have been given back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(crate) fn announce(&self, announcement: Announcement) {
+        self.committed
+            .fetch_max(announcement.last().get(), Ordering::AcqRel);
+        // The feed is gone only when the process ends.
+        let _ended = self.announcements.send(announcement);
+    }
+
+    pub(crate) fn advance(&self, position: StreamPosition) {
+        self.committed.fetch_max(position.get(), Ordering::AcqRel);
+    }
+}
+
+/// A transaction; dropped without a commit, it is undone.
+#[derive(Debug)]
+pub struct Tx {
+    inner: sqlx::Transaction<'static, Postgres>,
+    database: Database,
+}
+
+impl Tx {
+    /// Commits what clients do not learn about through the stream.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.inner.commit().await?)
+    }
+
+    /// Gives the changes their positions as the last statement, commits, and tells the followers.
+    pub async fn commit_with(mut self, changes: Changes) -> Result<StreamPosition, Error> {
+        if changes.is_empty() {
+            self.commit().await?;
+            return Ok(StreamPosition::default());
+        }
+        let base = stream::append(&mut self.inner, &changes).await?;
+        self.inner.commit().await?;
+        let announcement = Announcement::new(base, changes);
+        let last = announcement.last();
+        self.database.announce(announcement);
+        Ok(last)
+    }
+}
+
+impl Deref for Tx {
+    type Target = sqlx::PgConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.inner
+    }
+}

@@ -1,0 +1,335 @@
+//! Events as stored, and the queries that find them.
+
+use std::sync::Arc;
+
+use event::Pdu;
+use ruma::{EventId, OwnedDeviceId};
+use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
+
+use crate::{Connection, Error, rows::id};
+
+/// What the authorization rules said of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Part of the room.
+    Accepted,
+    /// Kept for the graph, not shown: the current state does not allow it.
+    SoftFailed,
+    /// Kept so that it is not asked for again; never used.
+    Rejected,
+}
+
+impl Verdict {
+    pub(crate) fn number(self) -> i16 {
+        match self {
+            Self::Accepted => 0,
+            Self::SoftFailed => 1,
+            Self::Rejected => 2,
+        }
+    }
+
+    fn from_number(number: i16) -> Result<Self, Error> {
+        match number {
+            0 => Ok(Self::Accepted),
+            1 => Ok(Self::SoftFailed),
+            2 => Ok(Self::Rejected),
+            _ => Err(Error::Corrupt(format!("verdict {number}"))),
+        }
+    }
+}
+
+/// The transaction of a device that sent an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// The device; the sender is the event's.
+    pub device_id: OwnedDeviceId,
+    /// The client's transaction id.
+    pub id: String,
+}
+
+/// The state event that another one replaced.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// Its number.
+    pub nid: EventNid,
+    /// The event.
+    pub pdu: Arc<Pdu>,
+}
+
+/// An event with what the server knows about it.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its number.
+    pub nid: EventNid,
+    /// Its room.
+    pub room_nid: RoomNid,
+    /// Its place in the stream; 0 until it is committed, or when it is not part of the timeline.
+    pub position: StreamPosition,
+    /// The event itself; redacted if it was redacted.
+    pub pdu: Arc<Pdu>,
+    /// What the rules said.
+    pub verdict: Verdict,
+    /// The state after it.
+    pub snapshot_nid: SnapshotNid,
+    /// For a state event: what it replaced.
+    pub replaces: Option<Replaced>,
+    /// The event that redacted it.
+    pub redacted_because: Option<Arc<Pdu>>,
+    /// The numbers of the events before it, as far as known.
+    pub prev_nids: Vec<EventNid>,
+    /// The numbers of the events that authorise it.
+    pub auth_nids: Vec<EventNid>,
+    /// Who sent it under which transaction id.
+    pub transaction: Option<Transaction>,
+}
+
+/// Which way a timeline is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From older to newer.
+    Forward,
+    /// From newer to older.
+    Backward,
+}
+
+struct Row {
+    event_nid: i64,
+    room_nid: i64,
+    room_id: String,
+    event_id: String,
+    position: Option<i64>,
+    verdict: i16,
+    snapshot_nid: i64,
+    prev_nids: Vec<i64>,
+    auth_nids: Vec<i64>,
+    transaction_device: Option<String>,
+    transaction_id: Option<String>,
+    json: String,
+    replaces_nid: Option<i64>,
+    replaces_id: Option<String>,
+    replaces_json: Option<String>,
+    redaction_id: Option<String>,
+    redaction_json: Option<String>,
+}
+
+impl Row {
+    fn into_event(self) -> Result<StoredEvent, Error> {
+        let room_id: ruma::OwnedRoomId = id(self.room_id)?;
+        let pdu = |event_id: String, json: String| {
+            Pdu::from_stored(id(event_id)?, room_id.clone(), json.into_boxed_str())
+                .map(Arc::new)
+                .map_err(|error| Error::Corrupt(error.to_string()))
+        };
+        let replaces = match (self.replaces_nid, self.replaces_id, self.replaces_json) {
+            (Some(nid), Some(event_id), Some(json)) => Some(Replaced {
+                nid: EventNid(nid),
+                pdu: pdu(event_id, json)?,
+            }),
+            _ => None,
+        };
+        let redacted_because = match (self.redaction_id, self.redaction_json) {
+            (Some(event_id), Some(json)) => Some(pdu(event_id, json)?),
+            _ => None,
+        };
+        let transaction =
+            self.transaction_device
+                .zip(self.transaction_id)
+                .map(|(device_id, id)| Transaction {
+                    device_id: device_id.into(),
+                    id,
+                });
+        Ok(StoredEvent {
+            nid: EventNid(self.event_nid),
+            room_nid: RoomNid(self.room_nid),
+            position: StreamPosition(self.position.unwrap_or_default()),
+            pdu: pdu(self.event_id, self.json)?,
+            verdict: Verdict::from_number(self.verdict)?,
+            snapshot_nid: SnapshotNid(self.snapshot_nid),
+            replaces,
+            redacted_because,
+            prev_nids: self.prev_nids.into_iter().map(EventNid).collect(),
+            auth_nids: self.auth_nids.into_iter().map(EventNid).collect(),
+            transaction,
+        })
+    }
+}
+
+/// Selects whole events; the tail begins with further joins or `WHERE`.
+macro_rules! select_events {
+    ($tail:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT e.event_nid, e.room_nid, r.room_id, e.event_id, e.position, e.verdict, e.snapshot_nid,
+                e.prev_nids, e.auth_nids, e.transaction_device, e.transaction_id, e.json, e.replaces_nid,
+                p.event_id AS "replaces_id?", p.json AS "replaces_json?",
+                b.event_id AS "redaction_id?", b.json AS "redaction_json?"
+            FROM events e
+            JOIN rooms r ON r.room_nid = e.room_nid
+            LEFT JOIN events p ON p.event_nid = e.replaces_nid
+            LEFT JOIN events b ON b.event_nid = e.redacted_by_nid "#
+                + $tail
+            $(, $argument)*
+        )
+    };
+}
+
+fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {
+    rows.into_iter().map(Row::into_event).collect()
+}
+
+/// One event of a room, whatever its verdict.
+pub async fn find(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    event_id: &EventId,
+) -> Result<Option<StoredEvent>, Error> {
+    let row = select_events!(
+        "WHERE e.event_id = $1 AND e.room_nid = $2",
+        event_id.as_str(),
+        room_nid.get()
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(Row::into_event).transpose()
+}
+
+/// Events by number, in no order.
+pub async fn by_nids(db: &mut Connection, nids: &[EventNid]) -> Result<Vec<StoredEvent>, Error> {
+    let nids: Vec<i64> = nids.iter().map(|nid| nid.get()).collect();
+    collect(
+        select_events!("WHERE e.event_nid = ANY($1)", &nids)
+            .fetch_all(db)
+            .await?,
+    )
+}
+
+/// All timeline events after `from`, up to and including `to`, in order.
+pub(crate) async fn between(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<Vec<StoredEvent>, Error> {
+    let rows = select_events!(
+        "WHERE e.position > $1 AND e.position <= $2 ORDER BY e.position",
+        from.get(),
+        to.get()
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
+/// Accepted events of a room's timeline with `after < position <= until`: the first `limit` of them
+/// forward, or the last `limit` backward, in the direction's order.
+pub async fn timeline(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    after: StreamPosition,
+    until: StreamPosition,
+    direction: Direction,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    let rows = match direction {
+        Direction::Forward => {
+            select_events!(
+                "WHERE e.room_nid = $1 AND e.position > $2 AND e.position <= $3 AND e.verdict = 0
+                 ORDER BY e.position ASC LIMIT $4",
+                room_nid.get(),
+                after.get(),
+                until.get(),
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        Direction::Backward => {
+            select_events!(
+                "WHERE e.room_nid = $1 AND e.position > $2 AND e.position <= $3 AND e.verdict = 0
+                 ORDER BY e.position DESC LIMIT $4",
+                room_nid.get(),
+                after.get(),
+                until.get(),
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+    };
+    collect(rows)
+}
+
+/// The last `limit` accepted events of each room up to its position, oldest first within a room.
+pub async fn recent(
+    db: &mut Connection,
+    rooms: &[(RoomNid, StreamPosition)],
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    let (room_nids, until): (Vec<i64>, Vec<i64>) = rooms
+        .iter()
+        .map(|(room, until)| (room.get(), until.get()))
+        .unzip();
+    let rows = select_events!(
+        "JOIN (
+            SELECT l.event_nid FROM UNNEST($1::bigint[], $2::bigint[]) AS w (room_nid, until),
+            LATERAL (
+                SELECT i.event_nid FROM events i
+                WHERE i.room_nid = w.room_nid AND i.position <= w.until AND i.verdict = 0
+                ORDER BY i.position DESC LIMIT $3
+            ) l
+        ) wanted ON wanted.event_nid = e.event_nid
+        ORDER BY e.room_nid, e.position",
+        &room_nids,
+        &until,
+        limit
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
+/// The current state of each room, in no order.
+pub async fn current_state(
+    db: &mut Connection,
+    room_nids: &[RoomNid],
+) -> Result<Vec<StoredEvent>, Error> {
+    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
+    let rows = select_events!(
+        "JOIN current_state c ON c.event_nid = e.event_nid WHERE c.room_nid = ANY($1)",
+        &room_nids
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
+/// The accepted events of one state key in each room, oldest first: how it came to be what it is.
+///
+/// With the user's membership and the history visibility this answers what the user may see.
+pub async fn state_history(
+    db: &mut Connection,
+    room_nids: &[RoomNid],
+    kind: &str,
+    state_key: &str,
+) -> Result<Vec<StoredEvent>, Error> {
+    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
+    let rows = select_events!(
+        "WHERE e.room_nid = ANY($1) AND e.kind = $2 AND e.state_key = $3 AND e.verdict = 0
+            AND e.position IS NOT NULL
+         ORDER BY e.room_nid, e.position",
+        &room_nids,
+        kind,
+        state_key
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
+/// What a device sent under transaction ids lately, newest first.
+pub async fn sent_by(
+    db: &mut Connection,
+    sender: &ruma::UserId,
+    device_id: &ruma::DeviceId,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    let rows = select_events!(
+        "WHERE e.sender = $1 AND e.transaction_device = $2 AND e.transaction_id IS NOT NULL
+         ORDER BY e.position DESC LIMIT $3",
+        sender.as_str(),
+        device_id.as_str(),
+        limit
+    );
+    collect(rows.fetch_all(db).await?)
+}

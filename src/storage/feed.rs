@@ -1,0 +1,228 @@
+//! What has been committed, in order and without gaps, by this process and the others.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior},
+};
+use types::StreamPosition;
+
+use crate::{Change, Changes, Database, Error, stream};
+
+const CHANNEL: &str = "chancery_stream";
+/// Commits within this time share one `NOTIFY`.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Covers a lost `NOTIFY`.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A commit of this process.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    base: StreamPosition,
+    changes: Changes,
+}
+
+impl Announcement {
+    pub(crate) fn new(base: StreamPosition, changes: Changes) -> Self {
+        Self { base, changes }
+    }
+
+    pub(crate) fn last(&self) -> StreamPosition {
+        StreamPosition(self.base.get() + self.changes.len() as i64)
+    }
+
+    fn into_changes(self) -> Vec<(StreamPosition, Change)> {
+        (self.base.get() + 1..)
+            .zip(self.changes.into_inner())
+            .map(|(position, mut change)| {
+                let position = StreamPosition(position);
+                if let Change::Event(change) = &mut change {
+                    change.event.position = position;
+                }
+                (position, change)
+            })
+            .collect()
+    }
+}
+
+/// A stretch of the stream that continues the one before it.
+#[derive(Debug)]
+pub struct Stretch {
+    /// Everything up to this position has been handed out with this stretch.
+    pub until: StreamPosition,
+    /// The changes, in order.
+    pub changes: Vec<(StreamPosition, Change)>,
+}
+
+/// Yields the stream in order from where it stood when the database was opened.
+#[derive(Debug)]
+pub struct Feed {
+    database: Database,
+    announcements: mpsc::UnboundedReceiver<Announcement>,
+    position: StreamPosition,
+    heartbeat: Interval,
+    peers: Option<Peers>,
+}
+
+/// The way to and from the other processes on the same database.
+#[derive(Debug)]
+struct Peers {
+    committed_here: mpsc::UnboundedSender<StreamPosition>,
+    committed_there: mpsc::UnboundedReceiver<StreamPosition>,
+}
+
+enum Woken {
+    Announced(Announcement),
+    /// Another process committed up to here.
+    Notified(StreamPosition),
+    Heartbeat,
+    Ended,
+}
+
+impl Feed {
+    pub(crate) fn new(
+        database: Database,
+        announcements: mpsc::UnboundedReceiver<Announcement>,
+        position: StreamPosition,
+    ) -> Self {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            database,
+            announcements,
+            position,
+            heartbeat,
+            peers: None,
+        }
+    }
+
+    /// Where the feed stands.
+    pub fn position(&self) -> StreamPosition {
+        self.position
+    }
+
+    /// Connects with the other processes on the same database: the returned tasks, which must run
+    /// for that, tell them of this one's commits and listen for theirs.
+    pub fn peers(
+        &mut self,
+    ) -> (
+        impl Future<Output = ()> + Send + 'static,
+        impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (committed_here, to_tell) = mpsc::unbounded_channel();
+        let (heard, committed_there) = mpsc::unbounded_channel();
+        self.peers = Some(Peers {
+            committed_here,
+            committed_there,
+        });
+        (
+            notify(self.database.clone(), to_tell),
+            listen(self.database.clone(), heard),
+        )
+    }
+
+    /// Waits for the next stretch; `None` when the database handle is gone.
+    ///
+    /// After an error the feed stands where it stood; the call can be repeated.
+    pub async fn next(&mut self) -> Result<Option<Stretch>, Error> {
+        loop {
+            let committed = match self.woken().await {
+                Woken::Ended => return Ok(None),
+                Woken::Announced(announcement) => {
+                    if let Some(peers) = &self.peers {
+                        // Without the task nobody is told; the others' heartbeat covers it.
+                        let _ended = peers.committed_here.send(announcement.last());
+                    }
+                    if announcement.base == self.position {
+                        self.position = announcement.last();
+                        let changes = announcement.into_changes();
+                        return Ok(Some(Stretch {
+                            until: self.position,
+                            changes,
+                        }));
+                    }
+                    announcement.last()
+                }
+                Woken::Notified(position) => position,
+                Woken::Heartbeat => stream::position(&mut *self.database.acquire().await?).await?,
+            };
+            if committed > self.position {
+                return self.read_until(committed).await.map(Some);
+            }
+        }
+    }
+
+    async fn read_until(&mut self, until: StreamPosition) -> Result<Stretch, Error> {
+        let mut snapshot = self.database.snapshot().await?;
+        let changes = stream::read(&mut snapshot, self.position, until).await?;
+        snapshot.commit().await?;
+        self.position = until;
+        self.database.advance(until);
+        Ok(Stretch { until, changes })
+    }
+
+    /// Waits for a commit of this process, a notification, or the heartbeat.
+    async fn woken(&mut self) -> Woken {
+        let notified = async {
+            match &mut self.peers {
+                Some(peers) => peers.committed_there.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            announcement = self.announcements.recv() => {
+                announcement.map_or(Woken::Ended, Woken::Announced)
+            }
+            Some(position) = notified => Woken::Notified(position),
+            _ = self.heartbeat.tick() => Woken::Heartbeat,
+        }
+    }
+}
+
+/// Passes on what other processes notify, reconnecting as needed. A lost notification is covered
+/// by the heartbeat.
+async fn listen(database: Database, heard: mpsc::UnboundedSender<StreamPosition>) {
+    while !heard.is_closed() {
+        if let Err(error) = listen_once(&database, &heard).await {
+            tracing::warn!(%error, "Not listening to other processes for a while; the heartbeat does");
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+}
+
+async fn listen_once(
+    database: &Database,
+    heard: &mpsc::UnboundedSender<StreamPosition>,
+) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(database.pool()).await?;
+    listener.listen(CHANNEL).await?;
+    loop {
+        let notification = listener.recv().await?;
+        let Ok(position) = notification.payload().parse() else {
+            continue;
+        };
+        if heard.send(StreamPosition(position)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends one `NOTIFY` for the commits of a short while, outside any transaction that writes: a
+/// pending notification would take a lock on the whole database at commit.
+async fn notify(database: Database, mut committed: mpsc::UnboundedReceiver<StreamPosition>) {
+    while let Some(mut last) = committed.recv().await {
+        tokio::time::sleep(COALESCE).await;
+        while let Ok(position) = committed.try_recv() {
+            last = last.max(position);
+        }
+        let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, last.to_string())
+            .execute(database.pool())
+            .await;
+        if let Err(error) = sent {
+            tracing::warn!(%error, "Other processes were not notified; their heartbeat covers it");
+        }
+    }
+}

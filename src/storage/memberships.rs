@@ -1,0 +1,136 @@
+//! Who is in which room now.
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use types::{EventNid, RoomNid, StreamPosition};
+
+use crate::{Connection, Error, rows::id};
+
+/// A user's relation to a room.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// What the user is to it.
+    pub membership: MembershipState,
+    /// The event that says so.
+    pub event_nid: EventNid,
+    /// Where that event stands in the stream.
+    pub position: StreamPosition,
+    /// Whether the user, having left, asked not to hear of the room again.
+    pub forgotten: bool,
+}
+
+struct Row {
+    room_nid: i64,
+    room_id: String,
+    membership: String,
+    event_nid: i64,
+    position: i64,
+    forgotten: bool,
+}
+
+impl TryFrom<Row> for Membership {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            room_nid: RoomNid(row.room_nid),
+            room_id: id(row.room_id)?,
+            membership: MembershipState::from(row.membership),
+            event_nid: EventNid(row.event_nid),
+            position: StreamPosition(row.position),
+            forgotten: row.forgotten,
+        })
+    }
+}
+
+/// All rooms that the user ever had to do with.
+pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Membership>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT room_nid, room_id, membership, event_nid, position, forgotten
+         FROM memberships JOIN rooms USING (room_nid) WHERE user_id = $1",
+        user_id.as_str()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(Membership::try_from).collect()
+}
+
+/// The user's relation to one room.
+pub async fn find(
+    db: &mut Connection,
+    room_id: &RoomId,
+    user_id: &UserId,
+) -> Result<Option<Membership>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT room_nid, room_id, membership, event_nid, position, forgotten
+         FROM memberships JOIN rooms USING (room_nid) WHERE room_id = $1 AND user_id = $2",
+        room_id.as_str(),
+        user_id.as_str()
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(Membership::try_from).transpose()
+}
+
+/// The ids of the rooms that the user is joined to.
+pub async fn joined_rooms(
+    db: &mut Connection,
+    user_id: &UserId,
+) -> Result<Vec<OwnedRoomId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "SELECT room_id FROM memberships JOIN rooms USING (room_nid)
+         WHERE user_id = $1 AND membership = 'join' ORDER BY room_nid",
+        user_id.as_str()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(id).collect()
+}
+
+/// The users who are joined to the room.
+pub async fn joined(db: &mut Connection, room_nid: RoomNid) -> Result<Vec<OwnedUserId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "SELECT user_id FROM memberships WHERE room_nid = $1 AND membership = 'join' ORDER BY user_id",
+        room_nid.get()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(id).collect()
+}
+
+/// The users who are joined to a room that this user is joined to, the user included.
+pub async fn sharing_a_room(
+    db: &mut Connection,
+    user_id: &UserId,
+) -> Result<Vec<OwnedUserId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "SELECT DISTINCT o.user_id FROM memberships m JOIN memberships o USING (room_nid)
+         WHERE m.user_id = $1 AND m.membership = 'join' AND o.membership = 'join'",
+        user_id.as_str()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(id).collect()
+}
+
+/// Forgets a room that the user has left; `false` when the user is still in it or never was.
+pub async fn forget(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    user_id: &UserId,
+) -> Result<bool, Error> {
+    let result = sqlx::query!(
+        "UPDATE memberships SET forgotten = true
+         WHERE room_nid = $1 AND user_id = $2 AND membership IN ('leave', 'ban')",
+        room_nid.get(),
+        user_id.as_str()
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}

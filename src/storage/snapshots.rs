@@ -1,0 +1,54 @@
+//! The state of rooms at points in the past.
+
+use types::{EventNid, SnapshotNid};
+
+use crate::{Connection, Error};
+
+/// The state events that make up a snapshot, in no order.
+pub async fn events(db: &mut Connection, snapshot: SnapshotNid) -> Result<Vec<EventNid>, Error> {
+    // Walks down the parents (their number is bounded) and keeps the topmost event of each key.
+    let nids = sqlx::query_scalar!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT parent_nid, event_nids, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            UNION ALL
+            SELECT s.parent_nid, s.event_nids, c.height + 1
+            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
+        )
+        SELECT DISTINCT ON (e.kind, e.state_key) e.event_nid
+        FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
+        JOIN events e ON e.event_nid = n.event_nid
+        ORDER BY e.kind, e.state_key, c.height"#,
+        snapshot.get()
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(nids.into_iter().map(EventNid).collect())
+}
+
+/// The event of one state key in a snapshot.
+pub async fn event(
+    db: &mut Connection,
+    snapshot: SnapshotNid,
+    kind: &str,
+    state_key: &str,
+) -> Result<Option<EventNid>, Error> {
+    let nid = sqlx::query_scalar!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT parent_nid, event_nids, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            UNION ALL
+            SELECT s.parent_nid, s.event_nids, c.height + 1
+            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
+        )
+        SELECT e.event_nid
+        FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
+        JOIN events e ON e.event_nid = n.event_nid
+        WHERE e.kind = $2 AND e.state_key = $3
+        ORDER BY c.height LIMIT 1"#,
+        snapshot.get(),
+        kind,
+        state_key
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(nid.map(EventNid))
+}

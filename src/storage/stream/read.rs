@@ -1,0 +1,147 @@
+//! The stream as it stands in the tables: how other processes' changes become known.
+
+use types::{RoomNid, StreamPosition};
+
+use super::{AccountData, Change, EventChange, Receipt, ToDevice};
+use crate::{Connection, Error, Verdict, events, rows::id};
+
+/// The changes after `from`, up to and including `to`, in order.
+///
+/// Rows that were replaced by a later change of the same thing are found at the later position
+/// only. Redactions carry no effect here: whoever caches events reads them anew.
+pub async fn read(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<Vec<(StreamPosition, Change)>, Error> {
+    let mut changes = Vec::new();
+    for event in events::between(db, from, to).await? {
+        let current = event.pdu.is_state() && event.verdict == Verdict::Accepted;
+        let position = event.position;
+        changes.push((
+            position,
+            Change::Event(EventChange {
+                event,
+                current,
+                redacts: None,
+            }),
+        ));
+    }
+    receipts(db, from, to, &mut changes).await?;
+    account_data(db, from, to, &mut changes).await?;
+    devices(db, from, to, &mut changes).await?;
+    changes.sort_by_key(|(position, _)| *position);
+    Ok(changes)
+}
+
+type Found = Vec<(StreamPosition, Change)>;
+
+async fn receipts(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
+    let rows = sqlx::query!(
+        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts, position
+         FROM receipts WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(db)
+    .await?;
+    for row in rows {
+        let receipt = Receipt {
+            room_nid: RoomNid(row.room_nid),
+            user_id: id(row.user_id)?,
+            receipt_type: row.receipt_type,
+            thread_id: row.thread_id,
+            event_id: id(row.event_id)?,
+            ts: row.ts,
+        };
+        changes.push((StreamPosition(row.position), Change::Receipt(receipt)));
+    }
+    Ok(())
+}
+
+async fn account_data(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
+    let rows = sqlx::query!(
+        "SELECT user_id, room_nid, kind, content, position
+         FROM account_data WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(db)
+    .await?;
+    for row in rows {
+        let data = AccountData {
+            user_id: id(row.user_id)?,
+            room_nid: (row.room_nid != 0).then_some(RoomNid(row.room_nid)),
+            kind: row.kind,
+            content: row.content,
+        };
+        changes.push((StreamPosition(row.position), Change::AccountData(data)));
+    }
+    Ok(())
+}
+
+async fn devices(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
+    let messages = sqlx::query!(
+        "SELECT user_id, device_id, position, sender, kind, content
+         FROM to_device WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in messages {
+        let message = ToDevice {
+            user_id: id(row.user_id)?,
+            device_id: row.device_id.into(),
+            sender: id(row.sender)?,
+            kind: row.kind,
+            content: row.content,
+        };
+        changes.push((StreamPosition(row.position), Change::ToDevice(message)));
+    }
+    let lists = sqlx::query!(
+        "SELECT user_id, position FROM device_lists WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in lists {
+        changes.push((
+            StreamPosition(row.position),
+            Change::DeviceList {
+                user_id: id(row.user_id)?,
+            },
+        ));
+    }
+    let counts = sqlx::query!(
+        "SELECT user_id, device_id, position FROM key_counts WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in counts {
+        let change = Change::KeyCounts {
+            user_id: id(row.user_id)?,
+            device_id: row.device_id.into(),
+        };
+        changes.push((StreamPosition(row.position), change));
+    }
+    Ok(())
+}
