@@ -1,1 +1,5 @@
-//! testkit.
+//! For tests only: databases and factories.
+
+mod database;
+
+pub use database::{TestDatabase, database, server_name, template};

@@ -1,0 +1,91 @@
+//! A database for each test, cloned from a migrated template.
+
+use ruma::{ServerName, owned_server_name};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use storage::{Committer, Database, Feed, Nids};
+use tokio::sync::OnceCell;
+
+/// A migrated, empty database of this test alone.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// The handle.
+    pub database: Database,
+    /// What is committed; taken by tests that follow the stream.
+    pub feed: Feed,
+    /// A running committer.
+    pub committer: Committer,
+    /// Numbers for rooms and events.
+    pub nids: Nids,
+    /// How to connect a second time, as another process would.
+    pub options: PgConnectOptions,
+}
+
+/// The server name of test databases.
+pub fn server_name() -> ruma::OwnedServerName {
+    owned_server_name!("test.localhost")
+}
+
+/// Makes a database.
+pub async fn database() -> TestDatabase {
+    let options = template(&server_name()).await;
+    TestDatabase::open(options).await
+}
+
+impl TestDatabase {
+    /// Opens a database by its options, as another process on the same database would.
+    pub async fn open(options: PgConnectOptions) -> Self {
+        let (database, feed) =
+            Database::open(options.clone(), 8, &server_name()).await.expect("the database opens");
+        let (committer, run) = Committer::new(database.clone());
+        #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
+        tokio::spawn(run);
+        Self { nids: Nids::new(database.clone()), database, feed, committer, options }
+    }
+}
+
+/// Makes an empty database for a server of that name and tells how to connect to it.
+pub async fn template(server_name: &ServerName) -> PgConnectOptions {
+    static TEMPLATE: OnceCell<PgConnectOptions> = OnceCell::const_new();
+    let server = TEMPLATE.get_or_init(make_template).await;
+    let name = format!("test_{}", unique());
+    let mut db = PgConnection::connect_with(&server.clone().database("postgres"))
+        .await
+        .expect("the test cluster answers");
+    // Names are ours and need no quoting.
+    let template = server.get_database().expect("the template has a name");
+    execute(&mut db, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+    let options = server.clone().database(&name);
+    let mut db = PgConnection::connect_with(&options).await.expect("the new database answers");
+    execute(&mut db, format!("UPDATE server SET server_name = '{server_name}'")).await;
+    options
+}
+
+/// Migrates a database that nobody uses, to be cloned for each test of this process.
+async fn make_template() -> PgConnectOptions {
+    let cluster = cluster().await;
+    let name = format!("template_{}", unique());
+    let mut db = PgConnection::connect_with(&cluster.clone().database("postgres"))
+        .await
+        .expect("the test cluster answers");
+    execute(&mut db, format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).await;
+    let options = cluster.database(&name);
+    let (database, _feed) =
+        Database::open(options.clone(), 1, &server_name()).await.expect("the migrations apply");
+    database.close().await;
+    options
+}
+
+/// The cluster named by `CHANCERY_TEST_DATABASE_URL`.
+async fn cluster() -> PgConnectOptions {
+    #[expect(clippy::disallowed_methods, reason = "names the cluster of the test run")]
+    let url = std::env::var("CHANCERY_TEST_DATABASE_URL");
+    url.expect("CHANCERY_TEST_DATABASE_URL names a cluster").parse().expect("it is a URL")
+}
+
+async fn execute(db: &mut PgConnection, statement: String) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(db).await.expect("the statement succeeds");
+}
+
+fn unique() -> String {
+    types::random::letters(16).expect("randomness").to_lowercase()
+}
