@@ -333,3 +333,20 @@ pub async fn sent_by(
     );
     collect(rows.fetch_all(db).await?)
 }
+
+/// The current state events of some types in each room, in no order.
+pub async fn current_state_of(
+    db: &mut Connection,
+    room_nids: &[RoomNid],
+    kinds: &[&str],
+) -> Result<Vec<StoredEvent>, Error> {
+    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
+    let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    let rows = select_events!(
+        "JOIN current_state c ON c.event_nid = e.event_nid
+         WHERE c.room_nid = ANY($1) AND c.kind = ANY($2)",
+        &room_nids,
+        &kinds
+    );
+    collect(rows.fetch_all(db).await?)
+}

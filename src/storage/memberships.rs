@@ -134,3 +134,19 @@ pub async fn forget(
     .await?;
     Ok(result.rows_affected() == 1)
 }
+
+/// How many users are joined to each of the rooms that has any.
+pub async fn joined_counts(
+    db: &mut Connection,
+    room_nids: &[RoomNid],
+) -> Result<Vec<(RoomNid, i64)>, Error> {
+    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT room_nid, count(*) AS "joined!" FROM memberships
+         WHERE room_nid = ANY($1) AND membership = 'join' GROUP BY room_nid"#,
+        &room_nids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (RoomNid(row.room_nid), row.joined)).collect())
+}

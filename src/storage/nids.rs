@@ -24,6 +24,15 @@ impl Nids {
         }
     }
 
+    /// The next `count` numbers, in no particular order.
+    pub async fn take(&self, count: usize) -> Result<Vec<i64>, Error> {
+        let mut nids = Vec::with_capacity(count);
+        while nids.len() < count {
+            nids.push(self.next().await?);
+        }
+        Ok(nids)
+    }
+
     /// The next number.
     pub async fn next(&self) -> Result<i64, Error> {
         loop {

@@ -52,3 +52,28 @@ pub async fn event(
     .await?;
     Ok(nid.map(EventNid))
 }
+
+/// A snapshot and those that it builds on, the topmost first, each with its own events.
+pub async fn chain(
+    db: &mut Connection,
+    snapshot: SnapshotNid,
+) -> Result<Vec<(SnapshotNid, Vec<EventNid>)>, Error> {
+    let rows = sqlx::query!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT snapshot_nid, parent_nid, event_nids, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            UNION ALL
+            SELECT s.snapshot_nid, s.parent_nid, s.event_nids, c.height + 1
+            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
+        )
+        SELECT snapshot_nid AS "snapshot_nid!", event_nids AS "event_nids!" FROM chain ORDER BY height"#,
+        snapshot.get()
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            (SnapshotNid(row.snapshot_nid), row.event_nids.into_iter().map(EventNid).collect())
+        })
+        .collect())
+}

@@ -1,0 +1,229 @@
+//! The one place that adds events to a room's graph.
+
+use std::sync::Arc;
+
+use event::{Draft, Parents, Pdu, Signer, auth};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, events::TimelineEventType};
+use serde_json::value::RawValue;
+use storage::{
+    Change, Changes, StoredEvent, Transaction, Verdict,
+    committer::WriteSet,
+    events::Replaced,
+    rooms::{NewRoom, NewSnapshot, RoomWrite},
+    stream::{EventChange, Redacted},
+};
+use types::{EventNid, SnapshotNid, StreamPosition};
+
+use crate::{
+    Error,
+    head::{Head, Layer},
+};
+
+/// What a local user or the server wants to add to a room.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEvent {
+    pub(crate) sender: OwnedUserId,
+    pub(crate) event_type: TimelineEventType,
+    pub(crate) state_key: Option<String>,
+    pub(crate) content: Box<RawValue>,
+    /// The event that this one redacts, and what is left of it.
+    pub(crate) redacts: Option<(OwnedEventId, Option<Redacted>)>,
+    pub(crate) transaction: Option<Transaction>,
+}
+
+impl NewEvent {
+    /// A state event.
+    pub(crate) fn state(
+        sender: OwnedUserId,
+        event_type: TimelineEventType,
+        state_key: impl Into<String>,
+        content: Box<RawValue>,
+    ) -> Self {
+        Self {
+            sender,
+            event_type,
+            state_key: Some(state_key.into()),
+            content,
+            redacts: None,
+            transaction: None,
+        }
+    }
+}
+
+/// Adds events to a head, one after the other, and gathers what is to be written.
+#[derive(Debug)]
+pub(crate) struct Pen<'a> {
+    head: Head,
+    expected_revision: i64,
+    changes: Changes,
+    snapshots: Vec<NewSnapshot>,
+    create: Option<NewRoom>,
+    signer: &'a Signer,
+    now: MilliSecondsSinceUnixEpoch,
+    nids: std::vec::IntoIter<i64>,
+}
+
+impl<'a> Pen<'a> {
+    /// Takes up a head; `nids` holds a number for each event to come.
+    pub(crate) fn new(
+        head: Head,
+        signer: &'a Signer,
+        now: MilliSecondsSinceUnixEpoch,
+        nids: Vec<i64>,
+    ) -> Self {
+        Self {
+            expected_revision: head.revision,
+            head,
+            changes: Changes::new(),
+            snapshots: Vec::new(),
+            create: None,
+            signer,
+            now,
+            nids: nids.into_iter(),
+        }
+    }
+
+    /// The room as it stands with the events added so far.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Makes the room come into being with the write set.
+    pub(crate) fn create(&mut self, room: NewRoom) {
+        self.create = Some(room);
+    }
+
+    /// Adds the first event of a room whose id it is the hash of.
+    pub(crate) fn adopt_create_event(&mut self, pdu: &Pdu) {
+        pdu.room_id().clone_into(&mut self.head.room_id);
+    }
+
+    /// Builds the create event of a room; it is added with [`Pen::push`].
+    pub(crate) fn build_first(&self, event: &NewEvent) -> Result<Pdu, Error> {
+        let room_id =
+            (!self.head.version.room_id_is_create_hash()).then(|| self.head.room_id.clone());
+        let parents = Parents { depth: 1, ..Parents::default() };
+        Ok(self.draft(event, room_id).build(&self.head.version, parents, self.signer)?)
+    }
+
+    /// Builds, signs, checks and adds an event; returns its id.
+    pub(crate) fn append(&mut self, event: NewEvent) -> Result<OwnedEventId, Error> {
+        let version = &self.head.version;
+        let auth_events = auth::select(
+            version,
+            &self.head.state,
+            &event.event_type,
+            &event.sender,
+            event.state_key.as_deref(),
+            &event.content,
+        )?;
+        let parents = Parents {
+            prev_events: self.head.extremities.iter().map(|(_, id)| id.clone()).collect(),
+            auth_events: auth_events.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
+            depth: self.head.depth + 1,
+        };
+        let draft = self.draft(&event, Some(self.head.room_id.clone()));
+        let pdu = draft.build(version, parents, self.signer)?;
+        auth::check_in(version, &pdu, &self.head.state)?;
+        let auth_nids = auth_events.iter().filter_map(|pdu| self.head.nid(pdu)).collect();
+        self.push(Arc::new(pdu), auth_nids, event)
+    }
+
+    /// Adds an event that has been built and checked.
+    pub(crate) fn push(
+        &mut self,
+        pdu: Arc<Pdu>,
+        auth_nids: Vec<EventNid>,
+        event: NewEvent,
+    ) -> Result<OwnedEventId, Error> {
+        let nid = EventNid(self.nids.next().ok_or_else(|| {
+            storage::Error::Corrupt("more events than numbers were drawn for".to_owned())
+        })?);
+        let event_id = pdu.event_id().to_owned();
+        let prev_nids = self.head.extremities.iter().map(|(nid, _)| *nid).collect();
+        let replaces = pdu.is_state().then(|| self.lay(nid, &pdu)).flatten();
+        self.head.depth = pdu.depth();
+        self.head.extremities = vec![(nid, event_id.clone())];
+        let current = pdu.is_state();
+        self.changes.push(Change::Event(EventChange {
+            event: StoredEvent {
+                nid,
+                room_nid: self.head.room_nid,
+                position: StreamPosition::default(),
+                pdu,
+                verdict: Verdict::Accepted,
+                snapshot_nid: self.head.snapshot_nid(),
+                replaces,
+                redacted_because: None,
+                prev_nids,
+                auth_nids,
+                transaction: event.transaction,
+            },
+            current,
+            redacts: event.redacts.and_then(|(_, redacted)| redacted),
+        }));
+        Ok(event_id)
+    }
+
+    /// Puts a state event over the state; returns what it replaces.
+    ///
+    /// Layers grow geometrically: one that is no larger than those above it together is merged
+    /// with them. So a state of n events is at most log n layers deep, and each event is rewritten
+    /// log n times at the most.
+    fn lay(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<Replaced> {
+        let replaced = self.head.state.insert(pdu.clone());
+        let replaces = replaced.and_then(|old| {
+            let nid = self.head.nids.remove(old.event_id())?;
+            Some(Replaced { nid, pdu: old })
+        });
+        self.head.nids.insert(pdu.event_id().to_owned(), nid);
+        let mut events = vec![(nid, pdu.event_id().to_owned())];
+        while let Some(below) = self.head.layers.pop_if(|below| below.events.len() <= events.len()) {
+            let still_current =
+                below.events.iter().filter(|(_, id)| self.head.nids.contains_key(id)).cloned();
+            events.extend(still_current);
+        }
+        let parent = self.head.layers.last().map(|layer| layer.nid);
+        let snapshot_nid = SnapshotNid(nid.get());
+        self.snapshots.push(NewSnapshot {
+            nid: snapshot_nid,
+            parent,
+            depth: self.head.layers.len() as i16,
+            events: events.iter().map(|(nid, _)| *nid).collect(),
+        });
+        self.head.layers.push(Arc::new(Layer { nid: snapshot_nid, events }));
+        replaces
+    }
+
+    fn draft(&self, event: &NewEvent, room_id: Option<ruma::OwnedRoomId>) -> Draft {
+        Draft {
+            room_id,
+            sender: event.sender.clone(),
+            event_type: event.event_type.clone(),
+            state_key: event.state_key.clone(),
+            content: event.content.clone(),
+            redacts: event.redacts.as_ref().map(|(event_id, _)| event_id.clone()),
+            origin_server_ts: self.now,
+        }
+    }
+
+    /// Whether nothing was added.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// What is to be written, and the head afterwards.
+    pub(crate) fn finish(mut self) -> (WriteSet, Head) {
+        self.head.revision = self.expected_revision + 1;
+        let room = RoomWrite {
+            room_nid: self.head.room_nid,
+            expected_revision: self.expected_revision,
+            extremities: self.head.extremities.iter().map(|(nid, _)| *nid).collect(),
+            depth: self.head.depth as i64,
+            snapshot_nid: self.head.snapshot_nid(),
+            snapshots: self.snapshots,
+            create: self.create,
+        };
+        (WriteSet { room: Some(room), changes: self.changes }, self.head)
+    }
+}

@@ -1,0 +1,89 @@
+//! What can go wrong in a room.
+
+use types::{Fault, Kind};
+
+/// A room said no, or could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such room, or the user has no business in it.
+    #[error("This room is not known here")]
+    UnknownRoom,
+    /// The user is not a member of the room.
+    #[error("You are not in this room")]
+    NotInRoom,
+    /// There is no such event that the user may see.
+    #[error("There is no such event in this room")]
+    UnknownEvent,
+    /// There is no such state in the room.
+    #[error("The room has no such state")]
+    UnknownState,
+    /// The rules of the room do not allow it.
+    #[error(transparent)]
+    Denied(#[from] event::Denied),
+    /// Something that a rule outside the room's own forbids.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The event has not the right form.
+    #[error(transparent)]
+    Format(#[from] event::FormatError),
+    /// The request makes no sense as it stands.
+    #[error("{0}")]
+    Invalid(String),
+    /// Content of the wrong shape.
+    #[error("{0}")]
+    BadContent(String),
+    /// The room version is not one that this server makes or knows.
+    #[error("Room version {0} is not supported")]
+    UnsupportedVersion(String),
+    /// The initial state does not hold together.
+    #[error("The room could not be made as asked: {0}")]
+    InvalidState(String),
+    /// The alias exists already.
+    #[error("The alias {0} is taken")]
+    AliasTaken(ruma::OwnedRoomAliasId),
+    /// There is no such alias here.
+    #[error("There is no such alias here")]
+    UnknownAlias,
+    /// The alias is not in the room it is claimed for.
+    #[error("{0}")]
+    BadAlias(String),
+    /// The user is still in the room.
+    #[error("You must leave the room before you can forget it")]
+    StillInRoom,
+    /// A room or user of another server, which is not reached.
+    #[error("{0} is on another server, and this server does not federate")]
+    Remote(String),
+    /// The user cannot join by the rooms that the join rule names.
+    #[error("You are in none of the rooms whose members may join")]
+    JoinNotGranted,
+    /// The write was not committed.
+    #[error(transparent)]
+    Commit(#[from] storage::CommitError),
+    /// The database failed.
+    #[error("The room could not be read")]
+    Storage(#[from] storage::Error),
+    /// The memory of the recent past failed to load.
+    #[error("The room could not be read")]
+    Live(#[from] live::Error),
+}
+
+impl Fault for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::UnknownRoom | Self::UnknownEvent | Self::UnknownState | Self::UnknownAlias => Kind::NotFound,
+            Self::NotInRoom | Self::Forbidden(_) | Self::Remote(_) | Self::JoinNotGranted => Kind::Forbidden,
+            Self::Denied(denied) => denied.kind(),
+            Self::Format(error) => error.kind(),
+            Self::Invalid(_) => Kind::InvalidParam,
+            Self::BadContent(_) => Kind::BadJson,
+            Self::UnsupportedVersion(_) => Kind::UnsupportedRoomVersion,
+            Self::InvalidState(_) => Kind::InvalidRoomState,
+            Self::AliasTaken(_) => Kind::RoomInUse,
+            Self::BadAlias(_) => Kind::BadAlias,
+            Self::StillInRoom => Kind::Unknown,
+            Self::Commit(error) => error.kind(),
+            Self::Storage(error) => error.kind(),
+            Self::Live(error) => error.kind(),
+        }
+    }
+}

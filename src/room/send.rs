@@ -1,0 +1,67 @@
+//! Sending message events.
+
+use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
+use serde_json::value::RawValue;
+use storage::Transaction;
+
+use crate::{Error, Rooms, append::NewEvent, transactions::Key};
+
+/// A message event that a client sends.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its type.
+    pub event_type: TimelineEventType,
+    /// The client's transaction id.
+    pub transaction_id: String,
+    /// Its content.
+    pub content: Box<RawValue>,
+}
+
+impl Rooms {
+    /// Sends a message event; the same transaction of the same device gets the same answer.
+    pub async fn send_once(
+        &self,
+        sender: &UserId,
+        device_id: &DeviceId,
+        room_id: &RoomId,
+        outgoing: Outgoing,
+    ) -> Result<OwnedEventId, Error> {
+        let event = NewEvent {
+            sender: sender.to_owned(),
+            event_type: outgoing.event_type,
+            state_key: None,
+            content: outgoing.content,
+            redacts: None,
+            transaction: Some(Transaction {
+                device_id: device_id.to_owned(),
+                id: outgoing.transaction_id,
+            }),
+        };
+        self.once(room_id, event).await
+    }
+
+    /// Adds an event of a device's transaction, unless the transaction did so before.
+    pub(crate) async fn once(
+        &self,
+        room_id: &RoomId,
+        event: NewEvent,
+    ) -> Result<OwnedEventId, Error> {
+        let Some(transaction) = event.transaction.clone() else {
+            return self.write(room_id, 1, |pen| pen.append(event.clone())).await;
+        };
+        let key = Key {
+            room_nid: self.head(room_id).await?.room_nid,
+            kind: event.event_type.to_string(),
+            id: transaction.id,
+        };
+        let outcome = self
+            .0
+            .transactions
+            .outcome(&self.0.database, &event.sender, &transaction.device_id, key)
+            .await?;
+        outcome
+            .get_or_try_init(|| self.write(room_id, 1, |pen| pen.append(event.clone())))
+            .await
+            .cloned()
+    }
+}
