@@ -102,8 +102,13 @@ impl<'a> Pen<'a> {
     pub(crate) fn build_first(&self, event: &NewEvent) -> Result<Pdu, Error> {
         let room_id =
             (!self.head.version.room_id_is_create_hash()).then(|| self.head.room_id.clone());
-        let parents = Parents { depth: 1, ..Parents::default() };
-        Ok(self.draft(event, room_id).build(&self.head.version, parents, self.signer)?)
+        let parents = Parents {
+            depth: 1,
+            ..Parents::default()
+        };
+        Ok(self
+            .draft(event, room_id)
+            .build(&self.head.version, parents, self.signer)?)
     }
 
     /// Builds, signs, checks and adds an event; returns its id.
@@ -118,14 +123,25 @@ impl<'a> Pen<'a> {
             &event.content,
         )?;
         let parents = Parents {
-            prev_events: self.head.extremities.iter().map(|(_, id)| id.clone()).collect(),
-            auth_events: auth_events.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
+            prev_events: self
+                .head
+                .extremities
+                .iter()
+                .map(|(_, id)| id.clone())
+                .collect(),
+            auth_events: auth_events
+                .iter()
+                .map(|pdu| pdu.event_id().to_owned())
+                .collect(),
             depth: self.head.depth + 1,
         };
         let draft = self.draft(&event, Some(self.head.room_id.clone()));
         let pdu = draft.build(version, parents, self.signer)?;
         auth::check_in(version, &pdu, &self.head.state)?;
-        let auth_nids = auth_events.iter().filter_map(|pdu| self.head.nid(pdu)).collect();
+        let auth_nids = auth_events
+            .iter()
+            .filter_map(|pdu| self.head.nid(pdu))
+            .collect();
         self.push(Arc::new(pdu), auth_nids, event)
     }
 
@@ -178,9 +194,16 @@ impl<'a> Pen<'a> {
         });
         self.head.nids.insert(pdu.event_id().to_owned(), nid);
         let mut events = vec![(nid, pdu.event_id().to_owned())];
-        while let Some(below) = self.head.layers.pop_if(|below| below.events.len() <= events.len()) {
-            let still_current =
-                below.events.iter().filter(|(_, id)| self.head.nids.contains_key(id)).cloned();
+        while let Some(below) = self
+            .head
+            .layers
+            .pop_if(|below| below.events.len() <= events.len())
+        {
+            let still_current = below
+                .events
+                .iter()
+                .filter(|(_, id)| self.head.nids.contains_key(id))
+                .cloned();
             events.extend(still_current);
         }
         let parent = self.head.layers.last().map(|layer| layer.nid);
@@ -191,7 +214,10 @@ impl<'a> Pen<'a> {
             depth: self.head.layers.len() as i16,
             events: events.iter().map(|(nid, _)| *nid).collect(),
         });
-        self.head.layers.push(Arc::new(Layer { nid: snapshot_nid, events }));
+        self.head.layers.push(Arc::new(Layer {
+            nid: snapshot_nid,
+            events,
+        }));
         replaces
     }
 
@@ -224,6 +250,12 @@ impl<'a> Pen<'a> {
             snapshots: self.snapshots,
             create: self.create,
         };
-        (WriteSet { room: Some(room), changes: self.changes }, self.head)
+        (
+            WriteSet {
+                room: Some(room),
+                changes: self.changes,
+            },
+            self.head,
+        )
     }
 }

@@ -62,16 +62,17 @@ pub enum Error {
     /// The database failed.
     #[error("The room could not be read")]
     Storage(#[from] storage::Error),
-    /// The memory of the recent past failed to load.
-    #[error("The room could not be read")]
-    Live(#[from] live::Error),
 }
 
 impl Fault for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::UnknownRoom | Self::UnknownEvent | Self::UnknownState | Self::UnknownAlias => Kind::NotFound,
-            Self::NotInRoom | Self::Forbidden(_) | Self::Remote(_) | Self::JoinNotGranted => Kind::Forbidden,
+            Self::UnknownRoom | Self::UnknownEvent | Self::UnknownState | Self::UnknownAlias => {
+                Kind::NotFound
+            }
+            Self::NotInRoom | Self::Forbidden(_) | Self::Remote(_) | Self::JoinNotGranted => {
+                Kind::Forbidden
+            }
             Self::Denied(denied) => denied.kind(),
             Self::Format(error) => error.kind(),
             Self::Invalid(_) => Kind::InvalidParam,
@@ -83,7 +84,6 @@ impl Fault for Error {
             Self::StillInRoom => Kind::Unknown,
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),
-            Self::Live(error) => error.kind(),
         }
     }
 }

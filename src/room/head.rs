@@ -51,20 +51,29 @@ impl Head {
 
     /// Reads a room's head from the database.
     pub(crate) async fn load(db: &mut Connection, room_id: &RoomId) -> Result<Option<Self>, Error> {
-        let Some(room) = rooms::find(db, room_id).await? else { return Ok(None) };
+        let Some(room) = rooms::find(db, room_id).await? else {
+            return Ok(None);
+        };
         let version = RoomVersion::of(&room.version)
             .ok_or_else(|| Error::UnsupportedVersion(room.version.to_string()))?;
         let state = events::current_state(db, &[room.room_nid]).await?;
-        let ids: HashMap<EventNid, OwnedEventId> =
-            state.iter().map(|event| (event.nid, event.pdu.event_id().to_owned())).collect();
+        let ids: HashMap<EventNid, OwnedEventId> = state
+            .iter()
+            .map(|event| (event.nid, event.pdu.event_id().to_owned()))
+            .collect();
         let layers = snapshots::chain(db, room.snapshot_nid)
             .await?
             .into_iter()
             .rev()
             .map(|(nid, events)| {
                 // Events that are no longer current are covered by a layer above.
-                let events = events.into_iter().filter_map(|nid| Some((nid, ids.get(&nid)?.clone())));
-                Arc::new(Layer { nid, events: events.collect() })
+                let events = events
+                    .into_iter()
+                    .filter_map(|nid| Some((nid, ids.get(&nid)?.clone())));
+                Arc::new(Layer {
+                    nid,
+                    events: events.collect(),
+                })
             })
             .collect();
         let extremities = rooms::event_ids(db, &room.extremities).await?;
@@ -75,7 +84,10 @@ impl Head {
             revision: room.revision,
             extremities,
             depth: room.depth as u64,
-            nids: state.iter().map(|event| (event.pdu.event_id().to_owned(), event.nid)).collect(),
+            nids: state
+                .iter()
+                .map(|event| (event.pdu.event_id().to_owned(), event.nid))
+                .collect(),
             state: state.into_iter().map(|event| event.pdu).collect(),
             layers,
         }))
@@ -83,7 +95,10 @@ impl Head {
 
     /// The snapshot of the current state.
     pub(crate) fn snapshot_nid(&self) -> SnapshotNid {
-        self.layers.last().map(|layer| layer.nid).unwrap_or_default()
+        self.layers
+            .last()
+            .map(|layer| layer.nid)
+            .unwrap_or_default()
     }
 
     /// The number of an event of the current state.
@@ -93,6 +108,10 @@ impl Head {
 
     /// About how many bytes the head takes.
     pub(crate) fn weight(&self) -> usize {
-        self.state.iter().map(|pdu| pdu.weight() + 160).sum::<usize>() + 1024
+        self.state
+            .iter()
+            .map(|pdu| pdu.weight() + 160)
+            .sum::<usize>()
+            + 1024
     }
 }

@@ -3,19 +3,13 @@
 use std::sync::Arc;
 
 use event::Signer;
-use live::Live;
 use moka::sync::Cache;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, UserId};
 use storage::{CommitError, Committer, Database, Nids};
 use tokio::sync::{Mutex, MutexGuard};
 use types::Clock;
 
-use crate::{
-    Error,
-    append::Pen,
-    head::Head,
-    transactions::Transactions,
-};
+use crate::{Error, append::Pen, head::Head, transactions::Transactions};
 
 /// Tries to write to a room that other processes write to as well.
 const ATTEMPTS: usize = 8;
@@ -41,7 +35,6 @@ pub(crate) struct Inner {
     pub(crate) nids: Nids,
     pub(crate) signer: Signer,
     pub(crate) clock: Clock,
-    pub(crate) live: Live,
     pub(crate) transactions: Transactions,
     heads: Cache<OwnedRoomId, Arc<Slot>>,
 }
@@ -63,12 +56,13 @@ impl Rooms {
         committer: Committer,
         signer: Signer,
         clock: Clock,
-        live: Live,
     ) -> Self {
         let heads = Cache::builder()
             .max_capacity(settings.head_budget)
             .weigher(|_, slot: &Arc<Slot>| {
-                slot.weight.load(std::sync::atomic::Ordering::Relaxed).max(1024)
+                slot.weight
+                    .load(std::sync::atomic::Ordering::Relaxed)
+                    .max(1024)
             })
             .build();
         Self(Arc::new(Inner {
@@ -79,7 +73,6 @@ impl Rooms {
             committer,
             signer,
             clock,
-            live,
             heads,
         }))
     }
@@ -182,11 +175,15 @@ impl Slot {
     fn with(head: Head) -> Self {
         let slot = Self::default();
         slot.weigh(&head);
-        Self { head: Mutex::new(Some(head)), ..slot }
+        Self {
+            head: Mutex::new(Some(head)),
+            ..slot
+        }
     }
 
     fn weigh(&self, head: &Head) {
         let weight = u32::try_from(head.weight()).unwrap_or(u32::MAX);
-        self.weight.store(weight, std::sync::atomic::Ordering::Relaxed);
+        self.weight
+            .store(weight, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -47,7 +47,9 @@ impl Rooms {
         event: NewEvent,
     ) -> Result<OwnedEventId, Error> {
         let Some(transaction) = event.transaction.clone() else {
-            return self.write(room_id, 1, |pen| pen.append(event.clone())).await;
+            return self
+                .write(room_id, 1, |pen| pen.append(event.clone()))
+                .await;
         };
         let key = Key {
             room_nid: self.head(room_id).await?.room_nid,

@@ -58,14 +58,15 @@ impl Transactions {
                         kind: event.pdu.kind().to_owned(),
                         id: event.transaction?.id,
                     };
-                    Some((key, Arc::new(OnceCell::from(event.pdu.event_id().to_owned()))))
+                    Some((
+                        key,
+                        Arc::new(OnceCell::from(event.pdu.event_id().to_owned())),
+                    ))
                 });
                 Ok::<Device, storage::Error>(Arc::new(Mutex::new(known.collect())))
             })
             .await
-            .map_err(|error: Arc<storage::Error>| {
-                storage::CommitError::Failed(error)
-            })?;
+            .map_err(|error: Arc<storage::Error>| storage::CommitError::Failed(error))?;
         Ok(device.lock().entry(key).or_default().clone())
     }
 }

@@ -148,5 +148,8 @@ pub async fn joined_counts(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (RoomNid(row.room_nid), row.joined)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (RoomNid(row.room_nid), row.joined))
+        .collect())
 }

@@ -73,7 +73,10 @@ pub async fn chain(
     Ok(rows
         .into_iter()
         .map(|row| {
-            (SnapshotNid(row.snapshot_nid), row.event_nids.into_iter().map(EventNid).collect())
+            (
+                SnapshotNid(row.snapshot_nid),
+                row.event_nids.into_iter().map(EventNid).collect(),
+            )
         })
         .collect())
 }

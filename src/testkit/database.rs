@@ -34,12 +34,19 @@ pub async fn database() -> TestDatabase {
 impl TestDatabase {
     /// Opens a database by its options, as another process on the same database would.
     pub async fn open(options: PgConnectOptions) -> Self {
-        let (database, feed) =
-            Database::open(options.clone(), 8, &server_name()).await.expect("the database opens");
+        let (database, feed) = Database::open(options.clone(), 8, &server_name())
+            .await
+            .expect("the database opens");
         let (committer, run) = Committer::new(database.clone());
         #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
         tokio::spawn(run);
-        Self { nids: Nids::new(database.clone()), database, feed, committer, options }
+        Self {
+            nids: Nids::new(database.clone()),
+            database,
+            feed,
+            committer,
+            options,
+        }
     }
 }
 
@@ -53,10 +60,20 @@ pub async fn template(server_name: &ServerName) -> PgConnectOptions {
         .expect("the test cluster answers");
     // Names are ours and need no quoting.
     let template = server.get_database().expect("the template has a name");
-    execute(&mut db, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+    execute(
+        &mut db,
+        format!("CREATE DATABASE {name} TEMPLATE {template}"),
+    )
+    .await;
     let options = server.clone().database(&name);
-    let mut db = PgConnection::connect_with(&options).await.expect("the new database answers");
-    execute(&mut db, format!("UPDATE server SET server_name = '{server_name}'")).await;
+    let mut db = PgConnection::connect_with(&options)
+        .await
+        .expect("the new database answers");
+    execute(
+        &mut db,
+        format!("UPDATE server SET server_name = '{server_name}'"),
+    )
+    .await;
     options
 }
 
@@ -67,25 +84,40 @@ async fn make_template() -> PgConnectOptions {
     let mut db = PgConnection::connect_with(&cluster.clone().database("postgres"))
         .await
         .expect("the test cluster answers");
-    execute(&mut db, format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).await;
+    execute(
+        &mut db,
+        format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"),
+    )
+    .await;
     let options = cluster.database(&name);
-    let (database, _feed) =
-        Database::open(options.clone(), 1, &server_name()).await.expect("the migrations apply");
+    let (database, _feed) = Database::open(options.clone(), 1, &server_name())
+        .await
+        .expect("the migrations apply");
     database.close().await;
     options
 }
 
 /// The cluster named by `CHANCERY_TEST_DATABASE_URL`.
 async fn cluster() -> PgConnectOptions {
-    #[expect(clippy::disallowed_methods, reason = "names the cluster of the test run")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "names the cluster of the test run"
+    )]
     let url = std::env::var("CHANCERY_TEST_DATABASE_URL");
-    url.expect("CHANCERY_TEST_DATABASE_URL names a cluster").parse().expect("it is a URL")
+    url.expect("CHANCERY_TEST_DATABASE_URL names a cluster")
+        .parse()
+        .expect("it is a URL")
 }
 
 async fn execute(db: &mut PgConnection, statement: String) {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(db).await.expect("the statement succeeds");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+        .execute(db)
+        .await
+        .expect("the statement succeeds");
 }
 
 fn unique() -> String {
-    types::random::letters(16).expect("randomness").to_lowercase()
+    types::random::letters(16)
+        .expect("randomness")
+        .to_lowercase()
 }
