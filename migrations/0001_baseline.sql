@@ -160,6 +160,95 @@ CREATE TABLE key_counts (
 );
 CREATE INDEX key_counts_position ON key_counts (position);
 
+-- Accounts. Rows stay after deactivation, so that a name is never given away twice.
+CREATE TABLE users (
+    user_id text PRIMARY KEY,
+    -- Null: there is no password to log in with.
+    password_hash text,
+    is_admin boolean NOT NULL DEFAULT false,
+    created_ts bigint NOT NULL,
+    deactivated_ts bigint,
+    erased boolean NOT NULL DEFAULT false
+);
+
+CREATE TABLE devices (
+    user_id text NOT NULL REFERENCES users,
+    device_id text NOT NULL,
+    display_name text,
+    created_ts bigint NOT NULL,
+    last_seen_ts bigint,
+    last_seen_ip text,
+    PRIMARY KEY (user_id, device_id)
+);
+
+-- A login; a new one on the same device replaces it.
+CREATE TABLE sessions (
+    session_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    created_ts bigint NOT NULL,
+    UNIQUE (user_id, device_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+
+-- Access and refresh tokens, as SHA-256 hashes. Using a token of one generation ends the earlier ones.
+CREATE TABLE session_tokens (
+    token_hash bytea PRIMARY KEY,
+    session_nid bigint NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    is_refresh boolean NOT NULL,
+    generation bigint NOT NULL,
+    expires_ts bigint
+);
+CREATE INDEX session_tokens_session ON session_tokens (session_nid, generation);
+
+-- Tokens for `m.login.token`, as SHA-256 hashes, used once.
+CREATE TABLE login_tokens (
+    token_hash bytea PRIMARY KEY,
+    user_id text NOT NULL REFERENCES users,
+    expires_ts bigint NOT NULL
+);
+
+-- User-interactive authentication under way.
+CREATE TABLE uia_sessions (
+    session_id text PRIMARY KEY,
+    -- The request that is being authenticated: caller, method, path, body.
+    fingerprint bytea NOT NULL,
+    completed text[] NOT NULL,
+    registration_token text,
+    expires_ts bigint NOT NULL
+);
+
+CREATE TABLE registration_tokens (
+    token text PRIMARY KEY,
+    -- Null: any number.
+    uses_allowed bigint,
+    completed bigint NOT NULL DEFAULT 0,
+    expires_ts bigint,
+    created_ts bigint NOT NULL
+);
+
+-- For registration with the shared secret, used once.
+CREATE TABLE registration_nonces (
+    nonce text PRIMARY KEY,
+    expires_ts bigint NOT NULL
+);
+
+CREATE TABLE profiles (
+    user_id text NOT NULL REFERENCES users,
+    field text NOT NULL,
+    -- JSON.
+    value text NOT NULL,
+    PRIMARY KEY (user_id, field)
+);
+
+CREATE TABLE filters (
+    filter_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id text NOT NULL REFERENCES users,
+    digest bytea NOT NULL,
+    content text NOT NULL,
+    UNIQUE (user_id, digest)
+);
+
 DO $$
 BEGIN
     IF EXISTS (

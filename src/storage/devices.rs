@@ -1,0 +1,162 @@
+//! The devices that users log in on.
+
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+
+use crate::{Connection, Error};
+
+/// A row of `devices`.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Which.
+    pub device_id: OwnedDeviceId,
+    /// The name that its owner gave it.
+    pub display_name: Option<String>,
+    /// When it last called, in milliseconds since the epoch.
+    pub last_seen_ts: Option<i64>,
+    /// From which address it last called.
+    pub last_seen_ip: Option<String>,
+}
+
+/// When and from where a device called.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Whose device.
+    pub user_id: OwnedUserId,
+    /// Which device.
+    pub device_id: OwnedDeviceId,
+    /// When, in milliseconds since the epoch.
+    pub ts: i64,
+    /// From which address.
+    pub ip: String,
+}
+
+/// Creates a device; `false` if there is one of that id, which keeps its name.
+pub async fn insert(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    display_name: Option<&str>,
+    now: i64,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "INSERT INTO devices (user_id, device_id, display_name, created_ts) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (user_id, device_id) DO NOTHING",
+        user_id.as_str(),
+        device_id.as_str(),
+        display_name,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// One device of a user.
+pub async fn find(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_id: &DeviceId,
+) -> Result<Option<Device>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT device_id, display_name, last_seen_ts, last_seen_ip FROM devices
+         WHERE user_id = $1 AND device_id = $2",
+        user_id.as_str(),
+        device_id.as_str()
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Device::from))
+}
+
+/// All devices of a user, by id.
+pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Device>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT device_id, display_name, last_seen_ts, last_seen_ip FROM devices
+         WHERE user_id = $1 ORDER BY device_id",
+        user_id.as_str()
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(Device::from).collect())
+}
+
+/// Names a device; `false` if there is none of that id.
+pub async fn rename(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    display_name: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2",
+        user_id.as_str(),
+        device_id.as_str(),
+        display_name
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Deletes devices with their sessions, tokens and waiting messages; returns those that were there.
+pub async fn delete(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_ids: &[OwnedDeviceId],
+) -> Result<Vec<OwnedDeviceId>, Error> {
+    let device_ids: Vec<String> = device_ids.iter().map(ToString::to_string).collect();
+    let deleted = sqlx::query_scalar!(
+        "WITH messages AS (
+             DELETE FROM to_device WHERE user_id = $1 AND device_id = ANY($2)
+         ), counts AS (
+             DELETE FROM key_counts WHERE user_id = $1 AND device_id = ANY($2)
+         )
+         DELETE FROM devices WHERE user_id = $1 AND device_id = ANY($2) RETURNING device_id",
+        user_id.as_str(),
+        &device_ids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(deleted.into_iter().map(OwnedDeviceId::from).collect())
+}
+
+/// Notes when and from where devices called, each at most once in the list.
+pub async fn seen(db: &mut Connection, sightings: &[Sighting]) -> Result<(), Error> {
+    let users: Vec<String> = sightings.iter().map(|seen| seen.user_id.to_string()).collect();
+    let devices: Vec<String> = sightings.iter().map(|seen| seen.device_id.to_string()).collect();
+    let times: Vec<i64> = sightings.iter().map(|seen| seen.ts).collect();
+    let addresses: Vec<String> = sightings.iter().map(|seen| seen.ip.clone()).collect();
+    sqlx::query!(
+        "UPDATE devices d SET last_seen_ts = s.ts, last_seen_ip = s.ip
+         FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::text[]) AS s (user_id, device_id, ts, ip)
+         WHERE d.user_id = s.user_id AND d.device_id = s.device_id
+             AND (d.last_seen_ts IS NULL OR d.last_seen_ts < s.ts)",
+        &users,
+        &devices,
+        &times,
+        &addresses
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+struct Row {
+    device_id: String,
+    display_name: Option<String>,
+    last_seen_ts: Option<i64>,
+    last_seen_ip: Option<String>,
+}
+
+impl From<Row> for Device {
+    fn from(row: Row) -> Self {
+        Self {
+            device_id: row.device_id.into(),
+            display_name: row.display_name,
+            last_seen_ts: row.last_seen_ts,
+            last_seen_ip: row.last_seen_ip,
+        }
+    }
+}

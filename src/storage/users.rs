@@ -1,0 +1,117 @@
+//! Accounts.
+
+use ruma::{OwnedUserId, UserId};
+
+use crate::{Connection, Error, rows::id};
+
+/// A row of `users`.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Who.
+    pub user_id: OwnedUserId,
+    /// The argon2 hash of the password; none if there is no password to log in with.
+    pub password_hash: Option<String>,
+    /// Whether the user administers this server.
+    pub is_admin: bool,
+    /// When the account was closed, in milliseconds since the epoch.
+    pub deactivated_ts: Option<i64>,
+}
+
+/// Creates an account; `false` if the name is taken, be it by a closed account.
+pub async fn insert(
+    db: &mut Connection,
+    user_id: &UserId,
+    password_hash: Option<&str>,
+    is_admin: bool,
+    created_ts: i64,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "INSERT INTO users (user_id, password_hash, is_admin, created_ts) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (user_id) DO NOTHING",
+        user_id.as_str(),
+        password_hash,
+        is_admin,
+        created_ts
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The account of that id.
+pub async fn find(db: &mut Connection, user_id: &UserId) -> Result<Option<User>, Error> {
+    let row = sqlx::query!(
+        "SELECT user_id, password_hash, is_admin, deactivated_ts FROM users WHERE user_id = $1",
+        user_id.as_str()
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| {
+        Ok(User {
+            user_id: id(row.user_id)?,
+            password_hash: row.password_hash,
+            is_admin: row.is_admin,
+            deactivated_ts: row.deactivated_ts,
+        })
+    })
+    .transpose()
+}
+
+/// Which of the users have an open account here.
+pub async fn active(db: &mut Connection, user_ids: &[OwnedUserId]) -> Result<Vec<OwnedUserId>, Error> {
+    let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
+    let found = sqlx::query_scalar!(
+        "SELECT user_id FROM users WHERE user_id = ANY($1) AND deactivated_ts IS NULL",
+        &user_ids
+    )
+    .fetch_all(db)
+    .await?;
+    found.into_iter().map(id).collect()
+}
+
+/// Holds the account until the transaction ends, so that what is read of it can be written back.
+pub async fn lock(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
+        user_id.as_str()
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(())
+}
+
+/// Replaces the password of an open account.
+pub async fn set_password(
+    db: &mut Connection,
+    user_id: &UserId,
+    password_hash: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = $2 WHERE user_id = $1 AND deactivated_ts IS NULL",
+        user_id.as_str(),
+        password_hash
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Closes an account for good.
+pub async fn deactivate(
+    db: &mut Connection,
+    user_id: &UserId,
+    erased: bool,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = NULL, is_admin = false, erased = erased OR $2,
+             deactivated_ts = COALESCE(deactivated_ts, $3)
+         WHERE user_id = $1",
+        user_id.as_str(),
+        erased,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
