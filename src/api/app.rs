@@ -2,6 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use config::WellKnown;
 use identity::ActiveUser;
 use ruma::OwnedServerName;
 use types::{Clock, Kind};
@@ -26,6 +27,10 @@ pub struct Handles {
     pub limits: Limits,
     /// The largest body, in bytes, that a caller who is known may send.
     pub max_body: usize,
+    /// The URL under which clients reach this server.
+    pub base_url: String,
+    /// What `/.well-known/matrix/` tells.
+    pub well_known: WellKnown,
 }
 
 impl App {

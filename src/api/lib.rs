@@ -13,6 +13,7 @@ mod routing;
 #[cfg(test)]
 mod tests;
 mod uia;
+mod well_known;
 
 pub use app::{App, Handles};
 pub use error::{Error, Result};

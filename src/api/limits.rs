@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use config::{RateLimit, RateLimits};
 use governor::{
     DefaultKeyedRateLimiter, Quota,
     clock::{Clock, DefaultClock},
@@ -40,15 +41,6 @@ pub enum Class {
     General,
 }
 
-/// A budget: so many calls at once, and so many per second in the long run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// Calls per second in the long run.
-    pub per_second: f64,
-    /// Calls that may come at once.
-    pub burst: u32,
-}
-
 /// The limits in force; a class without a budget is not limited.
 #[derive(Debug, Default)]
 pub struct Limits(HashMap<Class, Limiter>);
@@ -71,10 +63,22 @@ impl Limits {
         Self::default()
     }
 
-    /// Each class with its budget.
-    pub fn new(budgets: impl IntoIterator<Item = (Class, Budget)>) -> Self {
-        let limiter = |(class, budget): (Class, Budget)| Some((class, Limiter::new(budget)?));
-        Self(budgets.into_iter().filter_map(limiter).collect())
+    /// The limits that the configuration sets.
+    pub fn new(settings: &RateLimits) -> Self {
+        if !settings.enabled {
+            return Self::off();
+        }
+        let classes = [
+            (Class::Registration, settings.registration),
+            (Class::Login, settings.login),
+            (Class::Send, settings.send),
+            (Class::Join, settings.join),
+            (Class::Invite, settings.invite),
+            (Class::Upload, settings.upload),
+            (Class::General, settings.general),
+        ];
+        let limiter = |(class, limit)| Some((class, Limiter::new(limit)?));
+        Self(classes.into_iter().filter_map(limiter).collect())
     }
 
     /// Takes one call from the budget of the user, or of the address when there is no user.
@@ -97,10 +101,10 @@ impl Limits {
 }
 
 impl Limiter {
-    /// `None` for a budget that allows nothing to be counted: no rate or no burst.
-    fn new(budget: Budget) -> Option<Self> {
-        let period = Duration::try_from_secs_f64(1.0 / budget.per_second).ok()?;
-        let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(budget.burst)?);
+    /// `None` for a limit without a rate or a burst, which the configuration refuses.
+    fn new(limit: RateLimit) -> Option<Self> {
+        let period = Duration::try_from_secs_f64(1.0 / limit.per_second).ok()?;
+        let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(limit.burst)?);
         let keyed = DefaultKeyedRateLimiter::keyed(quota);
         Some(Self {
             keyed,
@@ -128,15 +132,21 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+    fn limits(burst: u32) -> Limits {
+        let limit = RateLimit {
+            per_second: 0.001,
+            burst,
+        };
+        Limits::new(&RateLimits {
+            login: limit,
+            send: limit,
+            ..RateLimits::default()
+        })
+    }
+
     #[test]
     fn burst_is_allowed_and_the_next_call_is_told_to_wait() {
-        let limits = Limits::new([(
-            Class::Login,
-            Budget {
-                per_second: 0.001,
-                burst: 2,
-            },
-        )]);
+        let limits = limits(2);
         assert!(limits.take(Class::Login, None, HERE).is_ok());
         assert!(limits.take(Class::Login, None, HERE).is_ok());
         assert!(limits.take(Class::Login, None, HERE).is_err());
@@ -144,17 +154,20 @@ mod tests {
 
     #[test]
     fn users_and_classes_have_budgets_of_their_own() {
-        let limits = Limits::new([(
-            Class::Send,
-            Budget {
-                per_second: 0.001,
-                burst: 1,
-            },
-        )]);
+        let limits = limits(1);
         let (alice, bob) = (user_id!("@alice:a.org"), user_id!("@bob:a.org"));
         assert!(limits.take(Class::Send, Some(alice), HERE).is_ok());
         assert!(limits.take(Class::Send, Some(alice), HERE).is_err());
         assert!(limits.take(Class::Send, Some(bob), HERE).is_ok());
-        assert!(limits.take(Class::Join, Some(alice), HERE).is_ok());
+        assert!(limits.take(Class::Login, Some(alice), HERE).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_limited_when_limits_are_off() {
+        let off = Limits::new(&RateLimits {
+            enabled: false,
+            ..RateLimits::default()
+        });
+        assert!((0..1000).all(|_| off.take(Class::Login, None, HERE).is_ok()));
     }
 }

@@ -2,16 +2,31 @@
 
 use http::Method;
 
-use crate::{App, Routes, client, health};
+use crate::{App, Routes, client, health, well_known};
 
 /// Every endpoint of the server.
 pub fn all() -> Routes<App> {
-    Routes::default().merge(operations()).merge(client())
+    Routes::default()
+        .merge(operations())
+        .merge(discovery())
+        .merge(client())
 }
 
 /// For load balancers and those who run the server.
 fn operations() -> Routes<App> {
     Routes::default().raw(Method::GET, "/health", health::health)
+}
+
+/// For whoever looks for this server.
+fn discovery() -> Routes<App> {
+    Routes::default()
+        .matrix(well_known::client)
+        .matrix(well_known::support)
+        .raw(
+            Method::GET,
+            "/.well-known/matrix/server",
+            well_known::server,
+        )
 }
 
 /// For clients, in the order of the specification.

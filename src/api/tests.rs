@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::Request};
+use config::{RateLimit, RateLimits};
 use http::{Method, StatusCode, header};
 use identity::ActiveUser;
 use ruma::{
@@ -21,7 +22,7 @@ use crate::{
     Error, Matrix, Result, Routes,
     authenticate::Gate,
     json::RawJson,
-    limits::{Budget, Class, Limits},
+    limits::{Class, Limits},
 };
 
 const SEND: &str = "/_matrix/client/v3/rooms/!r:a.org/send/m.room.message/t";
@@ -87,13 +88,14 @@ async fn profile(
 }
 
 fn router() -> Router {
-    let limits = Limits::new([(
-        Class::Send,
-        Budget {
-            per_second: 0.001,
-            burst: 3,
-        },
-    )]);
+    let limit = RateLimit {
+        per_second: 0.001,
+        burst: 3,
+    };
+    let limits = Limits::new(&RateLimits {
+        send: limit,
+        ..RateLimits::default()
+    });
     Routes::default()
         .limited(Class::Send, send)
         .matrix(who)
