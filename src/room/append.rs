@@ -161,6 +161,10 @@ impl<'a> Pen<'a> {
         self.head.depth = pdu.depth();
         self.head.extremities = vec![(nid, event_id.clone())];
         let current = pdu.is_state();
+        let redacts = event.redacts.and_then(|(_, redacted)| redacted);
+        if let Some(redacted) = &redacts {
+            self.wipe(&redacted.pdu);
+        }
         self.changes.push(Change::Event(EventChange {
             event: StoredEvent {
                 nid,
@@ -176,9 +180,18 @@ impl<'a> Pen<'a> {
                 transaction: event.transaction,
             },
             current,
-            redacts: event.redacts.and_then(|(_, redacted)| redacted),
+            redacts,
         }));
         Ok(event_id)
+    }
+
+    /// Leaves of a redacted event in the current state what the redaction left.
+    fn wipe(&mut self, redacted: &Arc<Pdu>) {
+        let state_key = redacted.state_key().unwrap_or_default();
+        let present = self.head.state.get(redacted.kind(), state_key);
+        if present.is_some_and(|present| present.event_id() == redacted.event_id()) {
+            self.head.state.insert(redacted.clone());
+        }
     }
 
     /// Puts a state event over the state; returns what it replaces.

@@ -2,13 +2,24 @@
 //!
 //! **Invariant:** only `append.rs` writes the event graph.
 
+mod aliases;
 mod append;
+mod create;
+mod directory;
 mod error;
 mod head;
+mod membership;
+mod receipts;
+mod redact;
 mod rooms;
 mod send;
+mod state;
 mod transactions;
 
+pub use create::{CreateRoom, Preset};
+pub use directory::{DirectoryPage, DirectoryQuery, RoomListing};
 pub use error::Error;
+pub use membership::{MembershipChange, Profile};
+pub use receipts::{Marker, ReadUpTo};
 pub use rooms::{Rooms, Settings};
 pub use send::Outgoing;

@@ -38,6 +38,8 @@ pub struct NewRoom {
     pub creator: OwnedUserId,
     /// Whether it is listed in the public room directory.
     pub in_directory: bool,
+    /// An alias that is made with it; when it is taken, the room is not made.
+    pub alias: Option<OwnedRoomAliasId>,
 }
 
 /// A state snapshot: a parent overlaid with events.

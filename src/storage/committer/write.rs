@@ -38,6 +38,16 @@ pub(super) async fn rooms(db: &mut Connection, sets: &[WriteSet]) -> Result<Lost
         )
         .execute(&mut *db)
         .await?;
+        if let Some(alias) = &create.alias {
+            sqlx::query!(
+                "INSERT INTO room_aliases (alias, room_nid, creator) VALUES ($1, $2, $3)",
+                alias.as_str(),
+                room_nid.get(),
+                create.creator.as_str(),
+            )
+            .execute(&mut *db)
+            .await?;
+        }
     }
     // In the order of the numbers: two processes that write to the same rooms must not deadlock.
     let mut swaps: Vec<_> = heads

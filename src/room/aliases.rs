@@ -1,0 +1,146 @@
+//! Room aliases.
+//!
+//! Spec: client-server, "Room aliases".
+
+use event::PowerLevels;
+use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId, events::TimelineEventType};
+use serde::Deserialize;
+use serde_json::Value;
+use storage::rooms;
+
+use crate::{Error, Rooms, append::NewEvent, create::raw};
+
+/// The content of `m.room.canonical_alias`. The aliases are text, as they may be anything.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Canonical {
+    alias: Option<String>,
+    #[serde(default)]
+    alt_aliases: Vec<String>,
+}
+
+impl Canonical {
+    pub(crate) fn read(content: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(content)
+    }
+
+    /// All aliases that the event names; an empty one counts as none.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        let alias = self.alias.as_deref().filter(|alias| !alias.is_empty());
+        alias
+            .into_iter()
+            .chain(self.alt_aliases.iter().map(String::as_str))
+    }
+}
+
+impl Rooms {
+    /// Makes an alias for a room.
+    pub async fn create_alias(
+        &self,
+        alias: &RoomAliasId,
+        room_id: &RoomId,
+        creator: &UserId,
+    ) -> Result<(), Error> {
+        if alias.server_name() != self.0.settings.server_name {
+            return Err(Error::Remote(alias.to_string()));
+        }
+        let room_nid = self.head(room_id).await?.room_nid;
+        let mut db = self.0.database.acquire().await?;
+        if rooms::insert_alias(&mut db, alias, room_nid, creator).await? {
+            Ok(())
+        } else {
+            Err(Error::AliasTaken(alias.to_owned()))
+        }
+    }
+
+    /// The room that an alias points to.
+    pub async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<OwnedRoomId, Error> {
+        let mut db = self.0.database.acquire().await?;
+        let found = rooms::find_alias(&mut db, alias).await?;
+        Ok(found.ok_or(Error::UnknownAlias)?.room_id)
+    }
+
+    /// Removes an alias: allowed to who made it, to who may set the room's canonical alias, and to
+    /// the server's administrators. The canonical alias event loses it too, if the user may set it.
+    pub async fn delete_alias(
+        &self,
+        alias: &RoomAliasId,
+        user_id: &UserId,
+        is_admin: bool,
+    ) -> Result<(), Error> {
+        let found = {
+            let mut db = self.0.database.acquire().await?;
+            rooms::find_alias(&mut db, alias)
+                .await?
+                .ok_or(Error::UnknownAlias)?
+        };
+        let head = self.head(&found.room_id).await?;
+        let levels = PowerLevels::of(&head.state, &head.version);
+        let may_set = levels.can_send(user_id, "m.room.canonical_alias", true);
+        if found.creator != *user_id && !may_set && !is_admin {
+            return Err(Error::Forbidden("You may not remove this alias"));
+        }
+        {
+            let mut db = self.0.database.acquire().await?;
+            if !rooms::delete_alias(&mut db, alias).await? {
+                return Err(Error::UnknownAlias);
+            }
+        }
+        if may_set {
+            self.drop_from_canonical(&found.room_id, alias, user_id)
+                .await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn drop_from_canonical(
+        &self,
+        room_id: &RoomId,
+        alias: &RoomAliasId,
+        user_id: &UserId,
+    ) -> Result<(), Error> {
+        let result = self
+            .write(room_id, 1, |pen| {
+                let present = pen.head().state.get("m.room.canonical_alias", "");
+                let content = present.and_then(|pdu| pdu.content_as::<Value>().ok());
+                let Some(Value::Object(before)) = content else {
+                    return Ok(());
+                };
+                let mut after = before.clone();
+                if after.get("alias").and_then(Value::as_str) == Some(alias.as_str()) {
+                    after.remove("alias");
+                }
+                if let Some(Value::Array(others)) = after.get_mut("alt_aliases") {
+                    others.retain(|other| other.as_str() != Some(alias.as_str()));
+                }
+                if after == before {
+                    return Ok(());
+                }
+                pen.append(NewEvent::state(
+                    user_id.to_owned(),
+                    TimelineEventType::RoomCanonicalAlias,
+                    "",
+                    raw(&Value::Object(after))?,
+                ))
+                .map(|_| ())
+            })
+            .await;
+        match result {
+            // Who is not in the room can remove the alias, but not speak in the room.
+            Err(Error::Denied(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The aliases of a room, for its members, or for all if its history is world-readable.
+    pub async fn aliases(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Vec<OwnedRoomAliasId>, Error> {
+        self.visible_state(room_id, user_id).await?;
+        let room_nid = self.head(room_id).await?.room_nid;
+        let mut db = self.0.database.acquire().await?;
+        Ok(rooms::aliases(&mut db, room_nid).await?)
+    }
+}

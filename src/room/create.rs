@@ -1,0 +1,300 @@
+//! Creating rooms.
+//!
+//! Spec: client-server, "Creation": the order of the events of a new room.
+
+use event::RoomVersion;
+use ruma::{
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, UserId,
+    events::{StateEventType, TimelineEventType},
+};
+use serde_json::{Map, Value, json, value::RawValue};
+use storage::{CommitError, rooms::NewRoom};
+use types::RoomNid;
+
+use crate::{
+    Error, Profile, Rooms,
+    append::{NewEvent, Pen},
+    head::Head,
+};
+
+mod power_levels;
+
+/// The most users that may be invited with the creation.
+const MAX_INVITES: usize = 500;
+/// The most events of initial state.
+const MAX_INITIAL_STATE: usize = 500;
+
+/// A bundle of settings for a new room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Invited users join, history is shared.
+    PrivateChat,
+    /// As a private chat; invited users have the creator's power.
+    TrustedPrivateChat,
+    /// Everybody joins, history is shared, guests stay out.
+    PublicChat,
+}
+
+/// What a user asks of a new room.
+#[derive(Clone, Debug)]
+pub struct CreateRoom {
+    /// The room version; the server's default if none is asked for.
+    pub version: Option<RoomVersionId>,
+    /// The settings to start from.
+    pub preset: Preset,
+    /// Whether the room is listed in the public room directory.
+    pub in_directory: bool,
+    /// The alias to make for it.
+    pub alias: Option<OwnedRoomAliasId>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its topic.
+    pub topic: Option<String>,
+    /// Further content of the create event.
+    pub creation_content: Map<String, Value>,
+    /// Overrides of the power levels' content.
+    pub power_level_content_override: Map<String, Value>,
+    /// State set after the preset's: type, state key, content.
+    pub initial_state: Vec<(StateEventType, String, Box<RawValue>)>,
+    /// Whom to invite, with their profiles.
+    pub invite: Vec<(OwnedUserId, Profile)>,
+    /// Whether the invitations are to a direct chat.
+    pub is_direct: bool,
+}
+
+impl Rooms {
+    /// Makes a room: all of it, or nothing.
+    pub async fn create(
+        &self,
+        creator: &UserId,
+        profile: Profile,
+        request: CreateRoom,
+    ) -> Result<OwnedRoomId, Error> {
+        let version = match &request.version {
+            Some(id) => {
+                RoomVersion::of(id).ok_or_else(|| Error::UnsupportedVersion(id.to_string()))?
+            }
+            None => RoomVersion::default_version(),
+        };
+        self.check_request(&request).await?;
+        // Create, member, power levels, alias, three of the preset, name, topic.
+        let events = 9 + request.initial_state.len() + request.invite.len();
+        let nids = self.0.nids.take(events + 1).await?;
+        let (room_nid, nids) = nids.split_first().ok_or(Error::UnknownRoom)?;
+        let room_id = self.new_room_id()?;
+        let head = Head::new(RoomNid(*room_nid), room_id, version);
+        let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids.to_vec());
+        let mut room = Creation {
+            pen: &mut pen,
+            creator,
+            request: &request,
+        };
+        room.write(&profile)?;
+        let room_id = pen.head().room_id.clone();
+        pen.create(NewRoom {
+            room_id: room_id.clone(),
+            version: pen.head().version.id().clone(),
+            creator: creator.to_owned(),
+            in_directory: request.in_directory,
+            alias: request.alias.clone(),
+        });
+        self.write_new(pen)
+            .await
+            .map_err(|error| match (error, &request.alias) {
+                (Error::Commit(CommitError::Failed(error)), Some(alias))
+                    if error.violates("room_aliases_pkey") =>
+                {
+                    Error::AliasTaken(alias.clone())
+                }
+                (error, _) => error,
+            })?;
+        Ok(room_id)
+    }
+
+    async fn check_request(&self, request: &CreateRoom) -> Result<(), Error> {
+        if request.invite.len() > MAX_INVITES || request.initial_state.len() > MAX_INITIAL_STATE {
+            return Err(Error::Invalid(format!(
+                "At most {MAX_INVITES} invitations and {MAX_INITIAL_STATE} events of initial state are allowed"
+            )));
+        }
+        for (user_id, _) in &request.invite {
+            if !self.is_local(user_id) {
+                return Err(Error::Remote(user_id.to_string()));
+            }
+        }
+        let Some(alias) = &request.alias else {
+            return Ok(());
+        };
+        let mut db = self.0.database.acquire().await?;
+        match storage::rooms::find_alias(&mut db, alias).await? {
+            Some(_) => Err(Error::AliasTaken(alias.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A fresh id for a room whose version does not derive it from the create event.
+    fn new_room_id(&self) -> Result<OwnedRoomId, Error> {
+        let letters = types::random::letters(18).map_err(|_| {
+            storage::Error::Corrupt("the operating system gave no randomness".to_owned())
+        })?;
+        OwnedRoomId::try_from(format!("!{letters}:{}", self.0.settings.server_name))
+            .map_err(|error| Error::Invalid(error.to_string()))
+    }
+}
+
+/// A room being written, event by event, in the order of the specification.
+struct Creation<'a, 'p, 's> {
+    pen: &'p mut Pen<'s>,
+    creator: &'a UserId,
+    request: &'a CreateRoom,
+}
+
+impl Creation<'_, '_, '_> {
+    fn write(&mut self, profile: &Profile) -> Result<(), Error> {
+        self.create_event()?;
+        let content = profile.member_content("join", Map::new());
+        self.state(
+            TimelineEventType::RoomMember,
+            self.creator.as_str().to_owned(),
+            &content,
+        )?;
+        let levels = self.power_levels();
+        self.state(TimelineEventType::RoomPowerLevels, String::new(), &levels)?;
+        if let Some(alias) = &self.request.alias {
+            self.state(
+                TimelineEventType::RoomCanonicalAlias,
+                String::new(),
+                &json!({ "alias": alias }),
+            )?;
+        }
+        self.preset()?;
+        for (kind, state_key, content) in &self.request.initial_state {
+            self.raw(kind.to_string().into(), state_key.clone(), content.clone())?;
+        }
+        if let Some(name) = &self.request.name {
+            self.state(
+                TimelineEventType::RoomName,
+                String::new(),
+                &json!({ "name": name }),
+            )?;
+        }
+        if let Some(topic) = &self.request.topic {
+            let content = json!({ "topic": topic, "m.topic": { "m.text": [{ "body": topic }] } });
+            self.state(TimelineEventType::RoomTopic, String::new(), &content)?;
+        }
+        for (user_id, profile) in &self.request.invite {
+            let mut extra = Map::new();
+            if self.request.is_direct {
+                extra.insert("is_direct".to_owned(), Value::Bool(true));
+            }
+            let content = profile.member_content("invite", extra);
+            self.state(TimelineEventType::RoomMember, user_id.to_string(), &content)?;
+        }
+        Ok(())
+    }
+
+    fn create_event(&mut self) -> Result<(), Error> {
+        let version = self.pen.head().version.clone();
+        let mut content = self.request.creation_content.clone();
+        content.insert("room_version".to_owned(), json!(version.id()));
+        if version.creator_is_sender() {
+            content.remove("creator");
+        } else {
+            content.insert("creator".to_owned(), json!(self.creator));
+        }
+        if version.additional_creators() && self.request.preset == Preset::TrustedPrivateChat {
+            self.add_creators(&mut content)?;
+        }
+        let event = NewEvent::state(
+            self.creator.to_owned(),
+            TimelineEventType::RoomCreate,
+            "",
+            raw(&Value::Object(content))?,
+        );
+        let pdu = self.pen.build_first(&event)?;
+        event::auth::check_alone(&version, &pdu, &|_| None)
+            .map_err(|denied| Error::BadContent(denied.to_string()))?;
+        self.pen.adopt_create_event(&pdu);
+        self.pen.push(pdu.into(), Vec::new(), event)?;
+        Ok(())
+    }
+
+    /// Spec: client-server, "createRoom": with the preset `trusted_private_chat` the invited users
+    /// become additional creators where the room version knows these.
+    fn add_creators(&self, content: &mut Map<String, Value>) -> Result<(), Error> {
+        let creators = content
+            .entry("additional_creators")
+            .or_insert_with(|| json!([]));
+        let Value::Array(creators) = creators else {
+            return Err(Error::BadContent(
+                "`additional_creators` is a list of users".to_owned(),
+            ));
+        };
+        for (user_id, _) in &self.request.invite {
+            let user_id = json!(user_id);
+            if !creators.contains(&user_id) {
+                creators.push(user_id);
+            }
+        }
+        Ok(())
+    }
+
+    fn preset(&mut self) -> Result<(), Error> {
+        let public = self.request.preset == Preset::PublicChat;
+        let settings = [
+            (
+                "m.room.join_rules",
+                json!({ "join_rule": if public { "public" } else { "invite" } }),
+            ),
+            (
+                "m.room.history_visibility",
+                json!({ "history_visibility": "shared" }),
+            ),
+            (
+                "m.room.guest_access",
+                json!({ "guest_access": if public { "forbidden" } else { "can_join" } }),
+            ),
+        ];
+        for (kind, content) in settings {
+            // What the client sets itself need not be set twice.
+            let given = self
+                .request
+                .initial_state
+                .iter()
+                .any(|(given, state_key, _)| given.to_string() == kind && state_key.is_empty());
+            if !given {
+                self.state(kind.into(), String::new(), &content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn state(
+        &mut self,
+        event_type: TimelineEventType,
+        state_key: String,
+        content: &Value,
+    ) -> Result<(), Error> {
+        self.raw(event_type, state_key, raw(content)?)
+    }
+
+    fn raw(
+        &mut self,
+        event_type: TimelineEventType,
+        state_key: String,
+        content: Box<RawValue>,
+    ) -> Result<(), Error> {
+        let name = event_type.to_string();
+        let event = NewEvent::state(self.creator.to_owned(), event_type, state_key, content);
+        match self.pen.append(event) {
+            Ok(_) => Ok(()),
+            Err(Error::Denied(denied)) => Err(Error::InvalidState(format!("{name}: {denied}"))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Text of a value that was built here.
+pub(crate) fn raw(value: &Value) -> Result<Box<RawValue>, Error> {
+    serde_json::value::to_raw_value(value).map_err(|error| Error::BadContent(error.to_string()))
+}

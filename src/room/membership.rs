@@ -1,0 +1,212 @@
+//! Joining, inviting, leaving: everything that changes who is in a room.
+
+use ruma::{
+    OwnedEventId, RoomId, UserId,
+    events::{TimelineEventType, room::member::MembershipState},
+};
+use serde_json::{Map, Value};
+use storage::memberships;
+
+use crate::{
+    Error, Rooms,
+    append::{NewEvent, Pen},
+    create::raw,
+};
+
+mod join;
+mod profile;
+mod restricted;
+
+/// How a user shows in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The display name.
+    pub displayname: Option<String>,
+    /// The avatar, an `mxc:` URI.
+    pub avatar_url: Option<String>,
+}
+
+/// What one user does to another's membership.
+#[derive(Clone, Debug)]
+pub enum MembershipChange {
+    /// Asks to join; the target's profile is shown.
+    Invite {
+        /// How the invited user shows.
+        profile: Profile,
+        /// Whether it is to a direct chat.
+        is_direct: bool,
+    },
+    /// Removes a member, or takes back an invitation or turns down a knock.
+    Kick,
+    /// Removes and keeps out.
+    Ban,
+    /// Lets come back.
+    Unban,
+}
+
+impl Profile {
+    /// The content of a member event.
+    pub(crate) fn member_content(&self, membership: &str, extra: Map<String, Value>) -> Value {
+        let mut content = extra;
+        content.insert("membership".to_owned(), membership.into());
+        if let Some(displayname) = &self.displayname {
+            content.insert("displayname".to_owned(), displayname.as_str().into());
+        }
+        if let Some(avatar_url) = &self.avatar_url {
+            content.insert("avatar_url".to_owned(), avatar_url.as_str().into());
+        }
+        Value::Object(content)
+    }
+}
+
+impl Rooms {
+    /// Changes another user's membership, if the rules allow it.
+    pub async fn change_membership(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+        change: MembershipChange,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        if matches!(change, MembershipChange::Invite { .. }) && !self.is_local(target) {
+            return Err(Error::Remote(target.to_string()));
+        }
+        self.write(room_id, 1, |pen| {
+            let before = pen.head().state.membership(target);
+            let content = match &change {
+                MembershipChange::Invite { profile, is_direct } => {
+                    let mut extra = Map::new();
+                    if *is_direct {
+                        extra.insert("is_direct".to_owned(), Value::Bool(true));
+                    }
+                    profile.member_content("invite", extra)
+                }
+                MembershipChange::Kick => {
+                    let there = [
+                        MembershipState::Join,
+                        MembershipState::Invite,
+                        MembershipState::Knock,
+                    ];
+                    if !there.contains(&before) {
+                        return Err(Error::Forbidden("The user is not in the room"));
+                    }
+                    shown_as(pen, target, "leave")
+                }
+                MembershipChange::Ban => shown_as(pen, target, "ban"),
+                MembershipChange::Unban => {
+                    if before != MembershipState::Ban {
+                        return Err(Error::Forbidden("The user is not banned from the room"));
+                    }
+                    shown_as(pen, target, "leave")
+                }
+            };
+            set(pen, sender, target, with_reason(content, reason))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Leaves a room, turns down an invitation or takes back a knock. Leaving twice is no error.
+    pub async fn leave(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        self.write(room_id, 1, |pen| {
+            if pen
+                .head()
+                .state
+                .get("m.room.member", user_id.as_str())
+                .is_none()
+            {
+                return Err(Error::NotInRoom);
+            }
+            match pen.head().state.membership(user_id) {
+                MembershipState::Leave => Ok(()),
+                MembershipState::Ban => Err(Error::NotInRoom),
+                _ => {
+                    let content = Profile::default().member_content("leave", Map::new());
+                    set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Leaves all rooms and turns down all invitations; goes on after a room that fails, and then
+    /// returns the first failure.
+    pub async fn leave_all(&self, user_id: &UserId) -> Result<(), Error> {
+        let rooms = {
+            let mut db = self.0.database.acquire().await?;
+            memberships::of_user(&mut db, user_id).await?
+        };
+        let mut result = Ok(());
+        for room in rooms {
+            let there = [
+                MembershipState::Join,
+                MembershipState::Invite,
+                MembershipState::Knock,
+            ];
+            if there.contains(&room.membership) {
+                result = result.and(self.leave(&room.room_id, user_id, None).await);
+            }
+        }
+        result
+    }
+
+    /// Forgets a room that the user has left.
+    pub async fn forget(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
+        let mut db = self.0.database.acquire().await?;
+        let membership = memberships::find(&mut db, room_id, user_id)
+            .await?
+            .ok_or(Error::UnknownRoom)?;
+        if memberships::forget(&mut db, membership.room_nid, user_id).await? {
+            Ok(())
+        } else {
+            Err(Error::StillInRoom)
+        }
+    }
+}
+
+/// Adds a member event.
+fn set(
+    pen: &mut Pen<'_>,
+    sender: &UserId,
+    target: &UserId,
+    content: Value,
+) -> Result<OwnedEventId, Error> {
+    pen.append(NewEvent::state(
+        sender.to_owned(),
+        TimelineEventType::RoomMember,
+        target.as_str(),
+        raw(&content)?,
+    ))
+}
+
+/// Content that keeps how the target showed until now, so that clients can name who was removed.
+fn shown_as(pen: &Pen<'_>, target: &UserId, membership: &str) -> Value {
+    let member = pen.head().state.get("m.room.member", target.as_str());
+    let profile = member
+        .and_then(|pdu| pdu.content_as::<Shown>().ok())
+        .unwrap_or_default();
+    let profile = Profile {
+        displayname: profile.displayname,
+        avatar_url: profile.avatar_url,
+    };
+    profile.member_content(membership, Map::new())
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Shown {
+    displayname: Option<String>,
+    avatar_url: Option<String>,
+}
+
+fn with_reason(mut content: Value, reason: Option<&str>) -> Value {
+    if let (Value::Object(content), Some(reason)) = (&mut content, reason) {
+        content.insert("reason".to_owned(), reason.into());
+    }
+    content
+}

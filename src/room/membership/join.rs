@@ -1,0 +1,74 @@
+//! Joining and knocking.
+
+use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use serde_json::{Map, Value};
+
+use super::{Profile, restricted, set, with_reason};
+use crate::{Error, Rooms};
+
+impl Rooms {
+    /// Joins a room. Joining again is no error and adds no event.
+    pub async fn join(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        profile: Profile,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        let authoriser = self.authoriser(room_id, user_id).await?;
+        self.write(room_id, 1, |pen| {
+            if pen.head().state.membership(user_id) == MembershipState::Join {
+                return Ok(());
+            }
+            let mut extra = Map::new();
+            if let Some(authoriser) = &authoriser {
+                extra.insert(
+                    "join_authorised_via_users_server".to_owned(),
+                    Value::String(authoriser.to_string()),
+                );
+            }
+            let content = profile.member_content("join", extra);
+            set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
+        })
+        .await
+    }
+
+    /// Asks the members of a room to be let in.
+    pub async fn knock(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        profile: Profile,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        self.write(room_id, 1, |pen| {
+            let content = profile.member_content("knock", Map::new());
+            set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
+        })
+        .await
+    }
+
+    /// Who vouches for a user that joins a restricted room without an invitation; none when
+    /// nobody needs to.
+    async fn authoriser(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        let head = self.head(room_id).await?;
+        let Some(allowed) = restricted::allowed_rooms(&head, user_id) else {
+            return Ok(None);
+        };
+        for room in allowed {
+            match self.head(&room).await {
+                Ok(other) if other.state.membership(user_id) == MembershipState::Join => {
+                    let found = restricted::authoriser(&head, |user| self.is_local(user));
+                    return found.map(Some).ok_or(Error::JoinNotGranted);
+                }
+                Ok(_) | Err(Error::UnknownRoom) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::JoinNotGranted)
+    }
+}

@@ -1,0 +1,50 @@
+//! Showing a changed profile in the rooms of a user.
+
+use ruma::{UserId, events::room::member::MembershipState};
+use serde_json::Value;
+use storage::memberships;
+
+use super::{Profile, set};
+use crate::{Error, Rooms};
+
+impl Rooms {
+    /// Writes the user's profile into the member event of every joined room; goes on after a room
+    /// that fails, and then returns the first failure.
+    pub async fn update_profile(&self, user_id: &UserId, profile: &Profile) -> Result<(), Error> {
+        let rooms = {
+            let mut db = self.0.database.acquire().await?;
+            memberships::joined_rooms(&mut db, user_id).await?
+        };
+        let updates = rooms.iter().map(|room_id| {
+            self.write(room_id, 1, |pen| {
+                let member = pen.head().state.get("m.room.member", user_id.as_str());
+                let content = member.and_then(|pdu| pdu.content_as::<Value>().ok());
+                let Some(Value::Object(before)) = content else {
+                    return Ok(());
+                };
+                if pen.head().state.membership(user_id) != MembershipState::Join {
+                    return Ok(());
+                }
+                let mut extra = before.clone();
+                for field in [
+                    "displayname",
+                    "avatar_url",
+                    "reason",
+                    "join_authorised_via_users_server",
+                ] {
+                    extra.remove(field);
+                }
+                let content = profile.member_content("join", extra);
+                if content == Value::Object(before) {
+                    return Ok(());
+                }
+                set(pen, user_id, user_id, content).map(|_| ())
+            })
+        });
+        let mut result = Ok(());
+        for update in updates {
+            result = result.and(update.await);
+        }
+        result
+    }
+}

@@ -1,0 +1,55 @@
+//! Rooms that the members of other rooms may join.
+//!
+//! Spec: client-server, "Restricted rooms"; rooms v8, "Authorisation rules".
+
+use event::PowerLevels;
+use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
+use serde::Deserialize;
+
+use crate::head::Head;
+
+#[derive(Deserialize)]
+struct JoinRules {
+    join_rule: String,
+    #[serde(default)]
+    allow: Vec<Allow>,
+}
+
+#[derive(Deserialize)]
+struct Allow {
+    #[serde(rename = "type")]
+    kind: String,
+    room_id: Option<OwnedRoomId>,
+}
+
+/// The rooms whose members may join; none when the user needs no membership elsewhere, or when
+/// the room is not restricted.
+pub(super) fn allowed_rooms(head: &Head, user_id: &UserId) -> Option<Vec<OwnedRoomId>> {
+    if !head.version.restricted_joins()
+        || matches!(
+            head.state.membership(user_id),
+            MembershipState::Join | MembershipState::Invite
+        )
+    {
+        return None;
+    }
+    let rules: JoinRules = head.state.get("m.room.join_rules", "")?.content_as().ok()?;
+    let restricted = matches!(rules.join_rule.as_str(), "restricted" | "knock_restricted");
+    restricted.then(|| {
+        let rooms = rules
+            .allow
+            .into_iter()
+            .filter(|allow| allow.kind == "m.room_membership");
+        rooms.filter_map(|allow| allow.room_id).collect()
+    })
+}
+
+/// A member of this server who may invite, and so vouch for another.
+pub(super) fn authoriser(head: &Head, is_local: impl Fn(&UserId) -> bool) -> Option<OwnedUserId> {
+    let levels = PowerLevels::of(&head.state, &head.version);
+    head.state
+        .of_kind("m.room.member")
+        .filter(|pdu| pdu.membership() == Some(MembershipState::Join))
+        .filter_map(|pdu| OwnedUserId::try_from(pdu.state_key()?).ok())
+        .find(|user_id| is_local(user_id) && levels.user(user_id) >= levels.invite())
+}

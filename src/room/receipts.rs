@@ -1,0 +1,90 @@
+//! Read receipts and the fully-read marker.
+//!
+//! Spec: client-server, "Receipts" and "Fully read markers".
+
+use ruma::{EventId, RoomId, UserId, events::room::member::MembershipState};
+use serde_json::json;
+use storage::{
+    Change, Changes,
+    committer::WriteSet,
+    stream::{AccountData, Receipt},
+};
+
+use crate::{Error, Rooms};
+
+/// How far a user has read.
+#[derive(Clone, Debug)]
+pub struct ReadUpTo<'a> {
+    /// The event.
+    pub event_id: &'a EventId,
+    /// What of it is told to whom.
+    pub marker: Marker,
+}
+
+/// A kind of mark on the last event read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// `m.read`: told to the room.
+    Public {
+        /// A thread root, `main`, or none.
+        thread_id: Option<String>,
+    },
+    /// `m.read.private`: told to the user's own devices.
+    Private {
+        /// A thread root, `main`, or none.
+        thread_id: Option<String>,
+    },
+    /// `m.fully_read`: where the user's reading ended.
+    FullyRead,
+}
+
+impl Rooms {
+    /// Notes how far a member has read.
+    pub async fn mark_read(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        marks: &[ReadUpTo<'_>],
+    ) -> Result<(), Error> {
+        let head = self.head(room_id).await.map_err(|error| match error {
+            Error::UnknownRoom => Error::NotInRoom,
+            error => error,
+        })?;
+        if head.state.membership(user_id) != MembershipState::Join {
+            return Err(Error::NotInRoom);
+        }
+        let mut changes = Changes::new();
+        for mark in marks {
+            let receipt = |receipt_type: &str, thread_id: &Option<String>| {
+                Change::Receipt(Receipt {
+                    room_nid: head.room_nid,
+                    user_id: user_id.to_owned(),
+                    receipt_type: receipt_type.to_owned(),
+                    thread_id: thread_id.clone().unwrap_or_default(),
+                    event_id: mark.event_id.to_owned(),
+                    ts: self.0.clock.now_ms() as i64,
+                })
+            };
+            changes.push(match &mark.marker {
+                Marker::Public { thread_id } => receipt("m.read", thread_id),
+                Marker::Private { thread_id } => receipt("m.read.private", thread_id),
+                Marker::FullyRead => Change::AccountData(AccountData {
+                    user_id: user_id.to_owned(),
+                    room_nid: Some(head.room_nid),
+                    kind: "m.fully_read".to_owned(),
+                    content: json!({ "event_id": mark.event_id }).to_string(),
+                }),
+            });
+        }
+        self.0
+            .committer
+            .submit(WriteSet {
+                room: None,
+                changes,
+            })
+            .await
+            .durable()
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Setting and reading a room's state.
+
+use std::sync::Arc;
+
+use event::{Pdu, State, visibility::visibility};
+use ruma::{
+    OwnedEventId, OwnedRoomAliasId, RoomId, UserId,
+    events::{
+        StateEventType,
+        room::{history_visibility::HistoryVisibility, member::MembershipState},
+    },
+};
+use serde_json::value::RawValue;
+use storage::{memberships, snapshots};
+
+use crate::{Error, Rooms, aliases, append::NewEvent};
+
+impl Rooms {
+    /// Sets a state event. Setting what is set already adds no event and answers with its id.
+    pub async fn set_state(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        kind: StateEventType,
+        state_key: &str,
+        content: Box<RawValue>,
+    ) -> Result<OwnedEventId, Error> {
+        if kind == StateEventType::RoomCanonicalAlias {
+            self.check_canonical_alias(room_id, state_key, &content)
+                .await?;
+        }
+        let wanted = event::canonical_object(content.get())?;
+        self.write(room_id, 1, |pen| {
+            let present = pen.head().state.get(&kind.to_string(), state_key);
+            if let Some(present) = present.filter(|present| present.sender() == sender) {
+                let same = event::canonical_object(present.content_text())? == wanted;
+                if same {
+                    return Ok(present.event_id().to_owned());
+                }
+            }
+            pen.append(NewEvent::state(
+                sender.to_owned(),
+                kind.to_string().into(),
+                state_key,
+                content.clone(),
+            ))
+        })
+        .await
+    }
+
+    /// The state that a user may see: the current one for members, the one at the time of leaving
+    /// for those who left.
+    pub async fn visible_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
+        let head = match self.head(room_id).await {
+            Err(Error::UnknownRoom) => return Err(Error::NotInRoom),
+            head => head?,
+        };
+        let open = visibility(&head.state) == HistoryVisibility::WorldReadable;
+        match head.state.membership(user_id) {
+            _ if open => Ok(head.state),
+            MembershipState::Join => Ok(head.state),
+            MembershipState::Leave | MembershipState::Ban => {
+                self.state_at_departure(room_id, user_id).await
+            }
+            _ => Err(Error::NotInRoom),
+        }
+    }
+
+    /// One state event that the user may see.
+    pub async fn visible_state_event(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        kind: &StateEventType,
+        state_key: &str,
+    ) -> Result<Arc<Pdu>, Error> {
+        let state = self.visible_state(room_id, user_id).await?;
+        state
+            .get(&kind.to_string(), state_key)
+            .cloned()
+            .ok_or(Error::UnknownState)
+    }
+
+    async fn state_at_departure(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
+        let mut db = self.0.database.snapshot().await?;
+        let membership = memberships::find(&mut db, room_id, user_id)
+            .await?
+            .ok_or(Error::NotInRoom)?;
+        if membership.forgotten {
+            return Err(Error::NotInRoom);
+        }
+        let history = storage::events::state_history(
+            &mut db,
+            &[membership.room_nid],
+            "m.room.member",
+            user_id.as_str(),
+        )
+        .await?;
+        // Who was only ever invited, or banned from outside, has seen nothing.
+        let was_member = history
+            .iter()
+            .any(|event| event.pdu.membership() == Some(MembershipState::Join));
+        let departure = history
+            .iter()
+            .rev()
+            .take_while(|event| event.pdu.membership() != Some(MembershipState::Join))
+            .last();
+        let (true, Some(departure)) = (was_member, departure) else {
+            return Err(Error::NotInRoom);
+        };
+        self.state_after(&mut db, departure.snapshot_nid).await
+    }
+
+    /// The state of a snapshot.
+    pub(crate) async fn state_after(
+        &self,
+        db: &mut storage::Connection,
+        snapshot: types::SnapshotNid,
+    ) -> Result<State, Error> {
+        let nids = snapshots::events(db, snapshot).await?;
+        let events = storage::events::by_nids(db, &nids).await?;
+        Ok(events.into_iter().map(|event| event.pdu).collect())
+    }
+
+    /// Spec: client-server, "m.room.canonical_alias": aliases that are new to the event must point
+    /// to the room.
+    async fn check_canonical_alias(
+        &self,
+        room_id: &RoomId,
+        state_key: &str,
+        content: &RawValue,
+    ) -> Result<(), Error> {
+        if !state_key.is_empty() {
+            return Ok(());
+        }
+        let head = self.head(room_id).await?;
+        let before = head
+            .state
+            .get("m.room.canonical_alias", "")
+            .and_then(|pdu| aliases::Canonical::read(pdu.content_text()).ok())
+            .unwrap_or_default();
+        let after = aliases::Canonical::read(content.get())
+            .map_err(|error| Error::BadContent(error.to_string()))?;
+        for alias in after
+            .all()
+            .filter(|alias| !before.all().any(|known| known == *alias))
+        {
+            let parsed = OwnedRoomAliasId::try_from(alias)
+                .map_err(|_| Error::Invalid(format!("{alias} is not an alias")))?;
+            let target = self.resolve_alias(&parsed).await;
+            if !matches!(target, Ok(target) if target == *room_id) {
+                return Err(Error::BadAlias(format!(
+                    "{alias} does not point to this room"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
