@@ -125,3 +125,6 @@ pub fn check_against(
 ) -> Result<(), Denied> {
     check_state_dependent_auth_rules(version.authorization(), event, state).map_err(Denied)
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,3 +110,6 @@ fn ids(ids: &[OwnedEventId]) -> CanonicalJsonValue {
     let text = |id: &OwnedEventId| CanonicalJsonValue::String(id.to_string());
     CanonicalJsonValue::Array(ids.iter().map(text).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 
 pub mod auth;
 mod draft;
+#[cfg(test)]
+mod fixture;
 mod format;
 mod pdu;
 mod power;

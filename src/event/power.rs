@@ -241,3 +241,6 @@ fn text_keys<K: Text, V: Into<i64>>(map: Option<BTreeMap<K, V>>) -> BTreeMap<Str
         .map(|(key, level)| (key.text(), level.into()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 
 use ruma::{CanonicalJsonValue, OwnedEventId, canonical_json, events::TimelineEventType};
 
-use crate::{FormatError, Pdu, RoomVersion, pdu};
+use crate::{FormatError, Pdu, PowerLevels, RoomVersion, pdu};
 
 /// The event with everything removed that the room version does not keep; its id stays the same.
 pub fn redact(version: &RoomVersion, event: &Pdu) -> Result<Pdu, FormatError> {
@@ -27,3 +27,17 @@ pub fn redaction_target(version: &RoomVersion, event: &Pdu) -> Option<OwnedEvent
     };
     target.and_then(CanonicalJsonValue::as_str)?.try_into().ok()
 }
+
+/// Whether a redaction takes effect on its target once both are known.
+///
+/// Spec: rooms v3, "Handling redactions": the sender has the redact level, or is of the same
+/// server as the sender of the target. `levels` are those before the redaction.
+pub fn applies(levels: &PowerLevels, redaction: &Pdu, target: &Pdu) -> bool {
+    redaction.redacts() == Some(&**target.event_id())
+        && redaction.room_id() == target.room_id()
+        && (redaction.sender().server_name() == target.sender().server_name()
+            || levels.can_redact_others(redaction.sender()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -190,3 +190,6 @@ fn ids(state: &State) -> StateMap<OwnedEventId> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

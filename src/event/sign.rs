@@ -76,11 +76,21 @@ impl Signer {
     }
 
     /// Loads a key from a PKCS#8 document.
+    ///
+    /// The version may have ASCII letters, digits and underscores.
     pub fn from_der(
         server_name: &ServerName,
         key_version: &str,
         document: &[u8],
     ) -> Result<Self, SignatureError> {
+        if !key_version
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            return Err(SignatureError::Key(format!(
+                "`{key_version}` cannot name a key"
+            )));
+        }
         let key_id = ServerSigningKeyId::parse(format!("ed25519:{key_version}"))
             .map_err(|error| SignatureError::Key(error.to_string()))?;
         let key_pair = Ed25519KeyPair::from_der(document, key_version.to_owned())
@@ -187,3 +197,6 @@ fn decode(base64: &str) -> Result<Vec<u8>, SignatureError> {
         .map(Base64::into_inner)
         .map_err(|error| SignatureError::Unreadable(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

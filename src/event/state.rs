@@ -186,3 +186,6 @@ pub(crate) fn type_text(kind: &StateEventType) -> Cow<'static, str> {
         other => return Cow::Owned(other.to_string()),
     })
 }
+
+#[cfg(test)]
+mod tests;

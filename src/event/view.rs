@@ -206,3 +206,6 @@ fn number(out: &mut String, prefix: &str, value: u64) {
     // Writing to a `String` cannot fail.
     let _ = write!(out, "{value}");
 }
+
+#[cfg(test)]
+mod tests;

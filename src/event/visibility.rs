@@ -84,3 +84,6 @@ fn setting(event: &Pdu) -> Option<HistoryVisibility> {
         .ok()
         .map(|content| content.history_visibility)
 }
+
+#[cfg(test)]
+mod tests;
