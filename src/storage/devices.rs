@@ -124,8 +124,14 @@ pub async fn delete(
 
 /// Notes when and from where devices called, each at most once in the list.
 pub async fn seen(db: &mut Connection, sightings: &[Sighting]) -> Result<(), Error> {
-    let users: Vec<String> = sightings.iter().map(|seen| seen.user_id.to_string()).collect();
-    let devices: Vec<String> = sightings.iter().map(|seen| seen.device_id.to_string()).collect();
+    let users: Vec<String> = sightings
+        .iter()
+        .map(|seen| seen.user_id.to_string())
+        .collect();
+    let devices: Vec<String> = sightings
+        .iter()
+        .map(|seen| seen.device_id.to_string())
+        .collect();
     let times: Vec<i64> = sightings.iter().map(|seen| seen.ts).collect();
     let addresses: Vec<String> = sightings.iter().map(|seen| seen.ip.clone()).collect();
     sqlx::query!(

@@ -78,8 +78,11 @@ pub async fn take_nonce(db: &mut Connection, nonce: &str, now: i64) -> Result<bo
 
 /// Forgets nonces that have expired.
 pub async fn delete_expired_nonces(db: &mut Connection, now: i64) -> Result<(), Error> {
-    sqlx::query!("DELETE FROM registration_nonces WHERE expires_ts <= $1", now)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM registration_nonces WHERE expires_ts <= $1",
+        now
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

@@ -248,7 +248,8 @@ pub async fn delete_expired_login_tokens(db: &mut Connection, now: i64) -> Resul
 fn hashes(rows: Vec<Vec<u8>>) -> Result<Vec<TokenHash>, Error> {
     rows.into_iter()
         .map(|row| {
-            TokenHash::try_from(row).map_err(|_| Error::Corrupt("A token hash of another length".to_owned()))
+            TokenHash::try_from(row)
+                .map_err(|_| Error::Corrupt("A token hash of another length".to_owned()))
         })
         .collect()
 }

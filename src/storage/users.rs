@@ -58,7 +58,10 @@ pub async fn find(db: &mut Connection, user_id: &UserId) -> Result<Option<User>,
 }
 
 /// Which of the users have an open account here.
-pub async fn active(db: &mut Connection, user_ids: &[OwnedUserId]) -> Result<Vec<OwnedUserId>, Error> {
+pub async fn active(
+    db: &mut Connection,
+    user_ids: &[OwnedUserId],
+) -> Result<Vec<OwnedUserId>, Error> {
     let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
     let found = sqlx::query_scalar!(
         "SELECT user_id FROM users WHERE user_id = ANY($1) AND deactivated_ts IS NULL",

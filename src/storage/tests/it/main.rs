@@ -1,0 +1,5 @@
+//! The stream and the committer against a real PostgreSQL.
+
+mod committer;
+mod feed;
+mod support;
