@@ -1,1 +1,3 @@
-//! live.
+//! The recent past in memory: timelines, members, last-changed positions, waiters.
+
+pub mod sight;

@@ -298,7 +298,8 @@ pub async fn current_state(
 
 /// The accepted events of one state key in each room, oldest first: how it came to be what it is.
 ///
-/// With the user's membership and the history visibility this answers what the user may see.
+/// With the user's membership and the history visibility this answers what the user may see. What
+/// was current when this server came to know the room has no position and stands first.
 pub async fn state_history(
     db: &mut Connection,
     room_nids: &[RoomNid],
@@ -308,8 +309,11 @@ pub async fn state_history(
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let rows = select_events!(
         "WHERE e.room_nid = ANY($1) AND e.kind = $2 AND e.state_key = $3 AND e.verdict = 0
-            AND e.position IS NOT NULL
-         ORDER BY e.room_nid, e.position",
+            AND (e.position IS NOT NULL OR EXISTS (
+                SELECT FROM current_state c
+                WHERE c.room_nid = e.room_nid AND c.kind = e.kind AND c.state_key = e.state_key
+                    AND c.event_nid = e.event_nid))
+         ORDER BY e.room_nid, e.position NULLS FIRST",
         &room_nids,
         kind,
         state_key
