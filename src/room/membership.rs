@@ -1,7 +1,7 @@
 //! Joining, inviting, leaving: everything that changes who is in a room.
 
 use ruma::{
-    OwnedEventId, RoomId, UserId,
+    OwnedEventId, OwnedRoomId, RoomId, UserId,
     events::{TimelineEventType, room::member::MembershipState},
 };
 use serde_json::{Map, Value};
@@ -105,6 +105,12 @@ impl Rooms {
         })
         .await?;
         Ok(())
+    }
+
+    /// The rooms that a user is in.
+    pub async fn joined_rooms(&self, user_id: &UserId) -> Result<Vec<OwnedRoomId>, Error> {
+        let mut db = self.0.database.acquire().await?;
+        Ok(memberships::joined_rooms(&mut db, user_id).await?)
     }
 
     /// Leaves a room, turns down an invitation or takes back a knock. Leaving twice is no error.

@@ -7,20 +7,29 @@ use super::{Profile, restricted, set, with_reason};
 use crate::{Error, Rooms};
 
 impl Rooms {
-    /// Joins a room. Joining again is no error and adds no event.
+    /// Joins a room, with further content for the member event. Joining again is no error and
+    /// adds no event.
     pub async fn join(
         &self,
         room_id: &RoomId,
         user_id: &UserId,
         profile: Profile,
-        reason: Option<&str>,
+        mut content: Map<String, Value>,
     ) -> Result<(), Error> {
+        for ours in [
+            "membership",
+            "displayname",
+            "avatar_url",
+            "join_authorised_via_users_server",
+        ] {
+            content.remove(ours);
+        }
         let authoriser = self.authoriser(room_id, user_id).await?;
         self.write(room_id, 1, |pen| {
             if pen.head().state.membership(user_id) == MembershipState::Join {
                 return Ok(());
             }
-            let mut extra = Map::new();
+            let mut extra = content.clone();
             if let Some(authoriser) = &authoriser {
                 extra.insert(
                     "join_authorised_via_users_server".to_owned(),
@@ -28,7 +37,7 @@ impl Rooms {
                 );
             }
             let content = profile.member_content("join", extra);
-            set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
+            set(pen, user_id, user_id, content).map(|_| ())
         })
         .await
     }
