@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// launchChancery runs a release binary, configured by environment alone.
+func launchChancery(binary string) launcher {
+	return func(ctx context.Context, directory, address string, database *Postgres) (*exec.Cmd, string, error) {
+		version, err := exec.CommandContext(ctx, binary, "--version").Output()
+		if err != nil {
+			return nil, "", fmt.Errorf("%s --version: %w", binary, err)
+		}
+		command := exec.Command(binary, "serve")
+		command.Env = append(os.Environ(),
+			"CHANCERY_SERVER_NAME=localhost",
+			"CHANCERY_DATA_DIR="+directory,
+			"CHANCERY_LISTEN="+address,
+			fmt.Sprintf("CHANCERY_DATABASE_URL=postgres:///%s?host=%s&user=bench", database.Database, database.Socket),
+			"CHANCERY_REGISTRATION=open",
+			"CHANCERY_RATE_LIMITS=off",
+		)
+		return command, strings.TrimSpace(strings.TrimPrefix(string(version), "chancery")), os.MkdirAll(directory, 0o755)
+	}
+}

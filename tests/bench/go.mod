@@ -1,0 +1,3 @@
+module chancery/bench
+
+go 1.22
