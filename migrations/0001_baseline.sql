@@ -99,6 +99,8 @@ CREATE TABLE memberships (
     PRIMARY KEY (room_nid, user_id)
 );
 CREATE INDEX memberships_user ON memberships (user_id, membership);
+-- Who joined or left a room since.
+CREATE INDEX memberships_moves ON memberships (room_nid, position);
 
 CREATE TABLE room_aliases (
     alias text PRIMARY KEY,
@@ -248,6 +250,71 @@ CREATE TABLE filters (
     content text NOT NULL,
     UNIQUE (user_id, digest)
 );
+
+-- A device's identity keys as they were signed, with the cross-signatures that were added since.
+CREATE TABLE device_keys (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    keys text NOT NULL,
+    PRIMARY KEY (user_id, device_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+
+-- Keys that are given out once each, the oldest first.
+CREATE TABLE one_time_keys (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    algorithm text NOT NULL,
+    key_id text NOT NULL,
+    ordinal bigint GENERATED ALWAYS AS IDENTITY,
+    key text NOT NULL,
+    PRIMARY KEY (user_id, device_id, algorithm, key_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+CREATE INDEX one_time_keys_order ON one_time_keys (user_id, device_id, algorithm, ordinal);
+
+-- Given out again and again when no one-time key is left.
+CREATE TABLE fallback_keys (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    algorithm text NOT NULL,
+    key_id text NOT NULL,
+    key text NOT NULL,
+    used boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (user_id, device_id, algorithm),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+
+-- Users' master, self-signing and user-signing keys.
+CREATE TABLE cross_signing_keys (
+    user_id text NOT NULL,
+    usage text NOT NULL,
+    public_key text NOT NULL,
+    key text NOT NULL,
+    PRIMARY KEY (user_id, usage)
+);
+
+-- Signatures that were added to master keys: by their owners' devices and by other users.
+CREATE TABLE master_key_signatures (
+    user_id text NOT NULL,
+    public_key text NOT NULL,
+    signer text NOT NULL,
+    signer_key text NOT NULL,
+    signature text NOT NULL,
+    PRIMARY KEY (user_id, public_key, signer, signer_key)
+);
+CREATE INDEX master_key_signatures_signer ON master_key_signatures (signer);
+
+-- To-device messages sent lately: the same transaction id from the same device is sent once.
+CREATE TABLE to_device_transactions (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    transaction_id text NOT NULL,
+    sent_ts bigint NOT NULL,
+    PRIMARY KEY (user_id, device_id, transaction_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+CREATE INDEX to_device_transactions_sent ON to_device_transactions (user_id, device_id, sent_ts);
 
 DO $$
 BEGIN

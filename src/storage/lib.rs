@@ -2,8 +2,11 @@
 
 pub mod account_data;
 pub mod committer;
+pub mod cross_signing;
 pub mod cursors;
 pub mod database;
+pub mod device_keys;
+pub mod device_lists;
 pub mod devices;
 mod error;
 pub mod events;
@@ -12,6 +15,7 @@ pub mod filters;
 pub mod keys;
 pub mod memberships;
 mod nids;
+pub mod one_time_keys;
 pub mod profiles;
 pub mod receipts;
 pub mod registration;
@@ -20,6 +24,7 @@ mod rows;
 pub mod sessions;
 pub mod snapshots;
 pub mod stream;
+pub mod to_device;
 pub mod uia;
 pub mod users;
 

@@ -1,0 +1,92 @@
+//! Claiming one-time keys, with which a client opens sessions with other devices.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{
+    OneTimeKeyAlgorithm, OwnedDeviceId, OwnedOneTimeKeyId, OwnedServerName, OwnedUserId,
+    encryption::OneTimeKey, serde::Raw,
+};
+use serde_json::value::RawValue;
+use storage::{
+    Change,
+    one_time_keys::{self, Claimed, Wanted},
+};
+
+use crate::{Error, Keys};
+
+/// The keys that were given out.
+#[derive(Clone, Debug, Default)]
+pub struct ClaimedKeys {
+    /// By user, device and key id.
+    pub one_time_keys: BTreeMap<
+        OwnedUserId,
+        BTreeMap<OwnedDeviceId, BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>>,
+    >,
+    /// Servers that could not be asked.
+    pub failures: BTreeSet<OwnedServerName>,
+}
+
+impl Keys {
+    /// Takes one key of each device, a one-time key while one is left and else the fallback key.
+    #[tracing::instrument(name = "e2ee.claim", skip_all, err(level = "debug"))]
+    pub async fn claim(
+        &self,
+        wanted: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, OneTimeKeyAlgorithm>>,
+    ) -> Result<ClaimedKeys, Error> {
+        let mut claimed = ClaimedKeys::default();
+        let mut local = Vec::new();
+        for (user_id, devices) in wanted {
+            if !self.is_local(&user_id) {
+                claimed.failures.insert(user_id.server_name().to_owned());
+                continue;
+            }
+            local.extend(devices.into_iter().map(|(device_id, algorithm)| Wanted {
+                user_id: user_id.clone(),
+                device_id,
+                algorithm: algorithm.as_str().to_owned(),
+            }));
+        }
+        if local.is_empty() {
+            return Ok(claimed);
+        }
+        for key in self.claim_local(local).await? {
+            let id = format!("{}:{}", key.key.algorithm, key.key.key_id);
+            let id = OwnedOneTimeKeyId::try_from(id).map_err(unreadable)?;
+            let json = RawValue::from_string(key.key.key).map_err(unreadable)?;
+            let devices = claimed.one_time_keys.entry(key.user_id).or_default();
+            devices
+                .entry(key.device_id)
+                .or_default()
+                .insert(id, Raw::from_json(json));
+        }
+        Ok(claimed)
+    }
+
+    async fn claim_local(&self, wanted: Vec<Wanted>) -> Result<Vec<Claimed>, Error> {
+        let mut tx = self.database.begin().await?;
+        let mut keys = one_time_keys::claim(&mut tx, &wanted).await?;
+        let mut devices: BTreeSet<_> = keys
+            .iter()
+            .map(|key| (key.user_id.clone(), key.device_id.clone()))
+            .collect();
+        let missing: Vec<Wanted> = wanted
+            .into_iter()
+            .filter(|wanted| !devices.contains(&(wanted.user_id.clone(), wanted.device_id.clone())))
+            .collect();
+        if !missing.is_empty() {
+            let fallback = one_time_keys::fallback(&mut tx, &missing).await?;
+            if !fallback.is_empty() {
+                devices.extend(one_time_keys::use_fallback(&mut tx, &fallback).await?);
+                keys.extend(fallback);
+            }
+        }
+        let counts = |(user_id, device_id)| Change::KeyCounts { user_id, device_id };
+        tx.commit_with(devices.into_iter().map(counts).collect())
+            .await?;
+        Ok(keys)
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Error {
+    Error::Storage(storage::Error::Corrupt(error.to_string()))
+}

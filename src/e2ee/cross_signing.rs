@@ -1,0 +1,247 @@
+//! Uploading cross-signing keys.
+
+use std::collections::BTreeMap;
+
+use ruma::{
+    OwnedUserId, UserId,
+    encryption::{CrossSigningKey, KeyUsage},
+    serde::{Base64, Raw},
+};
+use serde::Deserialize;
+use storage::{Change, Changes, Connection, cross_signing, device_keys};
+
+use crate::{
+    Error, Keys,
+    signed::{PublicKeys, Signed},
+    upload::public_key,
+};
+
+/// The cross-signing keys that a user uploads; each may be missing.
+#[derive(Clone, Debug, Default)]
+pub struct CrossSigningUpload {
+    /// Vouches for the other two.
+    pub master: Option<Raw<CrossSigningKey>>,
+    /// Vouches for the user's devices.
+    pub self_signing: Option<Raw<CrossSigningKey>>,
+    /// Vouches for other users.
+    pub user_signing: Option<Raw<CrossSigningKey>>,
+}
+
+/// Whether an upload may change keys that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replacing {
+    /// The user has authenticated anew for it.
+    Allowed,
+    /// Only first keys, or the same ones again.
+    Forbidden,
+}
+
+/// A key of an upload.
+struct Uploaded {
+    usage: KeyUsage,
+    public_key: String,
+    key: Signed,
+}
+
+impl Keys {
+    /// Whether the upload changes keys that are there, for which the user must authenticate anew.
+    pub async fn replaces_cross_signing(
+        &self,
+        user_id: &UserId,
+        upload: &CrossSigningUpload,
+    ) -> Result<bool, Error> {
+        let uploaded = upload.parse(user_id)?;
+        let mut db = self.database.acquire().await?;
+        let stored = Stored::of(&mut db, user_id).await?;
+        Ok(stored.is_replaced_by(&uploaded))
+    }
+
+    /// Stores a user's cross-signing keys, after checking that the master key signed the others.
+    #[tracing::instrument(name = "e2ee.upload_cross_signing", skip_all, fields(user.id = %user_id), err(level = "debug"))]
+    pub async fn upload_cross_signing(
+        &self,
+        user_id: &UserId,
+        upload: CrossSigningUpload,
+        replacing: Replacing,
+    ) -> Result<(), Error> {
+        let mut uploaded = upload.parse(user_id)?;
+        let mut tx = self.database.begin().await?;
+        cross_signing::lock(&mut tx, user_id).await?;
+        let stored = Stored::of(&mut tx, user_id).await?;
+        if replacing == Replacing::Forbidden && stored.is_replaced_by(&uploaded) {
+            return Err(Error::ReplacementForbidden);
+        }
+        let new_master = uploaded.iter().find(|key| key.usage == KeyUsage::Master);
+        let master = new_master
+            .map(|key| key.public_key.clone())
+            .or_else(|| stored.master().map(str::to_owned));
+        let Some(master) = master else {
+            return if uploaded.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::NoMasterKey)
+            };
+        };
+        let public_keys: Vec<String> = uploaded.iter().map(|key| key.public_key.clone()).collect();
+        if device_keys::is_device(&mut tx, user_id, &public_keys).await? {
+            return Err(Error::KeyIsDeviceId);
+        }
+        let devices = device_signers(&mut tx, user_id).await?;
+        for key in &mut uploaded {
+            key.check_signatures(user_id, &master, &devices)?;
+        }
+        uploaded.retain(|key| !stored.holds(key));
+        if uploaded.is_empty() {
+            return Ok(());
+        }
+        store(&mut tx, user_id, &stored, uploaded).await?;
+        let changed = Change::DeviceList {
+            user_id: user_id.to_owned(),
+        };
+        tx.commit_with(Changes::from_iter([changed])).await?;
+        Ok(())
+    }
+}
+
+async fn store(
+    db: &mut Connection,
+    user_id: &UserId,
+    stored: &Stored,
+    uploaded: Vec<Uploaded>,
+) -> Result<(), Error> {
+    if stored.master().is_some() && uploaded.iter().any(|key| key.usage == KeyUsage::Master) {
+        // What the old master key signed does not count under the new one.
+        cross_signing::delete(&mut *db, user_id).await?;
+    }
+    if uploaded
+        .iter()
+        .any(|key| matches!(key.usage, KeyUsage::Master | KeyUsage::UserSigning))
+    {
+        cross_signing::delete_signatures_by(&mut *db, user_id).await?;
+    }
+    for key in uploaded {
+        let row = cross_signing::CrossSigningKey {
+            user_id: user_id.to_owned(),
+            usage: key.usage,
+            public_key: key.public_key,
+            key: key.key.to_json(),
+        };
+        cross_signing::replace(&mut *db, &row).await?;
+    }
+    Ok(())
+}
+
+/// The public keys with which a user's devices sign.
+pub(crate) async fn device_signers(
+    db: &mut Connection,
+    user_id: &UserId,
+) -> Result<PublicKeys, Error> {
+    let mut signers = PublicKeys::new();
+    for (_, device) in device_keys::of_users(db, &[user_id.to_owned()]).await? {
+        let Some(device) = device else {
+            continue;
+        };
+        if let Some(key) = public_key(&Signed::parse(&device.keys)?, &device.device_id) {
+            signers.insert(format!("ed25519:{}", device.device_id), key);
+        }
+    }
+    Ok(signers)
+}
+
+impl CrossSigningUpload {
+    fn parse(&self, user_id: &UserId) -> Result<Vec<Uploaded>, Error> {
+        [
+            (KeyUsage::Master, &self.master),
+            (KeyUsage::SelfSigning, &self.self_signing),
+            (KeyUsage::UserSigning, &self.user_signing),
+        ]
+        .into_iter()
+        .filter_map(|(usage, key)| {
+            Some(Uploaded::parse(user_id, usage, key.as_ref()?.json().get()))
+        })
+        .collect()
+    }
+}
+
+impl Uploaded {
+    fn parse(user_id: &UserId, usage: KeyUsage, json: &str) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            user_id: OwnedUserId,
+            usage: Vec<KeyUsage>,
+            keys: BTreeMap<String, String>,
+        }
+        let malformed = |text: &str| Error::Malformed(text.to_owned());
+        let shape: Shape =
+            serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
+        if shape.user_id != user_id {
+            return Err(Error::NotYours);
+        }
+        if !shape.usage.contains(&usage) {
+            return Err(malformed("a cross-signing key is not meant for this usage"));
+        }
+        let mut keys = shape.keys.into_iter();
+        let (Some((key_id, public_key)), None) = (keys.next(), keys.next()) else {
+            return Err(malformed("a cross-signing key has exactly one public key"));
+        };
+        let is_key = Base64::<ruma::serde::base64::Standard, [u8; 32]>::parse(&public_key).is_ok();
+        if !is_key || key_id.strip_prefix("ed25519:") != Some(&*public_key) {
+            return Err(malformed(
+                "a cross-signing key is named after its Ed25519 public key",
+            ));
+        }
+        Ok(Self {
+            usage,
+            public_key,
+            key: Signed::parse(json)?,
+        })
+    }
+
+    /// Checks that the master key signed the other keys; of the signatures on the master key
+    /// itself only those of the user's devices stay.
+    fn check_signatures(
+        &mut self,
+        user_id: &UserId,
+        master: &str,
+        devices: &PublicKeys,
+    ) -> Result<(), Error> {
+        if self.usage == KeyUsage::Master {
+            return self.key.keep_verified(user_id, devices);
+        }
+        let key_id = format!("ed25519:{master}");
+        self.key.verify(user_id, &key_id, master)?;
+        self.key
+            .keep_verified(user_id, &PublicKeys::from([(key_id, master.to_owned())]))
+    }
+}
+
+/// The keys that a user has.
+pub(crate) struct Stored(Vec<cross_signing::CrossSigningKey>);
+
+impl Stored {
+    pub(crate) async fn of(db: &mut Connection, user_id: &UserId) -> Result<Self, Error> {
+        Ok(Self(
+            cross_signing::of_users(db, &[user_id.to_owned()]).await?,
+        ))
+    }
+
+    pub(crate) fn find(&self, usage: &KeyUsage) -> Option<&cross_signing::CrossSigningKey> {
+        self.0.iter().find(|key| key.usage == *usage)
+    }
+
+    fn master(&self) -> Option<&str> {
+        self.find(&KeyUsage::Master).map(|key| &*key.public_key)
+    }
+
+    fn holds(&self, key: &Uploaded) -> bool {
+        let same = |stored: &cross_signing::CrossSigningKey| {
+            Signed::parse(&stored.key).is_ok_and(|stored| stored.same_content(&key.key))
+        };
+        self.find(&key.usage).is_some_and(same)
+    }
+
+    /// Spec: without a master key nothing is replaced; with one, any key that is not stored is.
+    fn is_replaced_by(&self, uploaded: &[Uploaded]) -> bool {
+        self.master().is_some() && uploaded.iter().any(|key| !self.holds(key))
+    }
+}

@@ -1,0 +1,193 @@
+//! Uploading signatures: of the user's own devices and master key, and of other users' master keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{OwnedUserId, UserId, encryption::KeyUsage};
+use serde_json::value::RawValue;
+use storage::{
+    Change, Connection,
+    cross_signing::{self, MasterKeySignature},
+    device_keys,
+};
+
+use crate::{
+    Error, Keys,
+    cross_signing::{Stored, device_signers},
+    signed::{PublicKeys, Signed},
+    upload::public_key,
+};
+
+/// What was refused and why, by user and key id.
+pub type Refused = BTreeMap<OwnedUserId, BTreeMap<String, Error>>;
+
+/// The one who uploads signatures, and the keys that may have made them.
+struct Signer<'a> {
+    user_id: &'a UserId,
+    keys: Stored,
+    devices: PublicKeys,
+}
+
+impl Keys {
+    /// Adds signatures to keys, each checked first; those that fail are left out and returned.
+    #[tracing::instrument(name = "e2ee.upload_signatures", skip_all, fields(user.id = %user_id), err(level = "debug"))]
+    pub async fn upload_signatures(
+        &self,
+        user_id: &UserId,
+        signed: BTreeMap<OwnedUserId, BTreeMap<String, Box<RawValue>>>,
+    ) -> Result<Refused, Error> {
+        let mut tx = self.database.begin().await?;
+        cross_signing::lock(&mut tx, user_id).await?;
+        let signer = Signer {
+            user_id,
+            keys: Stored::of(&mut tx, user_id).await?,
+            devices: device_signers(&mut tx, user_id).await?,
+        };
+        let mut refused = Refused::new();
+        let mut changed = BTreeSet::new();
+        for (owner, keys) in signed {
+            for (key_id, object) in keys {
+                match signer.add(&mut tx, &owner, &key_id, object.get()).await {
+                    Ok(true) => {
+                        changed.insert(owner.clone());
+                    }
+                    Ok(false) => {}
+                    Err(Error::Storage(error)) => return Err(Error::Storage(error)),
+                    Err(error) => {
+                        refused
+                            .entry(owner.clone())
+                            .or_default()
+                            .insert(key_id, error);
+                    }
+                }
+            }
+        }
+        let changes = changed
+            .into_iter()
+            .map(|user_id| Change::DeviceList { user_id });
+        tx.commit_with(changes.collect()).await?;
+        Ok(refused)
+    }
+}
+
+impl Signer<'_> {
+    /// Adds the signatures of one object; tells whether any of them is new.
+    async fn add(
+        &self,
+        db: &mut Connection,
+        owner: &UserId,
+        key_id: &str,
+        json: &str,
+    ) -> Result<bool, Error> {
+        let object = Signed::parse(json)?;
+        if owner != self.user_id {
+            let keys = Stored::of(&mut *db, owner).await?;
+            let by = self
+                .keys
+                .find(&KeyUsage::UserSigning)
+                .map(|key| &*key.public_key);
+            return self
+                .add_to_master(db, owner, &keys, key_id, &object, &ed25519(by))
+                .await;
+        }
+        if self
+            .keys
+            .find(&KeyUsage::Master)
+            .is_some_and(|master| master.public_key == key_id)
+        {
+            return self
+                .add_to_master(db, owner, &self.keys, key_id, &object, &self.devices)
+                .await;
+        }
+        self.add_to_device(db, key_id, &object).await
+    }
+
+    /// The self-signing key vouches for one of the user's devices.
+    async fn add_to_device(
+        &self,
+        db: &mut Connection,
+        device_id: &str,
+        object: &Signed,
+    ) -> Result<bool, Error> {
+        let stored = device_keys::find_for_update(&mut *db, self.user_id, device_id.into()).await?;
+        let mut stored = Signed::parse(&stored.ok_or(Error::UnknownKey)?)?;
+        let by = self
+            .keys
+            .find(&KeyUsage::SelfSigning)
+            .map(|key| &*key.public_key);
+        let mut signers = ed25519(by);
+        // The object may carry the signature that the device itself made.
+        signers.extend(
+            public_key(&stored, device_id.into()).map(|key| (format!("ed25519:{device_id}"), key)),
+        );
+        let before = stored.clone();
+        for (signer_key, signature) in self.verified(object, &stored, &signers)? {
+            stored.add_signature(self.user_id, &signer_key, &signature);
+        }
+        if stored == before {
+            return Ok(false);
+        }
+        device_keys::replace(db, self.user_id, device_id.into(), &stored.to_json()).await?;
+        Ok(true)
+    }
+
+    /// Some key vouches for a master key.
+    async fn add_to_master(
+        &self,
+        db: &mut Connection,
+        owner: &UserId,
+        keys: &Stored,
+        public_key: &str,
+        object: &Signed,
+        signers: &PublicKeys,
+    ) -> Result<bool, Error> {
+        let master = keys
+            .find(&KeyUsage::Master)
+            .filter(|key| key.public_key == public_key);
+        let master = Signed::parse(&master.ok_or(Error::UnknownKey)?.key)?;
+        let mut news = false;
+        for (signer_key, signature) in self.verified(object, &master, signers)? {
+            let signature = MasterKeySignature {
+                user_id: owner.to_owned(),
+                public_key: public_key.to_owned(),
+                signer: self.user_id.to_owned(),
+                signer_key,
+                signature,
+            };
+            news |= cross_signing::add_signature(&mut *db, &signature).await?;
+        }
+        Ok(news)
+    }
+
+    /// The user's signatures on an object, all of them good.
+    fn verified(
+        &self,
+        object: &Signed,
+        stored: &Signed,
+        signers: &PublicKeys,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        if !object.same_content(stored) {
+            return Err(Error::OtherKey);
+        }
+        let signatures = object.signatures_by(self.user_id);
+        if signatures.is_empty() {
+            return Err(Error::InvalidSignature(
+                "there is no signature of yours".to_owned(),
+            ));
+        }
+        for key_id in signatures.keys() {
+            let public_key = signers.get(key_id).ok_or_else(|| {
+                Error::InvalidSignature(format!("{key_id} is not a key that may sign this"))
+            })?;
+            object.verify(self.user_id, key_id, public_key)?;
+        }
+        Ok(signatures)
+    }
+}
+
+/// An optional Ed25519 key by its full id.
+fn ed25519(public_key: Option<&str>) -> PublicKeys {
+    public_key
+        .map(|key| (format!("ed25519:{key}"), key.to_owned()))
+        .into_iter()
+        .collect()
+}

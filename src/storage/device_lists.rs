@@ -1,0 +1,242 @@
+//! Whose devices a user should look at anew, and whose no longer.
+
+use std::collections::BTreeSet;
+
+use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
+use serde::Deserialize;
+use types::StreamPosition;
+
+use crate::{Connection, Error, rows::id};
+
+/// How the devices that concern a user have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceListChanges {
+    /// Users whose devices or keys changed, or who share a room with the user only since then.
+    pub changed: BTreeSet<OwnedUserId>,
+    /// Users who shared a room with the user then and do no longer.
+    pub left: BTreeSet<OwnedUserId>,
+}
+
+/// What changed for a user after `from`, up to and including `to`.
+///
+/// Memberships are compared between `from` and now: one that changes after `to` may already be
+/// counted, and is counted again by the next call. Two statements, and two more when somebody has
+/// joined or left the user's rooms.
+pub async fn changed_between(
+    db: &mut Connection,
+    user_id: &UserId,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<DeviceListChanges, Error> {
+    let mut changes = DeviceListChanges {
+        changed: updated(&mut *db, user_id, from, to).await?,
+        left: BTreeSet::new(),
+    };
+    let rooms = Rooms::of(&mut *db, user_id, from).await?;
+    let moved = moved(&mut *db, user_id, from, &rooms).await?;
+    if moved.candidates.is_empty() {
+        return Ok(changes);
+    }
+    let sharing = sharing(db, from, &rooms, &moved.candidates).await?;
+    for user_id in moved.candidates {
+        let before = sharing.before.contains(&user_id) || moved.shared_before.contains(&user_id);
+        match (before, sharing.now.contains(&user_id)) {
+            (false, true) => changes.changed.insert(user_id),
+            (true, false) => changes.left.insert(user_id),
+            _ => continue,
+        };
+    }
+    Ok(changes)
+}
+
+/// The users who share a room with this one, this one included, whose devices or keys changed.
+async fn updated(
+    db: &mut Connection,
+    user_id: &UserId,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<BTreeSet<OwnedUserId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "SELECT d.user_id FROM device_lists d
+         WHERE d.position > $2 AND d.position <= $3 AND (d.user_id = $1 OR EXISTS (
+            SELECT FROM memberships m JOIN memberships o USING (room_nid)
+            WHERE m.user_id = $1 AND m.membership = 'join' AND o.user_id = d.user_id AND o.membership = 'join'
+         ))",
+        user_id.as_str(),
+        from.get(),
+        to.get()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(id).collect()
+}
+
+/// The rooms that the user was in at a position, or is in now.
+#[derive(Default)]
+struct Rooms {
+    before: Vec<i64>,
+    now: Vec<i64>,
+    /// Those of both.
+    stayed: Vec<i64>,
+    /// Those of only one.
+    changed: Vec<i64>,
+}
+
+impl Rooms {
+    async fn of(
+        db: &mut Connection,
+        user_id: &UserId,
+        from: StreamPosition,
+    ) -> Result<Self, Error> {
+        let rows = sqlx::query!(
+            r#"SELECT m.room_nid, m.membership = 'join' AS "joined!", m.position > $2 AS "moved!",
+                previous.json AS "previous?"
+             FROM memberships m
+             LEFT JOIN LATERAL (
+                SELECT e.json FROM events e
+                WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.kind = 'm.room.member'
+                    AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
+                ORDER BY e.position DESC LIMIT 1
+             ) previous ON true
+             WHERE m.user_id = $1 AND (m.membership = 'join' OR m.position > $2)"#,
+            user_id.as_str(),
+            from.get()
+        )
+        .fetch_all(db)
+        .await?;
+        let mut rooms = Self::default();
+        for row in rows {
+            let before = was_joined(row.joined, row.moved, row.previous.as_deref());
+            if before {
+                rooms.before.push(row.room_nid);
+            }
+            if row.joined {
+                rooms.now.push(row.room_nid);
+            }
+            match (before, row.joined) {
+                (true, true) => rooms.stayed.push(row.room_nid),
+                (false, false) => {}
+                _ => rooms.changed.push(row.room_nid),
+            }
+        }
+        Ok(rooms)
+    }
+}
+
+/// The users with whom it may have changed whether a room is shared.
+#[derive(Default)]
+struct Moved {
+    candidates: BTreeSet<OwnedUserId>,
+    /// Those of whom it is known that they shared a room before.
+    shared_before: BTreeSet<OwnedUserId>,
+}
+
+/// Who joined or left the rooms that the user stayed in, and all members of those that the user
+/// joined or left.
+async fn moved(
+    db: &mut Connection,
+    user_id: &UserId,
+    from: StreamPosition,
+    rooms: &Rooms,
+) -> Result<Moved, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "moved!",
+            previous.json AS "previous?"
+         FROM memberships m
+         LEFT JOIN LATERAL (
+            SELECT e.json FROM events e
+            WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.kind = 'm.room.member'
+                AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
+            ORDER BY e.position DESC LIMIT 1
+         ) previous ON true
+         WHERE m.user_id <> $1 AND (
+            (m.room_nid = ANY($3) AND m.position > $2) OR
+            (m.room_nid = ANY($4) AND (m.membership = 'join' OR m.position > $2))
+         )"#,
+        user_id.as_str(),
+        from.get(),
+        &rooms.stayed,
+        &rooms.changed
+    )
+    .fetch_all(db)
+    .await?;
+    let mut moved = Moved::default();
+    for row in rows {
+        let before = was_joined(row.joined, row.moved, row.previous.as_deref());
+        let shared_before = before && rooms.before.contains(&row.room_nid);
+        let shared_now = row.joined && rooms.now.contains(&row.room_nid);
+        if shared_before != shared_now {
+            let user_id: OwnedUserId = id(row.user_id)?;
+            moved.candidates.insert(user_id.clone());
+            if shared_before {
+                moved.shared_before.insert(user_id);
+            }
+        } else if shared_before {
+            moved.shared_before.insert(id(row.user_id)?);
+        }
+    }
+    Ok(moved)
+}
+
+struct Sharing {
+    now: BTreeSet<OwnedUserId>,
+    /// Of those whose membership has not changed since.
+    before: BTreeSet<OwnedUserId>,
+}
+
+/// With which of the candidates a room is shared now, and was shared before.
+async fn sharing(
+    db: &mut Connection,
+    from: StreamPosition,
+    rooms: &Rooms,
+    candidates: &BTreeSet<OwnedUserId>,
+) -> Result<Sharing, Error> {
+    let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!(
+        r#"SELECT user_id, bool_or(room_nid = ANY($3)) AS "now!",
+            bool_or(room_nid = ANY($4) AND position <= $2) AS "before!"
+         FROM memberships
+         WHERE user_id = ANY($1) AND membership = 'join' AND (room_nid = ANY($3) OR room_nid = ANY($4))
+         GROUP BY user_id"#,
+        &candidates,
+        from.get(),
+        &rooms.now,
+        &rooms.before
+    )
+    .fetch_all(db)
+    .await?;
+    let mut sharing = Sharing {
+        now: BTreeSet::new(),
+        before: BTreeSet::new(),
+    };
+    for row in rows {
+        let user_id: OwnedUserId = id(row.user_id)?;
+        if row.now {
+            sharing.now.insert(user_id.clone());
+        }
+        if row.before {
+            sharing.before.insert(user_id);
+        }
+    }
+    Ok(sharing)
+}
+
+/// Whether somebody was joined at a position: as now, if nothing has happened since, or as the
+/// last membership event before it says.
+fn was_joined(joined: bool, moved: bool, previous: Option<&str>) -> bool {
+    // Read here and not in SQL: PostgreSQL fails on JSON text that contains `\u0000`.
+    #[derive(Deserialize)]
+    struct Member {
+        content: Content,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        membership: MembershipState,
+    }
+    if !moved {
+        return joined;
+    }
+    previous
+        .and_then(|json| serde_json::from_str::<Member>(json).ok())
+        .is_some_and(|member| member.content.membership == MembershipState::Join)
+}

@@ -1,0 +1,127 @@
+//! Messages that wait for devices.
+
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId};
+use types::StreamPosition;
+
+use crate::{Connection, Error, rows::id, stream::ToDevice};
+
+/// How long the server remembers that a transaction has been sent.
+const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The messages for a device after `from`, up to and including `to`, the oldest first.
+pub async fn waiting(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    from: StreamPosition,
+    to: StreamPosition,
+    limit: i64,
+) -> Result<Vec<(StreamPosition, ToDevice)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT position, sender, kind, content FROM to_device
+         WHERE user_id = $1 AND device_id = $2 AND position > $3 AND position <= $4
+         ORDER BY position LIMIT $5",
+        user_id.as_str(),
+        device_id.as_str(),
+        from.get(),
+        to.get(),
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let message = ToDevice {
+                user_id: user_id.to_owned(),
+                device_id: device_id.to_owned(),
+                sender: id(row.sender)?,
+                kind: row.kind,
+                content: row.content,
+            };
+            Ok((StreamPosition(row.position), message))
+        })
+        .collect()
+}
+
+/// Deletes the messages up to a position, which the device has received; returns how many.
+pub async fn acknowledge(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    up_to: StreamPosition,
+) -> Result<u64, Error> {
+    let result = sqlx::query!(
+        "DELETE FROM to_device WHERE user_id = $1 AND device_id = $2 AND position <= $3",
+        user_id.as_str(),
+        device_id.as_str(),
+        up_to.get()
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Deletes all that waits for devices that are gone. Must follow their deletion, so that nothing
+/// can be sent to them any more.
+pub async fn discard(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_ids: &[OwnedDeviceId],
+) -> Result<(), Error> {
+    let device_ids: Vec<String> = device_ids.iter().map(ToString::to_string).collect();
+    sqlx::query!(
+        "DELETE FROM to_device WHERE user_id = $1 AND device_id = ANY($2)",
+        user_id.as_str(),
+        &device_ids
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The devices of these users, which stay until the transaction ends.
+pub async fn recipients(
+    db: &mut Connection,
+    user_ids: &[OwnedUserId],
+) -> Result<Vec<(OwnedUserId, OwnedDeviceId)>, Error> {
+    let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!(
+        "SELECT user_id, device_id FROM devices WHERE user_id = ANY($1)
+         ORDER BY user_id, device_id FOR KEY SHARE",
+        &user_ids
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((id(row.user_id)?, row.device_id.into())))
+        .collect()
+}
+
+/// Remembers a transaction of a device; `false` when it has been sent before.
+///
+/// Waits for another transaction that is sending the same, until it is known how that ends.
+pub async fn begin_transaction(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    transaction_id: &TransactionId,
+    now_ms: u64,
+) -> Result<bool, Error> {
+    let now_ms = now_ms as i64;
+    let result = sqlx::query!(
+        "WITH forgotten AS (
+            DELETE FROM to_device_transactions
+            WHERE user_id = $1 AND device_id = $2 AND sent_ts < $5 AND transaction_id <> $3
+        )
+        INSERT INTO to_device_transactions (user_id, device_id, transaction_id, sent_ts)
+        VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        user_id.as_str(),
+        device_id.as_str(),
+        transaction_id.as_str(),
+        now_ms,
+        now_ms.saturating_sub(REMEMBERED_MS)
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
