@@ -13,6 +13,7 @@ pub mod events;
 pub mod feed;
 pub mod filters;
 pub mod keys;
+pub mod managed;
 pub mod memberships;
 mod nids;
 pub mod one_time_keys;

@@ -1,0 +1,229 @@
+//! The directory of the managed PostgreSQL: who owns it, whose data it holds, how programs reach it.
+//!
+//! ```text
+//! data_dir/postgres/            only its owner may enter
+//!     server_name               whose data this is
+//!     lock                      held by the process that looks after the cluster
+//!     log                       what PostgreSQL says
+//!     cluster/                  PGDATA
+//!     run/.s.PGSQL.5432         the socket
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{DirBuilderExt, PermissionsExt, chown},
+    },
+    path::{Path, PathBuf},
+};
+
+use ruma::ServerName;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::{FdFlags, fcntl_setfd},
+};
+use sqlx::postgres::PgConnectOptions;
+
+use super::{ManagedError, binaries::Binaries, owner::Owner};
+
+/// The name of the role and of the database.
+pub(super) const NAME: &str = "chancery";
+
+/// `sockaddr_un` holds 107 bytes and a terminator.
+const LONGEST_SOCKET_PATH: usize = 107;
+const SOCKET: &str = ".s.PGSQL.5432";
+
+/// The directory of the managed PostgreSQL, locked for this process.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    /// How the programs name `path`; see [`Directory::reached_by`].
+    reached: PathBuf,
+    /// How this process names the directory of the socket.
+    socket: PathBuf,
+    run_as: Option<Owner>,
+    handle: File,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory unless it is there, and locks it.
+    pub(super) fn open(data_dir: &Path, run_as: Option<Owner>) -> Result<Self, ManagedError> {
+        // Others may pass through, so that the user who runs PostgreSQL reaches its own directory.
+        make_directory(data_dir, 0o711, None)?;
+        let data_dir = data_dir
+            .canonicalize()
+            .map_err(ManagedError::file(data_dir))?;
+        let path = data_dir.join("postgres");
+        make_directory(&path, 0o700, run_as)?;
+        make_directory(&path.join("run"), 0o700, run_as)?;
+        let lock_path = path.join("lock");
+        let lock = File::create(&lock_path).map_err(ManagedError::file(&lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ManagedError::InUse(data_dir)),
+            Err(error) => return Err(ManagedError::file(lock_path)(error.into())),
+        }
+        let handle = File::open(&path).map_err(ManagedError::file(&path))?;
+        let (reached, socket) = (path.clone(), path.join("run"));
+        Ok(Self {
+            path,
+            reached,
+            socket,
+            run_as,
+            handle,
+            _lock: lock,
+        })
+    }
+
+    /// Marks the data as this server's, or finds it to be another's.
+    pub(super) fn claim(&self, server_name: &ServerName) -> Result<(), ManagedError> {
+        let marker = self.path.join("server_name");
+        match fs::read_to_string(&marker) {
+            Ok(found) if found.trim() == server_name => Ok(()),
+            Ok(found) if !found.trim().is_empty() => Err(ManagedError::ForeignServer {
+                path: self.path.parent().unwrap_or(&self.path).to_owned(),
+                found: found.trim().to_owned(),
+                expected: server_name.to_string(),
+            }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(ManagedError::file(marker)(error))
+            }
+            _ => fs::write(&marker, format!("{server_name}\n")).map_err(ManagedError::file(marker)),
+        }
+    }
+
+    /// Chooses how the programs name this directory.
+    ///
+    /// Their user may not be allowed to pass the directories above it, and a socket's path must be
+    /// short. In both cases they go through the open directory that they inherit from this process.
+    pub(super) fn reached_by(mut self, binaries: &Binaries) -> Result<Self, ManagedError> {
+        let inherited = PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()));
+        let too_long = self.socket.join(SOCKET).as_os_str().len() > LONGEST_SOCKET_PATH;
+        if too_long {
+            self.socket = inherited.join("run");
+        }
+        if too_long || !self.is_passable(binaries)? {
+            self.reached = inherited;
+        }
+        Ok(self)
+    }
+
+    /// Whether the user who runs PostgreSQL gets here by the plain path.
+    fn is_passable(&self, binaries: &Binaries) -> Result<bool, ManagedError> {
+        let postgres = binaries.program("postgres");
+        let mut command = std::process::Command::new(&postgres);
+        // The working directory is entered after the user has been changed.
+        self.as_owner(&mut command)
+            .arg("--version")
+            .current_dir(&self.path);
+        match command.output() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(ManagedError::file(postgres)(error)),
+        }
+    }
+
+    /// A program that runs as the owner and can reach this directory.
+    pub(super) fn command(&self, program: &Path) -> tokio::process::Command {
+        let mut command = std::process::Command::new(program);
+        self.as_owner(&mut command);
+        command.into()
+    }
+
+    fn as_owner<'a>(
+        &self,
+        command: &'a mut std::process::Command,
+    ) -> &'a mut std::process::Command {
+        use std::os::unix::process::CommandExt;
+        if let Some((user, group)) = self.run_as {
+            command.uid(user).gid(group);
+        }
+        // Its own process group: a Ctrl-C at the terminal is for Chancery, which stops PostgreSQL last.
+        command
+            .process_group(0)
+            .stdin(std::process::Stdio::null())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LC_ALL", "C")
+    }
+
+    /// Runs `spawn` while new processes inherit the open directory.
+    pub(super) fn inherited<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        fcntl_setfd(self.handle.as_fd(), FdFlags::empty())?;
+        let result = spawn();
+        fcntl_setfd(self.handle.as_fd(), FdFlags::CLOEXEC)?;
+        result
+    }
+
+    /// The major version of the cluster, if there is one, and where it is.
+    pub(super) fn cluster_version(&self) -> Result<Option<(PathBuf, String)>, ManagedError> {
+        let file = self.cluster().join("PG_VERSION");
+        match fs::read_to_string(&file) {
+            Ok(version) => Ok(Some((self.cluster(), version.trim().to_owned()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ManagedError::file(file)(error)),
+        }
+    }
+
+    /// How to connect, whether or not it runs.
+    pub(super) fn connection(&self) -> PgConnectOptions {
+        connection(&self.socket)
+    }
+
+    /// The cluster, as this process names it.
+    pub(super) fn cluster(&self) -> PathBuf {
+        self.path.join("cluster")
+    }
+
+    /// A file or directory beside the cluster, as this process names it.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A file or directory as the programs name it.
+    pub(super) fn reached(&self, name: &str) -> PathBuf {
+        self.reached.join(name)
+    }
+
+    /// Gives a file or directory to the user who runs PostgreSQL.
+    pub(super) fn give(&self, path: &Path) -> Result<(), ManagedError> {
+        give(path, self.run_as)
+    }
+}
+
+/// Where the socket of a server's data directory is.
+pub(super) fn socket_directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("postgres").join("run")
+}
+
+/// How to connect by a socket.
+pub(super) fn connection(socket_directory: &Path) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket_directory)
+        .port(5432)
+        .username(NAME)
+        .database(NAME)
+}
+
+fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), ManagedError> {
+    if !path.is_dir() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .map_err(ManagedError::file(path))?;
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .map_err(ManagedError::file(path))?;
+    }
+    give(path, owner)
+}
+
+fn give(path: &Path, owner: Option<Owner>) -> Result<(), ManagedError> {
+    let Some((user, group)) = owner else {
+        return Ok(());
+    };
+    chown(path, Some(user), Some(group)).map_err(ManagedError::file(path))
+}

@@ -1,0 +1,31 @@
+//! Whose files these are: PostgreSQL refuses to run as root.
+
+use std::fs;
+
+use super::ManagedError;
+
+const USER: &str = "postgres";
+
+/// A user id and a group id.
+pub(super) type Owner = (u32, u32);
+
+/// The user to run as, if it is not the one of this process.
+pub(super) fn run_as(configured: Option<Owner>) -> Result<Option<Owner>, ManagedError> {
+    if configured.is_some() || !rustix::process::geteuid().is_root() {
+        return Ok(configured);
+    }
+    let users = fs::read_to_string("/etc/passwd").map_err(ManagedError::file("/etc/passwd"))?;
+    users
+        .lines()
+        .find_map(owner)
+        .map(Some)
+        .ok_or(ManagedError::NoUnprivilegedUser)
+}
+
+/// Reads a line of `/etc/passwd`: `postgres:x:101:104:…`.
+fn owner(line: &str) -> Option<Owner> {
+    let mut fields = line.split(':');
+    let (name, _password) = (fields.next()?, fields.next()?);
+    let owner = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    (name == USER && owner.0 != 0).then_some(owner)
+}

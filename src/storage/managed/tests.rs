@@ -1,0 +1,321 @@
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::Command,
+};
+
+use ruma::owned_server_name;
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+
+use super::*;
+
+fn settings(data_dir: &Path) -> ManagedSettings {
+    ManagedSettings {
+        data_dir: data_dir.to_owned(),
+        bin_dir: None,
+        run_as: None,
+        server_name: owned_server_name!("test.localhost"),
+        fsync: false,
+    }
+}
+
+/// A directory that every user may pass.
+fn open_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+async fn connect(postgres: &ManagedPostgres) -> PgConnection {
+    PgConnection::connect_with(&postgres.url()).await.unwrap()
+}
+
+async fn setting(db: &mut PgConnection, name: &str) -> String {
+    sqlx::query_scalar("SELECT current_setting($1)")
+        .bind(name)
+        .fetch_one(db)
+        .await
+        .unwrap()
+}
+
+/// Programs that do what the test says, with a version of their own.
+fn fake_programs(directory: &Path, version: &str, initdb: &str) {
+    let write = |name: &str, script: &str| {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    };
+    write(
+        "postgres",
+        &format!("echo 'postgres (PostgreSQL) {version}'"),
+    );
+    write("initdb", initdb);
+}
+
+#[tokio::test]
+async fn a_fresh_cluster_has_checksums_and_no_tcp_and_is_not_run_by_root() {
+    let directory = open_directory();
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    let mut db = connect(&postgres).await;
+    assert_eq!(setting(&mut db, "data_checksums").await, "on");
+    assert_eq!(setting(&mut db, "listen_addresses").await, "");
+    assert_eq!(setting(&mut db, "server_encoding").await, "UTF8");
+    assert_eq!(setting(&mut db, "fsync").await, "off");
+    assert_ne!(
+        fs::metadata(format!("/proc/{}", postgres.pid()))
+            .unwrap()
+            .uid(),
+        0
+    );
+    let run = fs::metadata(directory.path().join("postgres/run")).unwrap();
+    assert_eq!(run.permissions().mode() & 0o777, 0o700);
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn data_survives_a_restart() {
+    let directory = open_directory();
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    let first = postgres.pid();
+    sqlx::raw_sql("CREATE TABLE kept AS SELECT 7 AS number")
+        .execute(&mut connect(&postgres).await)
+        .await
+        .unwrap();
+    postgres.stop().await.unwrap();
+    assert!(
+        ManagedPostgres::running(&settings(directory.path()))
+            .await
+            .is_none()
+    );
+    drop(postgres);
+
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    assert_ne!(postgres.pid(), first);
+    let number: i32 = sqlx::query_scalar("SELECT number FROM kept")
+        .fetch_one(&mut connect(&postgres).await)
+        .await
+        .unwrap();
+    assert_eq!(number, 7);
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_postmaster_left_by_a_crash_is_taken_over() {
+    let directory = open_directory();
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    let pid = postgres.pid();
+    // What a crash leaves: the postmaster runs, nobody holds the lock.
+    drop(postgres);
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    assert_eq!(postgres.pid(), pid);
+    connect(&postgres).await;
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stale_pid_file_that_names_another_program_is_no_obstacle() {
+    let directory = open_directory();
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    let cluster = directory.path().join("postgres/cluster");
+    let recorded = fs::read_to_string(cluster.join("postmaster.pid")).unwrap();
+    let pid = postgres.pid();
+    postgres.stop().await.unwrap();
+    drop(postgres);
+    // After a reboot the number may belong to anybody; here, to a process of the same user.
+    let mut sleeper = Command::new("sleep");
+    std::os::unix::process::CommandExt::uid(&mut sleeper, fs::metadata(&cluster).unwrap().uid());
+    let mut sleeper = sleeper.arg("600").spawn().unwrap();
+    let stale = recorded.replacen(&pid.to_string(), &sleeper.id().to_string(), 1);
+    fs::write(cluster.join("postmaster.pid"), stale).unwrap();
+
+    let started = ManagedPostgres::start(settings(directory.path())).await;
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    let postgres = started.unwrap();
+    connect(&postgres).await;
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_postmaster_that_dies_is_started_again() {
+    let directory = open_directory();
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    let first = postgres.pid();
+    let died = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
+    rustix::process::kill_process(died, rustix::process::Signal::QUIT).unwrap();
+    let started_again = async {
+        while postgres.pid() == first {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = postgres.watch() => unreachable!("it never returns"),
+        () = started_again => {}
+    }
+    connect(&postgres).await;
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_parent_directory_is_passed_by_the_inherited_handle() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
+    let data_dir = directory.path().join("below");
+    let postgres = ManagedPostgres::start(settings(&data_dir)).await.unwrap();
+    connect(&postgres).await;
+    let pid = postgres.pid();
+    drop(postgres);
+    let postgres = ManagedPostgres::start(settings(&data_dir)).await.unwrap();
+    assert_eq!(postgres.pid(), pid);
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_path_longer_than_a_socket_may_have_works() {
+    let directory = open_directory();
+    let data_dir = directory.path().join("a-long-name".repeat(12));
+    let postgres = ManagedPostgres::start(settings(&data_dir)).await.unwrap();
+    connect(&postgres).await;
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let directory = open_directory();
+    let postgres = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap();
+    let second = ManagedPostgres::start(settings(directory.path())).await;
+    assert!(matches!(second, Err(ManagedError::InUse(_))), "{second:?}");
+    assert!(
+        ManagedPostgres::running(&settings(directory.path()))
+            .await
+            .is_some()
+    );
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_data_of_another_server_name_is_refused() {
+    let directory = open_directory();
+    let opened = Directory::open(directory.path(), None).unwrap();
+    opened
+        .claim(&owned_server_name!("other.localhost"))
+        .unwrap();
+    drop(opened);
+    let error = ManagedPostgres::start(settings(directory.path()))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, ManagedError::ForeignServer { found, .. } if found == "other.localhost"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn missing_programs_are_explained() {
+    let (directory, programs) = (open_directory(), open_directory());
+    let bin_dir = Some(programs.path().to_owned());
+    let start = || {
+        ManagedPostgres::start(ManagedSettings {
+            bin_dir: bin_dir.clone(),
+            ..settings(directory.path())
+        })
+    };
+    let error = start().await.unwrap_err();
+    assert!(
+        matches!(error, ManagedError::MissingBinaries { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("apt-get install"), "{error}");
+
+    fake_programs(programs.path(), "13.4", "exit 1");
+    let error = start().await.unwrap_err();
+    assert!(
+        matches!(error, ManagedError::MissingBinaries { .. }),
+        "too old: {error}"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_of_another_version_is_refused() {
+    let (directory, programs) = (open_directory(), open_directory());
+    let cluster = directory.path().join("postgres/cluster");
+    fs::create_dir_all(&cluster).unwrap();
+    fs::write(cluster.join("PG_VERSION"), "14\n").unwrap();
+    fake_programs(programs.path(), "17.2 (Debian 17.2-1)", "exit 1");
+    let bin_dir = Some(programs.path().to_owned());
+    let error = ManagedPostgres::start(ManagedSettings {
+        bin_dir,
+        ..settings(directory.path())
+    })
+    .await
+    .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, ManagedError::VersionMismatch { .. }),
+        "{text}"
+    );
+    assert!(
+        text.contains("made by PostgreSQL 14, but only 17 is installed"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_initdb_leaves_nothing_and_says_why() {
+    let (directory, programs) = (open_directory(), open_directory());
+    let script =
+        "echo 'initdb: error: could not write to file \"x\": No space left on device' >&2; exit 1";
+    fake_programs(programs.path(), "15.1", script);
+    let bin_dir = Some(programs.path().to_owned());
+    let error = ManagedPostgres::start(ManagedSettings {
+        bin_dir,
+        ..settings(directory.path())
+    })
+    .await
+    .unwrap_err();
+    assert!(matches!(error, ManagedError::DiskFull { .. }), "{error}");
+    assert!(!directory.path().join("postgres/cluster").exists());
+    assert!(!directory.path().join("postgres/cluster.new").exists());
+}
+
+/// Needs the right to mount; without it the test above stands for it.
+#[tokio::test]
+async fn a_disk_that_is_really_full_is_explained() {
+    let directory = open_directory();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
+        .arg(directory.path())
+        .status();
+    if !mount.is_ok_and(|status| status.success()) {
+        eprintln!("NOT TESTED: mounting a small file system is not allowed here");
+        return;
+    }
+    let started = ManagedPostgres::start(settings(directory.path())).await;
+    assert!(
+        Command::new("umount")
+            .arg(directory.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let error = started.unwrap_err();
+    assert!(matches!(error, ManagedError::DiskFull { .. }), "{error}");
+}
