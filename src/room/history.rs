@@ -1,0 +1,211 @@
+//! Reading a room's past, as far as the reader may see it.
+//!
+//! Spec: client-server, "Getting events for a room" and "Room history visibility".
+
+use std::collections::HashSet;
+
+use event::{Pdu, visibility::visibility};
+use live::sight::Sight;
+use ruma::{
+    EventId, RoomId,
+    api::Direction as Way,
+    events::room::{history_visibility::HistoryVisibility, member::MembershipState},
+};
+use storage::{StoredEvent, events, events::Direction, memberships};
+use types::{PageToken, StreamPosition};
+
+use crate::{Error, Reader, Rooms, head::Head, render::Renderer};
+
+mod context;
+mod filter;
+mod members;
+
+pub use filter::EventFilter;
+pub use members::MembersQuery;
+
+/// The most events of a page.
+const MAX_PAGE: usize = 1000;
+/// Events that a filter may pass over before a page ends early.
+const MAX_SCANNED: usize = 10_000;
+
+/// Which events of a room are asked for.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// Where to start; at the end to which the direction points away from, if there is none.
+    pub from: Option<PageToken>,
+    /// Where to stop.
+    pub to: Option<PageToken>,
+    /// Which way to read.
+    pub direction: Way,
+    /// How many events at the most.
+    pub limit: usize,
+    /// Which events.
+    pub filter: EventFilter,
+}
+
+impl Rooms {
+    /// The body of `/messages`.
+    pub async fn messages(
+        &self,
+        room_id: &RoomId,
+        reader: Reader<'_>,
+        request: &PageRequest,
+    ) -> Result<String, Error> {
+        let head = self.readable(room_id, reader).await?;
+        let mut db = self.0.database.acquire().await?;
+        let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
+        let page = page(&mut db, &head, &sight, request).await?;
+        let renderer = Renderer { reader, sight: &sight, now_ms: self.0.clock.now_ms() };
+        let mut body = format!(
+            r#"{{"start":"{}","chunk":{}"#,
+            page.start,
+            renderer.events(&page.events)
+        );
+        if let Some(end) = page.end {
+            body.push_str(&format!(r#","end":"{end}""#));
+        }
+        if request.filter.lazy_load_members() {
+            let members = senders(&head, &page.events);
+            body.push_str(r#","state":"#);
+            body.push_str(&crate::render::state(members, renderer.now_ms));
+        }
+        body.push('}');
+        Ok(body)
+    }
+
+    /// The body of `/event/{eventId}`.
+    pub async fn event(
+        &self,
+        room_id: &RoomId,
+        reader: Reader<'_>,
+        event_id: &EventId,
+    ) -> Result<String, Error> {
+        let (event, sight) = self.visible_event(room_id, reader, event_id).await?;
+        let renderer = Renderer { reader, sight: &sight, now_ms: self.0.clock.now_ms() };
+        let mut body = String::new();
+        renderer.event(&event, &mut body);
+        Ok(body)
+    }
+
+    /// An event that the reader may see; one that is hidden looks like one that does not exist.
+    pub(crate) async fn visible_event(
+        &self,
+        room_id: &RoomId,
+        reader: Reader<'_>,
+        event_id: &EventId,
+    ) -> Result<(StoredEvent, Sight), Error> {
+        let head = match self.readable(room_id, reader).await {
+            Err(Error::NotInRoom) => return Err(Error::UnknownEvent),
+            head => head?,
+        };
+        let mut db = self.0.database.acquire().await?;
+        let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
+        let event = events::find(&mut db, head.room_nid, event_id).await?;
+        let event = event
+            .filter(|event| event.verdict == storage::Verdict::Accepted && sight.may_see(event))
+            .ok_or(Error::UnknownEvent)?;
+        Ok((event, sight))
+    }
+
+    /// The head of a room in whose past the reader may look: as a member, as somebody who was one
+    /// and has not forgotten the room, or because everybody may.
+    pub(crate) async fn readable(
+        &self,
+        room_id: &RoomId,
+        reader: Reader<'_>,
+    ) -> Result<Head, Error> {
+        let head = match self.head(room_id).await {
+            Err(Error::UnknownRoom) => return Err(Error::NotInRoom),
+            head => head?,
+        };
+        let membership = head.state.membership(reader.user_id);
+        if membership == MembershipState::Join
+            || visibility(&head.state) == HistoryVisibility::WorldReadable
+        {
+            return Ok(head);
+        }
+        let mut db = self.0.database.acquire().await?;
+        let row = memberships::find(&mut db, room_id, reader.user_id).await?;
+        if row.is_none_or(|row| row.forgotten) {
+            return Err(Error::NotInRoom);
+        }
+        let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
+        let may_look = sight.was_member()
+            || (membership == MembershipState::Invite
+                && visibility(&head.state) == HistoryVisibility::Invited);
+        if may_look { Ok(head) } else { Err(Error::NotInRoom) }
+    }
+}
+
+struct Page {
+    start: PageToken,
+    end: Option<PageToken>,
+    events: Vec<StoredEvent>,
+}
+
+/// Reads in stretches until the page is full, the room ends, or enough was passed over.
+async fn page(
+    db: &mut storage::Connection,
+    head: &Head,
+    sight: &Sight,
+    request: &PageRequest,
+) -> Result<Page, Error> {
+    let limit = request.limit.clamp(1, MAX_PAGE);
+    let backward = request.direction == Way::Backward;
+    let latest = storage::stream::position(db).await?;
+    let start = match (request.from, backward) {
+        (Some(PageToken(from)), _) => from,
+        (None, true) => latest,
+        (None, false) => StreamPosition(i64::MIN),
+    };
+    let stop = request.to.map(|PageToken(to)| to);
+    let (mut after, mut until) = if backward {
+        (stop.unwrap_or(StreamPosition(i64::MIN)), start)
+    } else {
+        (start, stop.unwrap_or(latest))
+    };
+    let direction = if backward { Direction::Backward } else { Direction::Forward };
+    let mut events: Vec<StoredEvent> = Vec::new();
+    let mut scanned = 0;
+    let end = loop {
+        let stretch = limit + 1;
+        let found =
+            events::timeline(db, head.room_nid, after, until, direction, stretch as i64).await?;
+        let exhausted = found.len() < stretch;
+        scanned += found.len();
+        for event in found {
+            if events.len() == limit {
+                break;
+            }
+            let position = event.position;
+            if backward {
+                until = StreamPosition(position.get() - 1);
+            } else {
+                after = position;
+            }
+            if sight.may_see(&event) && request.filter.wants(&event.pdu) {
+                events.push(event);
+            }
+        }
+        let at = PageToken(if backward { until } else { after });
+        if events.len() == limit || scanned >= MAX_SCANNED {
+            break Some(at);
+        }
+        if exhausted {
+            break None;
+        }
+    };
+    // Read forward, a room goes on: the next page starts where this one ended.
+    let end = end.or((!backward && !events.is_empty()).then_some(PageToken(after)));
+    Ok(Page { start: PageToken(start), end, events })
+}
+
+/// The member events of those who sent the events.
+fn senders<'h>(head: &'h Head, events: &[StoredEvent]) -> Vec<&'h Pdu> {
+    let senders: HashSet<&str> = events.iter().map(|event| event.pdu.sender().as_str()).collect();
+    senders
+        .into_iter()
+        .filter_map(|sender| head.state.get("m.room.member", sender))
+        .map(AsRef::as_ref)
+        .collect()
+}

@@ -1,0 +1,67 @@
+//! An event and what stands around it.
+
+use ruma::{EventId, RoomId, api::Direction as Way};
+use types::{PageToken, StreamPosition};
+
+use super::{EventFilter, PageRequest, page};
+use crate::{Error, Reader, Rooms, render::{self, Renderer}};
+
+impl Rooms {
+    /// The body of `/context/{eventId}`: half of the events before, half after.
+    pub async fn context(
+        &self,
+        room_id: &RoomId,
+        reader: Reader<'_>,
+        event_id: &EventId,
+        limit: usize,
+        filter: EventFilter,
+    ) -> Result<String, Error> {
+        let (event, sight) = self.visible_event(room_id, reader, event_id).await?;
+        let at = event.position;
+        let around = |direction, from| PageRequest {
+            from: Some(PageToken(from)),
+            to: None,
+            direction,
+            limit: (limit / 2).max(1),
+            filter: filter.clone(),
+        };
+        let head = self.head(room_id).await?;
+        let mut db = self.0.database.acquire().await?;
+        let before = around(Way::Backward, StreamPosition(at.get() - 1));
+        let (mut before, mut after) = (
+            page(&mut db, &head, &sight, &before).await?,
+            page(&mut db, &head, &sight, &around(Way::Forward, at)).await?,
+        );
+        if limit < 2 {
+            before.events.truncate(limit);
+            after.events.clear();
+        }
+        let last = after.events.last().unwrap_or(&event);
+        let state = self.state_after(&mut db, last.snapshot_nid).await?;
+        let now_ms = self.0.clock.now_ms();
+        let shown: Vec<_> = if filter.lazy_load_members() {
+            let events = before.events.iter().chain(&after.events).chain([&event]);
+            let senders: Vec<_> = events.map(|event| event.pdu.sender().as_str()).collect();
+            let wanted = |pdu: &event::Pdu| {
+                pdu.kind() != "m.room.member"
+                    || pdu.state_key().is_some_and(|user| senders.contains(&user))
+            };
+            state.iter().map(AsRef::as_ref).filter(|pdu| wanted(pdu)).collect()
+        } else {
+            state.iter().map(AsRef::as_ref).collect()
+        };
+        let renderer = Renderer { reader, sight: &sight, now_ms };
+        let mut target = String::new();
+        renderer.event(&event, &mut target);
+        // The tokens stand outside of what was shown, so that paging goes on from there.
+        let oldest = before.events.last().unwrap_or(&event).position;
+        Ok(format!(
+            r#"{{"start":"{}","end":"{}","event":{target},"events_before":{},"events_after":{},"state":{}}}"#,
+            PageToken(StreamPosition(oldest.get() - 1)),
+            PageToken(last.position),
+            renderer.events(&before.events),
+            renderer.events(&after.events),
+            render::state(shown, now_ms),
+        ))
+    }
+}
