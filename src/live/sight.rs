@@ -54,11 +54,19 @@ impl<T> History<T> {
     }
 
     fn before(&self, position: StreamPosition) -> Option<&T> {
-        self.0.iter().rev().find(|(from, _)| *from < position).map(|(_, value)| value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(from, _)| *from < position)
+            .map(|(_, value)| value)
     }
 
     fn at(&self, position: StreamPosition) -> Option<&T> {
-        self.0.iter().rev().find(|(from, _)| *from <= position).map(|(_, value)| value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(from, _)| *from <= position)
+            .map(|(_, value)| value)
     }
 }
 
@@ -90,7 +98,10 @@ impl Sight {
             };
             Self::from_history(&of(&members), &of(&settings))
         };
-        Ok(room_nids.iter().map(|room_nid| (*room_nid, sight(room_nid))).collect())
+        Ok(room_nids
+            .iter()
+            .map(|room_nid| (*room_nid, sight(room_nid)))
+            .collect())
     }
 
     /// The sight that the events of the user's membership and of the room's setting make.
@@ -104,9 +115,10 @@ impl Sight {
     /// Whether the user may see an event of the room.
     pub fn may_see(&self, event: &StoredEvent) -> bool {
         let position = event.position;
-        let joined_since = self.memberships.0.iter().any(|(from, membership)| {
-            *from >= position && *membership == MembershipState::Join
-        });
+        let joined_since =
+            self.memberships.0.iter().any(|(from, membership)| {
+                *from >= position && *membership == MembershipState::Join
+            });
         let allows = |visibility: Option<&HistoryVisibility>, membership| {
             visibility::Sight {
                 visibility: visibility.cloned().unwrap_or(HistoryVisibility::Shared),
@@ -114,7 +126,11 @@ impl Sight {
             }
             .allows(joined_since)
         };
-        let before = self.memberships.before(position).cloned().unwrap_or(MembershipState::Leave);
+        let before = self
+            .memberships
+            .before(position)
+            .cloned()
+            .unwrap_or(MembershipState::Leave);
         let after = self.membership(position);
         let visibility_before = self.visibilities.before(position);
         let visibility_after = self.visibilities.at(position);
@@ -124,15 +140,28 @@ impl Sight {
             || allows(visibility_after, before)
     }
 
+    /// Whether the user was ever joined.
+    pub fn was_member(&self) -> bool {
+        self.memberships
+            .0
+            .iter()
+            .any(|(_, membership)| *membership == MembershipState::Join)
+    }
+
     /// The user's membership at a position, the event there included; `leave` for one who had
     /// nothing to do with the room yet.
     pub fn membership(&self, position: StreamPosition) -> MembershipState {
-        self.memberships.at(position).cloned().unwrap_or(MembershipState::Leave)
+        self.memberships
+            .at(position)
+            .cloned()
+            .unwrap_or(MembershipState::Leave)
     }
 
     /// [`membership`](Self::membership) as `unsigned.membership` writes it.
     pub fn membership_at(&self, position: StreamPosition) -> &str {
-        self.memberships.at(position).map_or("leave", MembershipState::as_str)
+        self.memberships
+            .at(position)
+            .map_or("leave", MembershipState::as_str)
     }
 }
 
@@ -149,5 +178,8 @@ fn setting(event: &Pdu) -> Option<HistoryVisibility> {
     struct Content {
         history_visibility: HistoryVisibility,
     }
-    event.content_as::<Content>().ok().map(|content| content.history_visibility)
+    event
+        .content_as::<Content>()
+        .ok()
+        .map(|content| content.history_visibility)
 }

@@ -55,7 +55,11 @@ impl Rooms {
         let mut db = self.0.database.acquire().await?;
         let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
         let page = page(&mut db, &head, &sight, request).await?;
-        let renderer = Renderer { reader, sight: &sight, now_ms: self.0.clock.now_ms() };
+        let renderer = Renderer {
+            reader,
+            sight: &sight,
+            now_ms: self.0.clock.now_ms(),
+        };
         let mut body = format!(
             r#"{{"start":"{}","chunk":{}"#,
             page.start,
@@ -81,7 +85,11 @@ impl Rooms {
         event_id: &EventId,
     ) -> Result<String, Error> {
         let (event, sight) = self.visible_event(room_id, reader, event_id).await?;
-        let renderer = Renderer { reader, sight: &sight, now_ms: self.0.clock.now_ms() };
+        let renderer = Renderer {
+            reader,
+            sight: &sight,
+            now_ms: self.0.clock.now_ms(),
+        };
         let mut body = String::new();
         renderer.event(&event, &mut body);
         Ok(body)
@@ -133,7 +141,11 @@ impl Rooms {
         let may_look = sight.was_member()
             || (membership == MembershipState::Invite
                 && visibility(&head.state) == HistoryVisibility::Invited);
-        if may_look { Ok(head) } else { Err(Error::NotInRoom) }
+        if may_look {
+            Ok(head)
+        } else {
+            Err(Error::NotInRoom)
+        }
     }
 }
 
@@ -164,7 +176,11 @@ async fn page(
     } else {
         (start, stop.unwrap_or(latest))
     };
-    let direction = if backward { Direction::Backward } else { Direction::Forward };
+    let direction = if backward {
+        Direction::Backward
+    } else {
+        Direction::Forward
+    };
     let mut events: Vec<StoredEvent> = Vec::new();
     let mut scanned = 0;
     let end = loop {
@@ -197,12 +213,19 @@ async fn page(
     };
     // Read forward, a room goes on: the next page starts where this one ended.
     let end = end.or((!backward && !events.is_empty()).then_some(PageToken(after)));
-    Ok(Page { start: PageToken(start), end, events })
+    Ok(Page {
+        start: PageToken(start),
+        end,
+        events,
+    })
 }
 
 /// The member events of those who sent the events.
 fn senders<'h>(head: &'h Head, events: &[StoredEvent]) -> Vec<&'h Pdu> {
-    let senders: HashSet<&str> = events.iter().map(|event| event.pdu.sender().as_str()).collect();
+    let senders: HashSet<&str> = events
+        .iter()
+        .map(|event| event.pdu.sender().as_str())
+        .collect();
     senders
         .into_iter()
         .filter_map(|sender| head.state.get("m.room.member", sender))

@@ -39,7 +39,12 @@ impl Renderer<'_> {
             membership: Some(self.sight.membership_at(event.position)),
             relations: None,
         };
-        View { pdu, room_id: true, unsigned }.write(out);
+        View {
+            pdu,
+            room_id: true,
+            unsigned,
+        }
+        .write(out);
     }
 
     /// A list of events.
@@ -51,8 +56,16 @@ impl Renderer<'_> {
 /// A list of state events of which only the event itself is known.
 pub(crate) fn state<'e>(events: impl IntoIterator<Item = &'e Pdu>, now_ms: u64) -> String {
     list(events, |pdu, out| {
-        let unsigned = Unsigned { age_ms: Some(age(pdu, now_ms)), ..Unsigned::default() };
-        View { pdu, room_id: true, unsigned }.write(out);
+        let unsigned = Unsigned {
+            age_ms: Some(age(pdu, now_ms)),
+            ..Unsigned::default()
+        };
+        View {
+            pdu,
+            room_id: true,
+            unsigned,
+        }
+        .write(out);
     })
 }
 

@@ -4,7 +4,10 @@ use ruma::{EventId, RoomId, api::Direction as Way};
 use types::{PageToken, StreamPosition};
 
 use super::{EventFilter, PageRequest, page};
-use crate::{Error, Reader, Rooms, render::{self, Renderer}};
+use crate::{
+    Error, Reader, Rooms,
+    render::{self, Renderer},
+};
 
 impl Rooms {
     /// The body of `/context/{eventId}`: half of the events before, half after.
@@ -46,11 +49,19 @@ impl Rooms {
                 pdu.kind() != "m.room.member"
                     || pdu.state_key().is_some_and(|user| senders.contains(&user))
             };
-            state.iter().map(AsRef::as_ref).filter(|pdu| wanted(pdu)).collect()
+            state
+                .iter()
+                .map(AsRef::as_ref)
+                .filter(|pdu| wanted(pdu))
+                .collect()
         } else {
             state.iter().map(AsRef::as_ref).collect()
         };
-        let renderer = Renderer { reader, sight: &sight, now_ms };
+        let renderer = Renderer {
+            reader,
+            sight: &sight,
+            now_ms,
+        };
         let mut target = String::new();
         renderer.event(&event, &mut target);
         // The tokens stand outside of what was shown, so that paging goes on from there.

@@ -27,27 +27,41 @@ impl EventFilter {
 
     /// How many events at the most, if the filter says so.
     pub fn limit(&self) -> Option<usize> {
-        self.filter.limit.and_then(|limit| u64::from(limit).try_into().ok())
+        self.filter
+            .limit
+            .and_then(|limit| u64::from(limit).try_into().ok())
     }
 
     /// Whether members are told only as far as the events need them.
     pub fn lazy_load_members(&self) -> bool {
-        matches!(self.filter.lazy_load_options, LazyLoadOptions::Enabled { .. })
+        matches!(
+            self.filter.lazy_load_options,
+            LazyLoadOptions::Enabled { .. }
+        )
     }
 
     /// Whether the filter lets an event through.
     pub fn wants(&self, pdu: &Pdu) -> bool {
         let filter = &self.filter;
         let room = pdu.room_id();
-        self.types.as_ref().is_none_or(|types| types.iter().any(|kind| kind.matches(pdu.kind())))
+        self.types
+            .as_ref()
+            .is_none_or(|types| types.iter().any(|kind| kind.matches(pdu.kind())))
             && !self.not_types.iter().any(|kind| kind.matches(pdu.kind()))
-            && filter.senders.as_ref().is_none_or(|senders| senders.iter().any(|user| user == pdu.sender()))
+            && filter
+                .senders
+                .as_ref()
+                .is_none_or(|senders| senders.iter().any(|user| user == pdu.sender()))
             && !filter.not_senders.iter().any(|user| user == pdu.sender())
-            && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(room))
+            && filter
+                .rooms
+                .as_ref()
+                .is_none_or(|rooms| rooms.contains(room))
             && !filter.not_rooms.contains(room)
-            && filter.url_filter.as_ref().is_none_or(|wanted| {
-                has_url(pdu) == matches!(wanted, UrlFilter::EventsWithUrl)
-            })
+            && filter
+                .url_filter
+                .as_ref()
+                .is_none_or(|wanted| has_url(pdu) == matches!(wanted, UrlFilter::EventsWithUrl))
     }
 }
 
@@ -56,5 +70,6 @@ fn has_url(pdu: &Pdu) -> bool {
     struct Content {
         url: Option<serde_json::Value>,
     }
-    pdu.content_as::<Content>().is_ok_and(|content| content.url.is_some_and(|url| url.is_string()))
+    pdu.content_as::<Content>()
+        .is_ok_and(|content| content.url.is_some_and(|url| url.is_string()))
 }

@@ -1,7 +1,10 @@
 //! Member lists and whole states.
 
 use event::State;
-use ruma::{RoomId, UserId, events::{StateEventType, room::member::MembershipState}};
+use ruma::{
+    RoomId, UserId,
+    events::{StateEventType, room::member::MembershipState},
+};
 use serde::{Deserialize, Serialize};
 use storage::{events, events::Direction};
 use types::{PageToken, StreamPosition};
@@ -31,17 +34,31 @@ impl Rooms {
         if let Some(PageToken(at)) = query.at {
             state = self.state_at(room_id, at).await?.unwrap_or(state);
         }
-        let members = state.of_kind("m.room.member").map(AsRef::as_ref).filter(|pdu: &&event::Pdu| {
-            let membership = pdu.membership();
-            query.membership.as_ref().is_none_or(|wanted| membership.as_ref() == Some(wanted))
-                && query.not_membership.as_ref().is_none_or(|unwanted| membership.as_ref() != Some(unwanted))
-        });
+        let members =
+            state
+                .of_kind("m.room.member")
+                .map(AsRef::as_ref)
+                .filter(|pdu: &&event::Pdu| {
+                    let membership = pdu.membership();
+                    query
+                        .membership
+                        .as_ref()
+                        .is_none_or(|wanted| membership.as_ref() == Some(wanted))
+                        && query
+                            .not_membership
+                            .as_ref()
+                            .is_none_or(|unwanted| membership.as_ref() != Some(unwanted))
+                });
         let chunk = render::state(members, self.0.clock.now_ms());
         Ok(format!(r#"{{"chunk":{chunk}}}"#))
     }
 
     /// The body of `/joined_members`, for those who are in the room.
-    pub async fn joined_members(&self, room_id: &RoomId, user_id: &UserId) -> Result<String, Error> {
+    pub async fn joined_members(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<String, Error> {
         #[derive(Deserialize)]
         struct Content {
             displayname: Option<String>,
@@ -60,19 +77,30 @@ impl Rooms {
             .filter(|pdu| pdu.membership() == Some(MembershipState::Join))
             .filter_map(|pdu| {
                 let content = pdu.content_as::<Content>().ok();
-                let (display_name, avatar_url) =
-                    content.map_or((None, None), |content| (content.displayname, content.avatar_url));
-                Some((pdu.state_key()?, Member { display_name, avatar_url }))
+                let (display_name, avatar_url) = content.map_or((None, None), |content| {
+                    (content.displayname, content.avatar_url)
+                });
+                Some((
+                    pdu.state_key()?,
+                    Member {
+                        display_name,
+                        avatar_url,
+                    },
+                ))
             })
             .collect();
-        let joined = serde_json::to_string(&joined).map_err(|error| Error::BadContent(error.to_string()))?;
+        let joined =
+            serde_json::to_string(&joined).map_err(|error| Error::BadContent(error.to_string()))?;
         Ok(format!(r#"{{"joined":{joined}}}"#))
     }
 
     /// The body of `/state`.
     pub async fn state(&self, room_id: &RoomId, reader: Reader<'_>) -> Result<String, Error> {
         let state = self.visible_state(room_id, reader.user_id).await?;
-        Ok(render::state(state.iter().map(AsRef::as_ref), self.0.clock.now_ms()))
+        Ok(render::state(
+            state.iter().map(AsRef::as_ref),
+            self.0.clock.now_ms(),
+        ))
     }
 
     /// The body of `/state/{eventType}/{stateKey}`: the content, or the whole event.
@@ -84,19 +112,15 @@ impl Rooms {
         state_key: &str,
         whole: bool,
     ) -> Result<String, Error> {
-        let event = self.visible_state_event(room_id, reader.user_id, kind, state_key).await?;
+        let event = self
+            .visible_state_event(room_id, reader.user_id, kind, state_key)
+            .await?;
         if !whole {
             return Ok(event.content_text().to_owned());
         }
         let mut body = String::new();
         event::View::of(&event).write(&mut body);
         Ok(body)
-    }
-
-    /// The body of `/joined_rooms`.
-    pub async fn joined_rooms(&self, user_id: &UserId) -> Result<Vec<ruma::OwnedRoomId>, Error> {
-        let mut db = self.0.database.acquire().await?;
-        Ok(storage::memberships::joined_rooms(&mut db, user_id).await?)
     }
 
     /// The current state, for those who are in the room only.
