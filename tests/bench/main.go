@@ -52,9 +52,10 @@ func bench(ctx context.Context) (err error) {
 		err = os.RemoveAll(directory)
 	}()
 	var targets []*Target
-	for _, chosen := range launchers {
+	for i, chosen := range launchers {
 		progress("starting %s", chosen.name)
-		target, err := StartTarget(ctx, chosen.name, directory, chosen.readyPath, chosen.launch)
+		own := filepath.Join(directory, fmt.Sprintf("%d-%s", i+1, chosen.name)) // Synapse may be measured against itself
+		target, err := StartTarget(ctx, chosen.name, own, chosen.readyPath, chosen.launch)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -26,8 +25,7 @@ type Target struct {
 type launcher func(ctx context.Context, directory, address string, database *Postgres) (*exec.Cmd, string, error)
 
 // StartTarget starts a cluster and a server on it, and waits until the path answers.
-func StartTarget(ctx context.Context, name, work, readyPath string, launch launcher) (*Target, error) {
-	directory := filepath.Join(work, name)
+func StartTarget(ctx context.Context, name, directory, readyPath string, launch launcher) (*Target, error) {
 	postgres, err := StartPostgres(ctx, directory+"-pg", "homeserver")
 	if err != nil {
 		return nil, err
