@@ -1,6 +1,9 @@
 //! Sending the same transaction twice does it once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use moka::future::Cache;
 use parking_lot::Mutex;
@@ -13,8 +16,8 @@ use crate::Error;
 
 /// Devices whose transactions are remembered.
 const DEVICES: u64 = 20_000;
-/// Transactions of a device that are read when it first sends.
-const REMEMBERED: i64 = 200;
+/// Transactions of a device that are remembered; clients repeat only their latest.
+const REMEMBERED: usize = 256;
 
 /// One transaction: the endpoint (room and event type) and the client's id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +30,30 @@ pub(crate) struct Key {
 /// The event that a transaction made, once it is durable; whoever repeats it meanwhile waits.
 pub(crate) type Outcome = Arc<OnceCell<OwnedEventId>>;
 
-type Device = Arc<Mutex<HashMap<Key, Outcome>>>;
-
 /// What devices have sent lately.
 #[derive(Debug)]
-pub(crate) struct Transactions(Cache<(OwnedUserId, OwnedDeviceId), Device>);
+pub(crate) struct Transactions(Cache<(OwnedUserId, OwnedDeviceId), Arc<Mutex<Device>>>);
+
+#[derive(Debug, Default)]
+struct Device {
+    outcomes: HashMap<Key, Outcome>,
+    oldest_first: VecDeque<Key>,
+}
+
+impl Device {
+    fn outcome(&mut self, key: Key) -> Outcome {
+        if let Some(outcome) = self.outcomes.get(&key) {
+            return outcome.clone();
+        }
+        if self.oldest_first.len() >= REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.outcomes.remove(&oldest);
+        }
+        self.oldest_first.push_back(key.clone());
+        self.outcomes.entry(key).or_default().clone()
+    }
+}
 
 impl Transactions {
     pub(crate) fn new() -> Self {
@@ -51,22 +73,24 @@ impl Transactions {
             .0
             .try_get_with((user_id.to_owned(), device_id.to_owned()), async {
                 let mut db = database.acquire().await?;
-                let sent = events::sent_by(&mut db, user_id, device_id, REMEMBERED).await?;
-                let known = sent.into_iter().filter_map(|event| {
-                    let key = Key {
+                let sent = events::sent_by(&mut db, user_id, device_id, REMEMBERED as i64).await?;
+                let mut device = Device::default();
+                for event in sent.into_iter().rev() {
+                    let Some(transaction) = event.transaction else {
+                        continue;
+                    };
+                    let outcome = device.outcome(Key {
                         room_nid: event.room_nid,
                         kind: event.pdu.kind().to_owned(),
-                        id: event.transaction?.id,
-                    };
-                    Some((
-                        key,
-                        Arc::new(OnceCell::from(event.pdu.event_id().to_owned())),
-                    ))
-                });
-                Ok::<Device, storage::Error>(Arc::new(Mutex::new(known.collect())))
+                        id: transaction.id,
+                    });
+                    // The first event of a transaction is its outcome.
+                    let _later = outcome.set(event.pdu.event_id().to_owned());
+                }
+                Ok::<_, storage::Error>(Arc::new(Mutex::new(device)))
             })
             .await
             .map_err(|error: Arc<storage::Error>| storage::CommitError::Failed(error))?;
-        Ok(device.lock().entry(key).or_default().clone())
+        Ok(device.lock().outcome(key))
     }
 }

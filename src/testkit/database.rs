@@ -1,8 +1,19 @@
 //! A database for each test, cloned from a migrated template.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
 use ruma::{ServerName, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use storage::{Committer, Database, Feed, Nids};
+use storage::{
+    Committer, Database, Feed, Nids,
+    managed::{ManagedPostgres, ManagedSettings},
+};
 use tokio::sync::OnceCell;
 
 /// A migrated, empty database of this test alone.
@@ -97,16 +108,49 @@ async fn make_template() -> PgConnectOptions {
     options
 }
 
-/// The cluster named by `CHANCERY_TEST_DATABASE_URL`.
+/// The cluster named by `CHANCERY_TEST_DATABASE_URL`, or one of this process's own, which ends with
+/// it.
 async fn cluster() -> PgConnectOptions {
     #[expect(
         clippy::disallowed_methods,
         reason = "names the cluster of the test run"
     )]
     let url = std::env::var("CHANCERY_TEST_DATABASE_URL");
-    url.expect("CHANCERY_TEST_DATABASE_URL names a cluster")
-        .parse()
-        .expect("it is a URL")
+    if let Ok(url) = url {
+        return url.parse().expect("CHANCERY_TEST_DATABASE_URL is a URL");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory").keep();
+    // The cluster runs as another user when the tests run as root.
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("it is ours");
+    let postgres = ManagedPostgres::start(ManagedSettings {
+        data_dir: directory.clone(),
+        bin_dir: None,
+        run_as: None,
+        server_name: server_name(),
+        fsync: false,
+    })
+    .await
+    .expect("PostgreSQL starts");
+    end_with_this_process(postgres.pid(), &directory);
+    postgres.url()
+}
+
+/// Leaves a shell behind that waits for this process to end, however it ends, and cleans up.
+fn end_with_this_process(pid: u32, directory: &Path) {
+    static WATCHDOG: OnceLock<Child> = OnceLock::new();
+    let script =
+        r#"cat; kill -INT "$1"; while kill -0 "$1" 2>/dev/null; do sleep 0.1; done; rm -rf "$2""#;
+    let watchdog = Command::new("sh")
+        .args(["-c", script, "sh", &pid.to_string()])
+        .arg(directory)
+        // Its end of the pipe closes with this process; Ctrl-C does not reach it.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("a shell");
+    WATCHDOG.set(watchdog).expect("there is one cluster");
 }
 
 async fn execute(db: &mut PgConnection, statement: String) {
