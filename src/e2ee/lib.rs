@@ -11,8 +11,6 @@ mod keys;
 mod query;
 mod signatures;
 mod signed;
-#[cfg(test)]
-mod tests;
 mod to_device;
 mod upload;
 

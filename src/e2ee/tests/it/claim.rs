@@ -1,0 +1,131 @@
+//! Every one-time key is given out once, the oldest first, and then the fallback key.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use ruma::OneTimeKeyAlgorithm;
+use tokio::task::JoinSet;
+
+use crate::support::{Device, Setting, key_id, setting};
+use e2ee::Upload;
+
+/// The id of the key that a claim yields.
+async fn claim(setting: &Setting, device: &Device) -> Option<String> {
+    let algorithm = OneTimeKeyAlgorithm::SignedCurve25519;
+    let devices = BTreeMap::from([(device.device_id.clone(), algorithm)]);
+    let wanted = BTreeMap::from([(device.user_id.clone(), devices)]);
+    let claimed = setting.keys.claim(wanted).await.expect("claimed");
+    let keys = claimed
+        .one_time_keys
+        .get(&device.user_id)?
+        .get(&device.device_id)?;
+    assert_eq!(keys.len(), 1);
+    keys.keys().next().map(|id| id.key_name().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_claim_gets_a_key_while_one_is_left_and_no_key_twice() {
+    let setting = Arc::new(setting().await);
+    let alice = setting.user("alice").await;
+    let device = Arc::new(setting.device_with_keys(&alice, "PHONE").await);
+    let ids = (0..600).map(|number| format!("{number:04}"));
+    setting
+        .upload(&device, device.one_time_keys(ids))
+        .await
+        .expect("uploaded");
+    let mut claimers = JoinSet::new();
+    for claimer in 0..16 {
+        let (setting, device) = (setting.clone(), device.clone());
+        claimers.spawn(async move {
+            let mut ids = Vec::new();
+            for _ in (claimer..600).step_by(16) {
+                ids.push(claim(&setting, &device).await.expect("a key is left"));
+            }
+            ids
+        });
+    }
+    let ids: Vec<String> = claimers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(ids.len(), 600);
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 600);
+    assert_eq!(claim(&setting, &device).await, None);
+}
+
+#[tokio::test]
+async fn keys_are_given_out_in_the_order_of_their_upload() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device(&alice, "PHONE").await;
+    for id in ["Z", "B", "A"] {
+        let upload = device.one_time_keys([id.to_owned()]);
+        setting.upload(&device, upload).await.expect("uploaded");
+    }
+    for id in ["Z", "B", "A"] {
+        assert_eq!(claim(&setting, &device).await.as_deref(), Some(id));
+    }
+}
+
+#[tokio::test]
+async fn the_fallback_key_is_given_out_again_and_again_when_nothing_else_is_left() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    setting
+        .upload(&device, device.one_time_keys(["A".to_owned()]))
+        .await
+        .expect("uploaded");
+    setting
+        .upload(&device, device.fallback_key("F"))
+        .await
+        .expect("uploaded");
+    let position = setting.position();
+    for (id, announced) in [("A", 1), ("F", 2), ("F", 2)] {
+        assert_eq!(claim(&setting, &device).await.as_deref(), Some(id));
+        assert_eq!(setting.position(), position + announced);
+    }
+    let counts = setting
+        .upload(&device, Upload::default())
+        .await
+        .expect("counts");
+    assert!(counts.unused_fallback.is_empty());
+    assert_eq!(counts.one_time["signed_curve25519"], 0);
+}
+
+#[tokio::test]
+async fn unknown_devices_are_missing_and_other_servers_are_failures() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let nowhere = Device::new(&alice, "NOWHERE");
+    assert_eq!(claim(&setting, &nowhere).await, None);
+    let algorithm = OneTimeKeyAlgorithm::SignedCurve25519;
+    let devices = BTreeMap::from([(nowhere.device_id.clone(), algorithm)]);
+    let remote = ruma::owned_user_id!("@carol:elsewhere.example");
+    let claimed = setting
+        .keys
+        .claim(BTreeMap::from([(remote.clone(), devices)]))
+        .await;
+    let claimed = claimed.expect("claimed");
+    assert!(claimed.one_time_keys.is_empty());
+    assert!(claimed.failures.contains(remote.server_name()));
+}
+
+#[tokio::test]
+async fn claimed_keys_are_as_they_were_uploaded() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    setting
+        .upload(&device, device.one_time_keys(["A".to_owned()]))
+        .await
+        .expect("uploaded");
+    let algorithm = OneTimeKeyAlgorithm::SignedCurve25519;
+    let devices = BTreeMap::from([(device.device_id.clone(), algorithm)]);
+    let claimed = setting
+        .keys
+        .claim(BTreeMap::from([(alice.clone(), devices)]))
+        .await;
+    let claimed = claimed.expect("claimed");
+    let key = &claimed.one_time_keys[&alice][&device.device_id][&key_id("A")];
+    assert_eq!(crate::support::value(key), device.one_time_key("A"));
+}

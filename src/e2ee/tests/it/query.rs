@@ -1,0 +1,79 @@
+//! Who sees which keys.
+
+use std::collections::BTreeMap;
+
+use crate::support::{CrossSigner, setting, value};
+use e2ee::{QueriedKeys, Replacing};
+
+#[tokio::test]
+async fn device_keys_come_with_the_name_of_the_device() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let bob = setting.user("bob").await;
+    let phone = setting.device_with_keys(&alice, "PHONE").await;
+    let laptop = setting.device_with_keys(&alice, "LAPTOP").await;
+    setting.device(&alice, "KEYLESS").await;
+    let all = setting
+        .keys
+        .query(&bob, BTreeMap::from([(alice.clone(), vec![])]))
+        .await;
+    let all = all.expect("keys");
+    assert_eq!(all.device_keys[&alice].len(), 2);
+    let mut expected = phone.device_keys();
+    expected["unsigned"]["device_display_name"] = "A phone".into();
+    assert_eq!(value(&all.device_keys[&alice][&phone.device_id]), expected);
+    let one = BTreeMap::from([(alice.clone(), vec![laptop.device_id.clone()])]);
+    let one = setting.keys.query(&bob, one).await.expect("keys");
+    assert_eq!(
+        one.device_keys[&alice].keys().collect::<Vec<_>>(),
+        [&laptop.device_id]
+    );
+}
+
+#[tokio::test]
+async fn users_without_keys_are_empty_strangers_are_missing_and_remote_servers_fail() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let stranger = crate::support::user_id("stranger");
+    let remote = ruma::owned_user_id!("@carol:elsewhere.example");
+    let wanted = [&alice, &stranger, &remote].map(|user_id| (user_id.clone(), vec![]));
+    let found = setting
+        .keys
+        .query(&alice, BTreeMap::from(wanted))
+        .await
+        .expect("keys");
+    assert!(found.device_keys[&alice].is_empty());
+    assert!(!found.device_keys.contains_key(&stranger));
+    assert!(!found.device_keys.contains_key(&remote));
+    assert_eq!(
+        found.failures.iter().collect::<Vec<_>>(),
+        [remote.server_name()]
+    );
+}
+
+#[tokio::test]
+async fn only_the_user_sees_the_user_signing_key() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let bob = setting.user("bob").await;
+    let signer = CrossSigner::new(&alice);
+    let uploaded = setting
+        .keys
+        .upload_cross_signing(&alice, signer.upload(), Replacing::Forbidden)
+        .await;
+    uploaded.expect("uploaded");
+    let seen_by = async |viewer| -> QueriedKeys {
+        let wanted = BTreeMap::from([(alice.clone(), vec![])]);
+        setting.keys.query(viewer, wanted).await.expect("keys")
+    };
+    let by_bob = seen_by(&*bob).await;
+    assert!(by_bob.master_keys.contains_key(&alice));
+    assert!(by_bob.self_signing_keys.contains_key(&alice));
+    assert!(by_bob.user_signing_keys.is_empty());
+    assert!(
+        seen_by(&*alice)
+            .await
+            .user_signing_keys
+            .contains_key(&alice)
+    );
+}

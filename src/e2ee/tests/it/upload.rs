@@ -1,0 +1,197 @@
+//! What a device may upload, and who hears of it.
+
+use serde_json::json;
+
+use crate::support::{Device, key_id, raw, setting};
+use e2ee::{Error, Upload};
+
+#[tokio::test]
+async fn identity_keys_are_announced_when_they_change_and_only_then() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device(&alice, "PHONE").await;
+    setting
+        .upload(&device, device.identity())
+        .await
+        .expect("uploaded");
+    assert_eq!(setting.position(), 1);
+    setting
+        .upload(&device, device.identity())
+        .await
+        .expect("uploaded again");
+    assert_eq!(setting.position(), 1);
+    let reset = Device::new(&alice, "PHONE");
+    setting
+        .upload(&reset, reset.identity())
+        .await
+        .expect("uploaded others");
+    assert_eq!(setting.position(), 2);
+}
+
+#[tokio::test]
+async fn identity_keys_of_another_user_or_device_are_refused() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let bob = setting.user("bob").await;
+    let phone = setting.device(&alice, "PHONE").await;
+    let laptop = setting.device(&alice, "LAPTOP").await;
+    let other = setting.device(&bob, "PHONE").await;
+    for foreign in [laptop, other] {
+        let refused = setting.upload(&phone, foreign.identity()).await;
+        assert!(matches!(refused, Err(Error::NotYours)));
+    }
+    assert_eq!(setting.position(), 0);
+}
+
+#[tokio::test]
+async fn identity_keys_with_a_forged_signature_are_refused() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device(&alice, "PHONE").await;
+    let forger = Device::new(&alice, "PHONE");
+    let mut keys = device.unsigned_keys();
+    forger.pair.sign(&mut keys, &alice, "PHONE");
+    let upload = Upload {
+        device_keys: Some(raw(keys)),
+        ..Upload::default()
+    };
+    let refused = setting.upload(&device, upload).await;
+    assert!(matches!(refused, Err(Error::InvalidSignature(_))));
+}
+
+#[tokio::test]
+async fn identity_keys_without_required_fields_are_malformed() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device(&alice, "PHONE").await;
+    let keys = json!({ "user_id": alice, "device_id": "PHONE" });
+    let upload = Upload {
+        device_keys: Some(raw(keys)),
+        ..Upload::default()
+    };
+    assert!(matches!(
+        setting.upload(&device, upload).await,
+        Err(Error::Malformed(_))
+    ));
+}
+
+#[tokio::test]
+async fn one_time_keys_are_counted_and_repeats_change_nothing() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    let position = setting.position();
+    let ids = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let first = device.one_time_keys(ids(&["A", "B", "C"]));
+    for _ in 0..2 {
+        let counts = setting
+            .upload(&device, first.clone())
+            .await
+            .expect("uploaded");
+        assert_eq!(counts.one_time["signed_curve25519"], 3);
+        assert_eq!(setting.position(), position + 1);
+    }
+    let overlapping = device.one_time_keys(ids(&["B", "C", "D"]));
+    let counts = setting
+        .upload(&device, overlapping)
+        .await
+        .expect("uploaded");
+    assert_eq!(counts.one_time["signed_curve25519"], 4);
+    assert_eq!(setting.position(), position + 2);
+}
+
+#[tokio::test]
+async fn counts_name_signed_curve25519_even_when_there_is_none() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device(&alice, "PHONE").await;
+    let counts = setting
+        .upload(&device, Upload::default())
+        .await
+        .expect("counts");
+    assert_eq!(counts.one_time["signed_curve25519"], 0);
+    assert_eq!(setting.position(), 0);
+}
+
+#[tokio::test]
+async fn another_key_under_a_taken_id_is_refused_with_the_whole_upload() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    setting
+        .upload(&device, device.one_time_keys(["A".to_owned()]))
+        .await
+        .expect("uploaded");
+    let mut upload = device.one_time_keys(["B".to_owned()]);
+    upload
+        .one_time_keys
+        .insert(key_id("A"), raw(device.one_time_key("other")));
+    let refused = setting.upload(&device, upload).await;
+    assert!(matches!(refused, Err(Error::OneTimeKeyExists(id)) if id == "signed_curve25519:A"));
+    let counts = setting
+        .upload(&device, Upload::default())
+        .await
+        .expect("counts");
+    assert_eq!(counts.one_time["signed_curve25519"], 1);
+}
+
+#[tokio::test]
+async fn one_time_keys_must_be_signed_by_the_device() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    let forger = Device::new(&alice, "PHONE");
+    for upload in [
+        forger.one_time_keys(["A".to_owned()]),
+        forger.fallback_key("F"),
+    ] {
+        let refused = setting.upload(&device, upload).await;
+        assert!(matches!(refused, Err(Error::InvalidSignature(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_new_fallback_key_is_unused_and_takes_the_place_of_the_old_one() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    let position = setting.position();
+    let counts = setting
+        .upload(&device, device.fallback_key("F1"))
+        .await
+        .expect("uploaded");
+    assert_eq!(counts.unused_fallback, ["signed_curve25519"]);
+    setting
+        .upload(&device, device.fallback_key("F1"))
+        .await
+        .expect("uploaded again");
+    assert_eq!(setting.position(), position + 1);
+    setting
+        .upload(&device, device.fallback_key("F2"))
+        .await
+        .expect("uploaded another");
+    assert_eq!(setting.position(), position + 2);
+}
+
+#[tokio::test]
+async fn keys_go_with_their_device() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device_with_keys(&alice, "PHONE").await;
+    setting
+        .upload(&device, device.one_time_keys(["A".to_owned()]))
+        .await
+        .expect("uploaded");
+    let mut db = setting.test.database.acquire().await.expect("a connection");
+    storage::devices::delete(&mut db, &alice, &[device.device_id.clone()])
+        .await
+        .expect("deleted");
+    let refused = setting.upload(&device, Upload::default()).await;
+    assert!(matches!(refused, Err(Error::UnknownDevice)));
+    let again = setting.device(&alice, "PHONE").await;
+    let counts = setting
+        .upload(&again, Upload::default())
+        .await
+        .expect("counts");
+    assert_eq!(counts.one_time["signed_curve25519"], 0);
+}
