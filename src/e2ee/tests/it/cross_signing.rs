@@ -38,10 +38,15 @@ async fn other_keys_are_stored_only_after_authentication() {
     for upload in [other_self_signing, second.upload()] {
         let replaces = setting.keys.replaces_cross_signing(&alice, &upload).await;
         assert!(replaces.expect("an answer"));
-        let refused =
-            setting.keys.upload_cross_signing(&alice, upload.clone(), Replacing::Forbidden).await;
+        let refused = setting
+            .keys
+            .upload_cross_signing(&alice, upload.clone(), Replacing::Forbidden)
+            .await;
         assert!(matches!(refused, Err(Error::ReplacementForbidden)));
-        let replaced = setting.keys.upload_cross_signing(&alice, upload, Replacing::Allowed).await;
+        let replaced = setting
+            .keys
+            .upload_cross_signing(&alice, upload, Replacing::Allowed)
+            .await;
         replaced.expect("replaced");
     }
 }

@@ -1,5 +1,6 @@
 //! The stream and the committer against a real PostgreSQL.
 
 mod committer;
+mod device_lists;
 mod feed;
 mod support;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::{Draft, Parents, Pdu, RoomVersion, Signer};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, UserId, owned_user_id, uint};
-use serde_json::{json, value::to_raw_value};
+use serde_json::{Value, json, value::to_raw_value};
 use storage::{
     Change, Changes, Nids, StoredEvent, Verdict,
     committer::WriteSet,
@@ -65,20 +65,47 @@ impl Room {
 
     /// The write set of the next event; the first one creates the room.
     pub(crate) async fn next(&mut self) -> WriteSet {
+        if self.last.is_none() {
+            let content = json!({ "room_version": "12", "room_nid": self.nid.get() });
+            return self
+                .write(alice(), "m.room.create", Some(String::new()), content)
+                .await;
+        }
+        self.write(
+            alice(),
+            "m.room.message",
+            None,
+            json!({ "body": self.revision }),
+        )
+        .await
+    }
+
+    /// The write set of a change of membership.
+    pub(crate) async fn member(&mut self, user_id: &UserId, membership: &str) -> WriteSet {
+        // PostgreSQL cannot look into JSON text with such a name.
+        let content = json!({ "membership": membership, "displayname": "\u{0}" });
+        let sender = user_id.to_owned();
+        self.write(sender, "m.room.member", Some(user_id.to_string()), content)
+            .await
+    }
+
+    async fn write(
+        &mut self,
+        sender: OwnedUserId,
+        event_type: &str,
+        state_key: Option<String>,
+        content: Value,
+    ) -> WriteSet {
         let event_nid = EventNid(self.nids.next().await.expect("a number"));
         let create = self.last.is_none();
+        let is_state = state_key.is_some();
         let version = RoomVersion::default_version();
         let draft = Draft {
             room_id: self.last.as_ref().map(|(_, pdu)| pdu.room_id().to_owned()),
-            sender: alice(),
-            event_type: if create {
-                "m.room.create".into()
-            } else {
-                "m.room.message".into()
-            },
-            state_key: create.then(String::new),
-            content: to_raw_value(&json!({ "room_version": "12", "body": event_nid.get() }))
-                .expect("content"),
+            sender,
+            event_type: event_type.into(),
+            state_key,
+            content: to_raw_value(&content).expect("content"),
             redacts: None,
             origin_server_ts: MilliSecondsSinceUnixEpoch(uint!(1)),
         };
@@ -138,7 +165,7 @@ impl Room {
         self.last = Some((event_nid, pdu));
         let change = Change::Event(EventChange {
             event,
-            current: create,
+            current: is_state,
             redacts: None,
         });
         WriteSet {
