@@ -3,7 +3,10 @@
 //! Spec: client-server, "Room aliases".
 
 use event::PowerLevels;
-use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId, events::TimelineEventType};
+use ruma::{
+    OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId,
+    events::{TimelineEventType, room::member::MembershipState},
+};
 use serde::Deserialize;
 use serde_json::Value;
 use storage::rooms;
@@ -33,7 +36,7 @@ impl Canonical {
 }
 
 impl Rooms {
-    /// Makes an alias for a room.
+    /// Makes an alias for a room, by one of its members.
     pub async fn create_alias(
         &self,
         alias: &RoomAliasId,
@@ -43,9 +46,15 @@ impl Rooms {
         if alias.server_name() != self.0.settings.server_name {
             return Err(Error::Remote(alias.to_string()));
         }
-        let room_nid = self.head(room_id).await?.room_nid;
+        let head = self
+            .head(room_id)
+            .await
+            .map_err(Error::hiding_unknown_room)?;
+        if head.state.membership(creator) != MembershipState::Join {
+            return Err(Error::NotInRoom);
+        }
         let mut db = self.0.database.acquire().await?;
-        if rooms::insert_alias(&mut db, alias, room_nid, creator).await? {
+        if rooms::insert_alias(&mut db, alias, head.room_nid, creator).await? {
             Ok(())
         } else {
             Err(Error::AliasTaken(alias.to_owned()))

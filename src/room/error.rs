@@ -64,6 +64,16 @@ pub enum Error {
     Storage(#[from] storage::Error),
 }
 
+impl Error {
+    /// The same error, except that strangers do not learn which rooms exist.
+    pub(crate) fn hiding_unknown_room(self) -> Self {
+        match self {
+            Self::UnknownRoom => Self::NotInRoom,
+            error => error,
+        }
+    }
+}
+
 impl Fault for Error {
     fn kind(&self) -> Kind {
         match self {

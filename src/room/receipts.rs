@@ -46,10 +46,10 @@ impl Rooms {
         user_id: &UserId,
         marks: &[ReadUpTo<'_>],
     ) -> Result<(), Error> {
-        let head = self.head(room_id).await.map_err(|error| match error {
-            Error::UnknownRoom => Error::NotInRoom,
-            error => error,
-        })?;
+        let head = self
+            .head(room_id)
+            .await
+            .map_err(Error::hiding_unknown_room)?;
         if head.state.membership(user_id) != MembershipState::Join {
             return Err(Error::NotInRoom);
         }

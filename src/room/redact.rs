@@ -23,7 +23,10 @@ impl Rooms {
         transaction_id: String,
         reason: Option<&str>,
     ) -> Result<OwnedEventId, Error> {
-        let head = self.head(room_id).await.map_err(hide_unknown_room)?;
+        let head = self
+            .head(room_id)
+            .await
+            .map_err(Error::hiding_unknown_room)?;
         let found = {
             let mut db = self.0.database.acquire().await?;
             events::find(&mut db, head.room_nid, target)
@@ -61,13 +64,5 @@ impl Rooms {
             }),
         };
         self.once(room_id, event).await
-    }
-}
-
-/// Strangers do not learn which rooms exist.
-fn hide_unknown_room(error: Error) -> Error {
-    match error {
-        Error::UnknownRoom => Error::NotInRoom,
-        error => error,
     }
 }

@@ -37,7 +37,8 @@ impl Rooms {
                 id: outgoing.transaction_id,
             }),
         };
-        self.once(room_id, event).await
+        let sent = self.once(room_id, event).await;
+        sent.map_err(Error::hiding_unknown_room)
     }
 
     /// Adds an event of a device's transaction, unless the transaction did so before.

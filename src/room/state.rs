@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use event::{Pdu, State, visibility::visibility};
+use event::{Level, Pdu, PowerLevels, State, visibility::visibility};
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, RoomId, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomAliasId, RoomId, UserId,
     events::{
         StateEventType,
         room::{history_visibility::HistoryVisibility, member::MembershipState},
@@ -13,7 +13,7 @@ use ruma::{
 use serde_json::value::RawValue;
 use storage::{memberships, snapshots};
 
-use crate::{Error, Rooms, aliases, append::NewEvent};
+use crate::{Error, Rooms, aliases, append::NewEvent, head::Head};
 
 impl Rooms {
     /// Sets a state event. Setting what is set already adds no event and answers with its id.
@@ -30,7 +30,10 @@ impl Rooms {
                 .await?;
         }
         let wanted = event::canonical_object(content.get())?;
-        self.write(room_id, 1, |pen| {
+        let set = self.write(room_id, 1, |pen| {
+            if kind == StateEventType::RoomPowerLevels {
+                check_creators(pen.head(), &wanted)?;
+            }
             let present = pen.head().state.get(&kind.to_string(), state_key);
             if let Some(present) = present.filter(|present| present.sender() == sender) {
                 let same = event::canonical_object(present.content_text())? == wanted;
@@ -44,8 +47,8 @@ impl Rooms {
                 state_key,
                 content.clone(),
             ))
-        })
-        .await
+        });
+        set.await.map_err(Error::hiding_unknown_room)
     }
 
     /// The state that a user may see: the current one for members, the one at the time of leaving
@@ -155,5 +158,24 @@ impl Rooms {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses power levels that name a creator, whose power is beyond numbers since version 12. The
+/// rules deny the event, too; this tells the client that its request makes no sense.
+fn check_creators(head: &Head, content: &CanonicalJsonObject) -> Result<(), Error> {
+    let levels = PowerLevels::of(&head.state, &head.version);
+    let Some(CanonicalJsonValue::Object(users)) = content.get("users") else {
+        return Ok(());
+    };
+    let named = levels
+        .users()
+        .filter(|(_, level)| *level == Level::Infinite)
+        .find(|(user, _)| users.contains_key(user.as_str()));
+    match named {
+        Some((user, _)) => Err(Error::Invalid(format!(
+            "{user} created the room and cannot have a power level"
+        ))),
+        None => Ok(()),
     }
 }

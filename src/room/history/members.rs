@@ -66,9 +66,8 @@ impl Rooms {
         }
         #[derive(Serialize)]
         struct Member {
-            #[serde(skip_serializing_if = "Option::is_none")]
+            // Told as `null` where there is none: clients look for both.
             display_name: Option<String>,
-            #[serde(skip_serializing_if = "Option::is_none")]
             avatar_url: Option<String>,
         }
         let state = self.member_state(room_id, user_id).await?;
