@@ -50,3 +50,14 @@ pub async fn since(
         })
         .collect())
 }
+
+/// Removes all data of a closed account; nobody is left to learn about it.
+pub async fn delete_all(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "DELETE FROM account_data WHERE user_id = $1",
+        user_id.as_str()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

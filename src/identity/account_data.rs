@@ -1,0 +1,91 @@
+//! Private data that a user's clients share, for the account and by room.
+
+use ruma::{OwnedUserId, RoomId, UserId, events::ignored_user_list::IgnoredUserListEventContent};
+use serde_json::{Map, Value};
+use storage::{Change, Connection, stream::AccountData};
+use types::RoomNid;
+
+use crate::{Error, Identity, Result};
+
+/// Types that have endpoints of their own. Spec: client-server, "Client Config".
+const MANAGED: [&str; 2] = ["m.push_rules", "m.fully_read"];
+/// The longest type, in bytes.
+const MAX_KIND: usize = 255;
+
+impl Identity {
+    /// The content of one type of data, JSON text.
+    pub async fn account_data(
+        &self,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        kind: &str,
+    ) -> Result<String> {
+        check_kind(kind)?;
+        let mut db = self.0.database.acquire().await?;
+        let room_nid = room_nid(&mut db, room_id).await?;
+        let content = storage::account_data::find(&mut db, user_id, room_nid, kind).await?;
+        content.ok_or(Error::NotFound("There is no account data of this type"))
+    }
+
+    /// Replaces the content of one type of data, a JSON object.
+    pub async fn set_account_data(
+        &self,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        kind: &str,
+        content: &str,
+    ) -> Result<()> {
+        check_kind(kind)?;
+        if MANAGED.contains(&kind) {
+            return Err(Error::ManagedAccountData);
+        }
+        if serde_json::from_str::<Map<String, Value>>(content).is_err() {
+            return Err(Error::BadJson("Account data must be a JSON object"));
+        }
+        let mut tx = self.0.database.begin().await?;
+        let room_nid = room_nid(&mut tx, room_id).await?;
+        let change = Change::AccountData(AccountData {
+            user_id: user_id.to_owned(),
+            room_nid,
+            kind: kind.to_owned(),
+            content: content.to_owned(),
+        });
+        tx.commit_with([change].into_iter().collect()).await?;
+        Ok(())
+    }
+
+    /// The users whose events and invites the user does not want to see.
+    pub async fn ignored_users(&self, user_id: &UserId) -> Result<Vec<OwnedUserId>> {
+        let mut db = self.0.database.acquire().await?;
+        let kind = "m.ignored_user_list";
+        let content = storage::account_data::find(&mut db, user_id, None, kind).await?;
+        // Clients write this; what cannot be read ignores nobody.
+        let list = content
+            .and_then(|content| serde_json::from_str::<IgnoredUserListEventContent>(&content).ok());
+        Ok(list.map_or_else(Vec::new, |list| list.ignored_users.into_keys().collect()))
+    }
+}
+
+/// The number of the room, 404 if it is not known here; none for the account itself.
+pub(crate) async fn room_nid(
+    db: &mut Connection,
+    room_id: Option<&RoomId>,
+) -> Result<Option<RoomNid>> {
+    let Some(room_id) = room_id else {
+        return Ok(None);
+    };
+    if room_id.as_str().contains('\0') {
+        return Err(Error::UnknownRoom);
+    }
+    let room = storage::rooms::find(db, room_id)
+        .await?
+        .ok_or(Error::UnknownRoom)?;
+    Ok(Some(room.room_nid))
+}
+
+fn check_kind(kind: &str) -> Result<()> {
+    if kind.is_empty() || kind.len() > MAX_KIND || kind.contains('\0') {
+        return Err(Error::InvalidParam("The type of account data is not valid"));
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Accounts: creating, changing the password, closing.
+
+use ruma::{OwnedUserId, UserId, push::Ruleset};
+use storage::{Change, Tx, stream::AccountData};
+use types::Secret;
+
+use crate::{ActiveUser, Error, Identity, Result, devices::remove_in, push_rules, uia::Confirmed};
+
+/// An account to be created.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The local part of the user id; capitals become small letters.
+    pub username: String,
+    /// The password; without one nobody can log in with a password.
+    pub password: Option<Secret>,
+    /// The name shown to others; the local part of the user id if nothing is said.
+    pub display_name: Option<String>,
+    /// Whether the user administers this server.
+    pub is_admin: bool,
+}
+
+impl Identity {
+    /// Creates an account.
+    #[tracing::instrument(name = "identity.create_user", skip_all, err(level = "debug"))]
+    pub async fn create_user(&self, new: NewUser) -> Result<OwnedUserId> {
+        let user_id = self.new_user_id(&new.username)?;
+        let hash = self.hash_optional(new.password.clone()).await?;
+        let mut tx = self.0.database.begin().await?;
+        let change = self
+            .create_user_in(&mut tx, &user_id, &new, hash.as_deref())
+            .await?;
+        tx.commit_with([change].into_iter().collect()).await?;
+        tracing::info!(user.id = %user_id, admin = new.is_admin, "An account was created");
+        Ok(user_id)
+    }
+
+    pub(crate) async fn create_user_in(
+        &self,
+        tx: &mut Tx,
+        user_id: &UserId,
+        new: &NewUser,
+        password_hash: Option<&str>,
+    ) -> Result<Change> {
+        let now = self.now();
+        if !storage::users::insert(tx, user_id, password_hash, new.is_admin, now).await? {
+            return Err(Error::UserInUse);
+        }
+        let name = new.display_name.as_deref().unwrap_or(user_id.localpart());
+        let name = serde_json::to_string(name)?;
+        storage::profiles::set(tx, user_id, "displayname", &name).await?;
+        let rules = Ruleset::server_default(user_id);
+        Ok(Change::AccountData(AccountData {
+            user_id: user_id.to_owned(),
+            room_nid: None,
+            kind: push_rules::KIND.to_owned(),
+            content: push_rules::content(&rules)?,
+        }))
+    }
+
+    pub(crate) async fn hash_optional(&self, password: Option<Secret>) -> Result<Option<String>> {
+        match password {
+            Some(password) => self.0.passwords.hash(password).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the user has an open account here.
+    pub async fn is_active(&self, user_id: &UserId) -> Result<bool> {
+        if !self.is_local(user_id) || user_id.as_str().contains('\0') {
+            return Ok(false);
+        }
+        let mut db = self.0.database.acquire().await?;
+        let user = storage::users::find(&mut db, user_id).await?;
+        Ok(user.is_some_and(|user| user.deactivated_ts.is_none()))
+    }
+
+    /// Replaces the user's password, and ends the user's other sessions if so asked.
+    #[tracing::instrument(name = "identity.change_password", skip_all, err(level = "debug"))]
+    pub async fn change_password(
+        &self,
+        user: &ActiveUser,
+        new_password: Secret,
+        logout_others: bool,
+        _: Confirmed,
+    ) -> Result<()> {
+        let hash = self.0.passwords.hash(new_password).await?;
+        let mut others = if logout_others {
+            self.device_ids(&user.user_id).await?
+        } else {
+            Vec::new()
+        };
+        others.retain(|device_id| *device_id != user.device_id);
+        let mut tx = self.0.database.begin().await?;
+        let (change, ended) = remove_in(&mut tx, &user.user_id, &others).await?;
+        storage::users::set_password(&mut tx, &user.user_id, &hash).await?;
+        tx.commit_with(change.into_iter().collect()).await?;
+        self.0.tokens.revoke(&ended);
+        Ok(())
+    }
+
+    /// Closes the user's account for good: no login, no devices, no private data.
+    ///
+    /// The caller makes the user leave all rooms afterwards; that can be repeated, this cannot.
+    #[tracing::instrument(name = "identity.deactivate", skip_all, err(level = "debug"))]
+    pub async fn deactivate(&self, user: &ActiveUser, erase: bool, _: Confirmed) -> Result<()> {
+        let user_id = &user.user_id;
+        let device_ids = self.device_ids(user_id).await?;
+        let mut tx = self.0.database.begin().await?;
+        let (change, ended) = remove_in(&mut tx, user_id, &device_ids).await?;
+        storage::users::deactivate(&mut tx, user_id, erase, self.now()).await?;
+        storage::account_data::delete_all(&mut tx, user_id).await?;
+        if erase {
+            storage::profiles::delete_all(&mut tx, user_id).await?;
+        }
+        tx.commit_with(change.into_iter().collect()).await?;
+        self.0.tokens.revoke(&ended);
+        tracing::info!(user.id = %user_id, erase, "An account was closed");
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! A user's devices.
+
+use ruma::{DeviceId, OwnedDeviceId, UserId};
+use storage::{Change, Tx, devices::Device, sessions::TokenHash};
+
+use crate::{ActiveUser, Error, Identity, Result, sessions::check_device_text, uia::Confirmed};
+
+impl Identity {
+    /// All devices of a user, by id.
+    pub async fn devices(&self, user: &ActiveUser) -> Result<Vec<Device>> {
+        let mut db = self.0.database.acquire().await?;
+        let devices = storage::devices::of_user(&mut db, &user.user_id).await?;
+        Ok(devices
+            .into_iter()
+            .map(|device| self.with_sighting(user, device))
+            .collect())
+    }
+
+    /// One device of a user.
+    pub async fn device(&self, user: &ActiveUser, device_id: &DeviceId) -> Result<Device> {
+        check_device_text(device_id.as_str())?;
+        let mut db = self.0.database.acquire().await?;
+        let device = storage::devices::find(&mut db, &user.user_id, device_id)
+            .await?
+            .ok_or(Error::UnknownDevice)?;
+        Ok(self.with_sighting(user, device))
+    }
+
+    /// Names a device; without a name it only checks that the device is there.
+    pub async fn rename_device(
+        &self,
+        user: &ActiveUser,
+        device_id: &DeviceId,
+        display_name: Option<&str>,
+    ) -> Result<()> {
+        let Some(display_name) = display_name else {
+            return self.device(user, device_id).await.map(drop);
+        };
+        check_device_text(device_id.as_str())?;
+        check_device_text(display_name)?;
+        let mut tx = self.0.database.begin().await?;
+        let found =
+            storage::devices::rename(&mut tx, &user.user_id, device_id, display_name).await?;
+        if !found {
+            return Err(Error::UnknownDevice);
+        }
+        // The name is part of what other users' clients are shown of the device.
+        let user_id = user.user_id.clone();
+        tx.commit_with([Change::DeviceList { user_id }].into_iter().collect())
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes devices with all that belongs to them; ids of no device are passed over.
+    pub async fn delete_devices(
+        &self,
+        user: &ActiveUser,
+        device_ids: &[OwnedDeviceId],
+        _: Confirmed,
+    ) -> Result<()> {
+        for device_id in device_ids {
+            check_device_text(device_id.as_str())?;
+        }
+        self.remove_devices(&user.user_id, device_ids).await
+    }
+
+    pub(crate) async fn remove_devices(
+        &self,
+        user_id: &UserId,
+        device_ids: &[OwnedDeviceId],
+    ) -> Result<()> {
+        let mut tx = self.0.database.begin().await?;
+        let (changed, ended) = remove_in(&mut tx, user_id, device_ids).await?;
+        tx.commit_with(changed.into_iter().collect()).await?;
+        self.0.tokens.revoke(&ended);
+        Ok(())
+    }
+
+    fn with_sighting(&self, user: &ActiveUser, mut device: Device) -> Device {
+        let seen = self.0.sightings.of_device(&user.user_id, &device.device_id);
+        if let Some((ts, address)) = seen {
+            device.last_seen_ts = Some(ts);
+            device.last_seen_ip = Some(address.to_string());
+        }
+        device
+    }
+}
+
+/// Deletes devices; returns what others learn about it, and the tokens that are no longer valid
+/// once the transaction is committed.
+pub(crate) async fn remove_in(
+    tx: &mut Tx,
+    user_id: &UserId,
+    device_ids: &[OwnedDeviceId],
+) -> Result<(Option<Change>, Vec<TokenHash>)> {
+    storage::users::lock(tx, user_id).await?;
+    let ended = storage::sessions::token_hashes(tx, user_id, device_ids).await?;
+    let deleted = storage::devices::delete(tx, user_id, device_ids).await?;
+    let change = Change::DeviceList {
+        user_id: user_id.to_owned(),
+    };
+    Ok(((!deleted.is_empty()).then_some(change), ended))
+}

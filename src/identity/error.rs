@@ -1,0 +1,135 @@
+//! What can go wrong with users.
+
+use types::{Fault, Kind, random::NoRandomness};
+
+/// Why something about a user was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody may register.
+    #[error("Registration is closed on this server; ask its administrators for an account")]
+    RegistrationClosed,
+    /// Guests have no accounts here.
+    #[error("Guest access is not offered by this server")]
+    GuestsRefused,
+    /// The registration token is unknown, used up or has expired.
+    #[error("The registration token is not valid")]
+    InvalidRegistrationToken,
+    /// The name is taken, be it by a closed account.
+    #[error("The username is already taken")]
+    UserInUse,
+    /// The name does not follow the rules.
+    #[error("The username is not valid: {0}")]
+    InvalidUsername(&'static str),
+    /// A necessary field is missing.
+    #[error("Missing parameter: {0}")]
+    MissingParam(&'static str),
+    /// A field has a value that is not allowed.
+    #[error("{0}")]
+    InvalidParam(&'static str),
+    /// The JSON has the wrong shape.
+    #[error("{0}")]
+    BadJson(&'static str),
+    /// The password is too short or too long.
+    #[error("The password must have between 1 and 512 bytes")]
+    UnacceptablePassword,
+    /// Name and password, or the login token, do not fit.
+    #[error("Invalid username or password")]
+    WrongCredentials,
+    /// The login token is unknown, used or has expired.
+    #[error("Invalid login token")]
+    WrongLoginToken,
+    /// This way to log in is not offered.
+    #[error("Unknown login type")]
+    UnknownLoginType,
+    /// The access or refresh token is not valid.
+    #[error("{}", if *soft_logout { "The access token has expired" } else { "Unknown access token" })]
+    UnknownToken {
+        /// Whether the device is kept and may be logged in to again.
+        soft_logout: bool,
+    },
+    /// The stage is not the next one of any flow.
+    #[error("This authentication stage is not expected here")]
+    UnexpectedStage,
+    /// An authentication that was begun for another request.
+    #[error("The request has changed since its authentication began")]
+    RequestChanged,
+    /// The user has no such device.
+    #[error("There is no such device")]
+    UnknownDevice,
+    /// There is no such user here.
+    #[error("There is no such user")]
+    UnknownUser,
+    /// The room is not known here.
+    #[error("There is no such room")]
+    UnknownRoom,
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// A type of account data that only the server writes.
+    #[error("This type of account data is managed by the server")]
+    ManagedAccountData,
+    /// The profile would grow beyond 64 KiB.
+    #[error("The profile is too large")]
+    ProfileTooLarge,
+    /// The name of the profile field is longer than 255 bytes.
+    #[error("The name of the profile field is too long")]
+    ProfileKeyTooLong,
+    /// More is stored than one user may store.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// The push rule cannot be stored like this.
+    #[error("{0}")]
+    InvalidPushRule(String),
+    /// The shared secret was not known to the caller, or there is none.
+    #[error("{0}")]
+    SharedSecretRefused(&'static str),
+    /// The password could not be hashed.
+    #[error("The password could not be hashed: {0}")]
+    Hashing(String),
+    /// Data could not be written as JSON.
+    #[error("Data could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// No randomness.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+}
+
+/// The result of everything about users.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Fault for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::RegistrationClosed
+            | Self::WrongCredentials
+            | Self::WrongLoginToken
+            | Self::RequestChanged
+            | Self::SharedSecretRefused(_) => Kind::Forbidden,
+            Self::GuestsRefused => Kind::GuestAccessForbidden,
+            Self::InvalidRegistrationToken => Kind::Unauthorized,
+            Self::UserInUse => Kind::UserInUse,
+            Self::InvalidUsername(_) => Kind::InvalidUsername,
+            Self::MissingParam(_) => Kind::MissingParam,
+            Self::InvalidParam(_) => Kind::InvalidParam,
+            Self::BadJson(_) | Self::ManagedAccountData => Kind::BadJson,
+            Self::UnacceptablePassword => Kind::WeakPassword,
+            Self::UnknownLoginType | Self::InvalidPushRule(_) => Kind::Unknown,
+            Self::UnknownToken { soft_logout } => Kind::UnknownToken {
+                soft_logout: *soft_logout,
+            },
+            Self::UnexpectedStage => Kind::Unrecognized,
+            Self::UnknownDevice | Self::UnknownUser | Self::UnknownRoom | Self::NotFound(_) => {
+                Kind::NotFound
+            }
+            Self::ProfileTooLarge => Kind::ProfileTooLarge,
+            Self::ProfileKeyTooLong => Kind::KeyTooLarge,
+            Self::TooLarge(_) => Kind::TooLarge,
+            Self::Hashing(_) | Self::Json(_) => Kind::Internal,
+            Self::Randomness(error) => error.kind(),
+            Self::Storage(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Logging in.
+
+use std::time::Duration;
+
+use ruma::UserId;
+use types::{Secret, random};
+
+use crate::{ActiveUser, DeviceRequest, Error, Identity, Login, Result, tokens, uia::Confirmed};
+
+/// How long a token for `m.login.token` is valid.
+const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_secs(120);
+
+/// What a person proves at login.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// To know a user's password.
+    Password {
+        /// The user id or its local part.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// To hold a token that a logged-in device asked for.
+    Token(Secret),
+}
+
+/// A token with which another device may log in once.
+#[derive(Debug)]
+pub struct LoginToken {
+    /// The token.
+    pub token: String,
+    /// How long it is valid.
+    pub expires_in: Duration,
+}
+
+impl Identity {
+    /// Logs in.
+    #[tracing::instrument(name = "identity.login", skip_all, err(level = "debug"))]
+    pub async fn login(&self, proof: Proof, device: DeviceRequest) -> Result<Login> {
+        match proof {
+            Proof::Password { user, password } => {
+                let user_id = self.named_user(&user);
+                let hash = match &user_id {
+                    Some(user_id) => self.password_hash(user_id).await?,
+                    None => None,
+                };
+                let fits = self.0.passwords.verify(password, hash).await?;
+                let user_id = user_id.filter(|_| fits).ok_or(Error::WrongCredentials)?;
+                self.begin_session(user_id, device).await
+            }
+            Proof::Token(token) => {
+                let hash = tokens::hash(token.expose());
+                let mut db = self.0.database.acquire().await?;
+                let user_id = storage::sessions::take_login_token(&mut db, &hash, self.now())
+                    .await?
+                    .ok_or(Error::WrongLoginToken)?;
+                let user = storage::users::find(&mut db, &user_id).await?;
+                drop(db);
+                if user.is_none_or(|user| user.deactivated_ts.is_some()) {
+                    return Err(Error::WrongLoginToken);
+                }
+                self.begin_session(user_id, device).await
+            }
+        }
+    }
+
+    /// Makes a token with which another device may log in as the same user.
+    pub async fn login_token(&self, user: &ActiveUser, _: Confirmed) -> Result<LoginToken> {
+        let token = random::token()?;
+        let mut db = self.0.database.acquire().await?;
+        let expires_ts = self.after(LOGIN_TOKEN_LIFETIME);
+        let hash = tokens::hash(&token);
+        storage::sessions::insert_login_token(&mut db, &hash, &user.user_id, expires_ts).await?;
+        Ok(LoginToken {
+            token,
+            expires_in: LOGIN_TOKEN_LIFETIME,
+        })
+    }
+
+    /// Whether the password is the user's.
+    pub(crate) async fn is_password(&self, user_id: &UserId, password: Secret) -> Result<bool> {
+        let hash = self.password_hash(user_id).await?;
+        self.0.passwords.verify(password, hash).await
+    }
+
+    async fn password_hash(&self, user_id: &UserId) -> Result<Option<String>> {
+        let mut db = self.0.database.acquire().await?;
+        let user = storage::users::find(&mut db, user_id).await?;
+        Ok(user
+            .filter(|user| user.deactivated_ts.is_none())
+            .and_then(|user| user.password_hash))
+    }
+}

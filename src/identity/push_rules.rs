@@ -1,0 +1,235 @@
+//! What a user wants to be notified of; kept as `m.push_rules` account data.
+
+use ruma::{
+    UserId,
+    events::push_rules::PushRulesEventContent,
+    push::{Action, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
+};
+use storage::{Change, Connection, stream::AccountData};
+
+use crate::{Error, Identity, Result};
+
+pub(crate) const KIND: &str = "m.push_rules";
+/// The most that the rules of one user may take, in bytes of JSON.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Which rule is meant.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its kind.
+    pub kind: RuleKind,
+    /// Its id within the kind.
+    pub id: String,
+}
+
+impl Identity {
+    /// The user's rules, the server's default rules among them.
+    pub async fn push_rules(&self, user_id: &UserId) -> Result<Ruleset> {
+        let mut db = self.0.database.acquire().await?;
+        read(&mut db, user_id).await
+    }
+
+    /// Adds or replaces a rule of the user's own.
+    pub async fn set_push_rule(
+        &self,
+        user_id: &UserId,
+        rule: NewPushRule,
+        after: Option<&str>,
+        before: Option<&str>,
+    ) -> Result<()> {
+        self.change_rules(user_id, |rules| insert(rules, rule, after, before))
+            .await
+    }
+
+    /// Removes a rule of the user's own.
+    pub async fn delete_push_rule(&self, user_id: &UserId, rule: Rule) -> Result<()> {
+        self.change_rules(user_id, |rules| {
+            rules
+                .remove(rule.kind, rule.id)
+                .map_err(|error| match error {
+                    RemovePushRuleError::NotFound => UNKNOWN,
+                    error => Error::InvalidPushRule(error.to_string()),
+                })
+        })
+        .await
+    }
+
+    /// Switches a rule on or off.
+    pub async fn enable_push_rule(&self, user_id: &UserId, rule: Rule, on: bool) -> Result<()> {
+        self.change_rules(user_id, |rules| {
+            rules
+                .set_enabled(rule.kind, rule.id, on)
+                .map_err(|_| UNKNOWN)
+        })
+        .await
+    }
+
+    /// Replaces what a rule does.
+    pub async fn set_push_rule_actions(
+        &self,
+        user_id: &UserId,
+        rule: Rule,
+        actions: Vec<Action>,
+    ) -> Result<()> {
+        self.change_rules(user_id, |rules| {
+            rules
+                .set_actions(rule.kind, rule.id, actions)
+                .map_err(|_| UNKNOWN)
+        })
+        .await
+    }
+
+    async fn change_rules(
+        &self,
+        user_id: &UserId,
+        change: impl FnOnce(&mut Ruleset) -> Result<()>,
+    ) -> Result<()> {
+        let mut tx = self.0.database.begin().await?;
+        storage::users::lock(&mut tx, user_id).await?;
+        let mut rules = read(&mut tx, user_id).await?;
+        change(&mut rules)?;
+        let content = content(&rules)?;
+        if content.len() > MAX_BYTES {
+            return Err(Error::TooLarge("There are too many push rules"));
+        }
+        let change = Change::AccountData(AccountData {
+            user_id: user_id.to_owned(),
+            room_nid: None,
+            kind: KIND.to_owned(),
+            content,
+        });
+        tx.commit_with([change].into_iter().collect()).await?;
+        Ok(())
+    }
+}
+
+const UNKNOWN: Error = Error::NotFound("There is no such push rule");
+
+/// The rules as account data.
+pub(crate) fn content(rules: &Ruleset) -> Result<String> {
+    Ok(serde_json::to_string(&PushRulesEventContent::new(
+        rules.clone(),
+    ))?)
+}
+
+async fn read(db: &mut Connection, user_id: &UserId) -> Result<Ruleset> {
+    let defaults = Ruleset::server_default(user_id);
+    let Some(content) = storage::account_data::find(db, user_id, None, KIND).await? else {
+        return Ok(defaults);
+    };
+    let mut rules = serde_json::from_str::<PushRulesEventContent>(&content)?.global;
+    // The rules may have been stored when the server had other defaults.
+    rules.update_with_server_default(defaults);
+    Ok(rules)
+}
+
+/// Inserts a rule; [`Ruleset::insert`] alone panics for some positions of a rule that is there.
+fn insert(
+    rules: &mut Ruleset,
+    rule: NewPushRule,
+    after: Option<&str>,
+    before: Option<&str>,
+) -> Result<()> {
+    let invalid = |error: &dyn std::error::Error| Error::InvalidPushRule(error.to_string());
+    let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+    if id.is_empty() {
+        return Err(Error::InvalidPushRule("The rule has no id".to_owned()));
+    }
+    if after == Some(&id) || before == Some(&id) {
+        return Err(Error::InvalidPushRule(
+            "A rule cannot stand next to itself".to_owned(),
+        ));
+    }
+    let existing = rules.get(kind.clone(), &id).map(|rule| rule.enabled());
+    let moves = after.is_some() || before.is_some();
+    if existing.is_some() && moves && !id.starts_with('.') {
+        rules
+            .remove(kind.clone(), &id)
+            .map_err(|error| invalid(&error))?;
+    }
+    let named =
+        |name: Option<&str>| name.is_none_or(|name| rules.get(kind.clone(), name).is_some());
+    if !named(after) || !named(before) {
+        return Err(UNKNOWN);
+    }
+    rules
+        .insert(rule, after, before)
+        .map_err(|error| invalid(&error))?;
+    match existing {
+        Some(enabled) => rules.set_enabled(kind, &id, enabled).map_err(|_| UNKNOWN),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{push::NewPatternedPushRule, user_id};
+
+    use super::*;
+
+    fn word(id: &str) -> NewPushRule {
+        NewPushRule::Content(NewPatternedPushRule::new(
+            id.to_owned(),
+            id.to_owned(),
+            vec![],
+        ))
+    }
+
+    fn order(rules: &Ruleset) -> Vec<&str> {
+        let own = rules.content.iter().filter(|rule| !rule.default);
+        own.map(|rule| &*rule.rule_id).collect()
+    }
+
+    fn rules() -> Ruleset {
+        let mut rules = Ruleset::server_default(user_id!("@alice:a.org"));
+        for id in ["c", "b", "a"] {
+            insert(&mut rules, word(id), None, None).unwrap();
+        }
+        rules
+    }
+
+    #[test]
+    fn new_rule_comes_first_unless_it_is_positioned() {
+        let mut rules = rules();
+        assert_eq!(order(&rules), ["a", "b", "c"]);
+        insert(&mut rules, word("d"), Some("c"), None).unwrap();
+        insert(&mut rules, word("e"), None, Some("b")).unwrap();
+        assert_eq!(order(&rules), ["a", "e", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn rule_that_is_there_can_be_moved_to_either_end() {
+        let mut rules = rules();
+        insert(&mut rules, word("a"), Some("c"), None).unwrap();
+        assert_eq!(order(&rules), ["b", "c", "a"]);
+        insert(&mut rules, word("a"), None, Some("b")).unwrap();
+        assert_eq!(order(&rules), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn rule_that_is_replaced_stays_switched_off() {
+        let mut rules = rules();
+        rules.set_enabled(RuleKind::Content, "a", false).unwrap();
+        insert(&mut rules, word("a"), Some("c"), None).unwrap();
+        assert!(!rules.get(RuleKind::Content, "a").unwrap().enabled());
+    }
+
+    #[test]
+    fn impossible_positions_are_refused() {
+        for (after, before) in [
+            (Some("a"), None),
+            (None, Some("a")),
+            (Some("x"), None),
+            (None, Some("x")),
+            (Some("c"), Some("b")),
+            (Some(".m.rule.master"), None),
+        ] {
+            assert!(
+                insert(&mut rules(), word("a"), after, before).is_err(),
+                "{after:?} {before:?}"
+            );
+        }
+        assert!(insert(&mut rules(), word(".a"), None, None).is_err());
+        assert!(insert(&mut rules(), word("a/b"), None, None).is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! Tags: how a user sorts rooms; kept as the room's `m.tag` account data.
+
+use ruma::{RoomId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use storage::{Change, Connection, stream::AccountData};
+use types::RoomNid;
+
+use crate::{Error, Identity, Result, account_data::room_nid};
+
+const KIND: &str = "m.tag";
+/// The longest tag, in bytes. Spec: client-server, "Room Tagging".
+const MAX_TAG: usize = 255;
+/// The most that the tags of one room may take, in bytes of JSON.
+const MAX_TAGS: usize = 64 * 1024;
+
+/// The content of `m.tag`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Content {
+    #[serde(default)]
+    tags: Map<String, Value>,
+}
+
+impl Identity {
+    /// The tags of a room, with what belongs to each.
+    pub async fn tags(&self, user_id: &UserId, room_id: &RoomId) -> Result<Map<String, Value>> {
+        let mut db = self.0.database.acquire().await?;
+        let room_nid = room_nid(&mut db, Some(room_id)).await?;
+        Ok(read(&mut db, user_id, room_nid).await?.tags)
+    }
+
+    /// Tags a room.
+    pub async fn add_tag(
+        &self,
+        user_id: &UserId,
+        room_id: &RoomId,
+        tag: String,
+        info: Map<String, Value>,
+    ) -> Result<()> {
+        if tag.len() > MAX_TAG {
+            return Err(Error::InvalidParam("The tag is too long"));
+        }
+        self.change_tags(user_id, room_id, |tags| {
+            tags.insert(tag, Value::Object(info));
+        })
+        .await
+    }
+
+    /// Removes a tag of a room, if it is there.
+    pub async fn remove_tag(&self, user_id: &UserId, room_id: &RoomId, tag: &str) -> Result<()> {
+        self.change_tags(user_id, room_id, |tags| {
+            tags.remove(tag);
+        })
+        .await
+    }
+
+    async fn change_tags(
+        &self,
+        user_id: &UserId,
+        room_id: &RoomId,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<()> {
+        let mut tx = self.0.database.begin().await?;
+        storage::users::lock(&mut tx, user_id).await?;
+        let room_nid = room_nid(&mut tx, Some(room_id)).await?;
+        let mut content = read(&mut tx, user_id, room_nid).await?;
+        change(&mut content.tags);
+        let content = serde_json::to_string(&content)?;
+        if content.len() > MAX_TAGS {
+            return Err(Error::TooLarge("The room has too many tags"));
+        }
+        let change = Change::AccountData(AccountData {
+            user_id: user_id.to_owned(),
+            room_nid,
+            kind: KIND.to_owned(),
+            content,
+        });
+        tx.commit_with([change].into_iter().collect()).await?;
+        Ok(())
+    }
+}
+
+async fn read(db: &mut Connection, user_id: &UserId, room_nid: Option<RoomNid>) -> Result<Content> {
+    let content = storage::account_data::find(db, user_id, room_nid, KIND).await?;
+    // Clients can write this directly; what cannot be read holds no tags.
+    Ok(content
+        .and_then(|content| serde_json::from_str(&content).ok())
+        .unwrap_or_default())
+}

@@ -1,0 +1,204 @@
+use super::*;
+use crate::{Error, uia::Challenge};
+
+async fn refused(world: &World, user: &ActiveUser, auth: serde_json::Value) -> Challenge {
+    let caller = Some(&*user.user_id);
+    match world
+        .identity
+        .confirm(PASSWORD, caller, &request(), attempt(auth))
+        .await
+        .unwrap()
+    {
+        Verdict::Challenged(challenge) => challenge,
+        Verdict::Confirmed(_) => panic!("confirmed"),
+    }
+}
+
+#[tokio::test]
+async fn caller_confirms_with_their_own_password() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("bob", "hers").await;
+    let user = world.active(&world.user("alice", "secret").await).await;
+    for (name, password) in [
+        ("alice", "wrong"),
+        ("bob", "hers"),
+        ("bob", "secret"),
+        ("", "secret"),
+    ] {
+        let auth = serde_json::json!({
+            "type": "m.login.password", "password": password,
+            "identifier": { "type": "m.id.user", "user": name },
+        });
+        let challenge = refused(&world, &user, auth).await;
+        assert!(
+            matches!(challenge.refused, Some(Error::WrongCredentials)),
+            "{name} {password}"
+        );
+    }
+    for auth in [
+        serde_json::json!({ "type": "m.login.password", "password": "secret", "user": user.user_id }),
+        serde_json::json!({
+            "type": "m.login.password", "password": "secret",
+            "identifier": { "type": "m.id.user", "user": "alice" },
+        }),
+    ] {
+        let caller = Some(&*user.user_id);
+        let verdict = world
+            .identity
+            .confirm(PASSWORD, caller, &request(), attempt(auth))
+            .await;
+        assert!(matches!(verdict, Ok(Verdict::Confirmed(_))));
+    }
+}
+
+#[tokio::test]
+async fn session_of_one_user_does_not_serve_another() {
+    let world = world(RegistrationMode::Closed).await;
+    let alice = world.active(&world.user("alice", "secret").await).await;
+    let mallory = world.active(&world.user("mallory", "secret").await).await;
+    let session = refused(&world, &alice, serde_json::json!({})).await.session;
+    let auth = attempt(serde_json::json!({ "session": session }));
+    let verdict = world
+        .identity
+        .confirm(PASSWORD, Some(&mallory.user_id), &request(), auth)
+        .await;
+    assert!(matches!(verdict, Err(Error::RequestChanged)));
+}
+
+#[tokio::test]
+async fn new_password_ends_the_other_sessions() {
+    let world = world(RegistrationMode::Closed).await;
+    let login = world.user("alice", "old").await;
+    let other = world.login("alice", "old", DeviceRequest::default()).await;
+    let user = world.active(&login).await;
+    world.active(&other).await;
+    let confirmed = world.confirm(&user, "old").await;
+    world
+        .identity
+        .change_password(&user, Secret::new("new"), true, confirmed)
+        .await
+        .unwrap();
+    world.active(&login).await;
+    assert!(
+        world
+            .identity
+            .authenticate(&other.tokens.access_token)
+            .await
+            .is_err()
+    );
+    let old = world
+        .identity
+        .login(proof("alice", "old"), DeviceRequest::default())
+        .await;
+    assert!(matches!(old, Err(Error::WrongCredentials)));
+    world.login("alice", "new", DeviceRequest::default()).await;
+}
+
+#[tokio::test]
+async fn new_password_keeps_the_other_sessions_if_so_asked() {
+    let world = world(RegistrationMode::Closed).await;
+    let login = world.user("alice", "old").await;
+    let other = world.login("alice", "old", DeviceRequest::default()).await;
+    let user = world.active(&login).await;
+    let confirmed = world.confirm(&user, "old").await;
+    world
+        .identity
+        .change_password(&user, Secret::new("new"), false, confirmed)
+        .await
+        .unwrap();
+    world.active(&other).await;
+}
+
+#[tokio::test]
+async fn closed_account_is_gone_but_its_name_is_not_free() {
+    let mut world = world(RegistrationMode::Closed).await;
+    let login = world.user("alice", "secret").await;
+    let user = world.active(&login).await;
+    world.device_lists().await;
+    let confirmed = world.confirm(&user, "secret").await;
+    world
+        .identity
+        .deactivate(&user, true, confirmed)
+        .await
+        .unwrap();
+    assert_eq!(world.device_lists().await, ["alice"]);
+    assert!(
+        world
+            .identity
+            .authenticate(&login.tokens.access_token)
+            .await
+            .is_err()
+    );
+    let again = world
+        .identity
+        .login(proof("alice", "secret"), DeviceRequest::default())
+        .await;
+    assert!(matches!(again, Err(Error::WrongCredentials)));
+    assert!(matches!(
+        world.identity.check_available("alice").await,
+        Err(Error::UserInUse)
+    ));
+    assert!(!world.identity.is_active(&user.user_id).await.unwrap());
+    assert!(
+        world
+            .identity
+            .profile(&user.user_id)
+            .await
+            .unwrap()
+            .0
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn devices_are_named_and_deleted() {
+    let mut world = world(RegistrationMode::Closed).await;
+    let user = world.active(&world.user("alice", "secret").await).await;
+    let other = world.login("alice", "secret", device("PHONE")).await;
+    world.active(&other).await;
+    let phone = &other.device_id;
+    world.device_lists().await;
+    world
+        .identity
+        .rename_device(&user, phone, Some("My phone"))
+        .await
+        .unwrap();
+    assert_eq!(world.device_lists().await, ["alice"]);
+    let named = world.identity.device(&user, phone).await.unwrap();
+    assert_eq!(named.display_name.as_deref(), Some("My phone"));
+
+    let confirmed = world.confirm(&user, "secret").await;
+    let unknown = "NOTHING".into();
+    world
+        .identity
+        .delete_devices(&user, &[phone.clone(), unknown], confirmed)
+        .await
+        .unwrap();
+    assert_eq!(world.device_lists().await, ["alice"]);
+    assert!(
+        world
+            .identity
+            .authenticate(&other.tokens.access_token)
+            .await
+            .is_err()
+    );
+    for name in [None, Some("x")] {
+        let gone = world.identity.rename_device(&user, phone, name).await;
+        assert!(matches!(gone, Err(Error::UnknownDevice)));
+    }
+}
+
+#[tokio::test]
+async fn unacceptable_passwords_are_refused() {
+    let world = world(RegistrationMode::Closed).await;
+    for password in [String::new(), "x".repeat(513)] {
+        let new = NewUser {
+            username: "alice".to_owned(),
+            password: Some(Secret::new(password)),
+            display_name: None,
+            is_admin: false,
+        };
+        let refused = world.identity.create_user(new).await;
+        assert!(matches!(refused, Err(Error::UnacceptablePassword)));
+    }
+}

@@ -1,0 +1,264 @@
+use super::*;
+use crate::Error;
+
+#[tokio::test]
+async fn user_is_named_by_id_or_local_part_in_any_case() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    for name in [
+        "alice",
+        "Alice",
+        "@alice:test.localhost",
+        "@ALICE:test.localhost",
+    ] {
+        let login = world.login(name, "secret", DeviceRequest::default()).await;
+        assert_eq!(login.user_id, "@alice:test.localhost");
+    }
+}
+
+#[tokio::test]
+async fn wrong_names_and_passwords_look_alike() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    for (name, password) in [
+        ("alice", "Secret"),
+        ("alice", ""),
+        ("bob", "secret"),
+        ("@alice:elsewhere.org", "secret"),
+        ("a\0", "secret"),
+        ("@a\0:test.localhost", "secret"),
+    ] {
+        let refused = world
+            .identity
+            .login(proof(name, password), DeviceRequest::default())
+            .await;
+        assert!(matches!(refused, Err(Error::WrongCredentials)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn login_on_a_device_replaces_its_session() {
+    let mut world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    world.device_lists().await;
+    let old = world.login("alice", "secret", device("PHONE")).await;
+    assert_eq!(world.device_lists().await, ["alice"]);
+    world.active(&old).await;
+    let new = world.login("alice", "secret", device("PHONE")).await;
+    assert_eq!(world.device_lists().await, [""; 0]);
+    let user = world.active(&new).await;
+    assert_eq!(user.device_id, "PHONE");
+    let dead = world.identity.authenticate(&old.tokens.access_token).await;
+    assert!(matches!(
+        dead,
+        Err(Error::UnknownToken { soft_logout: false })
+    ));
+    assert_eq!(world.identity.devices(&user).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn device_ids_the_database_cannot_hold_are_refused() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    for id in ["", "a\0b", &"x".repeat(300)] {
+        let refused = world
+            .identity
+            .login(proof("alice", "secret"), device(id))
+            .await;
+        assert!(matches!(refused, Err(Error::InvalidParam(_))));
+    }
+}
+
+#[tokio::test]
+async fn logout_ends_the_session_and_deletes_the_device() {
+    let mut world = world(RegistrationMode::Closed).await;
+    let first = world.user("alice", "secret").await;
+    let second = world
+        .login("alice", "secret", DeviceRequest::default())
+        .await;
+    let user = world.active(&first).await;
+    world.device_lists().await;
+    world.identity.logout(&user).await.unwrap();
+    assert_eq!(world.device_lists().await, ["alice"]);
+    assert!(
+        world
+            .identity
+            .authenticate(&first.tokens.access_token)
+            .await
+            .is_err()
+    );
+    let user = world.active(&second).await;
+    assert_eq!(world.identity.devices(&user).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn logout_everywhere_ends_all_sessions() {
+    let world = world(RegistrationMode::Closed).await;
+    let logins = [
+        world.user("alice", "secret").await,
+        world
+            .login("alice", "secret", DeviceRequest::default())
+            .await,
+    ];
+    let other = world.user("bob", "secret").await;
+    let user = world.active(&logins[0]).await;
+    world.active(&logins[1]).await;
+    world.identity.logout_all(&user).await.unwrap();
+    for login in logins {
+        assert!(
+            world
+                .identity
+                .authenticate(&login.tokens.access_token)
+                .await
+                .is_err()
+        );
+    }
+    world.active(&other).await;
+}
+
+#[tokio::test]
+async fn access_token_of_a_client_that_refreshes_expires_softly() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    let login = world.login("alice", "secret", refreshable()).await;
+    world.active(&login).await;
+    assert_eq!(login.tokens.expires_in, Some(Duration::from_mins(5)));
+    world.clock.advance(HOUR);
+    let expired = world
+        .identity
+        .authenticate(&login.tokens.access_token)
+        .await;
+    assert!(matches!(
+        expired,
+        Err(Error::UnknownToken { soft_logout: true })
+    ));
+    let refresh = login.tokens.refresh_token.unwrap();
+    let tokens = world.identity.refresh(&refresh).await.unwrap();
+    let user = world
+        .identity
+        .authenticate(&tokens.access_token)
+        .await
+        .unwrap();
+    assert_eq!(user.device_id, login.device_id);
+}
+
+#[tokio::test]
+async fn old_tokens_are_valid_until_a_new_one_is_used() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    let login = world.login("alice", "secret", refreshable()).await;
+    let old = login.tokens.refresh_token.clone().unwrap();
+    world.active(&login).await;
+    let lost = world.identity.refresh(&old).await.unwrap();
+    world.active(&login).await;
+    let new = world.identity.refresh(&old).await.unwrap();
+    let is_known = async |token: &str| world.identity.authenticate(token).await.is_ok();
+    assert!(!is_known(&lost.access_token).await);
+    assert!(is_known(&login.tokens.access_token).await);
+    assert!(is_known(&new.access_token).await);
+    assert!(!is_known(&login.tokens.access_token).await);
+    assert!(world.identity.refresh(&old).await.is_err());
+    assert!(
+        world
+            .identity
+            .refresh(&lost.refresh_token.unwrap())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn use_of_the_new_refresh_token_ends_the_old_ones() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    let login = world.login("alice", "secret", refreshable()).await;
+    world.active(&login).await;
+    let first = world
+        .identity
+        .refresh(&login.tokens.refresh_token.unwrap())
+        .await
+        .unwrap();
+    let second = world
+        .identity
+        .refresh(&first.refresh_token.unwrap())
+        .await
+        .unwrap();
+    assert!(
+        world
+            .identity
+            .authenticate(&login.tokens.access_token)
+            .await
+            .is_err()
+    );
+    assert!(
+        world
+            .identity
+            .authenticate(&second.access_token)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn access_and_refresh_tokens_are_not_interchangeable() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    let tokens = world.login("alice", "secret", refreshable()).await.tokens;
+    assert!(world.identity.refresh(&tokens.access_token).await.is_err());
+    assert!(
+        world
+            .identity
+            .authenticate(&tokens.refresh_token.unwrap())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn login_token_is_good_once_and_for_two_minutes() {
+    let world = world(RegistrationMode::Closed).await;
+    let login = world.user("alice", "secret").await;
+    let user = world.active(&login).await;
+    let confirmed = world.confirm(&user, "secret").await;
+    let token = world
+        .identity
+        .login_token(&user, confirmed)
+        .await
+        .unwrap()
+        .token;
+    let proof = Proof::Token(Secret::new(token));
+    let other = world
+        .identity
+        .login(proof.clone(), device("NEW"))
+        .await
+        .unwrap();
+    assert_eq!(other.user_id, login.user_id);
+    let again = world.identity.login(proof, device("NEW")).await;
+    assert!(matches!(again, Err(Error::WrongLoginToken)));
+    let confirmed = world.confirm(&user, "secret").await;
+    let token = world
+        .identity
+        .login_token(&user, confirmed)
+        .await
+        .unwrap()
+        .token;
+    world.clock.advance(HOUR);
+    let late = world
+        .identity
+        .login(Proof::Token(Secret::new(token)), device("NEW"))
+        .await;
+    assert!(matches!(late, Err(Error::WrongLoginToken)));
+}
+
+#[tokio::test]
+async fn device_list_tells_when_and_from_where_devices_called() {
+    let world = world(RegistrationMode::Closed).await;
+    let user = world.active(&world.user("alice", "secret").await).await;
+    world.identity.seen(&user, [10, 0, 0, 7].into());
+    for _ in 0..2 {
+        let device = world.identity.device(&user, &user.device_id).await.unwrap();
+        assert_eq!(device.last_seen_ip.as_deref(), Some("10.0.0.7"));
+        assert_eq!(device.last_seen_ts, Some(1_700_000_000_000));
+        world.identity.write_sightings().await.unwrap();
+    }
+}

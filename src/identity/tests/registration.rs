@@ -1,0 +1,303 @@
+use ring::hmac;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    Application, Error, SharedSecretRequest,
+    uia::{Challenge, Stage},
+};
+
+fn application(username: &str) -> Application {
+    Application {
+        username: Some(username.to_owned()),
+        password: Some(Secret::new("secret")),
+        device: Some(DeviceRequest::default()),
+    }
+}
+
+impl World {
+    async fn attempt(&self, auth: Option<Attempt>) -> Verdict {
+        let flows = self.identity.registration_flows().unwrap();
+        self.identity
+            .confirm(flows, None, &request(), auth)
+            .await
+            .unwrap()
+    }
+
+    async fn challenged(&self, auth: Option<Attempt>) -> Challenge {
+        match self.attempt(auth).await {
+            Verdict::Challenged(challenge) => challenge,
+            Verdict::Confirmed(_) => panic!("confirmed"),
+        }
+    }
+
+    async fn confirmed(&self, auth: serde_json::Value) -> Confirmed {
+        match self.attempt(attempt(auth)).await {
+            Verdict::Confirmed(confirmed) => confirmed,
+            Verdict::Challenged(challenge) => panic!("{challenge:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn closed_server_refuses_to_register() {
+    let world = world(RegistrationMode::Closed).await;
+    assert!(matches!(
+        world.identity.registration_flows(),
+        Err(Error::RegistrationClosed)
+    ));
+}
+
+#[tokio::test]
+async fn open_server_asks_for_the_dummy_stage_first() {
+    let world = world(RegistrationMode::Open).await;
+    let challenge = world.challenged(None).await;
+    assert_eq!(challenge.flows, [[Stage::Dummy]]);
+    let auth = json!({ "type": "m.login.dummy", "session": challenge.session });
+    let confirmed = world.confirmed(auth).await;
+    let (user_id, login) = world
+        .identity
+        .register(application("Alice"), confirmed)
+        .await
+        .unwrap();
+    assert_eq!(user_id, "@alice:test.localhost");
+    assert_eq!(world.active(&login.unwrap()).await.user_id, user_id);
+    assert_eq!(
+        world
+            .identity
+            .profile(&user_id)
+            .await
+            .unwrap()
+            .display_name(),
+        Some("alice")
+    );
+}
+
+#[tokio::test]
+async fn registration_may_do_without_a_session() {
+    let world = world(RegistrationMode::Open).await;
+    let confirmed = world.confirmed(json!({ "type": "m.login.dummy" })).await;
+    let quiet = Application {
+        device: None,
+        username: None,
+        ..application("")
+    };
+    let (user_id, login) = world.identity.register(quiet, confirmed).await.unwrap();
+    assert!(login.is_none());
+    assert!(world.identity.is_active(&user_id).await.unwrap());
+}
+
+#[tokio::test]
+async fn name_is_given_away_once() {
+    let world = world(RegistrationMode::Open).await;
+    world.user("alice", "secret").await;
+    assert!(matches!(
+        world.identity.check_available("ALICE").await,
+        Err(Error::UserInUse)
+    ));
+    let confirmed = world.confirmed(json!({ "type": "m.login.dummy" })).await;
+    let again = world
+        .identity
+        .register(application("alice"), confirmed)
+        .await;
+    assert!(matches!(again, Err(Error::UserInUse)));
+    assert!(world.identity.check_available("bob").await.is_ok());
+}
+
+#[tokio::test]
+async fn names_outside_the_grammar_are_refused() {
+    let world = world(RegistrationMode::Open).await;
+    for name in [
+        "",
+        "a b",
+        "é",
+        "a!",
+        "a:b",
+        "@a",
+        "a\0",
+        "_bridge",
+        "a'",
+        &"a".repeat(240),
+    ] {
+        let answer = world.identity.check_available(name).await;
+        assert!(matches!(answer, Err(Error::InvalidUsername(_))), "{name}");
+    }
+    for name in ["q", "3", "a.b", "a_b", "a=b", "a-b", "a/b", "a+b"] {
+        assert!(world.identity.check_available(name).await.is_ok(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn registration_token_is_good_for_so_many_accounts() {
+    let world = world(RegistrationMode::Token).await;
+    let token = world
+        .identity
+        .create_registration_token(Some(1), None)
+        .await
+        .unwrap();
+    let auth = json!({ "type": "m.login.registration_token", "token": token });
+    let (first, second) = (
+        world.confirmed(auth.clone()).await,
+        world.confirmed(auth.clone()).await,
+    );
+    world
+        .identity
+        .register(application("alice"), first)
+        .await
+        .unwrap();
+    let late = world.identity.register(application("bob"), second).await;
+    assert!(matches!(late, Err(Error::InvalidRegistrationToken)));
+    assert!(
+        !world
+            .identity
+            .is_registration_token_valid(&token)
+            .await
+            .unwrap()
+    );
+    let refused = world.challenged(attempt(auth)).await.refused;
+    assert!(matches!(refused, Some(Error::InvalidRegistrationToken)));
+}
+
+#[tokio::test]
+async fn registration_token_expires() {
+    let world = world(RegistrationMode::Token).await;
+    let hour = Some(Duration::from_millis(HOUR));
+    let token = world
+        .identity
+        .create_registration_token(None, hour)
+        .await
+        .unwrap();
+    assert!(
+        world
+            .identity
+            .is_registration_token_valid(&token)
+            .await
+            .unwrap()
+    );
+    world.clock.advance(HOUR);
+    assert!(
+        !world
+            .identity
+            .is_registration_token_valid(&token)
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn stage_of_no_flow_is_refused_and_the_session_goes_on() {
+    let world = world(RegistrationMode::Token).await;
+    let first = world.challenged(None).await;
+    let dummy = json!({ "type": "m.login.dummy", "session": first.session });
+    let second = world.challenged(attempt(dummy)).await;
+    assert!(matches!(second.refused, Some(Error::UnexpectedStage)));
+    assert_eq!(second.session, first.session);
+    assert!(second.completed.is_empty());
+}
+
+#[tokio::test]
+async fn session_serves_one_request_once() {
+    let world = world(RegistrationMode::Open).await;
+    let session = world.challenged(None).await.session;
+    let auth = json!({ "type": "m.login.dummy", "session": session });
+    let flows = world.identity.registration_flows().unwrap();
+    let other = Fingerprint::new("POST", "/_matrix/client/v3/elsewhere", b"{}");
+    let moved = world
+        .identity
+        .confirm(flows, None, &other, attempt(auth.clone()))
+        .await;
+    assert!(matches!(moved, Err(Error::RequestChanged)));
+    world.confirmed(auth).await;
+    let only_session = world
+        .challenged(attempt(json!({ "session": session })))
+        .await;
+    assert_ne!(only_session.session, session);
+}
+
+#[tokio::test]
+async fn session_expires() {
+    let world = world(RegistrationMode::Open).await;
+    let session = world.challenged(None).await.session;
+    world.clock.advance(HOUR);
+    let late = world
+        .challenged(attempt(json!({ "session": session })))
+        .await;
+    assert_ne!(late.session, session);
+    world.identity.sweep().await.unwrap();
+}
+
+fn signed(nonce: &str, username: &str, is_admin: bool) -> SharedSecretRequest {
+    let role = if is_admin { "admin" } else { "notadmin" };
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"complement");
+    let text = [nonce, username, "secret", role].join("\0");
+    let mac = hmac::sign(&key, text.as_bytes());
+    SharedSecretRequest {
+        nonce: nonce.to_owned(),
+        username: username.to_owned(),
+        display_name: None,
+        password: Secret::new("secret"),
+        is_admin,
+        user_type: None,
+        mac: mac
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn shared_secret_creates_admins() {
+    let world = world(RegistrationMode::Closed).await;
+    let nonce = world.identity.registration_nonce().await.unwrap();
+    let request = signed(&nonce, "Root", true);
+    let login = world
+        .identity
+        .register_with_shared_secret(request)
+        .await
+        .unwrap();
+    assert_eq!(login.user_id, "@root:test.localhost");
+    assert!(world.active(&login).await.is_admin);
+}
+
+#[tokio::test]
+async fn nonce_is_good_once_and_for_a_minute() {
+    let world = world(RegistrationMode::Closed).await;
+    let nonce = world.identity.registration_nonce().await.unwrap();
+    world
+        .identity
+        .register_with_shared_secret(signed(&nonce, "a", false))
+        .await
+        .unwrap();
+    let again = world
+        .identity
+        .register_with_shared_secret(signed(&nonce, "b", false))
+        .await;
+    assert!(matches!(again, Err(Error::InvalidParam(_))));
+    let nonce = world.identity.registration_nonce().await.unwrap();
+    world.clock.advance(HOUR);
+    let late = world
+        .identity
+        .register_with_shared_secret(signed(&nonce, "b", false))
+        .await;
+    assert!(matches!(late, Err(Error::InvalidParam(_))));
+}
+
+#[tokio::test]
+async fn wrong_mac_is_refused() {
+    let world = world(RegistrationMode::Closed).await;
+    for spoil in ["", "zz", "00"] {
+        let nonce = world.identity.registration_nonce().await.unwrap();
+        let mut request = signed(&nonce, "mallory", false);
+        request.mac = spoil.to_owned();
+        let answer = world.identity.register_with_shared_secret(request).await;
+        assert!(matches!(answer, Err(Error::SharedSecretRefused(_))));
+    }
+    let nonce = world.identity.registration_nonce().await.unwrap();
+    let raised = SharedSecretRequest {
+        is_admin: true,
+        ..signed(&nonce, "mallory", false)
+    };
+    let answer = world.identity.register_with_shared_secret(raised).await;
+    assert!(matches!(answer, Err(Error::SharedSecretRefused(_))));
+}

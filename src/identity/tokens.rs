@@ -1,0 +1,32 @@
+//! Tokens are given out once and kept as hashes.
+
+use ring::digest;
+use storage::sessions::TokenHash;
+
+/// The SHA-256 hash by which a token is known.
+pub(crate) fn hash(token: &str) -> TokenHash {
+    sha256(&[token.as_bytes()])
+}
+
+/// The SHA-256 hash of the parts, each preceded by its length so that no two lists are alike.
+pub(crate) fn sha256_of_parts(parts: &[&[u8]]) -> [u8; 32] {
+    let lengths: Vec<[u8; 8]> = parts
+        .iter()
+        .map(|part| (part.len() as u64).to_be_bytes())
+        .collect();
+    let pieces: Vec<&[u8]> = lengths
+        .iter()
+        .zip(parts)
+        .flat_map(|(length, part)| [length.as_slice(), part])
+        .collect();
+    sha256(&pieces)
+}
+
+fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    pieces.iter().for_each(|piece| context.update(piece));
+    let mut hash = [0; 32];
+    // SHA-256 has 32 bytes.
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
