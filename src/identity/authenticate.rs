@@ -14,7 +14,7 @@ use crate::{ActiveUser, Error, Identity, Result, tokens};
 /// How long a checked token is believed without asking the database again.
 ///
 /// Tokens ended by this process are forgotten at once; this bounds what another process ends.
-const BELIEVED: Duration = Duration::from_secs(60);
+const BELIEVED: Duration = Duration::from_mins(1);
 /// What one entry takes in memory besides its identifiers, in bytes.
 const ENTRY_OVERHEAD: usize = 256;
 
@@ -52,7 +52,9 @@ impl TokenCache {
     /// Forgets tokens that have just been ended in the database.
     pub(crate) fn revoke(&self, hashes: &[TokenHash]) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
-        hashes.iter().for_each(|hash| self.known.invalidate(hash));
+        for hash in hashes {
+            self.known.invalidate(hash);
+        }
     }
 }
 

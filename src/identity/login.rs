@@ -8,7 +8,7 @@ use types::{Secret, random};
 use crate::{ActiveUser, DeviceRequest, Error, Identity, Login, Result, tokens, uia::Confirmed};
 
 /// How long a token for `m.login.token` is valid.
-const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_secs(120);
+const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_mins(2);
 
 /// What a person proves at login.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use ruma::{
     UserId,
     events::push_rules::PushRulesEventContent,
-    push::{Action, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
+    push::{Action, AnyPushRuleRef, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
 };
 use storage::{Change, Connection, stream::AccountData};
 
@@ -140,7 +140,7 @@ fn insert(
             "A rule cannot stand next to itself".to_owned(),
         ));
     }
-    let existing = rules.get(kind.clone(), &id).map(|rule| rule.enabled());
+    let existing = rules.get(kind.clone(), &id).map(AnyPushRuleRef::enabled);
     let moves = after.is_some() || before.is_some();
     if existing.is_some() && moves && !id.starts_with('.') {
         rules

@@ -8,7 +8,7 @@ use types::{Secret, random};
 use crate::{DeviceRequest, Error, Identity, Login, NewUser, Result};
 
 /// How long a nonce may be used.
-const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+const NONCE_LIFETIME: Duration = Duration::from_mins(1);
 
 /// A request that proves to know the shared secret.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         .chars()
         .map(|digit| digit.to_digit(16).map(|value| value as u8))
         .collect::<Option<_>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     Some(

@@ -24,7 +24,9 @@ pub(crate) fn sha256_of_parts(parts: &[&[u8]]) -> [u8; 32] {
 
 fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    pieces.iter().for_each(|piece| context.update(piece));
+    for piece in pieces {
+        context.update(piece);
+    }
     let mut hash = [0; 32];
     // SHA-256 has 32 bytes.
     hash.copy_from_slice(context.finish().as_ref());

@@ -16,7 +16,7 @@ use crate::{Error, Identity, Result, tokens};
 pub use attempt::{Attempt, Identifier};
 
 /// How long a client may take from the first answer to the last stage.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
+const LIFETIME: Duration = Duration::from_mins(15);
 
 /// A step of an authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
