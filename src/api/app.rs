@@ -1,17 +1,14 @@
 //! What every handler gets: the handles of the domain crates and a few settings.
 
-use std::{ops::Deref, sync::Arc};
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use config::WellKnown;
-use identity::ActiveUser;
-use ruma::OwnedServerName;
-use types::{Clock, Kind};
+use identity::{ActiveUser, Identity};
+use room::Rooms;
+use ruma::{OwnedServerName, UserId};
+use types::Clock;
 
-use crate::{
-    authenticate::Gate,
-    error::{Error, Result},
-    limits::Limits,
-};
+use crate::{authenticate::Gate, error::Result, limits::Limits};
 
 /// The state of the router; a clone costs one reference count.
 #[derive(Clone)]
@@ -23,6 +20,10 @@ pub struct Handles {
     pub server_name: OwnedServerName,
     /// The only source of time.
     pub clock: Clock,
+    /// The users of this server.
+    pub identity: Identity,
+    /// All rooms.
+    pub rooms: Rooms,
     /// How often one user or address may call.
     pub limits: Limits,
     /// The largest body, in bytes, that a caller who is known may send.
@@ -48,12 +49,25 @@ impl Deref for App {
     }
 }
 
+impl App {
+    /// How a user shows in rooms; users of other servers show by their id.
+    pub(crate) async fn profile(&self, user_id: &UserId) -> Result<room::Profile> {
+        if user_id.server_name() != self.server_name {
+            return Ok(room::Profile::default());
+        }
+        let profile = self.identity.profile(user_id).await?;
+        Ok(room::Profile {
+            displayname: profile.display_name().map(str::to_owned),
+            avatar_url: profile.avatar_url().map(str::to_owned),
+        })
+    }
+}
+
 impl Gate for App {
-    async fn active_user(&self, _token: &str) -> Result<ActiveUser> {
-        Err(Error::new(
-            Kind::UnknownToken { soft_logout: false },
-            "Unknown access token",
-        ))
+    async fn active_user(&self, token: &str, address: IpAddr) -> Result<ActiveUser> {
+        let user = self.identity.authenticate(token).await?;
+        self.identity.seen(&user, address);
+        Ok(user)
     }
 
     fn limits(&self) -> &Limits {

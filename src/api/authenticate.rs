@@ -1,6 +1,6 @@
 //! Who may call: each endpoint's kind of authentication, and the caller it yields as a type.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{Request, request::Parts};
 use identity::ActiveUser;
@@ -20,8 +20,12 @@ use crate::{
 
 /// What the plumbing asks before a handler runs.
 pub trait Gate: Clone + Send + Sync + 'static {
-    /// The user that an access token stands for, or 401.
-    fn active_user(&self, token: &str) -> impl Future<Output = Result<ActiveUser>> + Send;
+    /// The user that an access token stands for, who calls from this address; or 401.
+    fn active_user(
+        &self,
+        token: &str,
+        address: IpAddr,
+    ) -> impl Future<Output = Result<ActiveUser>> + Send;
 
     /// How often one user or address may call.
     fn limits(&self) -> &Limits;
@@ -88,7 +92,7 @@ impl Authenticate for AccessTokenOptional {
 
     async fn authenticate<G: Gate>(gate: &G, head: &Parts) -> Result<Option<ActiveUser>> {
         match token(head)? {
-            Some(token) => gate.active_user(&token).await.map(Some),
+            Some(token) => gate.active_user(&token, address(head)).await.map(Some),
             None => Ok(None),
         }
     }
@@ -113,7 +117,15 @@ anybody!(NoAuthentication, NoAccessToken, AppserviceTokenOptional);
 pub async fn active_user<G: Gate>(gate: &G, head: &Parts) -> Result<ActiveUser> {
     let token =
         token(head)?.ok_or_else(|| Error::new(Kind::MissingToken, "Missing access token"))?;
-    gate.active_user(&token).await
+    gate.active_user(&token, address(head)).await
+}
+
+/// Where a request came from; the listener says so.
+pub fn address(head: &Parts) -> IpAddr {
+    head.extensions.get::<ClientAddress>().map_or(
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        |ClientAddress(address)| *address,
+    )
 }
 
 /// The access token of the `Authorization` header or of the query.

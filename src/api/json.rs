@@ -13,6 +13,12 @@ const MAX_DEPTH: usize = 100;
 #[derive(Clone, Debug)]
 pub struct RawJson(pub Vec<u8>);
 
+impl From<String> for RawJson {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+}
+
 impl IntoResponse for RawJson {
     fn into_response(self) -> Response {
         answer(StatusCode::OK, self.0)

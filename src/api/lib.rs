@@ -17,6 +17,6 @@ mod well_known;
 
 pub use app::{App, Handles};
 pub use error::{Error, Result};
-pub use matrix::{Answer, Matrix};
+pub use matrix::{Answer, Fixed, Matrix};
 pub use routing::{Route, Routes};
 pub use uia::{Challenge, Flow, Refused};

@@ -1,6 +1,6 @@
 //! One extractor and one responder for every endpoint that ruma has a type for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::{
     extract::{FromRequestParts, RawPathParams, Request},
@@ -15,7 +15,7 @@ use ruma::api::{
 use types::Kind;
 
 use crate::{
-    authenticate::{Authenticate, Caller as _, ClientAddress, Gate},
+    authenticate::{Authenticate, Caller as _, Gate, address},
     error::{Error, Result},
     json::{self, RawJson},
     limits::Class,
@@ -23,6 +23,15 @@ use crate::{
 
 /// The largest body that is read from anybody.
 const MAX_OPEN_BODY: usize = 128 * 1024;
+
+/// What a request leaves to its path: arguments and a query parameter that the typed request needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fixed<'a> {
+    /// Path arguments that come after those in the path.
+    pub arguments: &'a [&'a str],
+    /// The name and value of a query parameter, for requests that do not give it.
+    pub query: Option<(&'a str, &'a str)>,
+}
 
 /// The caller that an endpoint's kind of authentication yields.
 pub(crate) type CallerOf<R> = <<R as Metadata>::Authentication as Authenticate>::Caller;
@@ -60,18 +69,24 @@ impl Answer for RawJson {
     }
 }
 
+/// The answer that a handler's result makes.
+pub(crate) fn respond<A: Answer>(result: Result<A>) -> Response {
+    match result {
+        Ok(answer) => answer.into_answer(),
+        Err(error) => error.into_response(),
+    }
+}
+
 impl<R> Matrix<R>
 where
     R: IncomingRequest + Metadata<Authentication: Authenticate>,
 {
     /// Authenticates, limits, bounds and decodes a request, in this order.
-    ///
-    /// `trailing` are path arguments that the path itself leaves out.
     pub(crate) async fn receive<G: Gate>(
         gate: &G,
         request: Request,
         class: Option<Class>,
-        trailing: &[&str],
+        fixed: Fixed<'_>,
     ) -> Result<Self> {
         let (mut head, body) = request.into_parts();
         let params = path_params(&mut head).await?;
@@ -86,10 +101,14 @@ where
         json::check(&body)?;
 
         let mut arguments: Vec<&str> = params.iter().map(|(_, value)| value).collect();
-        arguments.extend(trailing);
+        arguments.extend(fixed.arguments);
         // Clients leave the body out where every field of it is optional; a `PUT` says what it puts.
         if body.is_empty() && head.method == Method::PUT {
             return Err(Error::new(Kind::NotJson, "The body is missing"));
+        }
+        head.method = R::METHOD;
+        if let Some((name, value)) = fixed.query {
+            add_query(&mut head, name, value);
         }
         let request = http::Request::from_parts(head, &*body);
         let request = R::try_from_http_request(request, &arguments).map_err(undecodable)?;
@@ -102,12 +121,20 @@ where
     }
 }
 
-/// Where a request came from; the listener says so.
-pub(crate) fn address(head: &Parts) -> IpAddr {
-    head.extensions.get::<ClientAddress>().map_or(
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        |ClientAddress(address)| *address,
-    )
+/// Adds a query parameter to a request that does not give it.
+fn add_query(head: &mut Parts, name: &str, value: &str) {
+    let query = head.uri.query().unwrap_or_default();
+    if query
+        .split('&')
+        .any(|pair| pair.split('=').next() == Some(name))
+    {
+        return;
+    }
+    let uri = format!("{}?{query}&{name}={value}", head.uri.path());
+    // What was a URI stays one with a plain parameter at its end.
+    if let Ok(uri) = uri.parse() {
+        head.uri = uri;
+    }
 }
 
 async fn path_params(head: &mut Parts) -> Result<RawPathParams> {

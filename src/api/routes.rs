@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::{App, Routes, client, health, well_known};
+use crate::{App, Routes, client, health, limits::Class, matrix::Fixed, well_known};
 
 /// Every endpoint of the server.
 pub fn all() -> Routes<App> {
@@ -38,6 +38,110 @@ fn client() -> Routes<App> {
             client::versions::versions,
         )
         .matrix(client::capabilities::capabilities)
+        .merge(rooms())
+        .merge(directory())
+}
+
+/// Inside one room.
+fn rooms() -> Routes<App> {
+    Routes::default()
+        .limited(Class::Join, client::create_room::create)
+        .merge(membership())
+        .limited(Class::Send, client::send::message)
+        .limited(Class::Send, client::send::redact)
+        .matrix(client::state::all)
+        .matrix(client::state::one)
+        .limited(Class::Send, client::state::set)
+        .merge(state_without_key())
+        .merge(send_without_transaction())
+        .merge(messages())
+        .matrix(client::messages::context)
+        .matrix(client::messages::event)
+        .matrix(client::members::all)
+        .matrix(client::members::joined)
+        .matrix(client::receipts::create)
+        .matrix(client::receipts::set_markers)
+}
+
+/// Who is in a room.
+fn membership() -> Routes<App> {
+    use client::membership;
+    Routes::default()
+        .limited(Class::Join, membership::join_by_id)
+        .limited(Class::Join, membership::join_by_id_or_alias)
+        .limited(Class::Join, membership::knock)
+        .limited(Class::Invite, membership::invite)
+        .matrix(membership::leave)
+        .matrix(membership::forget)
+        .matrix(membership::kick)
+        .matrix(membership::ban)
+        .matrix(membership::unban)
+        .matrix(membership::joined_rooms)
+}
+
+/// The paths of state whose key is empty, with and without the slash at the end.
+fn state_without_key() -> Routes<App> {
+    let without_key = Fixed {
+        arguments: &[""],
+        query: None,
+    };
+    [
+        "/_matrix/client/r0/rooms/{room_id}/state/{event_type}",
+        "/_matrix/client/r0/rooms/{room_id}/state/{event_type}/",
+        "/_matrix/client/v3/rooms/{room_id}/state/{event_type}",
+        "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/",
+    ]
+    .into_iter()
+    .fold(Routes::default(), |routes, path| {
+        routes
+            .matrix_at(path, without_key, None, client::state::one)
+            .matrix_at(path, without_key, Some(Class::Send), client::state::set)
+    })
+}
+
+/// The path of `send` from before there were transactions, which simple scripts still use.
+fn send_without_transaction() -> Routes<App> {
+    [
+        "/_matrix/client/r0/rooms/{room_id}/send/{event_type}",
+        "/_matrix/client/v3/rooms/{room_id}/send/{event_type}",
+    ]
+    .into_iter()
+    .fold(Routes::default(), |routes, path| {
+        routes.raw(
+            Method::POST,
+            path,
+            client::send::message_without_transaction,
+        )
+    })
+}
+
+/// Paging through a room; without a direction, forwards, as clients came to rely on.
+fn messages() -> Routes<App> {
+    let forwards = Fixed {
+        arguments: &[],
+        query: Some(("dir", "f")),
+    };
+    [
+        "/_matrix/client/r0/rooms/{room_id}/messages",
+        "/_matrix/client/v3/rooms/{room_id}/messages",
+    ]
+    .into_iter()
+    .fold(Routes::default(), |routes, path| {
+        routes.matrix_at(path, forwards, None, client::messages::messages)
+    })
+}
+
+/// Finding rooms.
+fn directory() -> Routes<App> {
+    Routes::default()
+        .matrix(client::aliases::create)
+        .matrix(client::aliases::resolve)
+        .matrix(client::aliases::delete)
+        .matrix(client::aliases::of_room)
+        .matrix(client::public_rooms::list)
+        .matrix(client::public_rooms::search)
+        .matrix(client::public_rooms::visibility)
+        .matrix(client::public_rooms::set_visibility)
 }
 
 #[cfg(test)]

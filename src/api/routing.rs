@@ -16,7 +16,7 @@ use crate::{
     authenticate::{Authenticate, Gate},
     error::{Error, Result},
     limits::Class,
-    matrix::{Answer, Matrix},
+    matrix::{Answer, Fixed, Matrix, respond},
 };
 
 /// The URL map while it is built; `G` is the state that handlers get.
@@ -68,11 +68,11 @@ impl<G: Gate> Routes<G> {
         self.all_paths(Some(class), handler)
     }
 
-    /// Registers a handler under a path of its own, whose last path arguments are fixed.
+    /// Registers a handler under a path of its own, which fixes a part of the request.
     pub fn matrix_at<R, A, F>(
         mut self,
         path: &'static str,
-        trailing: &'static [&'static str],
+        fixed: Fixed<'static>,
         class: Option<Class>,
         handler: impl Endpoint<G, R, A, F>,
     ) -> Self
@@ -81,16 +81,15 @@ impl<G: Gate> Routes<G> {
         A: Answer + Send,
         F: Future<Output = Result<A>> + Send,
     {
-        let endpoint = async move |State(gate): State<G>, request: Request| {
-            let call = match Matrix::<R>::receive(&gate, request, class, trailing).await {
-                Ok(call) => call,
-                Err(error) => return error.into_response(),
-            };
-            match handler(gate, call).await {
-                Ok(answer) => answer.into_answer(),
+        let endpoint =
+            async move |State(gate): State<G>, request: Request| match Matrix::<R>::receive(
+                &gate, request, class, fixed,
+            )
+            .await
+            {
+                Ok(call) => respond(handler(gate, call).await),
                 Err(error) => error.into_response(),
-            }
-        };
+            };
         self.add(R::METHOD, path, class, endpoint);
         self
     }
@@ -139,7 +138,7 @@ impl<G: Gate> Routes<G> {
         F: Future<Output = Result<A>> + Send,
     {
         for path in R::PATH_BUILDER.all_paths() {
-            self = self.matrix_at(path, &[], class, handler.clone());
+            self = self.matrix_at(path, Fixed::default(), class, handler.clone());
         }
         self
     }

@@ -1,6 +1,6 @@
 //! What is refused before any handler runs, on three endpoints of the specification.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::Request};
 use config::{RateLimit, RateLimits};
@@ -31,7 +31,7 @@ const SEND: &str = "/_matrix/client/v3/rooms/!r:a.org/send/m.room.message/t";
 struct OneUser(Arc<Limits>);
 
 impl Gate for OneUser {
-    async fn active_user(&self, token: &str) -> Result<ActiveUser> {
+    async fn active_user(&self, token: &str, _: IpAddr) -> Result<ActiveUser> {
         match token {
             "alice" => Ok(ActiveUser {
                 user_id: owned_user_id!("@alice:a.org"),

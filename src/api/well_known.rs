@@ -47,7 +47,7 @@ pub(crate) async fn support(app: App, _call: Matrix<discover_support::Request>) 
     if let (Some(page), Some(body)) = (&settings.support_page, body.as_object_mut()) {
         body.insert("support_page".to_owned(), page.as_str().into());
     }
-    Ok(RawJson(body.to_string().into_bytes()))
+    Ok(body.to_string().into())
 }
 
 fn not_configured() -> Error {

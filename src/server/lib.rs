@@ -1,1 +1,3 @@
-//! server.
+//! The server: command line, wiring, sockets, start-up, shutdown.
+
+pub mod app;

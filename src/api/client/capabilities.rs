@@ -21,5 +21,5 @@ pub(crate) async fn capabilities(_app: App, _call: Matrix<Request>) -> Result<Ra
         "m.3pid_changes": { "enabled": false },
         "m.get_login_token": { "enabled": false },
     }});
-    Ok(RawJson(body.to_string().into_bytes()))
+    Ok(body.to_string().into())
 }

@@ -1,0 +1,64 @@
+//! Room aliases.
+
+use http::StatusCode;
+use ruma::api::client::{
+    alias::{create_alias, delete_alias, get_alias},
+    room::aliases,
+};
+
+use crate::{App, Error, Matrix, Result};
+
+/// Makes an alias for a room.
+pub(crate) async fn create(
+    app: App,
+    call: Matrix<create_alias::v3::Request>,
+) -> Result<create_alias::v3::Response> {
+    let (alias, room_id) = (&call.request.room_alias, &call.request.room_id);
+    match app
+        .rooms
+        .create_alias(alias, room_id, &call.caller.user_id)
+        .await
+    {
+        Ok(()) => Ok(create_alias::v3::Response::new()),
+        Err(error @ room::Error::AliasTaken(_)) => {
+            Err(Error::from(error).with_status(StatusCode::CONFLICT))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells which room an alias points to.
+pub(crate) async fn resolve(
+    app: App,
+    call: Matrix<get_alias::v3::Request>,
+) -> Result<get_alias::v3::Response> {
+    let room_id = app.rooms.resolve_alias(&call.request.room_alias).await?;
+    Ok(get_alias::v3::Response::new(
+        room_id,
+        vec![app.server_name.clone()],
+    ))
+}
+
+/// Removes an alias.
+pub(crate) async fn delete(
+    app: App,
+    call: Matrix<delete_alias::v3::Request>,
+) -> Result<delete_alias::v3::Response> {
+    let user = call.caller;
+    app.rooms
+        .delete_alias(&call.request.room_alias, &user.user_id, user.is_admin)
+        .await?;
+    Ok(delete_alias::v3::Response::new())
+}
+
+/// Lists the aliases of a room.
+pub(crate) async fn of_room(
+    app: App,
+    call: Matrix<aliases::v3::Request>,
+) -> Result<aliases::v3::Response> {
+    let aliases = app
+        .rooms
+        .aliases(&call.request.room_id, &call.caller.user_id)
+        .await?;
+    Ok(aliases::v3::Response::new(aliases))
+}

@@ -1,0 +1,50 @@
+//! Who is in a room.
+
+use room::{MembersQuery, Reader};
+use ruma::{
+    api::client::membership::{get_member_events, joined_members},
+    events::room::member::MembershipState,
+};
+use types::{Kind, PageToken};
+
+use crate::{App, Error, Matrix, Result, json::RawJson};
+
+/// Lists the member events of a room, now or at a point in its past.
+pub(crate) async fn all(app: App, call: Matrix<get_member_events::v3::Request>) -> Result<RawJson> {
+    let get_member_events::v3::Request {
+        room_id,
+        at,
+        membership,
+        not_membership,
+        ..
+    } = call.request;
+    let query = MembersQuery {
+        at: at.as_deref().map(str::parse::<PageToken>).transpose()?,
+        membership: membership.map(known).transpose()?,
+        not_membership: not_membership.map(known).transpose()?,
+    };
+    let reader = Reader {
+        user_id: &call.caller.user_id,
+        device_id: &call.caller.device_id,
+    };
+    Ok(app.rooms.members(&room_id, reader, &query).await?.into())
+}
+
+/// Lists the joined users of a room with their profiles.
+pub(crate) async fn joined(app: App, call: Matrix<joined_members::v3::Request>) -> Result<RawJson> {
+    Ok(app
+        .rooms
+        .joined_members(&call.request.room_id, &call.caller.user_id)
+        .await?
+        .into())
+}
+
+fn known(membership: MembershipState) -> Result<MembershipState> {
+    match membership {
+        MembershipState::_Custom(_) => Err(Error::new(
+            Kind::InvalidParam,
+            "There is no such membership",
+        )),
+        known => Ok(known),
+    }
+}

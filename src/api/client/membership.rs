@@ -1,0 +1,183 @@
+//! Joining, inviting, leaving, removing, forgetting.
+
+use room::MembershipChange;
+use ruma::{
+    OwnedRoomId, RoomId, RoomOrAliasId, UserId,
+    api::client::{
+        knock::knock_room,
+        membership::{
+            ban_user, forget_room,
+            invite_user::{self, v3::InvitationRecipient},
+            join_room_by_id, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
+            unban_user,
+        },
+    },
+};
+use serde_json::{Map, Value};
+use types::Kind;
+
+use crate::{App, Error, Matrix, Result};
+
+/// Joins a room by its id.
+pub(crate) async fn join_by_id(
+    app: App,
+    call: Matrix<join_room_by_id::v3::Request>,
+) -> Result<join_room_by_id::v3::Response> {
+    let room_id = call.request.room_id;
+    join(&app, &room_id, &call.caller.user_id, &call.body).await?;
+    Ok(join_room_by_id::v3::Response::new(room_id))
+}
+
+/// Joins a room by its id or alias.
+pub(crate) async fn join_by_id_or_alias(
+    app: App,
+    call: Matrix<join_room_by_id_or_alias::v3::Request>,
+) -> Result<join_room_by_id_or_alias::v3::Response> {
+    let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
+    join(&app, &room_id, &call.caller.user_id, &call.body).await?;
+    Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
+}
+
+/// Asks the members of a room to be let in.
+pub(crate) async fn knock(
+    app: App,
+    call: Matrix<knock_room::v3::Request>,
+) -> Result<knock_room::v3::Response> {
+    let user_id = &call.caller.user_id;
+    let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
+    let profile = app.profile(user_id).await?;
+    app.rooms
+        .knock(&room_id, user_id, profile, call.request.reason.as_deref())
+        .await?;
+    Ok(knock_room::v3::Response::new(room_id))
+}
+
+/// Invites a user.
+pub(crate) async fn invite(
+    app: App,
+    call: Matrix<invite_user::v3::Request>,
+) -> Result<invite_user::v3::Response> {
+    let InvitationRecipient::UserId(recipient) = call.request.recipient else {
+        return Err(Error::new(
+            Kind::InvalidParam,
+            "Only Matrix users can be invited here",
+        ));
+    };
+    let profile = app.profile(&recipient.user_id).await?;
+    let change = MembershipChange::Invite {
+        profile,
+        is_direct: false,
+    };
+    let (room_id, sender) = (&call.request.room_id, &call.caller.user_id);
+    let reason = recipient.reason.as_deref();
+    app.rooms
+        .change_membership(room_id, sender, &recipient.user_id, change, reason)
+        .await?;
+    Ok(invite_user::v3::Response::new())
+}
+
+/// Leaves a room, turns down an invitation or takes back a knock.
+pub(crate) async fn leave(
+    app: App,
+    call: Matrix<leave_room::v3::Request>,
+) -> Result<leave_room::v3::Response> {
+    let reason = call.request.reason.as_deref();
+    app.rooms
+        .leave(&call.request.room_id, &call.caller.user_id, reason)
+        .await?;
+    Ok(leave_room::v3::Response::new())
+}
+
+/// Forgets a room that the user has left.
+pub(crate) async fn forget(
+    app: App,
+    call: Matrix<forget_room::v3::Request>,
+) -> Result<forget_room::v3::Response> {
+    app.rooms
+        .forget(&call.request.room_id, &call.caller.user_id)
+        .await?;
+    Ok(forget_room::v3::Response::new())
+}
+
+/// Removes a member.
+pub(crate) async fn kick(
+    app: App,
+    call: Matrix<kick_user::v3::Request>,
+) -> Result<kick_user::v3::Response> {
+    let kick_user::v3::Request {
+        room_id,
+        user_id,
+        reason,
+        ..
+    } = call.request;
+    let (sender, kick) = (&call.caller.user_id, MembershipChange::Kick);
+    app.rooms
+        .change_membership(&room_id, sender, &user_id, kick, reason.as_deref())
+        .await?;
+    Ok(kick_user::v3::Response::new())
+}
+
+/// Removes a user and keeps them out.
+pub(crate) async fn ban(
+    app: App,
+    call: Matrix<ban_user::v3::Request>,
+) -> Result<ban_user::v3::Response> {
+    let ban_user::v3::Request {
+        room_id,
+        user_id,
+        reason,
+        ..
+    } = call.request;
+    let (sender, ban) = (&call.caller.user_id, MembershipChange::Ban);
+    app.rooms
+        .change_membership(&room_id, sender, &user_id, ban, reason.as_deref())
+        .await?;
+    Ok(ban_user::v3::Response::new())
+}
+
+/// Lets a banned user come back.
+pub(crate) async fn unban(
+    app: App,
+    call: Matrix<unban_user::v3::Request>,
+) -> Result<unban_user::v3::Response> {
+    let unban_user::v3::Request {
+        room_id,
+        user_id,
+        reason,
+        ..
+    } = call.request;
+    let (sender, unban) = (&call.caller.user_id, MembershipChange::Unban);
+    app.rooms
+        .change_membership(&room_id, sender, &user_id, unban, reason.as_deref())
+        .await?;
+    Ok(unban_user::v3::Response::new())
+}
+
+/// Lists the rooms that the user is in.
+pub(crate) async fn joined_rooms(
+    app: App,
+    call: Matrix<joined_rooms::v3::Request>,
+) -> Result<joined_rooms::v3::Response> {
+    let rooms = app.rooms.joined_rooms(&call.caller.user_id).await?;
+    Ok(joined_rooms::v3::Response::new(rooms))
+}
+
+/// The room that an id or alias stands for.
+async fn room_id(app: &App, id_or_alias: &RoomOrAliasId) -> Result<OwnedRoomId> {
+    match <&RoomId>::try_from(id_or_alias) {
+        Ok(room_id) => Ok(room_id.to_owned()),
+        Err(alias) => Ok(app.rooms.resolve_alias(alias).await?),
+    }
+}
+
+/// Joins with whatever else the client put into the body.
+async fn join(app: &App, room_id: &RoomId, user_id: &UserId, body: &[u8]) -> Result<()> {
+    let mut content: Map<String, Value> = match body {
+        [] => Map::new(),
+        body => serde_json::from_slice(body)
+            .map_err(|error| Error::new(Kind::BadJson, error.to_string()))?,
+    };
+    content.remove("third_party_signed");
+    let profile = app.profile(user_id).await?;
+    Ok(app.rooms.join(room_id, user_id, profile, content).await?)
+}

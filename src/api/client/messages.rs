@@ -1,0 +1,79 @@
+//! Reading a room's events.
+
+use room::{EventFilter, PageRequest, Reader};
+use ruma::{
+    UInt,
+    api::client::{context::get_context, message::get_message_events, room::get_room_event},
+};
+use types::PageToken;
+
+use crate::{App, Matrix, Result, json::RawJson};
+
+/// Pages through a room's events.
+pub(crate) async fn messages(
+    app: App,
+    call: Matrix<get_message_events::v3::Request>,
+) -> Result<RawJson> {
+    let get_message_events::v3::Request {
+        room_id,
+        from,
+        to,
+        dir,
+        limit,
+        filter,
+        ..
+    } = call.request;
+    let filter = EventFilter::new(filter);
+    let request = PageRequest {
+        from: from.as_deref().map(str::parse::<PageToken>).transpose()?,
+        to: to.as_deref().map(str::parse::<PageToken>).transpose()?,
+        direction: dir,
+        limit: at_most(limit, &filter),
+        filter,
+    };
+    let reader = Reader {
+        user_id: &call.caller.user_id,
+        device_id: &call.caller.device_id,
+    };
+    Ok(app.rooms.messages(&room_id, reader, &request).await?.into())
+}
+
+/// Answers with an event and what stands around it.
+pub(crate) async fn context(app: App, call: Matrix<get_context::v3::Request>) -> Result<RawJson> {
+    let get_context::v3::Request {
+        room_id,
+        event_id,
+        limit,
+        filter,
+        ..
+    } = call.request;
+    let filter = EventFilter::new(filter);
+    let limit = at_most(limit, &filter);
+    let reader = Reader {
+        user_id: &call.caller.user_id,
+        device_id: &call.caller.device_id,
+    };
+    Ok(app
+        .rooms
+        .context(&room_id, reader, &event_id, limit, filter)
+        .await?
+        .into())
+}
+
+/// Answers with one event.
+pub(crate) async fn event(app: App, call: Matrix<get_room_event::v3::Request>) -> Result<RawJson> {
+    let get_room_event::v3::Request {
+        room_id, event_id, ..
+    } = call.request;
+    let reader = Reader {
+        user_id: &call.caller.user_id,
+        device_id: &call.caller.device_id,
+    };
+    Ok(app.rooms.event(&room_id, reader, &event_id).await?.into())
+}
+
+/// The smaller of the request's own limit and its filter's.
+fn at_most(limit: UInt, filter: &EventFilter) -> usize {
+    let limit = usize::try_from(u64::from(limit)).unwrap_or(usize::MAX);
+    filter.limit().map_or(limit, |filtered| filtered.min(limit))
+}

@@ -1,0 +1,82 @@
+//! Read receipts and read markers.
+
+use room::{Marker, ReadUpTo};
+use ruma::{
+    api::client::{
+        read_marker::set_read_marker,
+        receipt::create_receipt::{self, v3::ReceiptType},
+    },
+    events::receipt::ReceiptThread,
+};
+use types::Kind;
+
+use crate::{App, Error, Matrix, Result};
+
+/// Notes that the user has read up to an event.
+pub(crate) async fn create(
+    app: App,
+    call: Matrix<create_receipt::v3::Request>,
+) -> Result<create_receipt::v3::Response> {
+    let create_receipt::v3::Request {
+        room_id,
+        receipt_type,
+        event_id,
+        thread,
+        ..
+    } = call.request;
+    let thread_id = thread_id(&thread)?;
+    let marker = match receipt_type {
+        ReceiptType::Read => Marker::Public { thread_id },
+        ReceiptType::ReadPrivate => Marker::Private { thread_id },
+        ReceiptType::FullyRead if thread_id.is_none() => Marker::FullyRead,
+        _ => return Err(Error::new(Kind::InvalidParam, "There is no such receipt")),
+    };
+    let mark = ReadUpTo {
+        event_id: &event_id,
+        marker,
+    };
+    app.rooms
+        .mark_read(&room_id, &call.caller.user_id, &[mark])
+        .await?;
+    Ok(create_receipt::v3::Response::new())
+}
+
+/// Moves the fully-read marker, and receipts with it.
+pub(crate) async fn set_markers(
+    app: App,
+    call: Matrix<set_read_marker::v3::Request>,
+) -> Result<set_read_marker::v3::Response> {
+    let request = &call.request;
+    let marks: Vec<_> = [
+        (&request.fully_read, Marker::FullyRead),
+        (&request.read_receipt, Marker::Public { thread_id: None }),
+        (
+            &request.private_read_receipt,
+            Marker::Private { thread_id: None },
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(event_id, marker)| {
+        event_id
+            .as_deref()
+            .map(|event_id| ReadUpTo { event_id, marker })
+    })
+    .collect();
+    app.rooms
+        .mark_read(&request.room_id, &call.caller.user_id, &marks)
+        .await?;
+    Ok(set_read_marker::v3::Response::new())
+}
+
+/// Spec: client-server, "Threaded read receipts".
+fn thread_id(thread: &ReceiptThread) -> Result<Option<String>> {
+    match thread {
+        ReceiptThread::Unthreaded => Ok(None),
+        ReceiptThread::Main => Ok(Some("main".to_owned())),
+        ReceiptThread::Thread(root) => Ok(Some(root.to_string())),
+        _ => Err(Error::new(
+            Kind::InvalidParam,
+            "`thread_id` is not a thread",
+        )),
+    }
+}

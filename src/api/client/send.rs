@@ -1,0 +1,74 @@
+//! Sending and redacting events.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use room::Outgoing;
+use ruma::api::client::{message::send_message_event, redact::redact_event};
+
+use crate::{App, Fixed, Matrix, Result, limits::Class, matrix::respond};
+
+/// Sends a message event, once per transaction.
+pub(crate) async fn message(
+    app: App,
+    call: Matrix<send_message_event::v3::Request>,
+) -> Result<send_message_event::v3::Response> {
+    let user = call.caller;
+    let outgoing = Outgoing {
+        event_type: call.request.event_type.to_string().into(),
+        transaction_id: call.request.txn_id.to_string(),
+        content: call.request.body.into_json(),
+    };
+    let room_id = &call.request.room_id;
+    let event_id = app
+        .rooms
+        .send_once(&user.user_id, &user.device_id, room_id, outgoing)
+        .await?;
+    Ok(send_message_event::v3::Response::new(event_id))
+}
+
+/// Sends a message event of no transaction.
+pub(crate) async fn message_without_transaction(
+    State(app): State<App>,
+    request: Request,
+) -> Response {
+    let send = async || {
+        let transaction = types::random::letters(20)?;
+        let fixed = Fixed {
+            arguments: &[&transaction],
+            query: None,
+        };
+        let call = Matrix::receive(&app, request, Some(Class::Send), fixed).await?;
+        message(app.clone(), call).await
+    };
+    respond(send().await)
+}
+
+/// Withdraws the content of an event, once per transaction.
+pub(crate) async fn redact(
+    app: App,
+    call: Matrix<redact_event::v3::Request>,
+) -> Result<redact_event::v3::Response> {
+    let redact_event::v3::Request {
+        room_id,
+        event_id,
+        txn_id,
+        reason,
+        ..
+    } = call.request;
+    let (sender, device_id) = (&call.caller.user_id, &call.caller.device_id);
+    let txn_id = txn_id.to_string();
+    let redaction = app
+        .rooms
+        .redact(
+            &room_id,
+            sender,
+            device_id,
+            &event_id,
+            txn_id,
+            reason.as_deref(),
+        )
+        .await?;
+    Ok(redact_event::v3::Response::new(redaction))
+}

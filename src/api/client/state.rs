@@ -1,0 +1,63 @@
+//! Reading and setting a room's state.
+
+use room::Reader;
+use ruma::api::client::state::{
+    get_state_event_for_key::{self, v3::StateEventFormat},
+    get_state_events, send_state_event,
+};
+
+use crate::{App, Matrix, Result, json::RawJson};
+
+/// Answers with all state that the user may see.
+pub(crate) async fn all(app: App, call: Matrix<get_state_events::v3::Request>) -> Result<RawJson> {
+    let reader = Reader {
+        user_id: &call.caller.user_id,
+        device_id: &call.caller.device_id,
+    };
+    Ok(app.rooms.state(&call.request.room_id, reader).await?.into())
+}
+
+/// Answers with the content of one state event, or with the whole of it.
+pub(crate) async fn one(
+    app: App,
+    call: Matrix<get_state_event_for_key::v3::Request>,
+) -> Result<RawJson> {
+    let get_state_event_for_key::v3::Request {
+        room_id,
+        event_type,
+        state_key,
+        format,
+        ..
+    } = call.request;
+    let reader = Reader {
+        user_id: &call.caller.user_id,
+        device_id: &call.caller.device_id,
+    };
+    let whole = format == StateEventFormat::Event;
+    let body = app
+        .rooms
+        .state_event(&room_id, reader, &event_type, &state_key, whole)
+        .await?;
+    Ok(body.into())
+}
+
+/// Sets a state event.
+pub(crate) async fn set(
+    app: App,
+    call: Matrix<send_state_event::v3::Request>,
+) -> Result<send_state_event::v3::Response> {
+    let send_state_event::v3::Request {
+        room_id,
+        event_type,
+        state_key,
+        body,
+        ..
+    } = call.request;
+    let sender = &call.caller.user_id;
+    let content = body.into_json();
+    let event_id = app
+        .rooms
+        .set_state(&room_id, sender, event_type, &state_key, content)
+        .await?;
+    Ok(send_state_event::v3::Response::new(event_id))
+}

@@ -1,0 +1,80 @@
+//! Builds each handle once, from the bottom up: the order of dependency, readable.
+
+use anyhow::{Context, Result};
+use api::{App, Handles, limits::Limits};
+use config::Config;
+use event::Signer;
+use identity::Identity;
+use room::Rooms;
+use storage::{Committer, Database, keys};
+use types::Clock;
+
+/// What the handles stand on.
+#[derive(Debug)]
+pub struct Ground {
+    /// The database, migrated.
+    pub database: Database,
+    /// A committer that runs.
+    pub committer: Committer,
+    /// The source of time.
+    pub clock: Clock,
+}
+
+/// Builds the state of the router.
+pub async fn build(config: &Config, ground: Ground) -> Result<App> {
+    let Ground {
+        database,
+        committer,
+        clock,
+    } = ground;
+    let signer = signer(config, &database, &clock).await?;
+    let identity = Identity::new(
+        identity::Settings {
+            registration: config.registration.clone(),
+            sessions: config.sessions.clone(),
+            token_cache_bytes: config.cache.total.get() / 16,
+        },
+        database.clone(),
+        clock.clone(),
+        config.server_name.clone(),
+    );
+    let rooms = Rooms::new(
+        room::Settings {
+            server_name: config.server_name.clone(),
+            head_budget: config.cache.total.get() / 4,
+        },
+        database.clone(),
+        committer,
+        signer,
+        clock.clone(),
+    );
+    Ok(App::new(Handles {
+        server_name: config.server_name.clone(),
+        clock,
+        identity,
+        rooms,
+        limits: Limits::new(&config.rate_limits),
+        max_body: usize::try_from(config.client.max_body.get()).unwrap_or(usize::MAX),
+        base_url: config.public_base_url(),
+        well_known: config.well_known.clone(),
+    }))
+}
+
+/// The server's signing key; made when there is none yet.
+async fn signer(config: &Config, database: &Database, clock: &Clock) -> Result<Signer> {
+    let (fresh, private_der) =
+        Signer::generate(&config.server_name).context("The signing key could not be made")?;
+    let fresh = keys::SigningKey {
+        version: fresh.key_version().to_owned(),
+        private_der,
+    };
+    let mut db = database
+        .acquire()
+        .await
+        .context("The database could not be reached")?;
+    let key = keys::current(&mut db, &fresh, clock.now_ms())
+        .await
+        .context("The signing key could not be read")?;
+    Signer::from_der(&config.server_name, &key.version, &key.private_der)
+        .context("The stored signing key is unusable")
+}
