@@ -104,6 +104,29 @@ impl Sight {
             .collect())
     }
 
+    /// A user's sight of a room's last events: those of the user's membership and of the room's
+    /// setting among them, oldest first, and what is current. Right for these events only.
+    pub(crate) fn recent(
+        (members, member): (&[&StoredEvent], Option<&Pdu>),
+        (settings, setting_now): (&[&StoredEvent], Option<&Pdu>),
+    ) -> Self {
+        let mut sight = Self::from_history(members, settings);
+        // Without a change among the events, what is current held all the time.
+        if members.is_empty() {
+            sight
+                .memberships
+                .0
+                .extend(member.and_then(Pdu::membership).map(|now| (BEGINNING, now)));
+        }
+        if settings.is_empty() {
+            sight
+                .visibilities
+                .0
+                .extend(setting_now.and_then(setting).map(|now| (BEGINNING, now)));
+        }
+        sight
+    }
+
     /// The sight that the events of the user's membership and of the room's setting make.
     fn from_history(members: &[&StoredEvent], settings: &[&StoredEvent]) -> Self {
         Self {

@@ -283,6 +283,98 @@ pub async fn recent(
     collect(rows.fetch_all(db).await?)
 }
 
+/// A part of a room's timeline: `after < position <= until`.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// Everything after this.
+    pub after: StreamPosition,
+    /// Everything up to this.
+    pub until: StreamPosition,
+}
+
+fn columns(spans: &[Span]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+    let rooms = spans.iter().map(|span| span.room_nid.get()).collect();
+    let after = spans.iter().map(|span| span.after.get()).collect();
+    let until = spans.iter().map(|span| span.until.get()).collect();
+    (rooms, after, until)
+}
+
+/// The last `limit` accepted events of each span, oldest first within a room.
+pub async fn latest(
+    db: &mut Connection,
+    spans: &[Span],
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    let (room_nids, after, until) = columns(spans);
+    let rows = select_events!(
+        "JOIN (
+            SELECT l.event_nid
+            FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, until),
+            LATERAL (
+                SELECT i.event_nid FROM events i
+                WHERE i.room_nid = w.room_nid AND i.position > w.after AND i.position <= w.until
+                    AND i.verdict = 0
+                ORDER BY i.position DESC LIMIT $4
+            ) l
+        ) wanted ON wanted.event_nid = e.event_nid
+        ORDER BY e.room_nid, e.position",
+        &room_nids,
+        &after,
+        &until,
+        limit
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
+/// For each state key that changed in a span the last event there, in no order.
+pub async fn state_changes(
+    db: &mut Connection,
+    spans: &[Span],
+) -> Result<Vec<StoredEvent>, Error> {
+    let (room_nids, after, until) = columns(spans);
+    let rows = select_events!(
+        "JOIN (
+            SELECT DISTINCT ON (i.room_nid, i.kind, i.state_key) i.event_nid
+            FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, until)
+            JOIN events i ON i.room_nid = w.room_nid AND i.position > w.after AND i.position <= w.until
+            WHERE i.state_key IS NOT NULL AND i.verdict = 0
+            ORDER BY i.room_nid, i.kind, i.state_key, i.position DESC
+        ) wanted ON wanted.event_nid = e.event_nid",
+        &room_nids,
+        &after,
+        &until
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
+/// The state events of each snapshot, in no order; the snapshots are of different rooms.
+pub async fn state_of(
+    db: &mut Connection,
+    snapshots: &[SnapshotNid],
+) -> Result<Vec<StoredEvent>, Error> {
+    let snapshots: Vec<i64> = snapshots.iter().map(|nid| nid.get()).collect();
+    // Walks down the parents of all at once and keeps the topmost event of each key.
+    let rows = select_events!(
+        "JOIN (
+            WITH RECURSIVE chain AS (
+                SELECT room_nid, parent_nid, event_nids, 0 AS height FROM snapshots
+                WHERE snapshot_nid = ANY($1)
+                UNION ALL
+                SELECT s.room_nid, s.parent_nid, s.event_nids, c.height + 1
+                FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
+            )
+            SELECT DISTINCT ON (i.room_nid, i.kind, i.state_key) i.event_nid
+            FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
+            JOIN events i ON i.event_nid = n.event_nid
+            ORDER BY i.room_nid, i.kind, i.state_key, c.height
+        ) wanted ON wanted.event_nid = e.event_nid",
+        &snapshots
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
 /// The current state of each room, in no order.
 pub async fn current_state(
     db: &mut Connection,

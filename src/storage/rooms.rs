@@ -4,7 +4,7 @@ use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
     UserId,
 };
-use types::{EventNid, RoomNid, SnapshotNid};
+use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id};
 
@@ -140,6 +140,25 @@ pub async fn by_nids(db: &mut Connection, nids: &[RoomNid]) -> Result<Vec<Room>,
         .fetch_all(db)
         .await?;
     rows.into_iter().map(Room::try_from).collect()
+}
+
+/// Those of the rooms in which an event or a receipt came after a position.
+pub async fn changed_since(
+    db: &mut Connection,
+    room_nids: &[RoomNid],
+    since: StreamPosition,
+) -> Result<Vec<RoomNid>, Error> {
+    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
+    let nids = sqlx::query_scalar!(
+        r#"SELECT w.room_nid AS "room_nid!" FROM UNNEST($1::bigint[]) AS w (room_nid)
+         WHERE EXISTS (SELECT FROM events e WHERE e.room_nid = w.room_nid AND e.position > $2)
+            OR EXISTS (SELECT FROM receipts c WHERE c.room_nid = w.room_nid AND c.position > $2)"#,
+        &room_nids,
+        since.get()
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(nids.into_iter().map(RoomNid).collect())
 }
 
 /// All rooms that are listed in the public room directory.

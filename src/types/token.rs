@@ -5,12 +5,24 @@ use std::{fmt, str::FromStr};
 use crate::{EphemeralPosition, StreamPosition};
 
 /// Where a `/sync` stands: the durable and the ephemeral position, written `s12_3`.
+///
+/// When more messages wait for a device than one answer holds, it also says up to where they have
+/// been handed out: `s12_3_7`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncToken {
     /// Everything durable at or before this has been seen.
     pub stream: StreamPosition,
     /// Everything ephemeral at or before this has been seen.
     pub ephemeral: EphemeralPosition,
+    /// Messages to the device at or before this have been seen; none: as far as the stream.
+    pub to_device: Option<StreamPosition>,
+}
+
+impl SyncToken {
+    /// Up to where messages to the device have been seen.
+    pub fn to_device(&self) -> StreamPosition {
+        self.to_device.unwrap_or(self.stream)
+    }
 }
 
 /// A gap between two events of a room's history, written `p12`: just after position 12.
@@ -33,7 +45,11 @@ impl crate::Fault for InvalidToken {
 
 impl fmt::Display for SyncToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}_{}", self.stream, self.ephemeral)
+        write!(f, "s{}_{}", self.stream, self.ephemeral)?;
+        match self.to_device {
+            Some(position) => write!(f, "_{position}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -45,9 +61,14 @@ impl FromStr for SyncToken {
             .strip_prefix('s')
             .and_then(|rest| rest.split_once('_'))
             .ok_or(InvalidToken)?;
+        let (ephemeral, to_device) = match ephemeral.split_once('_') {
+            Some((ephemeral, to_device)) => (ephemeral, Some(to_device)),
+            None => (ephemeral, None),
+        };
         Ok(Self {
             stream: StreamPosition(natural(stream)?),
             ephemeral: EphemeralPosition(natural(ephemeral)?),
+            to_device: to_device.map(natural).transpose()?.map(StreamPosition),
         })
     }
 }
@@ -89,9 +110,16 @@ mod tests {
         let token = SyncToken {
             stream: StreamPosition(12),
             ephemeral: EphemeralPosition(3),
+            to_device: None,
         };
         assert_eq!(token.to_string(), "s12_3");
         assert_eq!("s12_3".parse::<SyncToken>().unwrap(), token);
+        let behind = SyncToken {
+            to_device: Some(StreamPosition(7)),
+            ..token
+        };
+        assert_eq!(behind.to_string(), "s12_3_7");
+        assert_eq!("s12_3_7".parse::<SyncToken>().unwrap(), behind);
         assert_eq!(
             "p-4".parse::<PageToken>().unwrap(),
             PageToken(StreamPosition(-4))
@@ -111,7 +139,8 @@ mod tests {
             "s_1",
             "s-1_0",
             "t12_3",
-            "s1_2_3",
+            "s1_2_3_4",
+            "s1_2_",
             "s99999999999999999999_0",
             "p",
             "pé",
