@@ -68,11 +68,10 @@ async fn requested(app: &App, request: Request) -> Result<CreateRoom> {
 /// Spec: client-server, "createRoom": without a preset the visibility decides.
 fn preset(preset: Option<RoomPreset>, in_directory: bool) -> Result<Preset> {
     match preset {
-        Some(RoomPreset::PrivateChat) => Ok(Preset::PrivateChat),
         Some(RoomPreset::TrustedPrivateChat) => Ok(Preset::TrustedPrivateChat),
         Some(RoomPreset::PublicChat) => Ok(Preset::PublicChat),
         None if in_directory => Ok(Preset::PublicChat),
-        None => Ok(Preset::PrivateChat),
+        None | Some(RoomPreset::PrivateChat) => Ok(Preset::PrivateChat),
         Some(other) => Err(Error::new(
             Kind::InvalidParam,
             format!("{} is not a preset", other.as_str()),
