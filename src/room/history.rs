@@ -66,7 +66,9 @@ impl Rooms {
             renderer.events(&page.events)
         );
         if let Some(end) = page.end {
-            body.push_str(&format!(r#","end":"{end}""#));
+            body.push_str(r#","end":""#);
+            body.push_str(&end.to_string());
+            body.push('"');
         }
         if request.filter.lazy_load_members() {
             let members = senders(&head, &page.events);

@@ -8,7 +8,12 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use types::{Fault, Kind, RoomNid, StreamPosition};
 
-use crate::{Change, Changes, Database, Error, feed::Announcement, rooms::RoomWrite, stream};
+use crate::{
+    Change, Changes, Database, Error,
+    feed::Announcement,
+    rooms::{NewRoom, RoomWrite},
+    stream,
+};
 
 mod write;
 
@@ -203,6 +208,7 @@ fn heads(sets: &[WriteSet]) -> (HashMap<RoomNid, Head<'_>>, Lost) {
     for room in sets.iter().filter_map(|set| set.room.as_ref()) {
         let head = heads.entry(room.room_nid).or_insert(Head {
             expected: room.expected_revision,
+            create: room.create.as_ref(),
             last: room,
         });
         // A set that does not continue the one before it was built on another head.
@@ -217,8 +223,10 @@ fn heads(sets: &[WriteSet]) -> (HashMap<RoomNid, Head<'_>>, Lost) {
     (heads, lost)
 }
 
+/// What the sets of a batch make of one room.
 struct Head<'a> {
     expected: i64,
+    create: Option<&'a NewRoom>,
     last: &'a RoomWrite,
 }
 

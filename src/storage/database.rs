@@ -53,7 +53,7 @@ impl Database {
             .max_connections(max_connections)
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(10))
-            .idle_timeout(Duration::from_secs(300))
+            .idle_timeout(Duration::from_mins(5))
             .connect_with(options)
             .await?;
         MIGRATIONS.run(&pool).await?;

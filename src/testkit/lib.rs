@@ -1,4 +1,8 @@
 //! For tests only: databases and factories.
+#![expect(
+    clippy::expect_used,
+    reason = "what a test needs and does not get fails it"
+)]
 
 mod database;
 

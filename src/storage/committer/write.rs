@@ -2,76 +2,80 @@
 
 use std::collections::HashMap;
 
-use super::{Lost, WriteSet, current, heads};
-use crate::{Change, Changes, Connection, Error, rooms::RoomWrite, stream::append::array};
+use types::RoomNid;
+
+use super::{Head, Lost, WriteSet, current, heads};
+use crate::{
+    Change, Changes, Connection, Error,
+    rooms::{NewRoom, RoomWrite},
+    stream::append::array,
+};
 
 /// Creates new rooms and swaps the revision of the others; tells which rooms lost the comparison.
 pub(super) async fn rooms(db: &mut Connection, sets: &[WriteSet]) -> Result<Lost, Error> {
     let (heads, mut lost) = heads(sets);
-    if heads.is_empty() {
-        return Ok(lost);
-    }
-    let created: HashMap<_, _> = sets
-        .iter()
-        .filter_map(|set| set.room.as_ref())
-        .filter_map(|room| room.create.as_ref().map(|create| (room.room_nid, create)))
-        .collect();
-    for (room_nid, head) in heads
-        .iter()
-        .filter(|(room_nid, _)| created.contains_key(room_nid))
-    {
-        let Some(create) = created.get(room_nid) else {
-            continue;
-        };
-        sqlx::query!(
-            "INSERT INTO rooms (room_nid, room_id, version, creator, revision, extremities, depth, snapshot_nid, in_directory)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            room_nid.get(),
-            create.room_id.as_str(),
-            create.version.as_str(),
-            create.creator.as_str(),
-            head.last.expected_revision + 1,
-            &head.last.extremities.iter().map(|nid| nid.get()).collect::<Vec<_>>(),
-            head.last.depth,
-            head.last.snapshot_nid.get(),
-            create.in_directory,
-        )
-        .execute(&mut *db)
-        .await?;
-        if let Some(alias) = &create.alias {
-            sqlx::query!(
-                "INSERT INTO room_aliases (alias, room_nid, creator) VALUES ($1, $2, $3)",
-                alias.as_str(),
-                room_nid.get(),
-                create.creator.as_str(),
-            )
-            .execute(&mut *db)
-            .await?;
+    let mut swaps = Vec::new();
+    for (room_nid, head) in &heads {
+        match head.create {
+            Some(create) => insert(db, *room_nid, create, head).await?,
+            None => swaps.push((*room_nid, head)),
         }
     }
     // In the order of the numbers: two processes that write to the same rooms must not deadlock.
-    let mut swaps: Vec<_> = heads
-        .iter()
-        .filter(|(room_nid, _)| !created.contains_key(room_nid))
-        .collect();
-    if swaps.is_empty() {
-        return Ok(lost);
+    swaps.sort_by_key(|(room_nid, _)| *room_nid);
+    if !swaps.is_empty() {
+        let won = swap(db, &swaps).await?;
+        let loses = |room_nid: &RoomNid| !won.contains(&room_nid.get());
+        lost.extend(swaps.iter().map(|(room_nid, _)| *room_nid).filter(loses));
     }
-    swaps.sort_by_key(|(room_nid, _)| **room_nid);
+    Ok(lost)
+}
+
+async fn insert(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    create: &NewRoom,
+    head: &Head<'_>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO rooms (room_nid, room_id, version, creator, revision, extremities, depth, snapshot_nid, in_directory)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        room_nid.get(),
+        create.room_id.as_str(),
+        create.version.as_str(),
+        create.creator.as_str(),
+        head.last.expected_revision + 1,
+        &head.last.extremities.iter().map(|nid| nid.get()).collect::<Vec<_>>(),
+        head.last.depth,
+        head.last.snapshot_nid.get(),
+        create.in_directory,
+    )
+    .execute(&mut *db)
+    .await?;
+    if let Some(alias) = &create.alias {
+        sqlx::query!(
+            "INSERT INTO room_aliases (alias, room_nid, creator) VALUES ($1, $2, $3)",
+            alias.as_str(),
+            room_nid.get(),
+            create.creator.as_str(),
+        )
+        .execute(db)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Swaps the heads of rooms that are where they are expected; returns which were.
+async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec<i64>, Error> {
+    let column = |of: fn(&Head<'_>) -> i64| swaps.iter().map(|(_, head)| of(head)).collect();
     let room_nids: Vec<i64> = swaps.iter().map(|(room_nid, _)| room_nid.get()).collect();
-    let expected: Vec<i64> = swaps.iter().map(|(_, head)| head.expected).collect();
-    let revisions: Vec<i64> = swaps
-        .iter()
-        .map(|(_, head)| head.last.expected_revision + 1)
-        .collect();
+    let expected: Vec<i64> = column(|head| head.expected);
+    let revisions: Vec<i64> = column(|head| head.last.expected_revision + 1);
+    let depths: Vec<i64> = column(|head| head.last.depth);
+    let snapshots: Vec<i64> = column(|head| head.last.snapshot_nid.get());
     let extremities: Vec<String> = swaps
         .iter()
         .map(|(_, head)| array(&head.last.extremities))
-        .collect();
-    let depths: Vec<i64> = swaps.iter().map(|(_, head)| head.last.depth).collect();
-    let snapshots: Vec<i64> = swaps
-        .iter()
-        .map(|(_, head)| head.last.snapshot_nid.get())
         .collect();
     let won = sqlx::query_scalar!(
         "WITH locked AS (
@@ -95,13 +99,7 @@ pub(super) async fn rooms(db: &mut Connection, sets: &[WriteSet]) -> Result<Lost
     )
     .fetch_all(db)
     .await?;
-    lost.extend(
-        swaps
-            .iter()
-            .map(|(room_nid, _)| **room_nid)
-            .filter(|room_nid| !won.contains(&room_nid.get())),
-    );
-    Ok(lost)
+    Ok(won)
 }
 
 /// Writes the snapshots that state events make.

@@ -9,6 +9,7 @@ use crate::{Connection, Error};
 ///
 /// Takes the lock on the stream, which is held until the transaction ends: nothing may follow but
 /// the commit.
+#[expect(clippy::too_many_lines, reason = "one statement and its arguments")]
 pub(crate) async fn append(
     db: &mut Connection,
     changes: &Changes,
@@ -144,6 +145,16 @@ macro_rules! columns {
                 $(self.$field.push($field);)*
             }
         }
+
+        impl FromIterator<(i64, ($($type,)*))> for $name {
+            fn from_iter<I: IntoIterator<Item = (i64, ($($type,)*))>>(rows: I) -> Self {
+                let mut columns = Self::default();
+                for (ordinal, row) in rows {
+                    columns.push(ordinal, row);
+                }
+                columns
+            }
+        }
     };
 }
 
@@ -244,11 +255,7 @@ impl Memberships {
                 }
                 _ => None,
             });
-        let mut columns = Self::default();
-        last_of_each(rows)
-            .into_iter()
-            .for_each(|(ordinal, row)| columns.push(ordinal, row));
-        columns
+        last_of_each(rows).into_iter().collect()
     }
 }
 
@@ -278,11 +285,7 @@ impl Receipts {
                 }
                 _ => None,
             });
-        let mut columns = Self::default();
-        last_of_each(rows)
-            .into_iter()
-            .for_each(|(ordinal, row)| columns.push(ordinal, row));
-        columns
+        last_of_each(rows).into_iter().collect()
     }
 }
 
@@ -303,11 +306,7 @@ impl Data {
                 }
                 _ => None,
             });
-        let mut columns = Self::default();
-        last_of_each(rows)
-            .into_iter()
-            .for_each(|(ordinal, row)| columns.push(ordinal, row));
-        columns
+        last_of_each(rows).into_iter().collect()
     }
 }
 
@@ -343,11 +342,7 @@ impl Lists {
                 }
                 _ => None,
             });
-        let mut columns = Self::default();
-        last_of_each(rows)
-            .into_iter()
-            .for_each(|(ordinal, row)| columns.push(ordinal, row));
-        columns
+        last_of_each(rows).into_iter().collect()
     }
 }
 
@@ -362,11 +357,7 @@ impl Counts {
                 }
                 _ => None,
             });
-        let mut columns = Self::default();
-        last_of_each(rows)
-            .into_iter()
-            .for_each(|(ordinal, row)| columns.push(ordinal, row));
-        columns
+        last_of_each(rows).into_iter().collect()
     }
 }
 

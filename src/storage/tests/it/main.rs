@@ -1,4 +1,8 @@
 //! The stream and the committer against a real PostgreSQL.
+#![expect(
+    clippy::expect_used,
+    reason = "what a test needs and does not get fails it"
+)]
 
 mod committer;
 mod device_lists;
