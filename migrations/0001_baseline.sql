@@ -316,6 +316,21 @@ CREATE TABLE to_device_transactions (
 );
 CREATE INDEX to_device_transactions_sent ON to_device_transactions (user_id, device_id, sent_ts);
 
+-- Uploaded files; several may share one content, which is stored under its hash.
+CREATE TABLE media (
+    media_id text PRIMARY KEY,
+    user_id text NOT NULL REFERENCES users,
+    created_ts bigint NOT NULL,
+    -- Null once the content is there.
+    expires_ts bigint,
+    sha256 bytea,
+    size bigint,
+    content_type text,
+    filename text,
+    CHECK ((sha256 IS NULL) = (size IS NULL) AND (sha256 IS NULL) <> (expires_ts IS NULL))
+);
+CREATE INDEX media_pending ON media (user_id, expires_ts) WHERE sha256 IS NULL;
+
 DO $$
 BEGIN
     IF EXISTS (

@@ -14,6 +14,7 @@ pub mod feed;
 pub mod filters;
 pub mod keys;
 pub mod managed;
+pub mod media;
 pub mod memberships;
 mod nids;
 pub mod one_time_keys;

@@ -1,0 +1,96 @@
+//! Ids that are given out before their content comes.
+
+use ruma::{OwnedMxcUri, ServerName, UserId};
+use storage::media::{self, Media as Known};
+use types::random;
+
+use crate::{Error, Media, Upload};
+
+/// How long the content may take to come; what the specification recommends.
+const LIFETIME_MS: u64 = 24 * 60 * 60 * 1000;
+/// Ids without content that one user may have.
+const MAX_PENDING: i64 = 100;
+
+/// An id whose content comes later.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The URI.
+    pub uri: OwnedMxcUri,
+    /// Until when the content must have come, in milliseconds since the epoch.
+    pub expires_ts: u64,
+}
+
+impl Media {
+    /// Gives out an id, whose content its user uploads later.
+    pub async fn create(&self, user_id: &UserId) -> Result<Created, Error> {
+        let now_ms = self.inner().clock.now_ms();
+        let expires_ts = now_ms + LIFETIME_MS;
+        let media_id = random::token()?;
+        let mut db = self.inner().database.acquire().await?;
+        let inserted =
+            media::insert_pending(&mut db, &media_id, user_id, now_ms, expires_ts, MAX_PENDING)
+                .await?;
+        if !inserted {
+            return Err(Error::TooManyPending);
+        }
+        Ok(Created {
+            uri: self.uri(&media_id),
+            expires_ts,
+        })
+    }
+
+    /// Stores the content of an id that was given out, and wakes those who wait for it.
+    #[tracing::instrument(name = "media.upload_to", skip_all, fields(user.id = %user_id), err(level = "debug"))]
+    pub async fn upload_to(
+        &self,
+        user_id: &UserId,
+        server_name: &ServerName,
+        media_id: &str,
+        upload: Upload,
+    ) -> Result<(), Error> {
+        // Before anything is written: whether it may be written at all.
+        match self.find(server_name, media_id).await? {
+            Known::Uploaded(_) => return Err(Error::AlreadyUploaded),
+            Known::Pending { user_id: owner, .. } if owner != *user_id => {
+                return Err(Error::NotYours);
+            }
+            Known::Pending { .. } => {}
+        }
+        let content = self.store(upload).await?;
+        let mut db = self.inner().database.acquire().await?;
+        let now_ms = self.inner().clock.now_ms();
+        if !media::complete(&mut db, media_id, user_id, &content, now_ms).await? {
+            return Err(Error::AlreadyUploaded);
+        }
+        // Without waiters nobody receives it.
+        let _waiters = self.inner().completed.send(media_id.to_owned());
+        Ok(())
+    }
+
+    /// What there is under an id now.
+    pub(crate) async fn find(
+        &self,
+        server_name: &ServerName,
+        media_id: &str,
+    ) -> Result<Known, Error> {
+        let inner = self.inner();
+        if server_name != inner.server_name || !is_media_id(media_id) {
+            return Err(Error::NotFound);
+        }
+        let mut db = inner.database.acquire().await?;
+        let now_ms = inner.clock.now_ms();
+        match media::find(&mut db, media_id).await? {
+            None => Err(Error::NotFound),
+            Some(Known::Pending { expires_ts, .. }) if expires_ts as u64 <= now_ms => {
+                Err(Error::NotFound)
+            }
+            Some(known) => Ok(known),
+        }
+    }
+}
+
+/// Spec: client-server, "Security considerations" of the content repository.
+fn is_media_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=255).contains(&text.len()) && text.bytes().all(allowed)
+}

@@ -1,0 +1,136 @@
+//! What is uploaded comes back as it was, and nothing else stays.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use media::{Error, Interrupted, Upload};
+use ruma::owned_server_name;
+
+use crate::support::{MAX_BYTES, file, setting};
+
+#[tokio::test]
+async fn a_file_comes_back_as_it_was_uploaded() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let parts: Vec<_> = (0..=255_u8)
+        .map(|byte| Ok(Bytes::from(vec![byte; 8000])))
+        .collect();
+    let expected: Vec<u8> = (0..=255_u8).flat_map(|byte| vec![byte; 8000]).collect();
+    let upload = Upload {
+        content_type: Some("image/png".to_owned()),
+        filename: Some("Bild\u{7}\u{1f414}.png".to_owned()),
+        body: stream::iter(parts).boxed(),
+    };
+    let uri = setting
+        .media
+        .upload(&alice, upload)
+        .await
+        .expect("uploaded");
+    assert!(
+        uri.media_id().expect("an id").len() >= 22,
+        "128 random bits at least"
+    );
+    assert_eq!(setting.content(&uri).await.expect("content"), expected);
+    let (server_name, media_id) = uri.parts().expect("a URI");
+    let download = setting
+        .media
+        .download(server_name, media_id, Duration::ZERO)
+        .await;
+    let download = download.expect("a file");
+    assert_eq!(download.content_type.as_deref(), Some("image/png"));
+    assert_eq!(download.filename.as_deref(), Some("Bild\u{1f414}.png"));
+}
+
+#[tokio::test]
+async fn the_same_content_is_stored_once_under_ids_of_its_own() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let first = setting
+        .media
+        .upload(&alice, file(b"content"))
+        .await
+        .expect("uploaded");
+    let second = setting
+        .media
+        .upload(&alice, file(b"content"))
+        .await
+        .expect("uploaded");
+    assert_ne!(first, second);
+    assert_eq!(setting.files(), 1);
+    for uri in [first, second] {
+        assert_eq!(setting.content(&uri).await.expect("content"), b"content");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_file() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let uri = setting
+        .media
+        .upload(&alice, file(b""))
+        .await
+        .expect("uploaded");
+    assert_eq!(setting.content(&uri).await.expect("content"), b"");
+}
+
+#[tokio::test]
+async fn uploads_that_are_too_large_or_interrupted_leave_nothing() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let part = || Ok(Bytes::from(vec![0; 1024 * 1024]));
+    let upload = |parts: Vec<Result<Bytes, Interrupted>>| {
+        let body = stream::iter(parts).boxed();
+        setting.media.upload(
+            &alice,
+            Upload {
+                content_type: None,
+                filename: None,
+                body,
+            },
+        )
+    };
+    let most = (0..MAX_BYTES / (1024 * 1024)).map(|_| part()).collect();
+    upload(most).await.expect("as large as allowed");
+    assert_eq!(setting.files(), 1);
+    let too_many = (0..4).map(|_| part()).collect();
+    assert!(matches!(upload(too_many).await, Err(Error::TooLarge)));
+    let interrupted = upload(vec![part(), part(), Err(Interrupted)]).await;
+    assert!(matches!(interrupted, Err(Error::Interrupted(_))));
+    // What is removed is removed in the background; the store's next answer comes after it.
+    while setting.files() > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn only_files_of_this_server_with_clean_ids_are_looked_for() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let uri = setting
+        .media
+        .upload(&alice, file(b"content"))
+        .await
+        .expect("uploaded");
+    let here = testkit::server_name();
+    let elsewhere = owned_server_name!("elsewhere.example");
+    let id = uri.media_id().expect("an id");
+    for (server_name, media_id) in [
+        (&elsewhere, id),
+        (&here, "unknown"),
+        (&here, ""),
+        (&here, "../content"),
+        (&here, "a\0b"),
+        (&here, "%2e%2e"),
+    ] {
+        let found = setting
+            .media
+            .download(server_name, media_id, Duration::ZERO)
+            .await;
+        assert!(
+            matches!(found, Err(Error::NotFound)),
+            "{server_name}/{media_id}"
+        );
+    }
+}
