@@ -4,6 +4,7 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use config::WellKnown;
 use identity::{ActiveUser, Identity};
+use live::Live;
 use room::Rooms;
 use ruma::{OwnedServerName, UserId};
 use types::Clock;
@@ -22,6 +23,8 @@ pub struct Handles {
     pub clock: Clock,
     /// The users of this server.
     pub identity: Identity,
+    /// The recent past in memory.
+    pub live: Live,
     /// All rooms.
     pub rooms: Rooms,
     /// How often one user or address may call.

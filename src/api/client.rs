@@ -10,4 +10,5 @@ pub(crate) mod public_rooms;
 pub(crate) mod receipts;
 pub(crate) mod send;
 pub(crate) mod state;
+pub(crate) mod typing;
 pub(crate) mod versions;

@@ -59,6 +59,7 @@ fn rooms() -> Routes<App> {
         .matrix(client::messages::event)
         .matrix(client::members::all)
         .matrix(client::members::joined)
+        .matrix(client::typing::set)
         .matrix(client::receipts::create)
         .matrix(client::receipts::set_markers)
 }

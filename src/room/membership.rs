@@ -6,6 +6,7 @@ use ruma::{
 };
 use serde_json::{Map, Value};
 use storage::memberships;
+use types::RoomNid;
 
 use crate::{
     Error, Rooms,
@@ -162,14 +163,14 @@ impl Rooms {
         result
     }
 
-    /// Forgets a room that the user has left.
-    pub async fn forget(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
+    /// Forgets a room that the user has left; returns its number, for what is in memory of it.
+    pub async fn forget(&self, room_id: &RoomId, user_id: &UserId) -> Result<RoomNid, Error> {
         let mut db = self.0.database.acquire().await?;
         let membership = memberships::find(&mut db, room_id, user_id)
             .await?
             .ok_or(Error::UnknownRoom)?;
         if memberships::forget(&mut db, membership.room_nid, user_id).await? {
-            Ok(())
+            Ok(membership.room_nid)
         } else {
             Err(Error::StillInRoom)
         }

@@ -5,6 +5,7 @@ use api::{App, Handles, limits::Limits};
 use config::Config;
 use event::Signer;
 use identity::Identity;
+use live::Live;
 use room::Rooms;
 use storage::{Committer, Database, keys};
 use types::Clock;
@@ -16,6 +17,8 @@ pub struct Ground {
     pub database: Database,
     /// A committer that runs.
     pub committer: Committer,
+    /// The recent past, following the stream.
+    pub live: Live,
     /// The source of time.
     pub clock: Clock,
 }
@@ -25,6 +28,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
     let Ground {
         database,
         committer,
+        live,
         clock,
     } = ground;
     let signer = signer(config, &database, &clock).await?;
@@ -52,6 +56,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         server_name: config.server_name.clone(),
         clock,
         identity,
+        live,
         rooms,
         limits: Limits::new(&config.rate_limits),
         max_body: usize::try_from(config.client.max_body.get()).unwrap_or(usize::MAX),

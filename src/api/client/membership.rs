@@ -93,9 +93,9 @@ pub(crate) async fn forget(
     app: App,
     call: Matrix<forget_room::v3::Request>,
 ) -> Result<forget_room::v3::Response> {
-    app.rooms
-        .forget(&call.request.room_id, &call.caller.user_id)
-        .await?;
+    let user_id = &call.caller.user_id;
+    let room_nid = app.rooms.forget(&call.request.room_id, user_id).await?;
+    app.live.forget(user_id, room_nid);
     Ok(forget_room::v3::Response::new())
 }
 

@@ -1,0 +1,31 @@
+//! Typing notifications.
+
+use ruma::api::client::typing::create_typing_event::v3::{Request, Response, Typing};
+use types::Kind;
+
+use crate::{App, Error, Matrix, Result};
+
+/// Notes that the user types, or has stopped.
+pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
+    let Request {
+        room_id,
+        user_id,
+        state,
+        ..
+    } = call.request;
+    if user_id != call.caller.user_id {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "You cannot type for somebody else",
+        ));
+    }
+    let time = match state {
+        Typing::Yes(typing) => Some(typing.timeout),
+        Typing::No => None,
+    };
+    if app.live.set_typing(&user_id, &room_id, time).await? {
+        Ok(Response::new())
+    } else {
+        Err(Error::new(Kind::Forbidden, "You are not in this room"))
+    }
+}
