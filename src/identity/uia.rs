@@ -210,10 +210,8 @@ impl Identity {
                     .clone()
                     .ok_or(Error::MissingParam("password"))?;
                 let named = attempt.user().map(|name| self.named_user(name));
-                if named.is_some_and(|named| named.as_deref() != caller) {
-                    return Err(Error::OtherUser);
-                }
-                let fits = match caller {
+                let is_caller = named.is_none_or(|named| named.as_deref() == caller);
+                let fits = match caller.filter(|_| is_caller) {
                     Some(caller) => self.is_password(caller, password).await?,
                     None => false,
                 };

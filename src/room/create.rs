@@ -2,14 +2,17 @@
 //!
 //! Spec: client-server, "Creation": the order of the events of a new room.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use event::RoomVersion;
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, UInt,
+    UserId,
     events::{StateEventType, TimelineEventType},
 };
 use serde_json::{Map, Value, json, value::RawValue};
 use storage::{CommitError, rooms::NewRoom};
-use types::RoomNid;
+use types::{Clock, RoomNid};
 
 use crate::{
     Error, Profile, Rooms,
@@ -19,6 +22,8 @@ use crate::{
 
 mod power_levels;
 
+/// Tries to find a moment at which no other process makes the same room.
+const ATTEMPTS: usize = 8;
 /// The most users that may be invited with the creation.
 const MAX_INVITES: usize = 500;
 /// The most events of initial state.
@@ -62,6 +67,24 @@ pub struct CreateRoom {
     pub is_direct: bool,
 }
 
+/// Moments for create events, each given out once: since room version 12 two create events of the
+/// same content, user and millisecond would be one room.
+#[derive(Debug, Default)]
+pub(crate) struct Moments(AtomicU64);
+
+impl Moments {
+    fn next(&self, clock: &Clock) -> MilliSecondsSinceUnixEpoch {
+        let now = clock.now_ms();
+        let later = |last: u64| Some(now.max(last + 1));
+        let last = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later)
+            .unwrap_or_default();
+        let next = UInt::try_from(now.max(last + 1)).unwrap_or(UInt::MAX);
+        MilliSecondsSinceUnixEpoch(next)
+    }
+}
+
 impl Rooms {
     /// Makes a room: all of it, or nothing.
     pub async fn create(
@@ -77,19 +100,45 @@ impl Rooms {
             None => RoomVersion::default_version(),
         };
         self.check_request(&request).await?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let result = self.create_now(creator, &profile, &request, &version).await;
+            match (result, &request.alias) {
+                // The id of the room is the hash of an event that another process made as well.
+                (Err(Error::Commit(CommitError::Failed(error))), _)
+                    if attempts < ATTEMPTS && error.violates("rooms_room_id_key") => {}
+                (Err(Error::Commit(CommitError::Failed(error))), Some(alias))
+                    if error.violates("room_aliases_pkey") =>
+                {
+                    return Err(Error::AliasTaken(alias.clone()));
+                }
+                (result, _) => return result,
+            }
+        }
+    }
+
+    async fn create_now(
+        &self,
+        creator: &UserId,
+        profile: &Profile,
+        request: &CreateRoom,
+        version: &RoomVersion,
+    ) -> Result<OwnedRoomId, Error> {
         // Create, member, power levels, alias, three of the preset, name, topic.
         let events = 9 + request.initial_state.len() + request.invite.len();
         let nids = self.0.nids.take(events + 1).await?;
         let (room_nid, nids) = nids.split_first().ok_or(Error::UnknownRoom)?;
         let room_id = self.new_room_id()?;
-        let head = Head::new(RoomNid(*room_nid), room_id, version);
-        let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids.to_vec());
+        let head = Head::new(RoomNid(*room_nid), room_id, version.clone());
+        let now = self.0.creations.next(&self.0.clock);
+        let mut pen = Pen::new(head, &self.0.signer, now, nids.to_vec());
         let mut room = Creation {
             pen: &mut pen,
             creator,
-            request: &request,
+            request,
         };
-        room.write(&profile)?;
+        room.write(profile)?;
         let room_id = pen.head().room_id.clone();
         pen.create(NewRoom {
             room_id: room_id.clone(),
@@ -98,16 +147,7 @@ impl Rooms {
             in_directory: request.in_directory,
             alias: request.alias.clone(),
         });
-        self.write_new(pen)
-            .await
-            .map_err(|error| match (error, &request.alias) {
-                (Error::Commit(CommitError::Failed(error)), Some(alias))
-                    if error.violates("room_aliases_pkey") =>
-                {
-                    Error::AliasTaken(alias.clone())
-                }
-                (error, _) => error,
-            })?;
+        self.write_new(pen).await?;
         Ok(room_id)
     }
 

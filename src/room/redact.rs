@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use event::PowerLevels;
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use storage::{Transaction, events, stream::Redacted};
 
 use crate::{Error, Rooms, append::NewEvent, create::raw};
@@ -22,6 +22,28 @@ impl Rooms {
         target: &EventId,
         transaction_id: String,
         reason: Option<&str>,
+    ) -> Result<OwnedEventId, Error> {
+        let mut content = Map::new();
+        if let Some(reason) = reason {
+            content.insert("reason".to_owned(), reason.into());
+        }
+        let transaction = Transaction {
+            device_id: device_id.to_owned(),
+            id: transaction_id,
+        };
+        let content = raw(&Value::Object(content))?;
+        self.redact_with(room_id, sender, target, content, transaction)
+            .await
+    }
+
+    /// Withdraws the content of an event by a redaction of that content.
+    pub(crate) async fn redact_with(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &EventId,
+        content: Box<RawValue>,
+        transaction: Transaction,
     ) -> Result<OwnedEventId, Error> {
         let head = self
             .head(room_id)
@@ -42,15 +64,11 @@ impl Rooms {
             ));
         }
         let left = event::redact(&head.version, &found.pdu)?;
-        let mut content = Map::new();
-        if let Some(reason) = reason {
-            content.insert("reason".to_owned(), reason.into());
-        }
         let event = NewEvent {
             sender: sender.to_owned(),
             event_type: TimelineEventType::RoomRedaction,
             state_key: None,
-            content: raw(&Value::Object(content))?,
+            content,
             redacts: Some((
                 target.to_owned(),
                 Some(Redacted {
@@ -58,10 +76,7 @@ impl Rooms {
                     pdu: Arc::new(left),
                 }),
             )),
-            transaction: Some(Transaction {
-                device_id: device_id.to_owned(),
-                id: transaction_id,
-            }),
+            transaction: Some(transaction),
         };
         self.once(room_id, event).await
     }

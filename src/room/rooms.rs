@@ -9,7 +9,7 @@ use storage::{CommitError, Committer, Database, Nids};
 use tokio::sync::{Mutex, MutexGuard};
 use types::Clock;
 
-use crate::{Error, append::Pen, head::Head, transactions::Transactions};
+use crate::{Error, append::Pen, create::Moments, head::Head, transactions::Transactions};
 
 /// Tries to write to a room that other processes write to as well.
 const ATTEMPTS: usize = 8;
@@ -36,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) signer: Signer,
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
+    pub(crate) creations: Moments,
     heads: Cache<OwnedRoomId, Arc<Slot>>,
 }
 
@@ -68,6 +69,7 @@ impl Rooms {
         Self(Arc::new(Inner {
             nids: Nids::new(database.clone()),
             transactions: Transactions::new(),
+            creations: Moments::default(),
             settings,
             database,
             committer,

@@ -1,6 +1,7 @@
 //! Sending message events.
 
 use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use storage::Transaction;
 
@@ -26,16 +27,22 @@ impl Rooms {
         room_id: &RoomId,
         outgoing: Outgoing,
     ) -> Result<OwnedEventId, Error> {
+        let transaction = Transaction {
+            device_id: device_id.to_owned(),
+            id: outgoing.transaction_id,
+        };
+        if let Some(target) = redacts(&outgoing.event_type, &outgoing.content) {
+            return self
+                .redact_with(room_id, sender, &target, outgoing.content, transaction)
+                .await;
+        }
         let event = NewEvent {
             sender: sender.to_owned(),
             event_type: outgoing.event_type,
             state_key: None,
             content: outgoing.content,
             redacts: None,
-            transaction: Some(Transaction {
-                device_id: device_id.to_owned(),
-                id: outgoing.transaction_id,
-            }),
+            transaction: Some(transaction),
         };
         let sent = self.once(room_id, event).await;
         sent.map_err(Error::hiding_unknown_room)
@@ -67,4 +74,17 @@ impl Rooms {
             .await
             .cloned()
     }
+}
+
+/// What a redaction redacts that is sent like any other message.
+fn redacts(event_type: &TimelineEventType, content: &RawValue) -> Option<OwnedEventId> {
+    #[derive(Deserialize)]
+    struct Content {
+        redacts: OwnedEventId,
+    }
+    if *event_type != TimelineEventType::RoomRedaction {
+        return None;
+    }
+    let content: Content = serde_json::from_str(content.get()).ok()?;
+    Some(content.redacts)
 }

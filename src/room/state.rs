@@ -11,9 +11,18 @@ use ruma::{
     },
 };
 use serde_json::value::RawValue;
-use storage::{memberships, snapshots};
+use storage::{StoredEvent, memberships, snapshots};
 
 use crate::{Error, Rooms, aliases, append::NewEvent, head::Head};
+
+/// From where in the room's time a user sees its state.
+#[derive(Debug)]
+pub(crate) enum Standpoint {
+    /// From the present: this is the state.
+    Now(State),
+    /// From when the user left, by this event.
+    Departure(StoredEvent),
+}
 
 impl Rooms {
     /// Sets a state event. Setting what is set already adds no event and answers with its id.
@@ -54,16 +63,32 @@ impl Rooms {
     /// The state that a user may see: the current one for members, the one at the time of leaving
     /// for those who left.
     pub async fn visible_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
-        let head = match self.head(room_id).await {
-            Err(Error::UnknownRoom) => return Err(Error::NotInRoom),
-            head => head?,
-        };
+        match self.standpoint(room_id, user_id).await? {
+            Standpoint::Now(state) => Ok(state),
+            Standpoint::Departure(left) => {
+                let mut db = self.0.database.acquire().await?;
+                self.state_after(&mut db, left.snapshot_nid).await
+            }
+        }
+    }
+
+    /// From where in the room's time a user sees its state.
+    pub(crate) async fn standpoint(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Standpoint, Error> {
+        let head = self
+            .head(room_id)
+            .await
+            .map_err(Error::hiding_unknown_room)?;
         let open = visibility(&head.state) == HistoryVisibility::WorldReadable;
         match head.state.membership(user_id) {
-            _ if open => Ok(head.state),
-            MembershipState::Join => Ok(head.state),
+            _ if open => Ok(Standpoint::Now(head.state)),
+            MembershipState::Join => Ok(Standpoint::Now(head.state)),
             MembershipState::Leave | MembershipState::Ban => {
-                self.state_at_departure(room_id, user_id).await
+                let left = self.departure(room_id, user_id).await?;
+                Ok(Standpoint::Departure(left))
             }
             _ => Err(Error::NotInRoom),
         }
@@ -84,7 +109,8 @@ impl Rooms {
             .ok_or(Error::UnknownState)
     }
 
-    async fn state_at_departure(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
+    /// The event by which a user who was a member left last.
+    async fn departure(&self, room_id: &RoomId, user_id: &UserId) -> Result<StoredEvent, Error> {
         let mut db = self.0.database.snapshot().await?;
         let membership = memberships::find(&mut db, room_id, user_id)
             .await?
@@ -104,14 +130,11 @@ impl Rooms {
             .iter()
             .any(|event| event.pdu.membership() == Some(MembershipState::Join));
         let departure = history
-            .iter()
+            .into_iter()
             .rev()
             .take_while(|event| event.pdu.membership() != Some(MembershipState::Join))
             .last();
-        let (true, Some(departure)) = (was_member, departure) else {
-            return Err(Error::NotInRoom);
-        };
-        self.state_after(&mut db, departure.snapshot_nid).await
+        departure.filter(|_| was_member).ok_or(Error::NotInRoom)
     }
 
     /// The state of a snapshot.

@@ -19,8 +19,7 @@ pub(crate) async fn capabilities(_app: App, _call: Matrix<Request>) -> Result<Ra
         "m.set_displayname": { "enabled": true },
         "m.set_avatar_url": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
-        "m.get_login_token": { "enabled": true },
-        "m.profile_fields": { "enabled": true },
+        "m.get_login_token": { "enabled": false },
     }});
     Ok(body.to_string().into())
 }

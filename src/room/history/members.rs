@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use storage::{events, events::Direction};
 use types::{PageToken, StreamPosition};
 
-use crate::{Error, Reader, Rooms, render};
+use crate::{Error, Reader, Rooms, render, state::Standpoint};
 
 /// Which members are asked for.
 #[derive(Clone, Debug, Default)]
@@ -30,10 +30,10 @@ impl Rooms {
         reader: Reader<'_>,
         query: &MembersQuery,
     ) -> Result<String, Error> {
-        let mut state = self.visible_state(room_id, reader.user_id).await?;
-        if let Some(PageToken(at)) = query.at {
-            state = self.state_at(room_id, at).await?.unwrap_or(state);
-        }
+        let state = match query.at {
+            Some(PageToken(at)) => self.visible_state_at(room_id, reader.user_id, at).await?,
+            None => self.visible_state(room_id, reader.user_id).await?,
+        };
         let members =
             state
                 .of_kind("m.room.member")
@@ -131,22 +131,26 @@ impl Rooms {
         }
     }
 
-    /// The state as of a position in the stream; none before the room began.
-    async fn state_at(&self, room_id: &RoomId, at: StreamPosition) -> Result<Option<State>, Error> {
-        let head = self.head(room_id).await?;
+    /// The state as of a position in the stream, but not after the user left.
+    async fn visible_state_at(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        at: StreamPosition,
+    ) -> Result<State, Error> {
+        let at = match self.standpoint(room_id, user_id).await? {
+            Standpoint::Now(_) => at,
+            Standpoint::Departure(left) => at.min(left.position),
+        };
+        let room_nid = self.head(room_id).await?.room_nid;
         let mut db = self.0.database.snapshot().await?;
-        let last = events::timeline(
-            &mut db,
-            head.room_nid,
-            StreamPosition(i64::MIN),
-            at,
-            Direction::Backward,
-            1,
-        )
-        .await?;
+        let beginning = StreamPosition(i64::MIN);
+        let last =
+            events::timeline(&mut db, room_nid, beginning, at, Direction::Backward, 1).await?;
         match last.first() {
-            Some(last) => self.state_after(&mut db, last.snapshot_nid).await.map(Some),
-            None => Ok(None),
+            Some(last) => self.state_after(&mut db, last.snapshot_nid).await,
+            // Clients ask with a token from before a room that is new to them began.
+            None => self.visible_state(room_id, user_id).await,
         }
     }
 }

@@ -1,0 +1,269 @@
+//! Aliases and the public room directory.
+
+use room::{CreateRoom, DirectoryQuery, Error, Profile};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId};
+use serde_json::json;
+use types::Kind;
+
+use crate::support::{Server, alice, bob, carol, kind, public, user};
+
+fn alias(name: &str) -> OwnedRoomAliasId {
+    RoomAliasId::parse(format!("#{name}:test.localhost")).expect("an alias")
+}
+
+async fn listed(server: &Server, creator: &UserId, name: &str, members: usize) -> OwnedRoomId {
+    let request = CreateRoom {
+        in_directory: true,
+        name: Some(name.to_owned()),
+        ..public()
+    };
+    let room_id = server
+        .create(creator, Profile::default(), request)
+        .await
+        .expect("made");
+    for number in 1..members {
+        server
+            .enter(&room_id, &user(&format!("member{number}")))
+            .await
+            .expect("joined");
+    }
+    room_id
+}
+
+#[tokio::test]
+async fn an_alias_is_made_once_by_a_member() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let other = server.room(&[&carol()]).await;
+    let stranger = server
+        .create_alias(&alias("plaza"), &room_id, &carol())
+        .await;
+    assert_eq!(kind(stranger), Kind::Forbidden);
+    server
+        .create_alias(&alias("plaza"), &room_id, &bob())
+        .await
+        .expect("made");
+    let taken = server.create_alias(&alias("plaza"), &other, &carol()).await;
+    assert!(matches!(taken, Err(Error::AliasTaken(_))));
+    assert_eq!(
+        server.resolve_alias(&alias("plaza")).await.expect("found"),
+        room_id
+    );
+    let foreign = RoomAliasId::parse("#plaza:elsewhere.example").expect("an alias");
+    let foreign = server.create_alias(&foreign, &room_id, &alice()).await;
+    assert!(matches!(foreign, Err(Error::Remote(_))));
+}
+
+#[tokio::test]
+async fn an_alias_is_removed_by_its_maker_a_moderator_or_an_administrator() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob(), &carol()]).await;
+    for name in ["one", "two", "three"] {
+        server
+            .create_alias(&alias(name), &room_id, &bob())
+            .await
+            .expect("made");
+    }
+    let denied = server.delete_alias(&alias("one"), &carol(), false).await;
+    assert_eq!(kind(denied), Kind::Forbidden);
+    server
+        .delete_alias(&alias("one"), &bob(), false)
+        .await
+        .expect("its maker");
+    server
+        .delete_alias(&alias("two"), &alice(), false)
+        .await
+        .expect("a moderator");
+    server
+        .delete_alias(&alias("three"), &carol(), true)
+        .await
+        .expect("an administrator");
+    let gone = server.resolve_alias(&alias("one")).await;
+    assert!(matches!(gone, Err(Error::UnknownAlias)));
+    let gone = server.delete_alias(&alias("one"), &bob(), false).await;
+    assert!(matches!(gone, Err(Error::UnknownAlias)));
+    assert!(
+        server
+            .aliases(&room_id, &alice())
+            .await
+            .expect("aliases")
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn the_canonical_alias_must_point_to_the_room() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let other = server.room(&[&alice()]).await;
+    server
+        .create_alias(&alias("here"), &room_id, &alice())
+        .await
+        .expect("made");
+    server
+        .create_alias(&alias("there"), &other, &alice())
+        .await
+        .expect("made");
+    for name in ["there", "nowhere"] {
+        for content in [
+            json!({ "alias": alias(name) }),
+            json!({ "alt_aliases": [alias("here"), alias(name)] }),
+        ] {
+            let result = server
+                .set(&room_id, &alice(), "m.room.canonical_alias", content)
+                .await;
+            assert_eq!(kind(result), Kind::BadAlias);
+        }
+    }
+    let malformed = json!({ "alias": "plaza" });
+    let result = server
+        .set(&room_id, &alice(), "m.room.canonical_alias", malformed)
+        .await;
+    assert_eq!(kind(result), Kind::InvalidParam);
+    let content = json!({ "alias": alias("here"), "alt_aliases": [alias("here")] });
+    server
+        .set(&room_id, &alice(), "m.room.canonical_alias", content)
+        .await
+        .expect("set");
+}
+
+#[tokio::test]
+async fn a_removed_alias_leaves_the_canonical_alias_event() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    for name in ["here", "also"] {
+        server
+            .create_alias(&alias(name), &room_id, &alice())
+            .await
+            .expect("made");
+    }
+    let content = json!({ "alias": alias("here"), "alt_aliases": [alias("here"), alias("also")] });
+    server
+        .set(&room_id, &alice(), "m.room.canonical_alias", content)
+        .await
+        .expect("set");
+    server
+        .delete_alias(&alias("here"), &alice(), false)
+        .await
+        .expect("removed");
+    let content = server
+        .content(&room_id, &alice(), "m.room.canonical_alias", "")
+        .await
+        .expect("state");
+    assert_eq!(content, json!({ "alt_aliases": [alias("also")] }));
+}
+
+#[tokio::test]
+async fn aliases_are_told_to_members_and_where_everybody_reads() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    server
+        .create_alias(&alias("b"), &room_id, &alice())
+        .await
+        .expect("made");
+    server
+        .create_alias(&alias("a"), &room_id, &alice())
+        .await
+        .expect("made");
+    let told = server.aliases(&room_id, &alice()).await.expect("aliases");
+    assert_eq!(told, [alias("a"), alias("b")]);
+    assert_eq!(
+        kind(server.aliases(&room_id, &bob()).await),
+        Kind::Forbidden
+    );
+    let open = json!({ "history_visibility": "world_readable" });
+    server
+        .set(&room_id, &alice(), "m.room.history_visibility", open)
+        .await
+        .expect("set");
+    assert_eq!(
+        server
+            .aliases(&room_id, &bob())
+            .await
+            .expect("aliases")
+            .len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn the_directory_lists_the_largest_rooms_first_page_by_page() {
+    let server = Server::start().await;
+    let small = listed(&server, &alice(), "Small", 1).await;
+    let large = listed(&server, &alice(), "Large", 3).await;
+    let middle = listed(&server, &alice(), "Middle", 2).await;
+    server.room(&[&alice()]).await;
+    let mut query = DirectoryQuery {
+        limit: Some(2),
+        ..DirectoryQuery::default()
+    };
+    let first = server.directory(&query).await.expect("a page");
+    let ids: Vec<_> = first.rooms.iter().map(|room| &room.room_id).collect();
+    assert_eq!(ids, [&large, &middle]);
+    assert_eq!((first.total, first.previous), (3, None));
+    assert_eq!(first.rooms[0].joined_members, 3);
+    assert_eq!(first.rooms[0].join_rule.as_deref(), Some("public"));
+    assert!(!first.rooms[0].world_readable && !first.rooms[0].guest_can_join);
+    query.from = first.next;
+    let second = server.directory(&query).await.expect("a page");
+    let ids: Vec<_> = second.rooms.iter().map(|room| &room.room_id).collect();
+    assert_eq!(ids, [&small]);
+    assert_eq!(second.next, None);
+    query.from = second.previous;
+    let back = server.directory(&query).await.expect("a page");
+    assert_eq!(back.rooms[0].room_id, large);
+    query.from = Some("elsewhere".to_owned());
+    assert_eq!(kind(server.directory(&query).await), Kind::InvalidParam);
+}
+
+#[tokio::test]
+async fn the_directory_is_searched_by_name_in_any_case_and_by_type() {
+    let server = Server::start().await;
+    let plaza = listed(&server, &alice(), "The Plaza", 1).await;
+    listed(&server, &alice(), "Backyard", 1).await;
+    let space = CreateRoom {
+        in_directory: true,
+        creation_content: serde_json::Map::from_iter([("type".to_owned(), "m.space".into())]),
+        ..public()
+    };
+    let space = server
+        .create(&alice(), Profile::default(), space)
+        .await
+        .expect("made");
+    let find = async |query: DirectoryQuery| {
+        let page = server.directory(&query).await.expect("a page");
+        let ids = page.rooms.into_iter().map(|room| room.room_id);
+        ids.collect::<Vec<_>>()
+    };
+    let by_name = DirectoryQuery {
+        search: Some("pLaZa".to_owned()),
+        ..DirectoryQuery::default()
+    };
+    assert_eq!(find(by_name).await, [plaza]);
+    let of_type = |room_type: Option<&str>| DirectoryQuery {
+        room_types: Some(vec![room_type.map(ToOwned::to_owned)]),
+        ..DirectoryQuery::default()
+    };
+    assert_eq!(find(of_type(Some("m.space"))).await, [space]);
+    assert_eq!(find(of_type(None)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn who_may_set_the_canonical_alias_lists_the_room() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    for user in [bob(), carol()] {
+        let result = server.set_in_directory(&room_id, &user, true).await;
+        assert_eq!(kind(result), Kind::Forbidden);
+    }
+    server
+        .set_in_directory(&room_id, &alice(), true)
+        .await
+        .expect("listed");
+    assert!(server.is_in_directory(&room_id).await.expect("known"));
+    server
+        .set_in_directory(&room_id, &alice(), false)
+        .await
+        .expect("taken off");
+    assert!(!server.is_in_directory(&room_id).await.expect("known"));
+}

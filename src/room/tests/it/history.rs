@@ -1,0 +1,329 @@
+//! Reading the past: pages, filters, context, single events.
+
+use room::{Error, EventFilter, PageRequest};
+use ruma::{api::client::filter::RoomEventFilter, owned_event_id};
+use serde_json::{Value, json};
+use types::Kind;
+
+use crate::support::{
+    NOW, Server, alice, back, bob, bodies, carol, forth, json as parse, kind, reader, token,
+};
+
+/// How many events make a public room of two members.
+const BEGINNING: usize = 7;
+
+fn filter(value: Value) -> EventFilter {
+    let filter: RoomEventFilter = serde_json::from_value(value).expect("a filter");
+    EventFilter::new(filter)
+}
+
+/// A room in which the numbers from 1 to `count` were said.
+async fn counted(server: &Server, count: usize) -> ruma::OwnedRoomId {
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    for number in 1..=count {
+        server
+            .say(&room_id, &alice(), &number.to_string())
+            .await
+            .expect("sent");
+    }
+    room_id
+}
+
+#[tokio::test]
+async fn pages_backward_join_without_gap_or_repetition() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 10).await;
+    let (mut events, mut request) = (Vec::new(), back(4));
+    loop {
+        let page = server
+            .page(&room_id, &alice(), &request)
+            .await
+            .expect("a page");
+        let chunk = page["chunk"].as_array().expect("a list").clone();
+        assert!(chunk.len() <= 4);
+        events.extend(chunk);
+        let Some(end) = page.get("end") else { break };
+        request.from = Some(token(end));
+    }
+    let said: Vec<_> = (1..=10).rev().map(|n| n.to_string()).collect();
+    assert_eq!(bodies(&Value::Array(events.clone())), said);
+    assert_eq!(events.len(), 10 + BEGINNING, "down to the create event");
+    assert_eq!(events.last().expect("one")["type"], "m.room.create");
+}
+
+#[tokio::test]
+async fn pages_forward_join_and_go_on_when_more_is_said() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 4).await;
+    let page = server
+        .page(&room_id, &alice(), &forth(10))
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["1", "2", "3"]);
+    let next = PageRequest {
+        from: Some(token(&page["end"])),
+        ..forth(10)
+    };
+    let page = server
+        .page(&room_id, &alice(), &next)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["4"]);
+    server.say(&room_id, &bob(), "5").await.expect("sent");
+    let next = PageRequest {
+        from: Some(token(&page["end"])),
+        ..forth(10)
+    };
+    let page = server
+        .page(&room_id, &alice(), &next)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["5"]);
+}
+
+#[tokio::test]
+async fn a_token_means_the_same_gap_in_both_directions() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 6).await;
+    let page = server
+        .page(&room_id, &alice(), &back(3))
+        .await
+        .expect("a page");
+    let forward = PageRequest {
+        from: Some(token(&page["end"])),
+        ..forth(10)
+    };
+    let page = server
+        .page(&room_id, &alice(), &forward)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["4", "5", "6"]);
+    let until = PageRequest {
+        to: Some(token(&page["start"])),
+        ..back(10)
+    };
+    let page = server
+        .page(&room_id, &alice(), &until)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["6", "5", "4"]);
+}
+
+#[tokio::test]
+async fn a_filter_is_applied_before_the_limit() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 6).await;
+    server
+        .say(&room_id, &bob(), "from bob")
+        .await
+        .expect("sent");
+    for (wanted, expected) in [
+        (
+            json!({ "senders": [bob()], "types": ["m.room.message"] }),
+            vec!["from bob"],
+        ),
+        (
+            json!({ "not_senders": [bob()], "types": ["*.message"] }),
+            vec!["6", "5"],
+        ),
+        (
+            json!({ "not_types": ["m.room.m*"], "not_senders": [alice()] }),
+            vec![],
+        ),
+        (json!({ "types": [] }), vec![]),
+        (json!({ "rooms": [room_id] }), vec!["from bob", "6"]),
+        (json!({ "not_rooms": [room_id] }), vec![]),
+        (json!({ "contains_url": true }), vec![]),
+    ] {
+        let request = PageRequest {
+            filter: filter(wanted.clone()),
+            ..back(2)
+        };
+        let page = server
+            .page(&room_id, &alice(), &request)
+            .await
+            .expect("a page");
+        assert_eq!(bodies(&page["chunk"]), expected, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn lazy_members_come_with_the_page_only_for_its_senders() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 2).await;
+    let page = server
+        .page(&room_id, &alice(), &back(2))
+        .await
+        .expect("a page");
+    assert_eq!(page.get("state"), None);
+    let request = PageRequest {
+        filter: filter(json!({ "lazy_load_members": true })),
+        ..back(2)
+    };
+    let page = server
+        .page(&room_id, &alice(), &request)
+        .await
+        .expect("a page");
+    let state = page["state"].as_array().expect("a list");
+    let members: Vec<_> = state.iter().map(|event| &event["state_key"]).collect();
+    assert_eq!(members, [alice().as_str()]);
+}
+
+#[tokio::test]
+async fn an_event_is_told_with_all_that_the_server_knows_of_it() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    server.clock.advance(50);
+    let event = server.read(&room_id, &alice(), &said).await.expect("seen");
+    let expected = json!({
+        "content": { "msgtype": "m.text", "body": "hello" },
+        "event_id": said, "room_id": room_id, "sender": alice(), "type": "m.room.message",
+        "origin_server_ts": NOW,
+        "unsigned": { "age": 50, "membership": "join", "transaction_id": "hello" },
+    });
+    assert_eq!(event, expected);
+    let event = server.read(&room_id, &bob(), &said).await.expect("seen");
+    let unsigned = json!({ "age": 50, "membership": "join" });
+    assert_eq!(
+        event["unsigned"], unsigned,
+        "the transaction is the sender's"
+    );
+    let first = server
+        .set(&room_id, &alice(), "m.room.name", json!({ "name": "A" }))
+        .await
+        .expect("set");
+    let second = server
+        .set(&room_id, &alice(), "m.room.name", json!({ "name": "B" }))
+        .await
+        .expect("set");
+    let event = server.read(&room_id, &bob(), &second).await.expect("seen");
+    assert_eq!(
+        event["unsigned"],
+        json!({
+            "age": 0, "membership": "join", "prev_content": { "name": "A" },
+            "prev_sender": alice(), "replaces_state": first,
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_found_in_its_own_room_only() {
+    let server = Server::start().await;
+    let here = server.room(&[&alice()]).await;
+    let there = server.room(&[&alice()]).await;
+    let said = server.say(&there, &alice(), "there").await.expect("sent");
+    for event_id in [said, owned_event_id!("$unknown")] {
+        let event = server.event(&here, reader(&alice()), &event_id).await;
+        assert!(matches!(event, Err(Error::UnknownEvent)));
+        let context = server
+            .context(
+                &here,
+                reader(&alice()),
+                &event_id,
+                10,
+                EventFilter::default(),
+            )
+            .await;
+        assert!(matches!(context, Err(Error::UnknownEvent)));
+    }
+}
+
+#[tokio::test]
+async fn the_context_has_half_before_and_half_after_and_pages_go_on_from_it() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 7).await;
+    let stored = server.stored(&room_id).await;
+    let target = stored[BEGINNING + 3].pdu.event_id();
+    let body = server
+        .context(
+            &room_id,
+            reader(&alice()),
+            target,
+            4,
+            EventFilter::default(),
+        )
+        .await
+        .expect("a context");
+    let context = parse(&body);
+    assert_eq!(context["event"]["content"]["body"], "4");
+    assert_eq!(bodies(&context["events_before"]), ["3", "2"]);
+    assert_eq!(bodies(&context["events_after"]), ["5", "6"]);
+    assert_eq!(
+        context["state"].as_array().expect("a list").len(),
+        BEGINNING
+    );
+    let before = PageRequest {
+        from: Some(token(&context["start"])),
+        ..back(1)
+    };
+    let page = server
+        .page(&room_id, &alice(), &before)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["1"]);
+    let after = PageRequest {
+        from: Some(token(&context["end"])),
+        ..forth(5)
+    };
+    let page = server
+        .page(&room_id, &alice(), &after)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["7"]);
+}
+
+#[tokio::test]
+async fn a_context_of_nothing_but_the_event_still_has_tokens() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 3).await;
+    let target = server.stored(&room_id).await[BEGINNING + 1]
+        .pdu
+        .event_id()
+        .clone();
+    let body = server
+        .context(
+            &room_id,
+            reader(&alice()),
+            &target,
+            0,
+            EventFilter::default(),
+        )
+        .await
+        .expect("a context");
+    let context = parse(&body);
+    assert!(bodies(&context["events_before"]).is_empty());
+    assert!(bodies(&context["events_after"]).is_empty());
+    let before = PageRequest {
+        from: Some(token(&context["start"])),
+        ..back(1)
+    };
+    let page = server
+        .page(&room_id, &alice(), &before)
+        .await
+        .expect("a page");
+    assert_eq!(bodies(&page["chunk"]), ["1"]);
+}
+
+#[tokio::test]
+async fn strangers_read_nothing() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 1).await;
+    let said = server.stored(&room_id).await[BEGINNING]
+        .pdu
+        .event_id()
+        .clone();
+    assert_eq!(
+        kind(server.page(&room_id, &carol(), &back(5)).await),
+        Kind::Forbidden
+    );
+    assert_eq!(
+        kind(server.read(&room_id, &carol(), &said).await),
+        Kind::NotFound
+    );
+    let unknown = ruma::room_id!("!nowhere:test.localhost");
+    assert_eq!(
+        kind(server.page(unknown, &carol(), &back(5)).await),
+        Kind::Forbidden
+    );
+}

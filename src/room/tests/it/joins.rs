@@ -1,0 +1,177 @@
+//! Rooms that ask for more than a wish to join: restricted rooms and knocking.
+
+use room::{Error, MembershipChange, Profile};
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::json;
+use types::Kind;
+
+use crate::support::{Server, alice, bob, carol, content, kind, of_version};
+
+/// A room that the members of another one may join.
+async fn restricted(server: &Server, version: &str, join_rule: &str, to: &RoomId) -> OwnedRoomId {
+    let room_id = server
+        .create(&alice(), Profile::default(), of_version(version))
+        .await
+        .expect("made");
+    let rules = json!({
+        "join_rule": join_rule,
+        "allow": [{ "type": "m.room_membership", "room_id": to }],
+    });
+    server
+        .set(&room_id, &alice(), "m.room.join_rules", rules)
+        .await
+        .expect("restricted");
+    room_id
+}
+
+#[tokio::test]
+async fn members_of_the_named_room_join_a_restricted_room() {
+    let server = Server::start().await;
+    let lobby = server.room(&[&alice(), &bob()]).await;
+    for (version, join_rule) in [
+        ("8", "restricted"),
+        ("10", "knock_restricted"),
+        ("12", "restricted"),
+    ] {
+        let room_id = restricted(&server, version, join_rule, &lobby).await;
+        server.enter(&room_id, &bob()).await.expect("joined");
+        let joined = server.stored(&room_id).await.pop().expect("an event");
+        assert_eq!(
+            content(&joined.pdu)["join_authorised_via_users_server"],
+            alice().as_str()
+        );
+        let stranger = server.enter(&room_id, &carol()).await;
+        assert!(matches!(stranger, Err(Error::JoinNotGranted)));
+    }
+}
+
+#[tokio::test]
+async fn the_invited_need_no_membership_elsewhere() {
+    let server = Server::start().await;
+    let lobby = server.room(&[&alice()]).await;
+    let room_id = restricted(&server, "12", "restricted", &lobby).await;
+    server
+        .invite(&room_id, &alice(), &carol())
+        .await
+        .expect("invited");
+    server.enter(&room_id, &carol()).await.expect("joined");
+    let joined = server.stored(&room_id).await.pop().expect("an event");
+    assert_eq!(content(&joined.pdu), json!({ "membership": "join" }));
+}
+
+#[tokio::test]
+async fn the_banned_and_those_who_left_the_named_room_stay_out() {
+    let server = Server::start().await;
+    let lobby = server.room(&[&alice(), &bob(), &carol()]).await;
+    let room_id = restricted(&server, "12", "restricted", &lobby).await;
+    server
+        .change(&room_id, &alice(), &bob(), MembershipChange::Ban)
+        .await
+        .expect("banned");
+    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    server.leave(&lobby, &carol(), None).await.expect("left");
+    let outside = server.enter(&room_id, &carol()).await;
+    assert!(matches!(outside, Err(Error::JoinNotGranted)));
+}
+
+#[tokio::test]
+async fn nobody_joins_a_restricted_room_when_no_member_can_vouch() {
+    let server = Server::start().await;
+    let lobby = server.room(&[&alice(), &bob()]).await;
+    let room_id = restricted(&server, "12", "restricted", &lobby).await;
+    server.leave(&room_id, &alice(), None).await.expect("left");
+    let alone = server.enter(&room_id, &bob()).await;
+    assert!(matches!(alone, Err(Error::JoinNotGranted)));
+}
+
+#[tokio::test]
+async fn a_knock_is_answered_by_an_invitation() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let profile = || Profile {
+        displayname: Some("Bob".to_owned()),
+        avatar_url: None,
+    };
+    let closed = server.knock(&room_id, &bob(), profile(), None).await;
+    assert_eq!(
+        kind(closed),
+        Kind::Forbidden,
+        "the room is not for knocking"
+    );
+    server
+        .set(
+            &room_id,
+            &alice(),
+            "m.room.join_rules",
+            json!({ "join_rule": "knock" }),
+        )
+        .await
+        .expect("set");
+    server
+        .knock(&room_id, &bob(), profile(), Some("let me in"))
+        .await
+        .expect("knocked");
+    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    let knock = server.stored(&room_id).await.pop().expect("an event");
+    assert_eq!(
+        content(&knock.pdu),
+        json!({ "membership": "knock", "displayname": "Bob", "reason": "let me in" })
+    );
+    server
+        .invite(&room_id, &alice(), &bob())
+        .await
+        .expect("invited");
+    server.enter(&room_id, &bob()).await.expect("joined");
+}
+
+#[tokio::test]
+async fn a_knock_is_turned_down_or_taken_back() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    server
+        .set(
+            &room_id,
+            &alice(),
+            "m.room.join_rules",
+            json!({ "join_rule": "knock" }),
+        )
+        .await
+        .expect("set");
+    for user in [bob(), carol()] {
+        server
+            .knock(&room_id, &user, Profile::default(), None)
+            .await
+            .expect("knocked");
+    }
+    server
+        .change(&room_id, &alice(), &bob(), MembershipChange::Kick)
+        .await
+        .expect("turned down");
+    server
+        .leave(&room_id, &carol(), None)
+        .await
+        .expect("taken back");
+    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+}
+
+#[tokio::test]
+async fn room_versions_without_knocking_know_no_knock() {
+    let server = Server::start().await;
+    let room_id = server
+        .create(&alice(), Profile::default(), of_version("6"))
+        .await
+        .expect("made");
+    server
+        .set(
+            &room_id,
+            &alice(),
+            "m.room.join_rules",
+            json!({ "join_rule": "knock" }),
+        )
+        .await
+        .expect("set");
+    let knocked = server
+        .knock(&room_id, &bob(), Profile::default(), None)
+        .await;
+    assert_eq!(kind(knocked), Kind::Forbidden);
+}

@@ -1,0 +1,64 @@
+//! How far a member has read.
+
+use room::{Error, Marker, ReadUpTo};
+use storage::Change;
+use types::StreamPosition;
+
+use crate::support::{NOW, Server, alice, bob};
+
+#[tokio::test]
+async fn each_mark_becomes_one_change_of_the_stream() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let before = server.position().await;
+    let mark = |marker| ReadUpTo {
+        event_id: &said,
+        marker,
+    };
+    let marks = [
+        mark(Marker::Public { thread_id: None }),
+        mark(Marker::Private {
+            thread_id: Some("main".to_owned()),
+        }),
+        mark(Marker::FullyRead),
+    ];
+    server
+        .mark_read(&room_id, &alice(), &marks)
+        .await
+        .expect("noted");
+    let mut db = server.test.database.acquire().await.expect("a connection");
+    let changes =
+        storage::stream::read(&mut db, StreamPosition(before), StreamPosition(before + 3))
+            .await
+            .expect("changes");
+    let [
+        (_, Change::Receipt(read)),
+        (_, Change::Receipt(private)),
+        (_, Change::AccountData(fully)),
+    ] = &changes[..]
+    else {
+        panic!("three changes: {changes:?}");
+    };
+    assert_eq!((&*read.receipt_type, &*read.thread_id), ("m.read", ""));
+    assert_eq!(
+        (&*private.receipt_type, &*private.thread_id),
+        ("m.read.private", "main")
+    );
+    assert_eq!((read.event_id == said, read.ts), (true, NOW as i64));
+    assert_eq!(fully.kind, "m.fully_read");
+    assert_eq!(fully.content, format!(r#"{{"event_id":"{said}"}}"#));
+}
+
+#[tokio::test]
+async fn only_members_mark_what_they_have_read() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let marks = [ReadUpTo {
+        event_id: &said,
+        marker: Marker::Public { thread_id: None },
+    }];
+    let stranger = server.mark_read(&room_id, &bob(), &marks).await;
+    assert!(matches!(stranger, Err(Error::NotInRoom)));
+}

@@ -1,0 +1,190 @@
+//! What is withdrawn is gone: from what is read, from the state, from the disk.
+
+use room::Error;
+use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use serde_json::json;
+use types::Kind;
+
+use crate::support::{Server, alice, bob, carol, kind, of_version, phone};
+
+async fn redact(
+    server: &Server,
+    room_id: &RoomId,
+    sender: &UserId,
+    target: &EventId,
+) -> Result<OwnedEventId, Error> {
+    let transaction = format!("redact {target}");
+    server
+        .redact(
+            room_id,
+            sender,
+            phone(),
+            target,
+            transaction,
+            Some("regret"),
+        )
+        .await
+}
+
+#[tokio::test]
+async fn the_content_is_gone_from_the_disk_and_the_redaction_told() {
+    let server = Server::start().await;
+    for version in ["3", "11", "12"] {
+        let room_id = server
+            .create(&alice(), room::Profile::default(), of_version(version))
+            .await
+            .expect("made");
+        let said = server
+            .say(&room_id, &alice(), "secret")
+            .await
+            .expect("sent");
+        let redaction = redact(&server, &room_id, &alice(), &said)
+            .await
+            .expect("redacted");
+        for event in server.stored(&room_id).await {
+            assert!(!event.pdu.json().contains("secret"), "{}", event.pdu.json());
+        }
+        let event = server.read(&room_id, &alice(), &said).await.expect("seen");
+        assert_eq!(event["content"], json!({}));
+        let because = &event["unsigned"]["redacted_because"];
+        assert_eq!(because["event_id"], redaction.as_str());
+        assert_eq!(because["content"]["reason"], "regret");
+        // Told in both places, whichever the room version knows.
+        assert_eq!(because["redacts"], said.as_str());
+        assert_eq!(because["content"]["redacts"], said.as_str());
+    }
+}
+
+#[tokio::test]
+async fn the_same_redaction_is_done_once() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let said = server
+        .say(&room_id, &alice(), "secret")
+        .await
+        .expect("sent");
+    let first = redact(&server, &room_id, &alice(), &said)
+        .await
+        .expect("redacted");
+    let second = redact(&server, &room_id, &alice(), &said)
+        .await
+        .expect("redacted");
+    assert_eq!(first, second);
+    let redactions = server.stored(&room_id).await.into_iter();
+    let redactions = redactions.filter(|event| event.pdu.kind() == "m.room.redaction");
+    assert_eq!(redactions.count(), 1);
+}
+
+#[tokio::test]
+async fn others_messages_are_redacted_by_moderators_only() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob(), &carol()]).await;
+    let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
+    let position = server.position().await;
+    let denied = redact(&server, &room_id, &carol(), &said).await;
+    assert_eq!(kind(denied), Kind::Forbidden);
+    assert_eq!(server.position().await, position);
+    assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
+    redact(&server, &room_id, &alice(), &said)
+        .await
+        .expect("redacted");
+    assert!(server.heard(&room_id, &bob()).await.is_empty());
+}
+
+#[tokio::test]
+async fn state_that_is_redacted_is_wiped_from_the_rooms_present() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let named = server
+        .set(
+            &room_id,
+            &alice(),
+            "m.room.name",
+            json!({ "name": "Plaza" }),
+        )
+        .await
+        .expect("set");
+    redact(&server, &room_id, &alice(), &named)
+        .await
+        .expect("redacted");
+    let name = server.content(&room_id, &alice(), "m.room.name", "").await;
+    assert_eq!(name.expect("still set"), json!({}));
+    let after = server.another().await;
+    let name = after.content(&room_id, &alice(), "m.room.name", "").await;
+    assert_eq!(name.expect("still set"), json!({}));
+    server
+        .set(
+            &room_id,
+            &alice(),
+            "m.room.name",
+            json!({ "name": "Plaza" }),
+        )
+        .await
+        .expect("set again");
+    let name = server.content(&room_id, &alice(), "m.room.name", "").await;
+    assert_eq!(name.expect("set"), json!({ "name": "Plaza" }));
+}
+
+#[tokio::test]
+async fn a_member_stays_one_when_the_member_event_is_redacted() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let joined = server.stored(&room_id).await.pop().expect("an event");
+    redact(&server, &room_id, &alice(), joined.pdu.event_id())
+        .await
+        .expect("redacted");
+    for server in [&server, &server.another().await] {
+        server
+            .say(&room_id, &bob(), "still here")
+            .await
+            .expect("sent");
+    }
+}
+
+#[tokio::test]
+async fn events_of_other_rooms_are_not_redacted() {
+    let server = Server::start().await;
+    let here = server.room(&[&alice()]).await;
+    let there = server.room(&[&alice()]).await;
+    let said = server.say(&there, &alice(), "there").await.expect("sent");
+    let result = redact(&server, &here, &alice(), &said).await;
+    assert!(matches!(result, Err(Error::UnknownEvent)));
+    assert_eq!(server.heard(&there, &alice()).await, ["there"]);
+}
+
+#[tokio::test]
+async fn strangers_redact_nothing() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
+    server.leave(&room_id, &bob(), None).await.expect("left");
+    for user in [bob(), carol()] {
+        let result = redact(&server, &room_id, &user, &said).await;
+        assert_eq!(kind(result), Kind::Forbidden);
+    }
+    assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
+}
+
+#[tokio::test]
+async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let said = server
+        .say(&room_id, &alice(), "secret")
+        .await
+        .expect("sent");
+    let redaction = |transaction: &str| room::Outgoing {
+        event_type: "m.room.redaction".into(),
+        transaction_id: transaction.to_owned(),
+        content: crate::support::raw(&json!({ "redacts": said, "reason": "regret" })),
+    };
+    let denied = server
+        .send_once(&bob(), phone(), &room_id, redaction("1"))
+        .await;
+    assert_eq!(kind(denied), Kind::Forbidden);
+    server
+        .send_once(&alice(), phone(), &room_id, redaction("2"))
+        .await
+        .expect("redacted");
+    assert!(server.heard(&room_id, &alice()).await.is_empty());
+}

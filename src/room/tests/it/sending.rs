@@ -1,0 +1,208 @@
+//! Sending, and sending the same again.
+
+use room::{Error, Outgoing};
+use ruma::{device_id, room_id};
+use serde_json::json;
+use tokio::task::JoinSet;
+use types::Kind;
+
+use crate::support::{Server, alice, bob, carol, kind, message, phone, raw};
+
+#[tokio::test]
+async fn the_same_transaction_gets_the_same_event() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let first = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let position = server.position().await;
+    let second = server
+        .say(&room_id, &alice(), "hello")
+        .await
+        .expect("sent before");
+    assert_eq!(first, second);
+    assert_eq!(server.position().await, position);
+}
+
+#[tokio::test]
+async fn a_transaction_is_of_one_device_room_and_type() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let other_room = server.room(&[&alice()]).await;
+    let first = server.say(&room_id, &alice(), "1").await.expect("sent");
+    let of_other_user = server.say(&room_id, &bob(), "1").await.expect("sent");
+    let in_other_room = server.say(&other_room, &alice(), "1").await.expect("sent");
+    let of_other_device = server
+        .send_once(&alice(), device_id!("LAPTOP"), &room_id, message("1", "1"))
+        .await
+        .expect("sent");
+    let of_other_type = Outgoing {
+        event_type: "m.sticker".into(),
+        ..message("1", "1")
+    };
+    let of_other_type = server
+        .send_once(&alice(), phone(), &room_id, of_other_type)
+        .await
+        .expect("sent");
+    let mut all = vec![
+        first,
+        of_other_user,
+        in_other_room,
+        of_other_device,
+        of_other_type,
+    ];
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_transaction_sent_many_times_at_once_is_one_event() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let mut sends = JoinSet::new();
+    for _ in 0..16 {
+        let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
+        sends.spawn(async move {
+            rooms
+                .send_once(&alice(), phone(), &room_id, message("1", "hello"))
+                .await
+                .expect("sent")
+        });
+    }
+    let mut sent = sends.join_all().await;
+    sent.dedup();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(server.heard(&room_id, &alice()).await, ["hello"]);
+}
+
+#[tokio::test]
+async fn a_transaction_is_known_after_a_restart() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let first = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let after = server.another().await;
+    let again = after
+        .say(&room_id, &alice(), "hello")
+        .await
+        .expect("sent before");
+    assert_eq!(first, again);
+    let next = after.say(&room_id, &alice(), "next").await.expect("sent");
+    assert_ne!(first, next);
+    assert_eq!(after.heard(&room_id, &alice()).await, ["hello", "next"]);
+}
+
+#[tokio::test]
+async fn a_failed_transaction_can_be_tried_again() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    assert_eq!(
+        kind(server.say(&room_id, &bob(), "hello").await),
+        Kind::Forbidden
+    );
+    server.enter(&room_id, &bob()).await.expect("joined");
+    server.say(&room_id, &bob(), "hello").await.expect("sent");
+}
+
+#[tokio::test]
+async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let position = server.position().await;
+    let large = "x".repeat(65_537);
+    assert_eq!(
+        kind(server.say(&room_id, &alice(), &large).await),
+        Kind::TooLarge
+    );
+    for content in [
+        json!({ "n": 1.5 }),
+        json!({ "n": 9_007_199_254_740_992_i64 }),
+    ] {
+        let outgoing = Outgoing {
+            content: raw(&content),
+            ..message("floats", "")
+        };
+        let sent = server
+            .send_once(&alice(), phone(), &room_id, outgoing)
+            .await;
+        assert_eq!(kind(sent), Kind::BadJson);
+    }
+    let create = Outgoing {
+        event_type: "m.room.create".into(),
+        ..message("create", "")
+    };
+    let sent = server.send_once(&alice(), phone(), &room_id, create).await;
+    assert_eq!(kind(sent), Kind::Forbidden);
+    assert_eq!(server.position().await, position);
+    server
+        .say(&room_id, &alice(), "fine")
+        .await
+        .expect("the room goes on");
+}
+
+#[tokio::test]
+async fn strangers_do_not_learn_which_rooms_exist() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let unknown = room_id!("!nowhere:test.localhost");
+    for room_id in [&*room_id, unknown] {
+        assert_eq!(
+            kind(server.say(room_id, &carol(), "hello").await),
+            Kind::Forbidden
+        );
+        let state = server
+            .set(room_id, &carol(), "m.room.name", json!({}))
+            .await;
+        assert_eq!(kind(state), Kind::Forbidden);
+    }
+}
+
+#[tokio::test]
+async fn setting_what_is_set_answers_with_the_same_event() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let name = || json!({ "name": "Plaza", "extra": { "a": 1, "b": 2 } });
+    let first = server
+        .set(&room_id, &alice(), "m.room.name", name())
+        .await
+        .expect("set");
+    let position = server.position().await;
+    let second = server
+        .set(&room_id, &alice(), "m.room.name", name())
+        .await
+        .expect("set before");
+    assert_eq!(first, second);
+    assert_eq!(server.position().await, position);
+    let denied = server.set(&room_id, &bob(), "m.room.name", name()).await;
+    assert_eq!(kind(denied), Kind::Forbidden, "it is not his to set");
+    let keyed = server
+        .set_keyed(&room_id, &alice(), "m.room.name", "other", name())
+        .await
+        .expect("set");
+    assert_ne!(first, keyed);
+}
+
+#[tokio::test]
+async fn state_named_after_a_user_is_set_by_that_user_only() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let result = server
+        .set_keyed(
+            &room_id,
+            &alice(),
+            "org.example.note",
+            bob().as_str(),
+            json!({}),
+        )
+        .await;
+    assert_eq!(kind(result), Kind::Forbidden);
+}
+
+#[tokio::test]
+async fn creators_have_no_number_in_version_12() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let levels = json!({ "users": { alice().as_str(): 100 } });
+    let result = server
+        .set(&room_id, &alice(), "m.room.power_levels", levels)
+        .await;
+    assert!(matches!(result, Err(Error::Invalid(_))));
+}

@@ -1,0 +1,341 @@
+//! Rooms on a database of the test's own, and the words that the tests are told in.
+
+use event::{Pdu, Signer};
+use room::{
+    CreateRoom, Error, EventFilter, MembershipChange, Outgoing, PageRequest, Preset, Profile,
+    Reader, Rooms, Settings,
+};
+use ruma::{
+    DeviceId, EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
+    api::Direction, device_id, events::StateEventType,
+};
+use serde_json::{Map, Value, value::RawValue, value::to_raw_value};
+use storage::{Connection, StoredEvent, events, rooms};
+use testkit::TestDatabase;
+use types::{Clock, PageToken, StreamPosition};
+
+/// The moment at which the tests' clocks stand.
+pub(crate) const NOW: u64 = 1_700_000_000_000;
+
+/// A user of this server.
+pub(crate) fn user(name: &str) -> OwnedUserId {
+    UserId::parse(format!("@{name}:test.localhost")).expect("a user id")
+}
+
+pub(crate) fn alice() -> OwnedUserId {
+    user("alice")
+}
+
+pub(crate) fn bob() -> OwnedUserId {
+    user("bob")
+}
+
+pub(crate) fn carol() -> OwnedUserId {
+    user("carol")
+}
+
+pub(crate) fn phone() -> &'static DeviceId {
+    device_id!("PHONE")
+}
+
+pub(crate) fn reader(user_id: &UserId) -> Reader<'_> {
+    Reader {
+        user_id,
+        device_id: phone(),
+    }
+}
+
+/// One server process.
+pub(crate) struct Server {
+    pub(crate) test: TestDatabase,
+    pub(crate) rooms: Rooms,
+    pub(crate) clock: Clock,
+    signer: Signer,
+}
+
+impl std::ops::Deref for Server {
+    type Target = Rooms;
+
+    fn deref(&self) -> &Rooms {
+        &self.rooms
+    }
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
+        Self::with(testkit::database().await, signer)
+    }
+
+    /// Another process on the same database; also what is left after a restart.
+    pub(crate) async fn another(&self) -> Self {
+        let test = TestDatabase::open(self.test.options.clone()).await;
+        Self::with(test, self.signer.clone())
+    }
+
+    fn with(test: TestDatabase, signer: Signer) -> Self {
+        let clock = Clock::fixed(NOW);
+        let settings = Settings {
+            server_name: testkit::server_name(),
+            head_budget: 64 << 20,
+        };
+        let rooms = Rooms::new(
+            settings,
+            test.database.clone(),
+            test.committer.clone(),
+            signer.clone(),
+            clock.clone(),
+        );
+        Self {
+            test,
+            rooms,
+            clock,
+            signer,
+        }
+    }
+
+    /// A room that everybody may join, with these members; the first one makes it.
+    pub(crate) async fn room(&self, members: &[&UserId]) -> OwnedRoomId {
+        let room_id = self
+            .create(members[0], Profile::default(), public())
+            .await
+            .expect("the room is made");
+        for member in &members[1..] {
+            self.enter(&room_id, member).await.expect("joined");
+        }
+        room_id
+    }
+
+    /// Joins without saying more.
+    pub(crate) async fn enter(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
+        self.join(room_id, user_id, Profile::default(), Map::new())
+            .await
+    }
+
+    pub(crate) async fn invite(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+    ) -> Result<(), Error> {
+        let change = MembershipChange::Invite {
+            profile: Profile::default(),
+            is_direct: false,
+        };
+        self.change_membership(room_id, sender, target, change, None)
+            .await
+    }
+
+    pub(crate) async fn change(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+        change: MembershipChange,
+    ) -> Result<(), Error> {
+        self.change_membership(room_id, sender, target, change, None)
+            .await
+    }
+
+    /// Sends a text message whose transaction id is the text.
+    pub(crate) async fn say(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        text: &str,
+    ) -> Result<OwnedEventId, Error> {
+        self.send_once(sender, phone(), room_id, message(text, text))
+            .await
+    }
+
+    pub(crate) async fn set(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        kind: &str,
+        content: Value,
+    ) -> Result<OwnedEventId, Error> {
+        self.set_keyed(room_id, sender, kind, "", content).await
+    }
+
+    pub(crate) async fn set_keyed(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        kind: &str,
+        state_key: &str,
+        content: Value,
+    ) -> Result<OwnedEventId, Error> {
+        let kind = StateEventType::from(kind);
+        self.set_state(room_id, sender, kind, state_key, raw(&content))
+            .await
+    }
+
+    /// The content of a state event that the user may see.
+    pub(crate) async fn content(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        kind: &str,
+        state_key: &str,
+    ) -> Result<Value, Error> {
+        let kind = StateEventType::from(kind);
+        let event = self
+            .visible_state_event(room_id, user_id, &kind, state_key)
+            .await?;
+        Ok(event.content_as().expect("content"))
+    }
+
+    pub(crate) async fn read(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        event_id: &EventId,
+    ) -> Result<Value, Error> {
+        let body = self.event(room_id, reader(user_id), event_id).await?;
+        Ok(json(&body))
+    }
+
+    pub(crate) async fn page(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        request: &PageRequest,
+    ) -> Result<Value, Error> {
+        let body = self.messages(room_id, reader(user_id), request).await?;
+        Ok(json(&body))
+    }
+
+    /// The texts of the messages that the user can scroll back to, the oldest first.
+    pub(crate) async fn heard(&self, room_id: &RoomId, user_id: &UserId) -> Vec<String> {
+        let page = self
+            .page(room_id, user_id, &back(1000))
+            .await
+            .expect("messages");
+        let mut texts = bodies(&page["chunk"]);
+        texts.reverse();
+        texts
+    }
+
+    /// All events of a room as they are stored, the oldest first.
+    pub(crate) async fn stored(&self, room_id: &RoomId) -> Vec<StoredEvent> {
+        let mut db = self.test.database.acquire().await.expect("a connection");
+        stored(&mut db, room_id).await
+    }
+
+    /// Where the stream stands.
+    pub(crate) async fn position(&self) -> i64 {
+        let mut db = self.test.database.acquire().await.expect("a connection");
+        storage::stream::position(&mut db)
+            .await
+            .expect("the stream")
+            .get()
+    }
+}
+
+pub(crate) async fn stored(db: &mut Connection, room_id: &RoomId) -> Vec<StoredEvent> {
+    let room = rooms::find(db, room_id)
+        .await
+        .expect("rooms")
+        .expect("the room");
+    events::timeline(
+        db,
+        room.room_nid,
+        StreamPosition(0),
+        StreamPosition(i64::MAX),
+        events::Direction::Forward,
+        100_000,
+    )
+    .await
+    .expect("the timeline")
+}
+
+/// What a client asks for that names nothing but a preset.
+pub(crate) fn create(preset: Preset) -> CreateRoom {
+    CreateRoom {
+        version: None,
+        preset,
+        in_directory: false,
+        alias: None,
+        name: None,
+        topic: None,
+        creation_content: Map::new(),
+        power_level_content_override: Map::new(),
+        initial_state: Vec::new(),
+        invite: Vec::new(),
+        is_direct: false,
+    }
+}
+
+pub(crate) fn public() -> CreateRoom {
+    create(Preset::PublicChat)
+}
+
+pub(crate) fn of_version(version: &str) -> CreateRoom {
+    CreateRoom {
+        version: Some(RoomVersionId::try_from(version).expect("a version")),
+        ..public()
+    }
+}
+
+pub(crate) fn message(transaction_id: &str, text: &str) -> Outgoing {
+    Outgoing {
+        event_type: "m.room.message".into(),
+        transaction_id: transaction_id.to_owned(),
+        content: raw(&serde_json::json!({ "msgtype": "m.text", "body": text })),
+    }
+}
+
+/// A page from the end of the room backwards.
+pub(crate) fn back(limit: usize) -> PageRequest {
+    PageRequest {
+        from: None,
+        to: None,
+        direction: Direction::Backward,
+        limit,
+        filter: EventFilter::default(),
+    }
+}
+
+/// A page from the beginning of the room forwards.
+pub(crate) fn forth(limit: usize) -> PageRequest {
+    PageRequest {
+        direction: Direction::Forward,
+        ..back(limit)
+    }
+}
+
+pub(crate) fn token(text: &Value) -> PageToken {
+    let text = text.as_str().expect("a token");
+    text.parse().expect("a page token")
+}
+
+pub(crate) fn raw(value: &Value) -> Box<RawValue> {
+    to_raw_value(value).expect("JSON")
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// The texts of the messages in a list of events.
+pub(crate) fn bodies(events: &Value) -> Vec<String> {
+    let events = events.as_array().expect("a list");
+    events
+        .iter()
+        .filter_map(|event| Some(event["content"]["body"].as_str()?.to_owned()))
+        .collect()
+}
+
+/// The content of an event.
+pub(crate) fn content(pdu: &Pdu) -> Value {
+    pdu.content_as().expect("content")
+}
+
+/// What `result` failed with.
+pub(crate) fn kind<T>(result: Result<T, Error>) -> types::Kind {
+    match result {
+        Ok(_) => panic!("it was allowed"),
+        Err(error) => types::Fault::kind(&error),
+    }
+}

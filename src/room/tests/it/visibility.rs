@@ -1,0 +1,298 @@
+//! Who sees which part of a room's past.
+
+use room::{Error, MembersQuery, MembershipChange};
+use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
+use serde_json::{Value, json};
+use types::{Kind, PageToken, StreamPosition};
+
+use crate::support::{Server, alice, back, bob, carol, json as parse, kind, reader};
+
+/// A public room of Alice's with this history visibility.
+async fn room(server: &Server, visibility: &str) -> OwnedRoomId {
+    let room_id = server.room(&[&alice()]).await;
+    show(server, &room_id, visibility).await;
+    room_id
+}
+
+async fn show(server: &Server, room_id: &OwnedRoomId, visibility: &str) {
+    let content = json!({ "history_visibility": visibility });
+    server
+        .set(room_id, &alice(), "m.room.history_visibility", content)
+        .await
+        .expect("set");
+}
+
+async fn say(server: &Server, room_id: &OwnedRoomId, text: &str) {
+    server.say(room_id, &alice(), text).await.expect("sent");
+}
+
+#[tokio::test]
+async fn each_setting_shows_members_their_part_of_the_past() {
+    let server = Server::start().await;
+    for (visibility, heard) in [
+        ("world_readable", vec!["before", "invited", "joined"]),
+        ("shared", vec!["before", "invited", "joined"]),
+        ("invited", vec!["invited", "joined"]),
+        ("joined", vec!["joined"]),
+    ] {
+        let room_id = room(&server, visibility).await;
+        say(&server, &room_id, "before").await;
+        server
+            .invite(&room_id, &alice(), &bob())
+            .await
+            .expect("invited");
+        say(&server, &room_id, "invited").await;
+        server.enter(&room_id, &bob()).await.expect("joined");
+        say(&server, &room_id, "joined").await;
+        assert_eq!(server.heard(&room_id, &bob()).await, heard, "{visibility}");
+    }
+}
+
+#[tokio::test]
+async fn who_left_sees_what_was_said_until_then() {
+    let server = Server::start().await;
+    for visibility in ["shared", "invited", "joined"] {
+        let room_id = room(&server, visibility).await;
+        server.enter(&room_id, &bob()).await.expect("joined");
+        say(&server, &room_id, "there").await;
+        server.leave(&room_id, &bob(), None).await.expect("left");
+        say(&server, &room_id, "gone").await;
+        assert_eq!(
+            server.heard(&room_id, &bob()).await,
+            ["there"],
+            "{visibility}"
+        );
+        let last = server.stored(&room_id).await.pop().expect("an event");
+        let hidden = server.read(&room_id, &bob(), last.pdu.event_id()).await;
+        assert!(matches!(hidden, Err(Error::UnknownEvent)));
+    }
+}
+
+#[tokio::test]
+async fn who_came_back_sees_what_was_shared_meanwhile() {
+    let server = Server::start().await;
+    for (visibility, heard) in [("shared", vec!["1", "2", "3"]), ("joined", vec!["1", "3"])] {
+        let room_id = room(&server, visibility).await;
+        server.enter(&room_id, &bob()).await.expect("joined");
+        say(&server, &room_id, "1").await;
+        server.leave(&room_id, &bob(), None).await.expect("left");
+        say(&server, &room_id, "2").await;
+        server.enter(&room_id, &bob()).await.expect("joined again");
+        say(&server, &room_id, "3").await;
+        assert_eq!(server.heard(&room_id, &bob()).await, heard, "{visibility}");
+    }
+}
+
+#[tokio::test]
+async fn the_banned_see_what_they_saw() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    server.enter(&room_id, &bob()).await.expect("joined");
+    say(&server, &room_id, "there").await;
+    server
+        .change(&room_id, &alice(), &bob(), MembershipChange::Ban)
+        .await
+        .expect("banned");
+    say(&server, &room_id, "gone").await;
+    assert_eq!(server.heard(&room_id, &bob()).await, ["there"]);
+}
+
+#[tokio::test]
+async fn everybody_reads_a_world_readable_room() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    say(&server, &room_id, "closed").await;
+    show(&server, &room_id, "world_readable").await;
+    say(&server, &room_id, "open").await;
+    assert_eq!(server.heard(&room_id, &carol()).await, ["open"]);
+    let state = server
+        .state(&room_id, reader(&carol()))
+        .await
+        .expect("state");
+    assert_eq!(parse(&state).as_array().expect("a list").len(), 6);
+    show(&server, &room_id, "shared").await;
+    let page = server.page(&room_id, &carol(), &back(10)).await;
+    assert_eq!(kind(page), Kind::Forbidden);
+}
+
+#[tokio::test]
+async fn the_invited_look_in_before_they_join_only_where_that_is_the_setting() {
+    let server = Server::start().await;
+    let room_id = room(&server, "invited").await;
+    say(&server, &room_id, "before").await;
+    server
+        .invite(&room_id, &alice(), &bob())
+        .await
+        .expect("invited");
+    say(&server, &room_id, "since").await;
+    assert_eq!(server.heard(&room_id, &bob()).await, ["since"]);
+    let room_id = room(&server, "shared").await;
+    server
+        .invite(&room_id, &alice(), &bob())
+        .await
+        .expect("invited");
+    let page = server.page(&room_id, &bob(), &back(10)).await;
+    assert_eq!(kind(page), Kind::Forbidden);
+}
+
+#[tokio::test]
+async fn the_state_after_leaving_is_that_of_the_moment() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    let name = |name: &str| json!({ "name": name });
+    server
+        .set(&room_id, &alice(), "m.room.name", name("Old"))
+        .await
+        .expect("set");
+    server.enter(&room_id, &bob()).await.expect("joined");
+    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .set(&room_id, &alice(), "m.room.name", name("New"))
+        .await
+        .expect("set");
+    server.enter(&room_id, &carol()).await.expect("joined");
+    let seen =
+        async |user: ruma::OwnedUserId| server.content(&room_id, &user, "m.room.name", "").await;
+    assert_eq!(seen(bob()).await.expect("state"), name("Old"));
+    assert_eq!(seen(carol()).await.expect("state"), name("New"));
+    let state = server.visible_state(&room_id, &bob()).await.expect("state");
+    assert_eq!(state.membership(&bob()), MembershipState::Leave);
+    assert_eq!(state.membership(&carol()), MembershipState::Leave);
+    let joined = server.joined_members(&room_id, &bob()).await;
+    assert!(matches!(joined, Err(Error::NotInRoom)));
+}
+
+#[tokio::test]
+async fn the_state_is_hidden_from_those_who_were_never_in() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    server
+        .invite(&room_id, &alice(), &bob())
+        .await
+        .expect("invited");
+    server
+        .change(&room_id, &alice(), &carol(), MembershipChange::Ban)
+        .await
+        .expect("banned");
+    for user in [bob(), carol(), crate::support::user("dave")] {
+        let state = server.state(&room_id, reader(&user)).await;
+        assert!(matches!(state, Err(Error::NotInRoom)), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_room_is_not_read_any_more() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    server.enter(&room_id, &bob()).await.expect("joined");
+    say(&server, &room_id, "there").await;
+    let said = server.stored(&room_id).await.pop().expect("an event");
+    server.leave(&room_id, &bob(), None).await.expect("left");
+    server.forget(&room_id, &bob()).await.expect("forgotten");
+    let page = server.page(&room_id, &bob(), &back(10)).await;
+    assert_eq!(kind(page), Kind::Forbidden);
+    let state = server.state(&room_id, reader(&bob())).await;
+    assert_eq!(kind(state), Kind::Forbidden);
+    let event = server.read(&room_id, &bob(), said.pdu.event_id()).await;
+    assert_eq!(kind(event), Kind::NotFound);
+    server.enter(&room_id, &bob()).await.expect("joined again");
+    assert_eq!(server.heard(&room_id, &bob()).await, ["there"]);
+}
+
+/// The users and their memberships in an answer of `/members`.
+async fn members(
+    server: &Server,
+    room_id: &OwnedRoomId,
+    user_id: &UserId,
+    query: &MembersQuery,
+) -> Vec<(String, String)> {
+    let body = server
+        .members(room_id, reader(user_id), query)
+        .await
+        .expect("members");
+    let body = parse(&body);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut members: Vec<_> = body["chunk"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|event| {
+            (
+                text(&event["state_key"]),
+                text(&event["content"]["membership"]),
+            )
+        })
+        .collect();
+    members.sort();
+    members
+}
+
+#[tokio::test]
+async fn members_are_told_as_of_a_point_and_by_membership() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    let before = PageToken(StreamPosition(server.position().await));
+    server.enter(&room_id, &bob()).await.expect("joined");
+    server.enter(&room_id, &carol()).await.expect("joined");
+    server.leave(&room_id, &carol(), None).await.expect("left");
+    let is = |user: ruma::OwnedUserId, membership: &str| (user.to_string(), membership.to_owned());
+    let all = members(&server, &room_id, &bob(), &MembersQuery::default()).await;
+    assert_eq!(
+        all,
+        [is(alice(), "join"), is(bob(), "join"), is(carol(), "leave")]
+    );
+    let then = MembersQuery {
+        at: Some(before),
+        ..MembersQuery::default()
+    };
+    let then = members(&server, &room_id, &alice(), &then).await;
+    assert_eq!(then, [is(alice(), "join")]);
+    let joined = MembersQuery {
+        membership: Some(MembershipState::Join),
+        ..MembersQuery::default()
+    };
+    let joined = members(&server, &room_id, &alice(), &joined).await;
+    assert_eq!(joined, [is(alice(), "join"), is(bob(), "join")]);
+    let gone = MembersQuery {
+        not_membership: Some(MembershipState::Join),
+        ..MembersQuery::default()
+    };
+    let gone = members(&server, &room_id, &alice(), &gone).await;
+    assert_eq!(gone, [is(carol(), "leave")]);
+}
+
+#[tokio::test]
+async fn who_left_is_not_told_who_came_later() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    server.enter(&room_id, &bob()).await.expect("joined");
+    server.leave(&room_id, &bob(), None).await.expect("left");
+    server.enter(&room_id, &carol()).await.expect("joined");
+    let now = MembersQuery {
+        at: Some(PageToken(StreamPosition(server.position().await))),
+        ..MembersQuery::default()
+    };
+    for query in [MembersQuery::default(), now] {
+        let told = members(&server, &room_id, &bob(), &query).await;
+        assert!(!told.iter().any(|(user, _)| *user == carol()), "{query:?}");
+    }
+}
+
+#[tokio::test]
+async fn members_of_the_room_are_told_who_is_in_it() {
+    let server = Server::start().await;
+    let room_id = room(&server, "shared").await;
+    server.enter(&room_id, &bob()).await.expect("joined");
+    server.leave(&room_id, &bob(), None).await.expect("left");
+    let body = server
+        .joined_members(&room_id, &alice())
+        .await
+        .expect("members");
+    let nobody = json!({ "display_name": null, "avatar_url": null });
+    assert_eq!(
+        parse(&body),
+        json!({ "joined": { alice().as_str(): nobody } })
+    );
+    let stranger = server.joined_members(&room_id, &carol()).await;
+    assert!(matches!(stranger, Err(Error::NotInRoom)));
+}
