@@ -3,6 +3,7 @@
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use config::WellKnown;
+use event::Signer;
 use identity::{ActiveUser, Identity};
 use live::Live;
 use room::Rooms;
@@ -21,6 +22,8 @@ pub struct Handles {
     pub server_name: OwnedServerName,
     /// The only source of time.
     pub clock: Clock,
+    /// The server's signing key.
+    pub signer: Signer,
     /// The users of this server.
     pub identity: Identity,
     /// The recent past in memory.

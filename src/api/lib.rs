@@ -4,6 +4,7 @@ mod app;
 pub mod authenticate;
 mod client;
 mod error;
+mod federation;
 mod health;
 pub mod json;
 pub mod limits;

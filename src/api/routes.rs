@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::{App, Routes, client, health, limits::Class, matrix::Fixed, well_known};
+use crate::{App, Routes, client, federation, health, limits::Class, matrix::Fixed, well_known};
 
 /// Every endpoint of the server.
 pub fn all() -> Routes<App> {
@@ -10,6 +10,7 @@ pub fn all() -> Routes<App> {
         .merge(operations())
         .merge(discovery())
         .merge(client())
+        .merge(federation())
 }
 
 /// For load balancers and those who run the server.
@@ -27,6 +28,17 @@ fn discovery() -> Routes<App> {
             "/.well-known/matrix/server",
             well_known::server,
         )
+}
+
+/// For other servers.
+fn federation() -> Routes<App> {
+    Routes::default()
+        .raw(
+            Method::GET,
+            "/_matrix/federation/v1/version",
+            federation::version,
+        )
+        .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
 }
 
 /// For clients, in the order of the specification.

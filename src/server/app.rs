@@ -49,12 +49,13 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         },
         database.clone(),
         committer,
-        signer,
+        signer.clone(),
         clock.clone(),
     );
     Ok(App::new(Handles {
         server_name: config.server_name.clone(),
         clock,
+        signer,
         identity,
         live,
         rooms,
