@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use ruma::UserId;
 use storage::{Change, Database, Feed, feed::Stretch, memberships};
 use tokio::sync::{Notify, watch};
-use types::{RoomNid, StreamPosition};
+use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{
     apply::{Sharing, Wakes},
@@ -115,6 +115,11 @@ impl Live {
     /// Everything up to here can be seen.
     pub fn position(&self) -> StreamPosition {
         *self.0.position.borrow()
+    }
+
+    /// Where the ephemeral counter stands; it begins anew with each process.
+    pub fn ephemeral(&self) -> EphemeralPosition {
+        self.0.memory.read().ephemeral
     }
 
     /// Waits until everything up to a position can be seen.

@@ -70,6 +70,16 @@ enum Attempt {
     Gone,
 }
 
+/// Who reads the rooms that are not in memory.
+enum Claimed<'a> {
+    /// Nobody: they are there meanwhile.
+    All,
+    /// This task, at least some of them.
+    Ours(Claim<'a>),
+    /// Other tasks.
+    Others,
+}
+
 /// What the database told of rooms that memory knows nothing of.
 #[derive(Default)]
 struct Told {
@@ -107,9 +117,9 @@ impl Live {
                 }
                 Attempt::Load(missing) => {
                     match self.claim(missing, &mut pins, want, watch.user_id()) {
-                        Some(claim) => self.load_rooms(claim).await?,
-                        // Somebody else is reading them.
-                        None => loaded.await,
+                        Claimed::All => {}
+                        Claimed::Ours(claim) => self.load_rooms(claim).await?,
+                        Claimed::Others => loaded.await,
                     }
                 }
                 Attempt::Ahead(position) => self.caught_up(position).await,
@@ -185,7 +195,7 @@ impl Live {
         pins: &mut Pins,
         want: &Want<'_>,
         user_id: &UserId,
-    ) -> Option<Claim<'_>> {
+    ) -> Claimed<'_> {
         let mut memory = self.0.memory.write();
         let memory = &mut *memory;
         for (room_nid, _) in &missing {
@@ -200,11 +210,14 @@ impl Live {
                 }
             }
         }
-        let missing = missing
+        let missing: Vec<_> = missing
             .into_iter()
-            .filter(|(room_nid, _)| !memory.rooms.contains_key(room_nid));
-        let missing = missing.collect();
-        Claim::new(self, memory, missing)
+            .filter(|(room_nid, _)| !memory.rooms.contains_key(room_nid))
+            .collect();
+        if missing.is_empty() {
+            return Claimed::All;
+        }
+        Claim::new(self, memory, missing).map_or(Claimed::Others, Claimed::Ours)
     }
 }
 

@@ -107,6 +107,11 @@ impl Room {
         self.complete_after <= after
     }
 
+    /// The position after which every accepted event is at hand.
+    pub fn complete_after(&self) -> StreamPosition {
+        self.complete_after
+    }
+
     /// The events at hand, oldest first.
     pub fn timeline(&self) -> impl DoubleEndedIterator<Item = &Arc<Moment>> {
         self.timeline.iter()

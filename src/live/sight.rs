@@ -180,6 +180,12 @@ impl Sight {
             .unwrap_or(MembershipState::Leave)
     }
 
+    /// Whether the user was joined at any time up to a position.
+    pub fn was_joined(&self, until: StreamPosition) -> bool {
+        let mut known = self.memberships.0.iter();
+        known.any(|(from, membership)| *from <= until && *membership == MembershipState::Join)
+    }
+
     /// [`membership`](Self::membership) as `unsigned.membership` writes it.
     pub fn membership_at(&self, position: StreamPosition) -> &str {
         self.memberships

@@ -87,6 +87,19 @@ impl User {
             .map(|((_, kind), datum)| (&**kind, datum))
     }
 
+    /// The rooms whose private data changed after the position, each once.
+    pub fn rooms_with_data_after(&self, after: StreamPosition) -> impl Iterator<Item = RoomNid> {
+        let changed = self
+            .account_data
+            .iter()
+            .filter(move |(_, datum)| datum.position > after);
+        let rooms: std::collections::BTreeSet<RoomNid> = changed
+            .map(|((room_nid, _), _)| *room_nid)
+            .filter(|room_nid| *room_nid != RoomNid(0))
+            .collect();
+        rooms.into_iter()
+    }
+
     /// Whether the user does not want to see anything of the other one.
     ///
     /// Spec: client-server, "Ignoring Users".

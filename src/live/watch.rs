@@ -132,6 +132,14 @@ impl Watch {
         });
     }
 
+    /// Whether the counts of a device's keys are known to have changed after the position.
+    pub fn key_counts_changed_since(&self, device_id: &DeviceId, since: StreamPosition) -> bool {
+        let devices = self.marks.devices.lock();
+        devices
+            .get(device_id)
+            .is_some_and(|device| device.keys_changed > since)
+    }
+
     /// How many keys a device has left: read once, then again only after they changed.
     pub async fn key_counts(&self, device_id: &DeviceId) -> Result<Arc<KeyCounts>, Error> {
         if let Some(device) = self.marks.devices.lock().get(device_id)

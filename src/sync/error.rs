@@ -1,0 +1,23 @@
+//! What can go wrong when a client syncs.
+
+use types::{Fault, InvalidToken, Kind};
+
+/// A failure to answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database failed.
+    #[error("What changed could not be read")]
+    Storage(#[from] storage::Error),
+    /// The token is not one of this server's.
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
+}
+
+impl Fault for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Storage(error) => error.kind(),
+            Self::Token(error) => error.kind(),
+        }
+    }
+}

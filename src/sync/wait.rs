@@ -1,0 +1,139 @@
+//! Answering at once, or when there is something new.
+
+use std::sync::Arc;
+
+use live::{Live, Want};
+use ruma::events::room::member::MembershipState;
+use storage::{Database, memberships::Membership};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use types::{Clock, EphemeralPosition, SyncToken};
+
+use crate::{
+    Error, Request,
+    answer::Answer,
+    filter::Filter,
+    share::InFlight,
+    v3::{self, Ask},
+};
+
+/// Answers `/sync`; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Syncs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    live: Live,
+    clock: Clock,
+    stopping: CancellationToken,
+    in_flight: InFlight,
+}
+
+impl Syncs {
+    /// Builds the handle; once `stopping` is cancelled, nobody is kept waiting.
+    pub fn new(database: Database, live: Live, clock: Clock, stopping: CancellationToken) -> Self {
+        let in_flight = InFlight::default();
+        Self(Arc::new(Inner {
+            database,
+            live,
+            clock,
+            stopping,
+            in_flight,
+        }))
+    }
+
+    /// The answer to a `/v3/sync`, as JSON text.
+    ///
+    /// Waits up to the request's timeout when there is nothing new.
+    #[tracing::instrument(name = "sync.v3", skip_all, fields(user.id = %request.user_id), err(level = "debug"))]
+    pub async fn v3(&self, request: &Request) -> Result<String, Error> {
+        if request.since.is_none() {
+            // Clients that lose patience ask again: one computation serves them all.
+            return self.0.in_flight.share(request, || self.wait(request)).await;
+        }
+        self.wait(request).await
+    }
+
+    async fn wait(&self, request: &Request) -> Result<String, Error> {
+        let live = &self.0.live;
+        // Whatever this process has committed before the request is in the answer.
+        live.caught_up(self.0.database.committed()).await;
+        let watch = live.watch(&request.user_id).await?;
+        if let Some(since) = request.since {
+            watch
+                .acknowledge(&request.device_id, since.to_device())
+                .await?;
+        }
+        let since = request.since.map(|since| self.known(since));
+        let filter = Filter::new(&request.filter);
+        let until = Instant::now() + request.timeout;
+        let may_wait = !request.full_state && !request.timeout.is_zero();
+        let mut over = false;
+        loop {
+            let changed = watch.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let quiet = since.is_some_and(|since| {
+                let more_mail = since
+                    .to_device
+                    .is_some_and(|position| watch.has_mail(&request.device_id, position));
+                !more_mail && !watch.has_changed_since(since)
+            });
+            let waits = may_wait && !over && since.is_some();
+            if !(waits && quiet) {
+                let answer = self.look(request, &filter, &watch, since).await?;
+                if !waits || answer.has_news {
+                    return Ok(answer.finish());
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(until) => over = true,
+                () = self.0.stopping.cancelled() => over = true,
+            }
+        }
+    }
+
+    /// Ephemeral positions of before a restart mean nothing now.
+    fn known(&self, since: SyncToken) -> SyncToken {
+        let ephemeral = if since.ephemeral > self.0.live.ephemeral() {
+            EphemeralPosition::default()
+        } else {
+            since.ephemeral
+        };
+        SyncToken { ephemeral, ..since }
+    }
+
+    async fn look(
+        &self,
+        request: &Request,
+        filter: &Filter,
+        watch: &live::Watch,
+        since: Option<SyncToken>,
+    ) -> Result<Answer, Error> {
+        let is_wanted = |room: &Membership| {
+            let left = matches!(
+                room.membership,
+                MembershipState::Leave | MembershipState::Ban
+            );
+            let news = since.is_some_and(|since| room.position > since.stream);
+            filter.room(&room.room_id) && (!left || news || filter.include_leave)
+        };
+        let want = Want {
+            since: if request.full_state { None } else { since },
+            of: &is_wanted,
+        };
+        let look = self.0.live.look(watch, &want).await?;
+        let ask = Ask {
+            request,
+            filter,
+            database: &self.0.database,
+            watch,
+            look: &look,
+            since,
+            now_ms: self.0.clock.now_ms(),
+        };
+        v3::answer(&ask).await
+    }
+}

@@ -1,0 +1,86 @@
+//! Events in the format that the client wants.
+
+use std::sync::Arc;
+
+use event::{Pdu, Unsigned, View};
+use live::{Moment, Reader};
+use serde_json::{Map, Value};
+
+use crate::filter::Filter;
+
+/// Writes events for one reader.
+#[derive(Clone, Copy)]
+pub(crate) struct Writer<'a> {
+    pub(crate) reader: Reader<'a>,
+    pub(crate) filter: &'a Filter,
+}
+
+impl Writer<'_> {
+    /// Appends an event of a timeline.
+    pub(crate) fn moment(&self, out: &mut String, moment: &Moment, membership: &str) {
+        let start = out.len();
+        if self.filter.federation_format {
+            moment.write_federation_format(out, self.reader, membership);
+        } else {
+            moment.write(out, self.reader, membership);
+        }
+        self.prune(out, start);
+    }
+
+    /// Appends a state event.
+    pub(crate) fn state(&self, out: &mut String, pdu: &Arc<Pdu>) {
+        let start = out.len();
+        if self.filter.federation_format {
+            out.push_str(pdu.json());
+        } else {
+            let sent: u64 = pdu.origin_server_ts().0.into();
+            let unsigned = Unsigned {
+                age_ms: Some(self.reader.now_ms.saturating_sub(sent)),
+                ..Unsigned::default()
+            };
+            View {
+                pdu,
+                room_id: false,
+                unsigned,
+            }
+            .write(out);
+        }
+        self.prune(out, start);
+    }
+
+    /// Leaves of the event at the end only the fields that the client wants.
+    fn prune(&self, out: &mut String, start: usize) {
+        let Some(fields) = &self.filter.event_fields else {
+            return;
+        };
+        let event = out
+            .get(start..)
+            .and_then(|text| serde_json::from_str(text).ok());
+        if let Some(event) = event {
+            let mut kept = Value::Object(Map::new());
+            for field in fields {
+                keep(&event, field, &mut kept);
+            }
+            out.truncate(start);
+            out.push_str(&kept.to_string());
+        }
+    }
+}
+
+/// Copies what stands at a path.
+fn keep(from: &Value, path: &[String], to: &mut Value) {
+    let [name, rest @ ..] = path else {
+        return;
+    };
+    let (Some(value), Value::Object(to)) = (from.get(name), to) else {
+        return;
+    };
+    if rest.is_empty() {
+        to.insert(name.clone(), value.clone());
+    } else if value.is_object() {
+        let below = to
+            .entry(name.clone())
+            .or_insert_with(|| Value::Object(Map::new()));
+        keep(value, rest, below);
+    }
+}
