@@ -8,6 +8,7 @@ use identity::{ActiveUser, Identity};
 use live::Live;
 use room::Rooms;
 use ruma::{OwnedServerName, UserId};
+use sync::Syncs;
 use types::Clock;
 
 use crate::{authenticate::Gate, error::Result, limits::Limits};
@@ -30,6 +31,8 @@ pub struct Handles {
     pub live: Live,
     /// All rooms.
     pub rooms: Rooms,
+    /// What changed for each device.
+    pub syncs: Syncs,
     /// How often one user or address may call.
     pub limits: Limits,
     /// The largest body, in bytes, that a caller who is known may send.

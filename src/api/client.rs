@@ -10,5 +10,6 @@ pub(crate) mod public_rooms;
 pub(crate) mod receipts;
 pub(crate) mod send;
 pub(crate) mod state;
+pub(crate) mod sync;
 pub(crate) mod typing;
 pub(crate) mod versions;

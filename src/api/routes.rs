@@ -50,6 +50,7 @@ fn client() -> Routes<App> {
             client::versions::versions,
         )
         .matrix(client::capabilities::capabilities)
+        .matrix(client::sync::sync)
         .merge(rooms())
         .merge(directory())
 }

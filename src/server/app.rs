@@ -8,6 +8,8 @@ use identity::Identity;
 use live::Live;
 use room::Rooms;
 use storage::{Committer, Database, keys};
+use sync::Syncs;
+use tokio_util::sync::CancellationToken;
 use types::Clock;
 
 /// What the handles stand on.
@@ -21,6 +23,8 @@ pub struct Ground {
     pub live: Live,
     /// The source of time.
     pub clock: Clock,
+    /// Cancelled when nobody is to be kept waiting any more.
+    pub stopping: CancellationToken,
 }
 
 /// Builds the state of the router.
@@ -30,6 +34,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         committer,
         live,
         clock,
+        stopping,
     } = ground;
     let signer = signer(config, &database, &clock).await?;
     let identity = Identity::new(
@@ -52,6 +57,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         signer.clone(),
         clock.clone(),
     );
+    let syncs = Syncs::new(database, live.clone(), clock.clone(), stopping);
     Ok(App::new(Handles {
         server_name: config.server_name.clone(),
         clock,
@@ -59,6 +65,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         identity,
         live,
         rooms,
+        syncs,
         limits: Limits::new(&config.rate_limits),
         max_body: usize::try_from(config.client.max_body.get()).unwrap_or(usize::MAX),
         base_url: config.public_base_url(),

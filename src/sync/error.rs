@@ -8,6 +8,9 @@ pub enum Error {
     /// The database failed.
     #[error("What changed could not be read")]
     Storage(#[from] storage::Error),
+    /// The filter that the client names is not there.
+    #[error("There is no such filter")]
+    UnknownFilter,
     /// The token is not one of this server's.
     #[error(transparent)]
     Token(#[from] InvalidToken),
@@ -17,6 +20,7 @@ impl Fault for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Storage(error) => error.kind(),
+            Self::UnknownFilter => Kind::InvalidParam,
             Self::Token(error) => error.kind(),
         }
     }

@@ -9,6 +9,7 @@ mod heroes;
 mod lazy_members;
 mod share;
 mod state;
+mod stored_filters;
 mod streams;
 mod timeline;
 mod v3;

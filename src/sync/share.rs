@@ -35,7 +35,7 @@ impl InFlight {
     }
 
     fn place(&self, request: &Request) -> Arc<Shared> {
-        let filter = serde_json::to_string(&request.filter).unwrap_or_default();
+        let filter = serde_json::to_string(&*request.filter).unwrap_or_default();
         let key = format!(
             "{} {} {} {} {filter}",
             request.user_id, request.device_id, request.full_state, request.use_state_after

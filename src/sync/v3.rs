@@ -2,7 +2,7 @@
 
 use live::{Look, Reader, Watch};
 use ruma::{OwnedDeviceId, OwnedUserId, api::client::filter::FilterDefinition};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use storage::Database;
 use types::{StreamPosition, SyncToken};
 
@@ -27,7 +27,7 @@ pub struct Request {
     /// Where the last answer ended; none for the first.
     pub since: Option<SyncToken>,
     /// What the client wants to hear of.
-    pub filter: FilterDefinition,
+    pub filter: Arc<FilterDefinition>,
     /// Whether to tell the whole state of all rooms.
     pub full_state: bool,
     /// Whether to tell the state at the end of the timeline instead of its start.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use live::{Live, Want};
-use ruma::events::room::member::MembershipState;
+use ruma::{UserId, api::client::filter::FilterDefinition, events::room::member::MembershipState};
 use storage::{Database, memberships::Membership};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::{
     answer::Answer,
     filter::Filter,
     share::InFlight,
+    stored_filters::StoredFilters,
     v3::{self, Ask},
 };
 
@@ -28,6 +29,7 @@ struct Inner {
     clock: Clock,
     stopping: CancellationToken,
     in_flight: InFlight,
+    filters: StoredFilters,
 }
 
 impl Syncs {
@@ -40,7 +42,20 @@ impl Syncs {
             clock,
             stopping,
             in_flight,
+            filters: StoredFilters::new(),
         }))
+    }
+
+    /// A filter that the user has stored, by its id.
+    pub async fn filter(
+        &self,
+        user_id: &UserId,
+        filter_id: &str,
+    ) -> Result<Arc<FilterDefinition>, Error> {
+        self.0
+            .filters
+            .find(&self.0.database, user_id, filter_id)
+            .await
     }
 
     /// The answer to a `/v3/sync`, as JSON text.

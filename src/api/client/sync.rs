@@ -1,0 +1,45 @@
+//! Synchronisation.
+
+use std::{sync::Arc, time::Duration};
+
+use ruma::api::client::sync::sync_events::v3::{Filter, Request};
+
+use crate::{App, Matrix, Result, json::RawJson};
+
+/// The longest that a client is kept waiting.
+const MAX_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Tells what changed since the token.
+pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
+    let Request {
+        filter,
+        since,
+        full_state,
+        timeout,
+        use_state_after,
+        ..
+    } = call.request;
+    let user_id = call.caller.user_id;
+    let filter = match filter {
+        None => Arc::default(),
+        Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
+        Some(Filter::FilterId(filter_id)) => app.syncs.filter(&user_id, &filter_id).await?,
+        Some(_) => return Err(sync::Error::UnknownFilter.into()),
+    };
+    // Some clients send an empty token the first time.
+    let since = since.filter(|since| !since.is_empty());
+    let request = sync::Request {
+        user_id,
+        device_id: call.caller.device_id,
+        since: since
+            .map(|since| since.parse())
+            .transpose()
+            .map_err(sync::Error::from)?,
+        filter,
+        full_state,
+        use_state_after,
+        timeout: timeout.unwrap_or_default().min(MAX_TIMEOUT),
+    };
+    let answer = app.syncs.v3(&request).await?;
+    Ok(RawJson(answer.into_bytes()))
+}
