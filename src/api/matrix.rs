@@ -138,9 +138,17 @@ fn add_query(head: &mut Parts, name: &str, value: &str) {
 }
 
 async fn path_params(head: &mut Parts) -> Result<RawPathParams> {
-    RawPathParams::from_request_parts(head, &())
+    let params = RawPathParams::from_request_parts(head, &())
         .await
-        .map_err(|_| Error::new(Kind::InvalidParam, "The path is not UTF-8"))
+        .map_err(|_| Error::new(Kind::InvalidParam, "The path is not UTF-8"))?;
+    // No identifier contains one, and the database cannot hold one.
+    if params.iter().any(|(_, value)| value.contains('\0')) {
+        return Err(Error::new(
+            Kind::InvalidParam,
+            "The path contains a null character",
+        ));
+    }
+    Ok(params)
 }
 
 async fn read(body: axum::body::Body, max_body: usize) -> Result<Bytes> {

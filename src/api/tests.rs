@@ -234,6 +234,7 @@ async fn invalid_identifier_in_the_path_is_an_invalid_param() {
     for path in [
         "/_matrix/client/v3/profile/alice",
         "/_matrix/client/v3/profile/%ff",
+        "/_matrix/client/v3/profile/%40a%00%3Aa.org",
     ] {
         let answer = call(Method::GET, path, "", "").await;
         assert_eq!(refused(&answer), (400, "M_INVALID_PARAM"), "{path}");

@@ -9,7 +9,7 @@ use std::{
 use moka::sync::Cache;
 use storage::sessions::TokenHash;
 
-use crate::{ActiveUser, Error, Identity, Result, tokens};
+use crate::{ActiveUser, Error, Identity, Result, metrics, tokens};
 
 /// How long a checked token is believed without asking the database again.
 ///
@@ -100,6 +100,7 @@ impl Identity {
             expires_ts: login.expires_ts,
         };
         cache.known.insert(hash, known.clone());
+        metrics::token_looked_up(cache.known.weighted_size());
         if cache.revocations.load(Ordering::Acquire) != before {
             cache.known.invalidate(&hash);
         }

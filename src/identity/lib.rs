@@ -7,7 +7,9 @@ mod caller;
 mod devices;
 mod error;
 mod filters;
+mod housekeeping;
 mod login;
+mod metrics;
 mod passwords;
 mod profile;
 mod push_rules;
@@ -86,18 +88,6 @@ impl Identity {
             clock,
             server_name,
         }))
-    }
-
-    /// Forgets what has expired: authentications under way, nonces, login tokens.
-    ///
-    /// Nothing depends on it but the size of the tables; once an hour is often enough.
-    pub async fn sweep(&self) -> Result<()> {
-        let now = self.now();
-        let mut db = self.0.database.acquire().await?;
-        storage::uia::delete_expired(&mut db, now).await?;
-        storage::registration::delete_expired_nonces(&mut db, now).await?;
-        storage::sessions::delete_expired_login_tokens(&mut db, now).await?;
-        Ok(())
     }
 
     /// Milliseconds since the epoch, as the database holds them.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use types::{Secret, random};
 
-use crate::{ActiveUser, DeviceRequest, Error, Identity, Login, Result, tokens, uia::Confirmed};
+use crate::{
+    ActiveUser, DeviceRequest, Error, Identity, Login, Result, metrics, tokens, uia::Confirmed,
+};
 
 /// How long a token for `m.login.token` is valid.
 const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_mins(2);
@@ -37,30 +39,34 @@ impl Identity {
     /// Logs in.
     #[tracing::instrument(name = "identity.login", skip_all, err(level = "debug"))]
     pub async fn login(&self, proof: Proof, device: DeviceRequest) -> Result<Login> {
-        match proof {
-            Proof::Password { user, password } => {
-                let user_id = self.named_user(&user);
-                let hash = match &user_id {
-                    Some(user_id) => self.password_hash(user_id).await?,
-                    None => None,
-                };
-                let fits = self.0.passwords.verify(password, hash).await?;
-                let user_id = user_id.filter(|_| fits).ok_or(Error::WrongCredentials)?;
-                self.begin_session(user_id, device).await
-            }
-            Proof::Token(token) => {
-                let hash = tokens::hash(token.expose());
-                let mut db = self.0.database.acquire().await?;
-                let user_id = storage::sessions::take_login_token(&mut db, &hash, self.now())
-                    .await?
-                    .ok_or(Error::WrongLoginToken)?;
-                let user = storage::users::find(&mut db, &user_id).await?;
-                drop(db);
-                if user.is_none_or(|user| user.deactivated_ts.is_some()) {
-                    return Err(Error::WrongLoginToken);
-                }
-                self.begin_session(user_id, device).await
-            }
+        let user_id = match proof {
+            Proof::Password { user, password } => self.by_password(&user, password).await,
+            Proof::Token(token) => self.by_token(&token).await,
+        };
+        metrics::login(user_id.is_ok());
+        self.begin_session(user_id?, device).await
+    }
+
+    async fn by_password(&self, user: &str, password: Secret) -> Result<OwnedUserId> {
+        let user_id = self.named_user(user);
+        let hash = match &user_id {
+            Some(user_id) => self.password_hash(user_id).await?,
+            None => None,
+        };
+        let fits = self.0.passwords.verify(password, hash).await?;
+        user_id.filter(|_| fits).ok_or(Error::WrongCredentials)
+    }
+
+    async fn by_token(&self, token: &Secret) -> Result<OwnedUserId> {
+        let hash = tokens::hash(token.expose());
+        let mut db = self.0.database.acquire().await?;
+        let user_id = storage::sessions::take_login_token(&mut db, &hash, self.now())
+            .await?
+            .ok_or(Error::WrongLoginToken)?;
+        let user = storage::users::find(&mut db, &user_id).await?;
+        match user {
+            Some(user) if user.deactivated_ts.is_none() => Ok(user_id),
+            _ => Err(Error::WrongLoginToken),
         }
     }
 

@@ -49,8 +49,8 @@ impl Sightings {
 }
 
 impl Identity {
-    /// Writes down when and from where devices called; once a minute, and at the end.
-    pub async fn write_sightings(&self) -> Result<()> {
+    /// Writes down when and from where devices called.
+    pub(crate) async fn write_sightings(&self) -> Result<()> {
         let sightings = self.0.sightings.take();
         if sightings.is_empty() {
             return Ok(());

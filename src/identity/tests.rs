@@ -132,7 +132,7 @@ fn request() -> Fingerprint {
 }
 
 fn attempt(auth: serde_json::Value) -> Option<Attempt> {
-    Some(serde_json::from_value(auth).unwrap())
+    serde_json::from_value(auth).unwrap()
 }
 
-const HOUR: u64 = Duration::from_secs(3600).as_millis() as u64;
+const HOUR: u64 = Duration::from_hours(1).as_millis() as u64;

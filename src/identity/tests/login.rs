@@ -262,3 +262,16 @@ async fn device_list_tells_when_and_from_where_devices_called() {
         world.identity.write_sightings().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn logins_on_one_device_at_once_leave_one_session() {
+    let world = world(RegistrationMode::Closed).await;
+    world.user("alice", "secret").await;
+    let (one, two) = tokio::join!(
+        world.login("alice", "secret", device("PHONE")),
+        world.login("alice", "secret", device("PHONE")),
+    );
+    let one = world.identity.authenticate(&one.tokens.access_token).await;
+    let two = world.identity.authenticate(&two.tokens.access_token).await;
+    assert!(one.is_ok() != two.is_ok());
+}

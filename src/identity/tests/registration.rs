@@ -226,6 +226,14 @@ async fn session_expires() {
     world.identity.sweep().await.unwrap();
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
 fn signed(nonce: &str, username: &str, is_admin: bool) -> SharedSecretRequest {
     let role = if is_admin { "admin" } else { "notadmin" };
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"complement");
@@ -238,11 +246,7 @@ fn signed(nonce: &str, username: &str, is_admin: bool) -> SharedSecretRequest {
         password: Secret::new("secret"),
         is_admin,
         user_type: None,
-        mac: mac
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        mac: hexadecimal(mac.as_ref()),
     }
 }
 
@@ -300,4 +304,36 @@ async fn wrong_mac_is_refused() {
     };
     let answer = world.identity.register_with_shared_secret(raised).await;
     assert!(matches!(answer, Err(Error::SharedSecretRefused(_))));
+}
+
+#[tokio::test]
+async fn name_wanted_twice_at_once_is_given_away_once() {
+    let world = world(RegistrationMode::Open).await;
+    let one = world.confirmed(json!({ "type": "m.login.dummy" })).await;
+    let two = world.confirmed(json!({ "type": "m.login.dummy" })).await;
+    let (one, two) = tokio::join!(
+        world.identity.register(application("alice"), one),
+        world.identity.register(application("Alice"), two),
+    );
+    assert_eq!([one, two].iter().filter(|answer| answer.is_ok()).count(), 1);
+}
+
+#[tokio::test]
+async fn last_use_of_a_registration_token_is_given_away_once() {
+    let world = world(RegistrationMode::Token).await;
+    let token = world
+        .identity
+        .create_registration_token(Some(1), None)
+        .await
+        .unwrap();
+    let auth = json!({ "type": "m.login.registration_token", "token": token });
+    let (one, two) = (
+        world.confirmed(auth.clone()).await,
+        world.confirmed(auth).await,
+    );
+    let (one, two) = tokio::join!(
+        world.identity.register(application("alice"), one),
+        world.identity.register(application("bob"), two),
+    );
+    assert_eq!([one, two].iter().filter(|answer| answer.is_ok()).count(), 1);
 }
