@@ -1,15 +1,40 @@
 //! The client-server API, one file per group of the specification.
 
+pub(crate) mod account;
+pub(crate) mod account_data;
 pub(crate) mod aliases;
 pub(crate) mod capabilities;
 pub(crate) mod create_room;
+pub(crate) mod devices;
+pub(crate) mod filter;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod messages;
+pub(crate) mod profile;
 pub(crate) mod public_rooms;
+pub(crate) mod push_rules;
 pub(crate) mod receipts;
+pub(crate) mod refresh;
+pub(crate) mod register;
 pub(crate) mod send;
 pub(crate) mod state;
 pub(crate) mod sync;
+pub(crate) mod tags;
 pub(crate) mod typing;
 pub(crate) mod versions;
+
+use identity::ActiveUser;
+use ruma::UserId;
+use types::Kind;
+
+use crate::{Error, Result};
+
+/// Refuses callers who name another user in the path.
+pub(crate) fn own(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
+    if caller.user_id == user_id {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Forbidden, "This belongs to another user"))
+}

@@ -140,6 +140,12 @@ impl Failure {
     }
 }
 
+/// The `errcode` of a kind of failure.
+pub(crate) fn errcode(kind: &Kind) -> &'static str {
+    let (_, errcode) = table(kind);
+    errcode
+}
+
 /// The status and `errcode` of each kind of failure.
 fn table(kind: &Kind) -> (StatusCode, &'static str) {
     use StatusCode as S;

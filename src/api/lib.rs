@@ -1,11 +1,13 @@
 //! Every HTTP endpoint: decodes, asks a domain crate, answers. No rules, no SQL.
 
+mod admin;
 mod app;
 pub mod authenticate;
 mod client;
 mod error;
 mod federation;
 mod health;
+mod interactive;
 pub mod json;
 pub mod limits;
 mod matrix;

@@ -2,7 +2,9 @@
 
 use http::Method;
 
-use crate::{App, Routes, client, federation, health, limits::Class, matrix::Fixed, well_known};
+use crate::{
+    App, Routes, admin, client, federation, health, limits::Class, matrix::Fixed, well_known,
+};
 
 /// Every endpoint of the server.
 pub fn all() -> Routes<App> {
@@ -11,6 +13,7 @@ pub fn all() -> Routes<App> {
         .merge(discovery())
         .merge(client())
         .merge(federation())
+        .merge(administration())
 }
 
 /// For load balancers and those who run the server.
@@ -41,6 +44,13 @@ fn federation() -> Routes<App> {
         .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
 }
 
+/// For those who run the server.
+fn administration() -> Routes<App> {
+    Routes::default()
+        .raw(Method::GET, admin::register::PATH, admin::register::nonce)
+        .limited(Class::Registration, admin::register::register)
+}
+
 /// For clients, in the order of the specification.
 fn client() -> Routes<App> {
     Routes::default()
@@ -51,8 +61,75 @@ fn client() -> Routes<App> {
         )
         .matrix(client::capabilities::capabilities)
         .matrix(client::sync::sync)
+        .merge(login())
+        .merge(account())
+        .merge(user_data())
+        .merge(push_rules())
         .merge(rooms())
         .merge(directory())
+}
+
+/// Getting in and out.
+fn login() -> Routes<App> {
+    use client::{login, logout, refresh, register};
+    Routes::default()
+        .limited(Class::Registration, register::register)
+        .limited(Class::Registration, register::available)
+        .limited(Class::Registration, register::token_validity)
+        .matrix(login::types)
+        .limited(Class::Login, login::login)
+        .limited(Class::Login, login::token)
+        .matrix(refresh::refresh)
+        .matrix(logout::one)
+        .matrix(logout::all)
+}
+
+/// The caller's account and devices.
+fn account() -> Routes<App> {
+    use client::{account, devices};
+    Routes::default()
+        .matrix(account::whoami)
+        .limited(Class::Login, account::change_password)
+        .limited(Class::Login, account::deactivate)
+        .matrix(devices::list)
+        .matrix(devices::one)
+        .matrix(devices::rename)
+        .limited(Class::Login, devices::delete)
+        .limited(Class::Login, devices::delete_many)
+}
+
+/// What users tell, and what their clients keep for them.
+fn user_data() -> Routes<App> {
+    use client::{account_data, filter, profile, tags};
+    Routes::default()
+        .matrix(profile::all)
+        .matrix(profile::field)
+        .matrix(profile::set)
+        .matrix(profile::delete)
+        .matrix(account_data::of_account)
+        .matrix(account_data::set_of_account)
+        .matrix(account_data::of_room)
+        .matrix(account_data::set_of_room)
+        .matrix(tags::list)
+        .matrix(tags::create)
+        .matrix(tags::delete)
+        .matrix(filter::create)
+        .matrix(filter::one)
+}
+
+/// What the caller wants to be notified of.
+fn push_rules() -> Routes<App> {
+    use client::push_rules;
+    Routes::default()
+        .matrix(push_rules::all)
+        .matrix(push_rules::global)
+        .matrix(push_rules::one)
+        .matrix(push_rules::set)
+        .matrix(push_rules::delete)
+        .matrix(push_rules::enabled)
+        .matrix(push_rules::set_enabled)
+        .matrix(push_rules::actions)
+        .matrix(push_rules::set_actions)
 }
 
 /// Inside one room.

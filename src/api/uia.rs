@@ -2,10 +2,13 @@
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use identity::uia::Stage;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::json;
+use types::Fault;
+
+use crate::{error, json};
 
 /// What the client still has to do before the request is carried out.
 ///
@@ -39,6 +42,25 @@ pub struct Refused {
     pub errcode: String,
     /// The text for humans.
     pub error: String,
+}
+
+impl From<identity::uia::Challenge> for Challenge {
+    fn from(challenge: identity::uia::Challenge) -> Self {
+        let flow = |flow: &&[Stage]| Flow {
+            stages: flow.iter().map(|stage| stage.as_str().to_owned()).collect(),
+        };
+        let refused = challenge.refused.map(|error| Refused {
+            errcode: error::errcode(&error.kind()).to_owned(),
+            error: error.to_string(),
+        });
+        Self {
+            session: challenge.session,
+            flows: challenge.flows.iter().map(flow).collect(),
+            completed: challenge.completed,
+            params: Map::new(),
+            refused,
+        }
+    }
 }
 
 impl IntoResponse for Challenge {

@@ -109,6 +109,8 @@ impl Identity {
         let (change, ended) = remove_in(&mut tx, user_id, &device_ids).await?;
         storage::users::deactivate(&mut tx, user_id, erase, self.now()).await?;
         storage::account_data::delete_all(&mut tx, user_id).await?;
+        storage::cross_signing::delete(&mut tx, user_id).await?;
+        storage::cross_signing::delete_signatures_by(&mut tx, user_id).await?;
         if erase {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }

@@ -50,6 +50,9 @@ pub enum Error {
     /// The stage is not the next one of any flow.
     #[error("This authentication stage is not expected here")]
     UnexpectedStage,
+    /// The password of somebody else than the caller is offered.
+    #[error("The authentication names another user than the caller")]
+    OtherUser,
     /// An authentication that was begun for another request.
     #[error("The request has changed since its authentication began")]
     RequestChanged,
@@ -106,6 +109,7 @@ impl Fault for Error {
             Self::RegistrationClosed
             | Self::WrongCredentials
             | Self::WrongLoginToken
+            | Self::OtherUser
             | Self::RequestChanged
             | Self::SharedSecretRefused(_) => Kind::Forbidden,
             Self::GuestsRefused => Kind::GuestAccessForbidden,

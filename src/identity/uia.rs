@@ -210,8 +210,10 @@ impl Identity {
                     .clone()
                     .ok_or(Error::MissingParam("password"))?;
                 let named = attempt.user().map(|name| self.named_user(name));
-                let is_caller = named.is_none_or(|named| named.as_deref() == caller);
-                let fits = match caller.filter(|_| is_caller) {
+                if named.is_some_and(|named| named.as_deref() != caller) {
+                    return Err(Error::OtherUser);
+                }
+                let fits = match caller {
                     Some(caller) => self.is_password(caller, password).await?,
                     None => false,
                 };

@@ -29,7 +29,7 @@ impl Identity {
     /// The user that a person names at login, by the whole id or its local part.
     ///
     /// `None` for names that no account here can have.
-    pub(crate) fn named_user(&self, name: &str) -> Option<OwnedUserId> {
+    pub fn named_user(&self, name: &str) -> Option<OwnedUserId> {
         if !name.starts_with('@') {
             return self.new_user_id(name).ok();
         }

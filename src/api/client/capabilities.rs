@@ -19,7 +19,8 @@ pub(crate) async fn capabilities(_app: App, _call: Matrix<Request>) -> Result<Ra
         "m.set_displayname": { "enabled": true },
         "m.set_avatar_url": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
-        "m.get_login_token": { "enabled": false },
+        "m.get_login_token": { "enabled": true },
+        "m.profile_fields": { "enabled": true },
     }});
     Ok(body.to_string().into())
 }

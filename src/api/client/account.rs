@@ -1,0 +1,61 @@
+//! The caller's account.
+
+use identity::ActiveUser;
+use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
+use types::{Kind, Secret};
+
+use crate::{App, Error, Matrix, Result, interactive::Interactive};
+
+/// Tells whose token the request is made with.
+pub(crate) async fn whoami(
+    _: App,
+    call: Matrix<whoami::v3::Request>,
+) -> Result<whoami::v3::Response> {
+    let user = call.caller;
+    let mut response = whoami::v3::Response::new(user.user_id, user.is_guest);
+    response.device_id = Some(user.device_id);
+    Ok(response)
+}
+
+/// Replaces the caller's password.
+pub(crate) async fn change_password(
+    app: App,
+    call: Matrix<Interactive<change_password::v3::Request>>,
+) -> Result<change_password::v3::Response> {
+    let user = logged_in(call.caller)?;
+    let Interactive {
+        request,
+        interaction,
+    } = call.request;
+    let confirmed = interaction.confirm(&app, &user).await?;
+    let new_password = Secret::new(request.new_password);
+    app.identity
+        .change_password(&user, new_password, request.logout_devices, confirmed)
+        .await?;
+    Ok(change_password::v3::Response::new())
+}
+
+/// Closes the caller's account and leaves all rooms.
+pub(crate) async fn deactivate(
+    app: App,
+    call: Matrix<Interactive<deactivate::v3::Request>>,
+) -> Result<deactivate::v3::Response> {
+    let user = logged_in(call.caller)?;
+    let Interactive {
+        request,
+        interaction,
+    } = call.request;
+    let confirmed = interaction.confirm(&app, &user).await?;
+    app.identity
+        .deactivate(&user, request.erase, confirmed)
+        .await?;
+    app.rooms.leave_all(&user.user_id).await?;
+    // There are no third-party identifiers that could have to be unbound.
+    let nothing_left = ThirdPartyIdRemovalStatus::Success;
+    Ok(deactivate::v3::Response::new(nothing_left))
+}
+
+/// Without a token only a verified e-mail address would do, which is not offered.
+fn logged_in(caller: Option<ActiveUser>) -> Result<ActiveUser> {
+    caller.ok_or_else(|| Error::new(Kind::MissingToken, "Missing access token"))
+}

@@ -1,0 +1,91 @@
+//! Private data that a user's clients share.
+
+use http::StatusCode;
+use ruma::{
+    RoomId, UserId,
+    api::client::config::{
+        get_global_account_data, get_room_account_data, set_global_account_data,
+        set_room_account_data,
+    },
+};
+
+use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
+
+/// Shows data of the account.
+pub(crate) async fn of_account(
+    app: App,
+    call: Matrix<get_global_account_data::v3::Request>,
+) -> Result<RawJson> {
+    own(&call.caller, &call.request.user_id)?;
+    let kind = call.request.event_type.to_string();
+    let content = app
+        .identity
+        .account_data(&call.caller.user_id, None, &kind)
+        .await?;
+    Ok(content.into())
+}
+
+/// Shows data of one room.
+pub(crate) async fn of_room(
+    app: App,
+    call: Matrix<get_room_account_data::v3::Request>,
+) -> Result<RawJson> {
+    own(&call.caller, &call.request.user_id)?;
+    let (room_id, kind) = (&*call.request.room_id, call.request.event_type.to_string());
+    let content = app
+        .identity
+        .account_data(&call.caller.user_id, Some(room_id), &kind)
+        .await?;
+    Ok(content.into())
+}
+
+/// Replaces data of the account.
+pub(crate) async fn set_of_account(
+    app: App,
+    call: Matrix<set_global_account_data::v3::Request>,
+) -> Result<set_global_account_data::v3::Response> {
+    own(&call.caller, &call.request.user_id)?;
+    let kind = call.request.event_type.to_string();
+    let content = call.request.data.json().get();
+    set(&app, &call.request.user_id, None, &kind, content).await?;
+    Ok(set_global_account_data::v3::Response::new())
+}
+
+/// Replaces data of one room.
+pub(crate) async fn set_of_room(
+    app: App,
+    call: Matrix<set_room_account_data::v3::Request>,
+) -> Result<set_room_account_data::v3::Response> {
+    own(&call.caller, &call.request.user_id)?;
+    let kind = call.request.event_type.to_string();
+    let content = call.request.data.json().get();
+    set(
+        &app,
+        &call.request.user_id,
+        Some(&call.request.room_id),
+        &kind,
+        content,
+    )
+    .await?;
+    Ok(set_room_account_data::v3::Response::new())
+}
+
+async fn set(
+    app: &App,
+    user_id: &UserId,
+    room_id: Option<&RoomId>,
+    kind: &str,
+    content: &str,
+) -> Result<()> {
+    let done = app
+        .identity
+        .set_account_data(user_id, room_id, kind, content)
+        .await;
+    done.map_err(|error| match error {
+        // Spec: client-server, "Client Config": 405 for what the server manages.
+        managed @ identity::Error::ManagedAccountData => {
+            Error::from(managed).with_status(StatusCode::METHOD_NOT_ALLOWED)
+        }
+        error => error.into(),
+    })
+}

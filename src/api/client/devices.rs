@@ -1,0 +1,88 @@
+//! The caller's devices.
+
+use identity::Device;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, UInt,
+    api::client::device::{
+        self, delete_device, delete_devices, get_device, get_devices, update_device,
+    },
+};
+
+use crate::{App, Matrix, Result, interactive::Interactive};
+
+/// Lists the caller's devices.
+pub(crate) async fn list(
+    app: App,
+    call: Matrix<get_devices::v3::Request>,
+) -> Result<get_devices::v3::Response> {
+    let devices = app.identity.devices(&call.caller).await?;
+    let devices = devices.into_iter().map(shown).collect();
+    Ok(get_devices::v3::Response::new(devices))
+}
+
+/// Shows one device of the caller.
+pub(crate) async fn one(
+    app: App,
+    call: Matrix<get_device::v3::Request>,
+) -> Result<get_device::v3::Response> {
+    let device = app
+        .identity
+        .device(&call.caller, &call.request.device_id)
+        .await?;
+    Ok(get_device::v3::Response::new(shown(device)))
+}
+
+/// Names a device of the caller.
+pub(crate) async fn rename(
+    app: App,
+    call: Matrix<update_device::v3::Request>,
+) -> Result<update_device::v3::Response> {
+    let name = call.request.display_name.as_deref();
+    app.identity
+        .rename_device(&call.caller, &call.request.device_id, name)
+        .await?;
+    Ok(update_device::v3::Response::new())
+}
+
+/// Deletes a device of the caller.
+pub(crate) async fn delete(
+    app: App,
+    call: Matrix<Interactive<delete_device::v3::Request>>,
+) -> Result<delete_device::v3::Response> {
+    let Interactive {
+        request,
+        interaction,
+    } = call.request;
+    let confirmed = interaction.confirm(&app, &call.caller).await?;
+    app.identity
+        .delete_devices(&call.caller, &[request.device_id], confirmed)
+        .await?;
+    Ok(delete_device::v3::Response::new())
+}
+
+/// Deletes several devices of the caller.
+pub(crate) async fn delete_many(
+    app: App,
+    call: Matrix<Interactive<delete_devices::v3::Request>>,
+) -> Result<delete_devices::v3::Response> {
+    let Interactive {
+        request,
+        interaction,
+    } = call.request;
+    let confirmed = interaction.confirm(&app, &call.caller).await?;
+    app.identity
+        .delete_devices(&call.caller, &request.devices, confirmed)
+        .await?;
+    Ok(delete_devices::v3::Response::new())
+}
+
+fn shown(device: Device) -> device::Device {
+    let mut shown = device::Device::new(device.device_id);
+    shown.display_name = device.display_name;
+    shown.last_seen_ip = device.last_seen_ip;
+    shown.last_seen_ts = device
+        .last_seen_ts
+        .and_then(|ts| UInt::try_from(ts).ok())
+        .map(MilliSecondsSinceUnixEpoch);
+    shown
+}

@@ -1,0 +1,79 @@
+//! Logging in.
+
+mod request;
+
+use identity::{DeviceRequest, Login, Proof};
+use ruma::{
+    ServerName,
+    api::client::session::{
+        get_login_token,
+        get_login_types::{
+            self,
+            v3::{LoginType, PasswordLoginType, TokenLoginType},
+        },
+        login::v3::Response,
+    },
+};
+
+use crate::{App, Matrix, Result, interactive::Interactive, limits::Class};
+
+use self::request::Request;
+
+/// Lists the ways to log in.
+pub(crate) async fn types(
+    _: App,
+    _: Matrix<get_login_types::v3::Request>,
+) -> Result<get_login_types::v3::Response> {
+    let mut token = TokenLoginType::new();
+    token.get_login_token = true;
+    let flows = vec![
+        LoginType::Password(PasswordLoginType::new()),
+        LoginType::Token(token),
+    ];
+    Ok(get_login_types::v3::Response::new(flows))
+}
+
+/// Logs in with a password or a token.
+pub(crate) async fn login(app: App, call: Matrix<Request>) -> Result<Response> {
+    let device = DeviceRequest {
+        device_id: call.request.device_id.clone(),
+        display_name: call.request.initial_device_display_name.clone(),
+        refreshable: call.request.refresh_token,
+    };
+    let proof = call.request.proof()?;
+    // The route has counted the address; guesses from many addresses count against the account.
+    if let Proof::Password { user, .. } = &proof
+        && let Some(user_id) = app.identity.named_user(user)
+    {
+        app.limits
+            .take(Class::Login, Some(&user_id), call.address)?;
+    }
+    let login = app.identity.login(proof, device).await?;
+    Ok(response(login, &app.server_name))
+}
+
+/// Makes a token with which another device can log in.
+pub(crate) async fn token(
+    app: App,
+    call: Matrix<Interactive<get_login_token::v1::Request>>,
+) -> Result<get_login_token::v1::Response> {
+    let confirmed = call.request.interaction.confirm(&app, &call.caller).await?;
+    let token = app.identity.login_token(&call.caller, confirmed).await?;
+    Ok(get_login_token::v1::Response::new(
+        token.expires_in,
+        token.token,
+    ))
+}
+
+/// The answer to a login.
+#[expect(
+    deprecated,
+    reason = "clients and test suites still read `home_server`"
+)]
+pub(crate) fn response(login: Login, server_name: &ServerName) -> Response {
+    let mut response = Response::new(login.user_id, login.tokens.access_token, login.device_id);
+    response.home_server = Some(server_name.to_owned());
+    response.refresh_token = login.tokens.refresh_token;
+    response.expires_in = login.tokens.expires_in;
+    response
+}
