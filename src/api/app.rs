@@ -3,9 +3,11 @@
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use config::WellKnown;
+use e2ee::Keys;
 use event::Signer;
 use identity::{ActiveUser, Identity};
 use live::Live;
+use media::Media;
 use room::Rooms;
 use ruma::{OwnedServerName, UserId};
 use sync::Syncs;
@@ -33,6 +35,10 @@ pub struct Handles {
     pub rooms: Rooms,
     /// What changed for each device.
     pub syncs: Syncs,
+    /// Encryption keys and messages to devices.
+    pub keys: Keys,
+    /// Uploaded files.
+    pub media: Media,
     /// How often one user or address may call.
     pub limits: Limits,
     /// The largest body, in bytes, that a caller who is known may send.

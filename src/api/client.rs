@@ -7,8 +7,10 @@ pub(crate) mod capabilities;
 pub(crate) mod create_room;
 pub(crate) mod devices;
 pub(crate) mod filter;
+pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod media;
 pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod messages;
@@ -22,6 +24,7 @@ pub(crate) mod send;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod tags;
+pub(crate) mod to_device;
 pub(crate) mod typing;
 pub(crate) mod versions;
 

@@ -67,6 +67,8 @@ fn client() -> Routes<App> {
         .merge(push_rules())
         .merge(rooms())
         .merge(directory())
+        .merge(encryption())
+        .merge(media())
 }
 
 /// Getting in and out.
@@ -233,6 +235,70 @@ fn directory() -> Routes<App> {
         .matrix(client::public_rooms::search)
         .matrix(client::public_rooms::visibility)
         .matrix(client::public_rooms::set_visibility)
+}
+
+/// Keys, and messages to devices.
+fn encryption() -> Routes<App> {
+    use client::keys;
+    Routes::default()
+        .matrix(keys::upload)
+        .matrix(keys::query)
+        .matrix(keys::claim)
+        .matrix(keys::changes)
+        .matrix(keys::upload_cross_signing)
+        .matrix(keys::upload_signatures)
+        .matrix(client::to_device::send)
+}
+
+/// Uploads and downloads. A screen full of avatars is downloaded at once: that is not limited.
+fn media() -> Routes<App> {
+    use client::media;
+    Routes::default()
+        .raw(Method::POST, "/_matrix/media/r0/upload", media::upload)
+        .raw(Method::POST, "/_matrix/media/v3/upload", media::upload)
+        .limited(Class::Upload, media::create)
+        .raw(
+            Method::PUT,
+            "/_matrix/media/v3/upload/{server_name}/{media_id}",
+            media::upload_to,
+        )
+        .matrix(media::config)
+        .matrix_at(
+            "/_matrix/media/r0/config",
+            Fixed::default(),
+            Some(Class::General),
+            media::config,
+        )
+        .matrix_at(
+            "/_matrix/media/v3/config",
+            Fixed::default(),
+            Some(Class::General),
+            media::config,
+        )
+        .unlimited(media::download)
+        .unlimited(media::download_as)
+        .merge(old_downloads())
+}
+
+/// Downloads on the paths from before they asked for an access token.
+fn old_downloads() -> Routes<App> {
+    use client::media::old;
+    [
+        (
+            "/_matrix/media/r0/download/{server_name}/{media_id}",
+            "/_matrix/media/r0/download/{server_name}/{media_id}/{filename}",
+        ),
+        (
+            "/_matrix/media/v3/download/{server_name}/{media_id}",
+            "/_matrix/media/v3/download/{server_name}/{media_id}/{filename}",
+        ),
+    ]
+    .into_iter()
+    .fold(Routes::default(), |routes, (path, with_filename)| {
+        routes
+            .matrix_at(path, Fixed::default(), None, old::download)
+            .matrix_at(with_filename, Fixed::default(), None, old::download_as)
+    })
 }
 
 #[cfg(test)]

@@ -68,6 +68,16 @@ impl<G: Gate> Routes<G> {
         self.all_paths(Some(class), handler)
     }
 
+    /// The same, for an endpoint whose calls are not counted.
+    pub fn unlimited<R, A, F>(self, handler: impl Endpoint<G, R, A, F>) -> Self
+    where
+        R: IncomingRequest + Metadata<Authentication: Authenticate> + Send + 'static,
+        A: Answer + Send,
+        F: Future<Output = Result<A>> + Send,
+    {
+        self.all_paths(None, handler)
+    }
+
     /// Registers a handler under a path of its own, which fixes a part of the request.
     pub fn matrix_at<R, A, F>(
         mut self,

@@ -3,9 +3,11 @@
 use anyhow::{Context, Result};
 use api::{App, Handles, limits::Limits};
 use config::Config;
+use e2ee::Keys;
 use event::Signer;
 use identity::Identity;
 use live::Live;
+use media::Media;
 use room::Rooms;
 use storage::{Committer, Database, keys};
 use sync::Syncs;
@@ -47,6 +49,15 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         clock.clone(),
         config.server_name.clone(),
     );
+    let keys = Keys::new(database.clone(), &config.server_name, clock.clone());
+    let media = Media::open(
+        database.clone(),
+        &config.server_name,
+        clock.clone(),
+        &config.media,
+        &config.data_dir.join("media"),
+    )
+    .context("The folder for media could not be opened")?;
     let rooms = Rooms::new(
         room::Settings {
             server_name: config.server_name.clone(),
@@ -66,6 +77,8 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         live,
         rooms,
         syncs,
+        keys,
+        media,
         limits: Limits::new(&config.rate_limits),
         max_body: usize::try_from(config.client.max_body.get()).unwrap_or(usize::MAX),
         base_url: config.public_base_url(),

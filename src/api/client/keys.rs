@@ -1,0 +1,150 @@
+//! Keys of devices and users: upload, look up, claim, sign, follow.
+
+use std::collections::BTreeMap;
+
+use e2ee::{CrossSigningUpload, Replacing};
+use ruma::{
+    OneTimeKeyAlgorithm, OwnedServerName, UInt,
+    api::client::keys::{
+        claim_keys, get_key_changes, get_keys, upload_keys, upload_signatures, upload_signing_keys,
+    },
+};
+use serde_json::{Value, json};
+use types::{Fault, SyncToken};
+
+use crate::{App, Matrix, Result, error, interactive::Interactive, json::RawJson};
+
+/// Stores a device's keys and tells how many it has.
+pub(crate) async fn upload(
+    app: App,
+    call: Matrix<upload_keys::v3::Request>,
+) -> Result<upload_keys::v3::Response> {
+    let upload = e2ee::Upload {
+        device_keys: call.request.device_keys,
+        one_time_keys: call.request.one_time_keys,
+        fallback_keys: call.request.fallback_keys,
+    };
+    let counts = app
+        .keys
+        .upload(&call.caller.user_id, &call.caller.device_id, upload)
+        .await?;
+    let counts = counts.one_time.into_iter().map(|(algorithm, count)| {
+        (
+            OneTimeKeyAlgorithm::from(algorithm),
+            UInt::try_from(count).unwrap_or(UInt::MAX),
+        )
+    });
+    Ok(upload_keys::v3::Response::new(counts.collect()))
+}
+
+/// Looks up the keys of users and their devices.
+pub(crate) async fn query(
+    app: App,
+    call: Matrix<get_keys::v3::Request>,
+) -> Result<get_keys::v3::Response> {
+    let keys = app
+        .keys
+        .query(&call.caller.user_id, call.request.device_keys)
+        .await?;
+    let mut response = get_keys::v3::Response::new();
+    response.failures = unreachable(keys.failures);
+    response.device_keys = keys.device_keys;
+    response.master_keys = keys.master_keys;
+    response.self_signing_keys = keys.self_signing_keys;
+    response.user_signing_keys = keys.user_signing_keys;
+    Ok(response)
+}
+
+/// Takes one-time keys of devices.
+pub(crate) async fn claim(
+    app: App,
+    call: Matrix<claim_keys::v3::Request>,
+) -> Result<claim_keys::v3::Response> {
+    let claimed = app.keys.claim(call.request.one_time_keys).await?;
+    let mut response = claim_keys::v3::Response::new(claimed.one_time_keys);
+    response.failures = unreachable(claimed.failures);
+    Ok(response)
+}
+
+/// Stores a user's cross-signing keys; the password is asked for when that replaces others.
+pub(crate) async fn upload_cross_signing(
+    app: App,
+    call: Matrix<Interactive<upload_signing_keys::v3::Request>>,
+) -> Result<upload_signing_keys::v3::Response> {
+    let Interactive {
+        request,
+        interaction,
+    } = call.request;
+    let user_id = &call.caller.user_id;
+    let upload = CrossSigningUpload {
+        master: request.master_key,
+        self_signing: request.self_signing_key,
+        user_signing: request.user_signing_key,
+    };
+    let replacing = if app.keys.replaces_cross_signing(user_id, &upload).await? {
+        interaction.confirm(&app, &call.caller).await?;
+        Replacing::Allowed
+    } else {
+        Replacing::Forbidden
+    };
+    app.keys
+        .upload_cross_signing(user_id, upload, replacing)
+        .await?;
+    Ok(upload_signing_keys::v3::Response::new())
+}
+
+/// Adds signatures to keys and tells which were refused.
+pub(crate) async fn upload_signatures(
+    app: App,
+    call: Matrix<upload_signatures::v3::Request>,
+) -> Result<RawJson> {
+    let signed = call.request.signed_keys.into_iter().map(|(user_id, keys)| {
+        let keys = keys
+            .iter()
+            .map(|(key_id, key)| (key_id.to_owned(), key.to_owned()));
+        (user_id, keys.collect())
+    });
+    let refused = app
+        .keys
+        .upload_signatures(&call.caller.user_id, signed.collect())
+        .await?;
+    let failures: BTreeMap<_, BTreeMap<_, _>> = refused
+        .into_iter()
+        .map(|(user_id, keys)| {
+            let failure = |error: e2ee::Error| {
+                json!({ "errcode": error::errcode(&error.kind()), "error": error.to_string() })
+            };
+            (user_id, keys.into_iter().map(|(key_id, error)| (key_id, failure(error))).collect())
+        })
+        .collect();
+    Ok(RawJson(
+        json!({ "failures": failures }).to_string().into_bytes(),
+    ))
+}
+
+/// Tells whose devices changed between two syncs.
+pub(crate) async fn changes(
+    app: App,
+    call: Matrix<get_key_changes::v3::Request>,
+) -> Result<get_key_changes::v3::Response> {
+    let from: SyncToken = call.request.from.parse()?;
+    let _to: SyncToken = call.request.to.parse()?;
+    let changes = app
+        .keys
+        .changes_since(&call.caller.user_id, from.stream)
+        .await?;
+    let (changed, left) = (changes.changed.into_iter(), changes.left.into_iter());
+    Ok(get_key_changes::v3::Response::new(
+        changed.collect(),
+        left.collect(),
+    ))
+}
+
+/// The servers that could not be asked, as the specification lists them.
+fn unreachable(servers: impl IntoIterator<Item = OwnedServerName>) -> BTreeMap<String, Value> {
+    let failure = json!({ "status": 503, "message": "The server could not be reached" });
+    servers
+        .into_iter()
+        .map(|server| (server.to_string(), failure.clone()))
+        .collect()
+}

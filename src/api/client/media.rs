@@ -1,0 +1,143 @@
+//! Uploads and downloads.
+
+pub(crate) mod file;
+pub(crate) mod old;
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use futures::{StreamExt, TryStreamExt};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
+use identity::ActiveUser;
+use media::{Interrupted, Upload};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, ServerName, UInt,
+    api::client::{
+        authenticated_media::{get_content, get_content_as_filename, get_media_config},
+        media::create_mxc_uri,
+    },
+};
+use serde::Deserialize;
+use serde_json::json;
+use types::Kind;
+
+use crate::{App, Error, Matrix, Result, authenticate, json, limits::Class};
+
+use self::file::File;
+
+/// The longest time that a download waits for content that is still to come.
+const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// Stores a file and answers its URI.
+pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response> {
+    let (head, body) = request.into_parts();
+    let user = uploader(&app, &head).await?;
+    let upload = describe(&app, &head, body)?;
+    let uri = app.media.upload(&user.user_id, upload).await?;
+    Ok(json::answer(
+        http::StatusCode::OK,
+        json!({ "content_uri": uri }).to_string(),
+    ))
+}
+
+/// Gives out an URI whose content comes later.
+pub(crate) async fn create(
+    app: App,
+    call: Matrix<create_mxc_uri::v1::Request>,
+) -> Result<create_mxc_uri::v1::Response> {
+    let created = app.media.create(&call.caller.user_id).await?;
+    let mut response = create_mxc_uri::v1::Response::new(created.uri);
+    let expires = UInt::try_from(created.expires_ts).unwrap_or(UInt::MAX);
+    response.unused_expires_at = Some(MilliSecondsSinceUnixEpoch(expires));
+    Ok(response)
+}
+
+/// Stores the content of an URI that was given out.
+pub(crate) async fn upload_to(
+    State(app): State<App>,
+    Path((server_name, media_id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response> {
+    let (head, body) = request.into_parts();
+    let user = uploader(&app, &head).await?;
+    let upload = describe(&app, &head, body)?;
+    let server_name = <&ServerName>::try_from(&*server_name)
+        .map_err(|error| Error::new(Kind::InvalidParam, error.to_string()))?;
+    app.media
+        .upload_to(&user.user_id, server_name, &media_id, upload)
+        .await?;
+    Ok(json::answer(http::StatusCode::OK, "{}"))
+}
+
+/// Sends a file.
+pub(crate) async fn download(app: App, call: Matrix<get_content::v1::Request>) -> Result<File> {
+    let wait = call.request.timeout_ms.min(MAX_WAIT);
+    let file = app
+        .media
+        .download(&call.request.server_name, &call.request.media_id, wait)
+        .await?;
+    Ok(File::from(file))
+}
+
+/// Sends a file under the name that the caller likes better.
+pub(crate) async fn download_as(
+    app: App,
+    call: Matrix<get_content_as_filename::v1::Request>,
+) -> Result<File> {
+    let request = call.request;
+    let wait = request.timeout_ms.min(MAX_WAIT);
+    let mut file = app
+        .media
+        .download(&request.server_name, &request.media_id, wait)
+        .await?;
+    file.filename = Some(request.filename);
+    Ok(File::from(file))
+}
+
+/// Tells the size of the largest file that can be uploaded.
+pub(crate) async fn config(
+    app: App,
+    _call: Matrix<get_media_config::v1::Request>,
+) -> Result<get_media_config::v1::Response> {
+    let size = UInt::try_from(app.media.max_upload_bytes()).unwrap_or(UInt::MAX);
+    Ok(get_media_config::v1::Response::new(size))
+}
+
+async fn uploader(app: &App, head: &Parts) -> Result<ActiveUser> {
+    let user = authenticate::active_user(app, head).await?;
+    let address = authenticate::address(head);
+    app.limits
+        .take(Class::Upload, Some(&user.user_id), address)?;
+    Ok(user)
+}
+
+/// The file that a request carries.
+fn describe(app: &App, head: &Parts, body: Body) -> Result<Upload> {
+    #[derive(Deserialize)]
+    struct Query {
+        filename: Option<String>,
+    }
+    let query: Query = serde_html_form::from_str(head.uri.query().unwrap_or_default())
+        .map_err(|error| Error::new(Kind::InvalidParam, error.to_string()))?;
+    let length = text(&head.headers, &header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    if length.is_some_and(|length: u64| length > app.media.max_upload_bytes()) {
+        return Err(media::Error::TooLarge.into());
+    }
+    let body = body.into_data_stream().map_err(|_| Interrupted).boxed();
+    let content_type = text(&head.headers, &header::CONTENT_TYPE).map(str::to_owned);
+    Ok(Upload {
+        content_type,
+        filename: query.filename,
+        body,
+    })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    headers
+        .get(name)
+        .and_then(|value: &HeaderValue| value.to_str().ok())
+}

@@ -1,0 +1,171 @@
+//! The answer that carries a file: whatever the file is, a browser must not act on it.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderName, HeaderValue, header};
+use media::Download;
+use ruma::http_headers::{ContentDisposition, ContentDispositionType};
+
+use crate::Answer;
+
+/// What the specification recommends.
+const SECURITY_POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; \
+    plugin-types application/pdf; style-src 'unsafe-inline'; object-src 'self';";
+/// The content of a media id never changes; whether a user may see it can.
+const CACHE: &str = "private, max-age=31536000, immutable";
+/// The media type of what nobody described.
+const UNKNOWN: &str = "application/octet-stream";
+/// The media types that a browser may show. Spec: "Serving inline content".
+const INLINE: &[&str] = &[
+    "text/css",
+    "text/plain",
+    "text/csv",
+    "application/json",
+    "application/ld+json",
+    "image/jpeg",
+    "image/gif",
+    "image/png",
+    "image/apng",
+    "image/webp",
+    "image/avif",
+    "video/mp4",
+    "video/webm",
+    "video/ogg",
+    "video/quicktime",
+    "audio/mp4",
+    "audio/webm",
+    "audio/aac",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/wave",
+    "audio/wav",
+    "audio/x-wav",
+    "audio/x-pn-wav",
+    "audio/flac",
+    "audio/x-flac",
+];
+
+/// A file on its way out.
+pub(crate) struct File(Download);
+
+impl From<Download> for File {
+    fn from(download: Download) -> Self {
+        Self(download)
+    }
+}
+
+impl Answer for File {
+    fn into_answer(self) -> Response {
+        let Self(file) = self;
+        let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN);
+        let disposition =
+            ContentDisposition::new(disposition(content_type)).with_filename(file.filename);
+        let headers = [
+            (header::CONTENT_TYPE, value(content_type, UNKNOWN)),
+            (header::CONTENT_LENGTH, HeaderValue::from(file.size)),
+            (
+                header::CONTENT_DISPOSITION,
+                value(&disposition.to_string(), "attachment"),
+            ),
+            (
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(SECURITY_POLICY),
+            ),
+            (
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            ),
+            (header::CACHE_CONTROL, HeaderValue::from_static(CACHE)),
+            (
+                HeaderName::from_static("cross-origin-resource-policy"),
+                HeaderValue::from_static("cross-origin"),
+            ),
+        ];
+        let mut response = Response::new(Body::from_stream(file.body));
+        response.headers_mut().extend(headers);
+        response
+    }
+}
+
+/// Whether a browser may show the file or should save it.
+fn disposition(content_type: &str) -> ContentDispositionType {
+    let (essence, _parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let essence = essence.trim();
+    if INLINE
+        .iter()
+        .any(|allowed| allowed.eq_ignore_ascii_case(essence))
+    {
+        ContentDispositionType::Inline
+    } else {
+        ContentDispositionType::Attachment
+    }
+}
+
+/// The text as a header, or the other text where it cannot be one.
+fn value(text: &str, otherwise: &'static str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(otherwise))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::{StreamExt, stream};
+
+    use super::*;
+
+    fn header(content_type: Option<&str>, filename: &str, name: HeaderName) -> String {
+        let file = File(Download {
+            content_type: content_type.map(str::to_owned),
+            filename: Some(filename.to_owned()),
+            size: 1,
+            body: stream::iter([Ok(Bytes::from_static(b"x"))]).boxed(),
+        });
+        let response = file.into_answer();
+        response.headers()[name].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn only_harmless_types_are_shown() {
+        let disposition = |content_type| header(content_type, "f", header::CONTENT_DISPOSITION);
+        for shown in ["image/png", "Text/Plain; charset=utf-8", "video/mp4 "] {
+            assert_eq!(disposition(Some(shown)), "inline; filename=f");
+        }
+        for saved in [
+            "text/html",
+            "image/svg+xml",
+            "application/pdf",
+            "image/pngx",
+            "",
+        ] {
+            assert_eq!(disposition(Some(saved)), "attachment; filename=f");
+        }
+        assert_eq!(disposition(None), "attachment; filename=f");
+    }
+
+    #[test]
+    fn file_names_cannot_leave_their_quotes() {
+        let disposition = |name| header(Some("image/png"), name, header::CONTENT_DISPOSITION);
+        assert_eq!(disposition("a b;c"), r#"inline; filename="a b;c""#);
+        assert_eq!(
+            disposition(r#"a"; x="b\"#),
+            r#"inline; filename="a\"; x=\"b\\""#
+        );
+        assert_eq!(
+            disposition("a\r\nSet-Cookie: b"),
+            r#"inline; filename="aSet-Cookie: b""#
+        );
+        assert_eq!(
+            disposition("\u{2615}"),
+            "inline; filename*=utf-8''%E2%98%95"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_a_header_is_left_out() {
+        assert_eq!(
+            header(Some("image/png\n"), "f", header::CONTENT_TYPE),
+            UNKNOWN
+        );
+        assert_eq!(header(None, "f", header::CONTENT_TYPE), UNKNOWN);
+        assert_eq!(header(None, "f", header::X_CONTENT_TYPE_OPTIONS), "nosniff");
+    }
+}
