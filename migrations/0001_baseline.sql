@@ -70,7 +70,9 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;
 CREATE UNIQUE INDEX events_timeline ON events (room_nid, position) WHERE position IS NOT NULL;
 CREATE INDEX events_state_history ON events (room_nid, kind, state_key, position) WHERE state_key IS NOT NULL;
-CREATE INDEX events_transactions ON events (sender, transaction_device, position) WHERE transaction_id IS NOT NULL;
+-- A device's transaction makes one event, whatever happens to the answer and whoever is asked again.
+CREATE UNIQUE INDEX events_transactions ON events (sender, transaction_device, transaction_id, room_nid, kind)
+    WHERE transaction_id IS NOT NULL;
 
 -- The state of a room: what its parent holds, overlaid with these events. Depth is bounded.
 CREATE TABLE snapshots (

@@ -196,9 +196,9 @@ impl<'a> Pen<'a> {
 
     /// Puts a state event over the state; returns what it replaces.
     ///
-    /// Layers grow geometrically: one that is no larger than those above it together is merged
-    /// with them. So a state of n events is at most log n layers deep, and each event is rewritten
-    /// log n times at the most.
+    /// Every layer is more than twice as large as the one above it; those that are not are merged.
+    /// So a state of n events is at most log n layers deep, and an event is rewritten about log n
+    /// times while it is current.
     fn lay(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<Replaced> {
         let replaced = self.head.state.insert(pdu.clone());
         let replaces = replaced.and_then(|old| {
@@ -210,7 +210,7 @@ impl<'a> Pen<'a> {
         while let Some(below) = self
             .head
             .layers
-            .pop_if(|below| below.events.len() <= events.len())
+            .pop_if(|below| below.events.len() <= 2 * events.len())
         {
             let still_current = below
                 .events

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use event::Signer;
 use moka::sync::Cache;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, UserId};
-use storage::{CommitError, Committer, Database, Nids};
+use storage::{CommitError, Committer, Database, Nids, committer::commit_locked, rooms};
 use tokio::sync::{Mutex, MutexGuard};
 use types::Clock;
 
 use crate::{Error, append::Pen, create::Moments, head::Head, transactions::Transactions};
-
-/// Tries to write to a room that other processes write to as well.
-const ATTEMPTS: usize = 8;
 
 /// What rooms are built from.
 #[derive(Clone, Debug)]
@@ -101,37 +98,58 @@ impl Rooms {
         events: usize,
         mut write: impl FnMut(&mut Pen<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        for _ in 0..ATTEMPTS {
-            let nids = self.0.nids.take(events).await?;
-            let slot = self.slot(room_id);
-            let mut guard = self.loaded(&slot, room_id).await?;
-            let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
-            let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids);
-            let result = write(&mut pen)?;
-            if pen.is_unused() {
-                return Ok(result);
-            }
-            let (set, head) = pen.finish();
-            let revision = head.revision;
-            *guard = Some(head);
-            let commit = self.0.committer.submit(set).await;
-            drop(guard);
-            match commit.durable().await {
-                Ok(_) => return Ok(result),
-                Err(error) => {
-                    // What was built on the failed write fails by its revision; the first to see
-                    // it drops the head.
-                    let mut guard = slot.head.lock().await;
-                    if guard.as_ref().is_some_and(|head| head.revision >= revision) {
-                        *guard = None;
-                    }
-                    if !matches!(error, CommitError::Conflict) {
-                        return Err(error.into());
-                    }
-                }
-            }
+        let nids = self.0.nids.take(events).await?;
+        let slot = self.slot(room_id);
+        let mut guard = self.loaded(&slot, room_id).await?;
+        let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
+        let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids);
+        let result = write(&mut pen)?;
+        if pen.is_unused() {
+            return Ok(result);
         }
-        Err(CommitError::Conflict.into())
+        let (set, head) = pen.finish();
+        let revision = head.revision;
+        *guard = Some(head);
+        let commit = self.0.committer.submit(set).await;
+        drop(guard);
+        let Err(error) = commit.durable().await else {
+            return Ok(result);
+        };
+        // What was built on the failed write fails by its revision; the first to see it drops the
+        // head.
+        let mut guard = slot.head.lock().await;
+        if guard.as_ref().is_some_and(|head| head.revision >= revision) {
+            *guard = None;
+        }
+        if !matches!(error, CommitError::Conflict) {
+            return Err(error.into());
+        }
+        self.write_locked(room_id, events, guard, write).await
+    }
+
+    /// Writes in a transaction that holds the room's lock in the database: whoever lost to another
+    /// process once does not lose again.
+    async fn write_locked<T: Send>(
+        &self,
+        room_id: &RoomId,
+        events: usize,
+        mut guard: MutexGuard<'_, Option<Head>>,
+        mut write: impl FnMut(&mut Pen<'_>) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        let nids = self.0.nids.take(events).await?;
+        let mut tx = self.0.database.begin().await?;
+        rooms::lock(&mut tx, room_id).await?;
+        let head = Head::load(&mut tx, room_id).await?;
+        let head = head.ok_or(Error::UnknownRoom)?;
+        let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids);
+        let result = write(&mut pen)?;
+        if pen.is_unused() {
+            return Ok(result);
+        }
+        let (set, head) = pen.finish();
+        commit_locked(tx, set).await?;
+        *guard = Some(head);
+        Ok(result)
     }
 
     /// Writes a room that does not exist yet, and keeps its head.

@@ -3,9 +3,12 @@
 use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use storage::Transaction;
+use storage::{CommitError, Transaction};
 
 use crate::{Error, Rooms, append::NewEvent, transactions::Key};
+
+/// The longest transaction id in bytes.
+const MAX_TRANSACTION_ID: usize = 255;
 
 /// A message event that a client sends.
 #[derive(Clone, Debug)]
@@ -59,20 +62,23 @@ impl Rooms {
                 .write(room_id, 1, |pen| pen.append(event.clone()))
                 .await;
         };
+        if transaction.id.len() > MAX_TRANSACTION_ID {
+            return Err(Error::Invalid("The transaction id is too long".to_owned()));
+        }
         let key = Key {
             room_nid: self.head(room_id).await?.room_nid,
             kind: event.event_type.to_string(),
             id: transaction.id,
         };
-        let outcome = self
-            .0
-            .transactions
-            .outcome(&self.0.database, &event.sender, &transaction.device_id, key)
-            .await?;
-        outcome
-            .get_or_try_init(|| self.write(room_id, 1, |pen| pen.append(event.clone())))
-            .await
-            .cloned()
+        let outcome = (self.0.transactions).outcome(&event.sender, &transaction.device_id, key);
+        let made = outcome.get_or_try_init(async || {
+            let made = self.write(room_id, 1, |pen| pen.append(event.clone()));
+            match made.await {
+                Err(Error::Commit(CommitError::Repeated(event_id))) => Ok(event_id),
+                made => made,
+            }
+        });
+        made.await.cloned()
     }
 }
 

@@ -5,16 +5,18 @@ use std::{
     sync::Arc,
 };
 
+use ruma::OwnedEventId;
 use tokio::sync::{mpsc, oneshot};
 use types::{Fault, Kind, RoomNid, StreamPosition};
 
 use crate::{
-    Change, Changes, Database, Error,
+    Changes, Connection, Database, Error, Tx,
     feed::Announcement,
     rooms::{NewRoom, RoomWrite},
     stream,
 };
 
+mod repeated;
 mod write;
 
 /// Write sets in one transaction at the most.
@@ -37,6 +39,9 @@ pub enum CommitError {
     /// Another process wrote to the room first, or what this was built on failed: load the room anew.
     #[error("The room has changed meanwhile")]
     Conflict,
+    /// The device's transaction made this event before; nothing was written.
+    #[error("The transaction made {0} before")]
+    Repeated(OwnedEventId),
     /// The database failed; the write may or may not be there.
     #[error("The database did not commit")]
     Failed(#[source] Arc<Error>),
@@ -49,8 +54,16 @@ impl Fault for CommitError {
     fn kind(&self) -> Kind {
         match self {
             Self::Conflict | Self::Stopping => Kind::Unavailable,
+            Self::Repeated(_) => Kind::Internal,
             Self::Failed(error) => error.kind(),
         }
+    }
+}
+
+impl WriteSet {
+    fn is_kept(&self, lost: &Lost) -> bool {
+        let room = self.room.as_ref();
+        room.is_none_or(|room| !lost.contains(&room.room_nid))
     }
 }
 
@@ -105,84 +118,115 @@ async fn run(database: Database, mut waiting: mpsc::Receiver<Submission>) {
     }
 }
 
-/// Commits the batch; when that fails for a reason that may lie in one of the sets, tries each
-/// room's sets on their own, so that one cannot take the others down.
 async fn commit_batch(database: &Database, batch: Vec<Submission>) {
     let (sets, answers): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .map(|submission| (submission.set, submission.answer))
         .unzip();
-    let results = match commit(database, &sets).await {
-        Ok(results) => results,
-        Err(error) if error.is_unavailable() || sets.len() == 1 => {
-            tracing::error!(error = %error, source = ?error, sets = sets.len(), "A batch was not committed");
-            let error = Arc::new(error);
-            sets.iter()
-                .map(|_| Err(CommitError::Failed(error.clone())))
-                .collect()
-        }
-        Err(error) => {
-            tracing::warn!(error = %error, source = ?error, "A batch was not committed; its parts are tried one by one");
-            commit_parts(database, &sets).await
-        }
-    };
-    for (answer, result) in answers.into_iter().zip(results) {
+    let sets: Vec<&WriteSet> = sets.iter().collect();
+    for (answer, result) in answers.into_iter().zip(write_all(database, &sets).await) {
         // Whoever asked may have gone away; what is written stays.
         let _gone = answer.send(result);
     }
 }
 
-async fn commit_parts(database: &Database, sets: &[WriteSet]) -> Vec<Answer> {
-    let mut failed: HashSet<RoomNid> = HashSet::new();
+/// Commits the sets; when that fails for a reason that may lie in one of them, tries them on their
+/// own, so that one cannot take the others down.
+async fn write_all(database: &Database, sets: &[&WriteSet]) -> Vec<Answer> {
+    let error = match commit(database, sets).await {
+        Ok(results) => return results,
+        Err(error) => error,
+    };
+    if error.violates(repeated::CONSTRAINT) {
+        match repeated::among(database, sets).await {
+            Ok(repeated) if !repeated.is_empty() => {
+                return write_others(database, sets, repeated).await;
+            }
+            // Of two sets in this batch the second repeats the first.
+            Ok(_) => {}
+            Err(error) => return failed(sets, error),
+        }
+    }
+    if error.is_unavailable() || sets.len() == 1 {
+        return failed(sets, error);
+    }
+    tracing::warn!(error = %error, source = ?error, "A batch was not committed; its parts are tried one by one");
     let mut results = Vec::with_capacity(sets.len());
     for set in sets {
-        let room = set.room.as_ref().map(|room| room.room_nid);
-        if room.is_some_and(|room| failed.contains(&room)) {
-            results.push(Err(CommitError::Conflict));
-            continue;
-        }
-        let result = match commit(database, std::slice::from_ref(set)).await {
-            Ok(mut results) => results.pop().unwrap_or(Err(CommitError::Conflict)),
-            Err(error) => {
-                tracing::error!(error = %error, source = ?error, "A write set was not committed");
-                Err(CommitError::Failed(Arc::new(error)))
-            }
-        };
-        if result.is_err() {
-            failed.extend(room);
-        }
-        results.push(result);
+        // What was built on a set that failed fails by its revision.
+        results.extend(Box::pin(write_all(database, &[set])).await);
     }
     results
 }
 
-/// One transaction: swap the rooms' revisions, write what has no position, then the changes.
-async fn commit(database: &Database, sets: &[WriteSet]) -> Result<Vec<Answer>, Error> {
-    let mut tx = database.pool().begin().await?;
-    let lost = write::rooms(&mut tx, sets).await?;
-    let kept = |set: &WriteSet| {
-        set.room
-            .as_ref()
-            .is_none_or(|room| !lost.contains(&room.room_nid))
+/// Commits the sets that repeat no earlier transaction.
+async fn write_others(
+    database: &Database,
+    sets: &[&WriteSet],
+    mut repeated: HashMap<usize, OwnedEventId>,
+) -> Vec<Answer> {
+    let others: Vec<&WriteSet> = (sets.iter().enumerate())
+        .filter(|(index, _)| !repeated.contains_key(index))
+        .map(|(_, set)| *set)
+        .collect();
+    let mut others = if others.is_empty() {
+        Vec::new()
+    } else {
+        Box::pin(write_all(database, &others)).await
+    }
+    .into_iter();
+    let answer = |index| match repeated.remove(&index) {
+        Some(event_id) => Err(CommitError::Repeated(event_id)),
+        None => others.next().unwrap_or(Err(CommitError::Conflict)),
     };
+    (0..sets.len()).map(answer).collect()
+}
+
+fn failed(sets: &[&WriteSet], error: Error) -> Vec<Answer> {
+    tracing::error!(error = %error, source = ?error, sets = sets.len(), "A batch was not committed");
+    let error = Arc::new(error);
+    let failed = |_| Err(CommitError::Failed(error.clone()));
+    sets.iter().map(failed).collect()
+}
+
+/// Writes one set in the transaction of a caller who holds the lock of the set's room, so that
+/// nobody else can write to the room first.
+pub async fn commit_locked(mut tx: Tx, set: WriteSet) -> Answer {
+    let database = tx.database().clone();
+    let result = async {
+        let lost = write_unpositioned(&mut tx, &[&set]).await?;
+        if !lost.is_empty() {
+            return Ok(Err(CommitError::Conflict));
+        }
+        tx.commit_with(set.changes.clone()).await.map(Ok)
+    };
+    match result.await {
+        Ok(answer) => answer,
+        Err(error) if error.violates(repeated::CONSTRAINT) => {
+            let repeated = repeated::among(&database, &[&set]).await;
+            match repeated.map(|mut repeated| repeated.remove(&0)) {
+                Ok(Some(event_id)) => Err(CommitError::Repeated(event_id)),
+                _ => Err(CommitError::Failed(Arc::new(error))),
+            }
+        }
+        Err(error) => Err(CommitError::Failed(Arc::new(error))),
+    }
+}
+
+/// One transaction: what has no position, then the changes.
+async fn commit(database: &Database, sets: &[&WriteSet]) -> Result<Vec<Answer>, Error> {
+    let mut tx = database.pool().begin().await?;
+    let lost = write_unpositioned(&mut tx, sets).await?;
     let mut changes = Changes::new();
     let mut last = Vec::with_capacity(sets.len());
     for set in sets {
-        if kept(set) {
+        if set.is_kept(&lost) {
             changes.extend(set.changes.clone());
             last.push(Ok(changes.len() as i64));
         } else {
             last.push(Err(CommitError::Conflict));
         }
     }
-    let rooms: Vec<&RoomWrite> = sets
-        .iter()
-        .filter(|set| kept(set))
-        .filter_map(|set| set.room.as_ref())
-        .collect();
-    write::snapshots(&mut tx, &rooms).await?;
-    write::current_state(&mut tx, &changes).await?;
-    write::redactions(&mut tx, &changes).await?;
     let base = if changes.is_empty() {
         database.committed()
     } else {
@@ -198,12 +242,26 @@ async fn commit(database: &Database, sets: &[WriteSet]) -> Result<Vec<Answer>, E
         .collect())
 }
 
+/// Swaps the rooms' revisions and writes what has no position, of the rooms that did not lose.
+async fn write_unpositioned(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
+    let lost = write::rooms(db, sets).await?;
+    let kept: Vec<&WriteSet> = sets
+        .iter()
+        .copied()
+        .filter(|set| set.is_kept(&lost))
+        .collect();
+    write::snapshots(db, &kept).await?;
+    write::current_state(db, &kept).await?;
+    write::redactions(db, &kept).await?;
+    Ok(lost)
+}
+
 /// The rooms whose revision is not what their write sets expect.
 type Lost = HashSet<RoomNid>;
 
 /// What becomes of the head of each room, the sets of one room taken together.
-fn heads(sets: &[WriteSet]) -> (HashMap<RoomNid, Head<'_>>, Lost) {
-    let mut heads: HashMap<RoomNid, Head<'_>> = HashMap::new();
+fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
+    let mut heads: HashMap<RoomNid, Head<'s>> = HashMap::new();
     let mut lost = Lost::new();
     for room in sets.iter().filter_map(|set| set.room.as_ref()) {
         let head = heads.entry(room.room_nid).or_insert(Head {
@@ -228,12 +286,4 @@ struct Head<'a> {
     expected: i64,
     create: Option<&'a NewRoom>,
     last: &'a RoomWrite,
-}
-
-/// The events among the changes that become current state.
-fn current(changes: &Changes) -> impl Iterator<Item = &crate::StoredEvent> {
-    changes.numbered().filter_map(|(_, change)| match change {
-        Change::Event(change) if change.current => Some(&change.event),
-        _ => None,
-    })
 }

@@ -146,6 +146,10 @@ pub struct Tx {
 }
 
 impl Tx {
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Commits what clients do not learn about through the stream.
     pub async fn commit(self) -> Result<(), Error> {
         Ok(self.inner.commit().await?)

@@ -329,10 +329,7 @@ pub async fn latest(
 }
 
 /// For each state key that changed in a span the last event there, in no order.
-pub async fn state_changes(
-    db: &mut Connection,
-    spans: &[Span],
-) -> Result<Vec<StoredEvent>, Error> {
+pub async fn state_changes(db: &mut Connection, spans: &[Span]) -> Result<Vec<StoredEvent>, Error> {
     let (room_nids, after, until) = columns(spans);
     let rows = select_events!(
         "JOIN (
@@ -409,23 +406,6 @@ pub async fn state_history(
         &room_nids,
         kind,
         state_key
-    );
-    collect(rows.fetch_all(db).await?)
-}
-
-/// What a device sent under transaction ids lately, newest first.
-pub async fn sent_by(
-    db: &mut Connection,
-    sender: &ruma::UserId,
-    device_id: &ruma::DeviceId,
-    limit: i64,
-) -> Result<Vec<StoredEvent>, Error> {
-    let rows = select_events!(
-        "WHERE e.sender = $1 AND e.transaction_device = $2 AND e.transaction_id IS NOT NULL
-         ORDER BY e.position DESC LIMIT $3",
-        sender.as_str(),
-        device_id.as_str(),
-        limit
     );
     collect(rows.fetch_all(db).await?)
 }

@@ -133,6 +133,18 @@ pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>,
     row.map(Room::try_from).transpose()
 }
 
+/// Keeps everybody else from writing to the room until the transaction ends; whoever waits for
+/// that gets the lock in turn.
+pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<(), Error> {
+    sqlx::query!(
+        "SELECT room_nid FROM rooms WHERE room_id = $1 FOR NO KEY UPDATE",
+        room_id.as_str()
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(())
+}
+
 /// Rooms by number, in no order.
 pub async fn by_nids(db: &mut Connection, nids: &[RoomNid]) -> Result<Vec<Room>, Error> {
     let nids: Vec<i64> = nids.iter().map(|nid| nid.get()).collect();

@@ -61,6 +61,25 @@ impl TestDatabase {
     }
 }
 
+impl TestDatabase {
+    /// Runs a statement on a connection of its own, as an administrator would.
+    pub async fn execute(&self, statement: &str) {
+        let mut db = PgConnection::connect_with(&self.options)
+            .await
+            .expect("the database answers");
+        execute(&mut db, statement.to_owned()).await;
+    }
+
+    /// Ends all connections but its own, as a restart of PostgreSQL would.
+    pub async fn disconnect(&self) {
+        self.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
+    }
+}
+
 /// Makes an empty database for a server of that name and tells how to connect to it.
 pub async fn template(server_name: &ServerName) -> PgConnectOptions {
     static TEMPLATE: OnceCell<PgConnectOptions> = OnceCell::const_new();

@@ -5,5 +5,7 @@
 )]
 
 mod database;
+mod queries;
 
 pub use database::{TestDatabase, database, server_name, template};
+pub use queries::Queries;

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use types::RoomNid;
 
-use super::{Head, Lost, WriteSet, current, heads};
+use super::{Head, Lost, WriteSet, heads};
 use crate::{
-    Change, Changes, Connection, Error,
-    rooms::{NewRoom, RoomWrite},
-    stream::append::array,
+    Change, Connection, Error,
+    rooms::NewRoom,
+    stream::{EventChange, append::array},
 };
 
 /// Creates new rooms and swaps the revision of the others; tells which rooms lost the comparison.
-pub(super) async fn rooms(db: &mut Connection, sets: &[WriteSet]) -> Result<Lost, Error> {
+pub(super) async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
     let (heads, mut lost) = heads(sets);
     let mut swaps = Vec::new();
     for (room_nid, head) in &heads {
@@ -103,9 +103,10 @@ async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec
 }
 
 /// Writes the snapshots that state events make.
-pub(super) async fn snapshots(db: &mut Connection, rooms: &[&RoomWrite]) -> Result<(), Error> {
-    let rows: Vec<_> = rooms
+pub(super) async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
+    let rows: Vec<_> = sets
         .iter()
+        .filter_map(|set| set.room.as_ref())
         .flat_map(|room| {
             room.snapshots
                 .iter()
@@ -146,9 +147,10 @@ pub(super) async fn snapshots(db: &mut Connection, rooms: &[&RoomWrite]) -> Resu
 }
 
 /// Puts state events in the place of those that they replace.
-pub(super) async fn current_state(db: &mut Connection, changes: &Changes) -> Result<(), Error> {
-    let rows: HashMap<_, _> = current(changes)
-        .filter_map(|event| {
+pub(super) async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
+    let rows: HashMap<_, _> = events(sets)
+        .filter(|change| change.current)
+        .filter_map(|EventChange { event, .. }| {
             let key = (event.room_nid, event.pdu.kind(), event.pdu.state_key()?);
             Some((key, event.nid.get()))
         })
@@ -178,15 +180,11 @@ pub(super) async fn current_state(db: &mut Connection, changes: &Changes) -> Res
 }
 
 /// Leaves of redacted events what a redaction leaves.
-pub(super) async fn redactions(db: &mut Connection, changes: &Changes) -> Result<(), Error> {
-    let rows: HashMap<_, _> = changes
-        .numbered()
-        .filter_map(|(_, change)| match change {
-            Change::Event(change) => change
-                .redacts
-                .as_ref()
-                .map(|redacts| (redacts.event_nid, (change.event.nid, redacts))),
-            _ => None,
+pub(super) async fn redactions(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
+    let rows: HashMap<_, _> = events(sets)
+        .filter_map(|change| {
+            let redacts = change.redacts.as_ref()?;
+            Some((redacts.event_nid, (change.event.nid, redacts)))
         })
         .collect();
     if rows.is_empty() {
@@ -209,4 +207,12 @@ pub(super) async fn redactions(db: &mut Connection, changes: &Changes) -> Result
     .execute(db)
     .await?;
     Ok(())
+}
+
+fn events<'s>(sets: &[&'s WriteSet]) -> impl Iterator<Item = &'s EventChange> {
+    let changes = sets.iter().flat_map(|set| set.changes.numbered());
+    changes.filter_map(|(_, change)| match change {
+        Change::Event(change) => Some(change),
+        _ => None,
+    })
 }

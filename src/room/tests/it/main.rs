@@ -6,13 +6,17 @@
     reason = "what a test needs and does not get fails it"
 )]
 
+mod budget;
 mod creation;
 mod directory;
+mod failures;
 mod history;
 mod joins;
 mod membership;
+mod processes;
 mod receipts;
 mod redaction;
 mod sending;
+mod snapshots;
 mod support;
 mod visibility;

@@ -108,10 +108,12 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
     let room_id = server.room(&[&alice()]).await;
     let position = server.position().await;
     let large = "x".repeat(65_537);
-    assert_eq!(
-        kind(server.say(&room_id, &alice(), &large).await),
-        Kind::TooLarge
-    );
+    let large = message("large", &large);
+    let sent = server.send_once(&alice(), phone(), &room_id, large).await;
+    assert_eq!(kind(sent), Kind::TooLarge);
+    let named = message(&"x".repeat(256), "long transaction id");
+    let sent = server.send_once(&alice(), phone(), &room_id, named).await;
+    assert_eq!(kind(sent), Kind::InvalidParam);
     for content in [
         json!({ "n": 1.5 }),
         json!({ "n": 9_007_199_254_740_992_i64 }),

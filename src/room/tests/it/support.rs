@@ -64,20 +64,26 @@ impl std::ops::Deref for Server {
 impl Server {
     pub(crate) async fn start() -> Self {
         let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
-        Self::with(testkit::database().await, signer)
+        Self::with(testkit::database().await, signer, 64 << 20)
+    }
+
+    /// A server with so little memory that it keeps no room in it.
+    pub(crate) async fn start_forgetful() -> Self {
+        let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
+        Self::with(testkit::database().await, signer, 0)
     }
 
     /// Another process on the same database; also what is left after a restart.
     pub(crate) async fn another(&self) -> Self {
         let test = TestDatabase::open(self.test.options.clone()).await;
-        Self::with(test, self.signer.clone())
+        Self::with(test, self.signer.clone(), 64 << 20)
     }
 
-    fn with(test: TestDatabase, signer: Signer) -> Self {
+    fn with(test: TestDatabase, signer: Signer, head_budget: u64) -> Self {
         let clock = Clock::fixed(NOW);
         let settings = Settings {
             server_name: testkit::server_name(),
-            head_budget: 64 << 20,
+            head_budget,
         };
         let rooms = Rooms::new(
             settings,
@@ -231,6 +237,18 @@ impl Server {
             .expect("the stream")
             .get()
     }
+}
+
+/// The events of a room, the oldest first, after checking that each follows the one before it.
+pub(crate) async fn chain(server: &Server, room_id: &RoomId) -> Vec<OwnedEventId> {
+    let stored = server.stored(room_id).await;
+    for pair in stored.windows(2) {
+        assert_eq!(pair[1].pdu.prev_events(), [pair[0].pdu.event_id().clone()]);
+        assert_eq!(pair[1].prev_nids, [pair[0].nid]);
+        assert_eq!(pair[1].pdu.depth(), pair[0].pdu.depth() + 1);
+    }
+    let ids = stored.iter().map(|event| event.pdu.event_id().clone());
+    ids.collect()
 }
 
 pub(crate) async fn stored(db: &mut Connection, room_id: &RoomId) -> Vec<StoredEvent> {

@@ -1,0 +1,90 @@
+//! What an operation may cost on a warm server: the statements that it runs.
+
+use futures::future::join_all;
+use serde_json::json;
+use testkit::Queries;
+
+use crate::support::{Server, alice, bob, message, phone};
+
+#[tokio::test]
+async fn sending_into_a_warm_room_reads_nothing_and_commits_once() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let queries = Queries::listen();
+    server.say(&room_id, &bob(), "hello").await.expect("sent");
+    assert_eq!(
+        queries.take(),
+        ["WITH locked AS ( …", "WITH taken AS ( …", "COMMIT"]
+    );
+    server
+        .say(&room_id, &bob(), "hello")
+        .await
+        .expect("sent before");
+    assert_eq!(queries.take(), [""; 0]);
+}
+
+#[tokio::test]
+async fn state_costs_two_statements_more_and_nothing_when_it_is_set_already() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let queries = Queries::listen();
+    let name = || json!({ "name": "Plaza" });
+    server
+        .set(&room_id, &alice(), "m.room.name", name())
+        .await
+        .expect("set");
+    assert_eq!(
+        queries.take(),
+        [
+            "WITH locked AS ( …",
+            "INSERT INTO snapshots (snapshot_nid, …",
+            "INSERT INTO current_state (room_nid, …",
+            "WITH taken AS ( …",
+            "COMMIT",
+        ]
+    );
+    server
+        .set(&room_id, &alice(), "m.room.name", name())
+        .await
+        .expect("set");
+    assert_eq!(queries.take(), [""; 0]);
+}
+
+#[tokio::test]
+async fn messages_handed_over_together_share_a_commit() {
+    let server = Server::start().await;
+    let one = server.room(&[&alice(), &bob()]).await;
+    let other = server.room(&[&alice(), &bob()]).await;
+    let queries = Queries::listen();
+    let (alice, bob) = (alice(), bob());
+    let sends = (0..50).map(|number| {
+        let (sender, room_id) = [(&alice, &one), (&bob, &other)][number % 2];
+        let outgoing = message(&number.to_string(), "hello");
+        server.send_once(sender, phone(), room_id, outgoing)
+    });
+    for sent in join_all(sends).await {
+        sent.expect("sent");
+    }
+    let statements = queries.take();
+    let batches: Vec<_> = statements.chunks(3).collect();
+    assert!(batches.len() <= 3, "{statements:?}");
+    for batch in batches {
+        assert_eq!(batch, ["WITH locked AS ( …", "WITH taken AS ( …", "COMMIT"]);
+    }
+}
+
+#[tokio::test]
+async fn reading_a_warm_rooms_state_asks_nothing() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let queries = Queries::listen();
+    server
+        .visible_state(&room_id, &alice())
+        .await
+        .expect("state");
+    server
+        .joined_members(&room_id, &alice())
+        .await
+        .expect("members");
+    assert_eq!(queries.take(), [""; 0]);
+}

@@ -1,0 +1,72 @@
+//! Transactions of devices that made their event before: after a restart, at another process, or in a
+//! commit whose answer was lost.
+
+use std::collections::HashMap;
+
+use ruma::OwnedEventId;
+
+use super::WriteSet;
+use crate::{Change, Database, Error, rows::id};
+
+/// The constraint that lets a transaction make one event only.
+pub(super) const CONSTRAINT: &str = "events_transactions";
+
+/// Which of the sets repeat a transaction, by their index, and the event that it made.
+pub(super) async fn among(
+    database: &Database,
+    sets: &[&WriteSet],
+) -> Result<HashMap<usize, OwnedEventId>, Error> {
+    let mut rows = Rows::default();
+    for (index, set) in sets.iter().enumerate() {
+        for (_, change) in set.changes.numbered() {
+            rows.push(index, change);
+        }
+    }
+    let found = sqlx::query!(
+        r#"SELECT w.index AS "index!", e.event_id
+         FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+            AS w (index, sender, device, transaction, room_nid, kind)
+         JOIN events e ON e.sender = w.sender AND e.transaction_device = w.device
+            AND e.transaction_id = w.transaction AND e.room_nid = w.room_nid AND e.kind = w.kind"#,
+        &rows.index,
+        &rows.sender,
+        &rows.device,
+        &rows.transaction,
+        &rows.room_nid,
+        &rows.kind,
+    )
+    .fetch_all(&mut *database.acquire().await?)
+    .await?;
+    let found = found.into_iter();
+    found
+        .map(|row| Ok((row.index as usize, id(row.event_id)?)))
+        .collect()
+}
+
+#[derive(Default)]
+struct Rows {
+    index: Vec<i64>,
+    sender: Vec<String>,
+    device: Vec<String>,
+    transaction: Vec<String>,
+    room_nid: Vec<i64>,
+    kind: Vec<String>,
+}
+
+impl Rows {
+    fn push(&mut self, index: usize, change: &Change) {
+        let Change::Event(change) = change else {
+            return;
+        };
+        let event = &change.event;
+        let Some(transaction) = &event.transaction else {
+            return;
+        };
+        self.index.push(index as i64);
+        self.sender.push(event.pdu.sender().to_string());
+        self.device.push(transaction.device_id.to_string());
+        self.transaction.push(transaction.id.clone());
+        self.room_nid.push(event.room_nid.get());
+        self.kind.push(event.pdu.kind().to_owned());
+    }
+}
