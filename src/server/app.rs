@@ -39,16 +39,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         stopping,
     } = ground;
     let signer = signer(config, &database, &clock).await?;
-    let identity = Identity::new(
-        identity::Settings {
-            registration: config.registration.clone(),
-            sessions: config.sessions.clone(),
-            token_cache_bytes: config.cache.total.get() / 16,
-        },
-        database.clone(),
-        clock.clone(),
-        config.server_name.clone(),
-    );
+    let identity = identity(config, database.clone(), clock.clone());
     let keys = Keys::new(database.clone(), &config.server_name, clock.clone());
     let media = Media::open(
         database.clone(),
@@ -80,10 +71,20 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         keys,
         media,
         limits: Limits::new(&config.rate_limits),
-        max_body: usize::try_from(config.client.max_body.get()).unwrap_or(usize::MAX),
+        max_body: config.client.max_body.as_usize(),
         base_url: config.public_base_url(),
         well_known: config.well_known.clone(),
     }))
+}
+
+/// The users of this server.
+pub(crate) fn identity(config: &Config, database: Database, clock: Clock) -> Identity {
+    let settings = identity::Settings {
+        registration: config.registration.clone(),
+        sessions: config.sessions.clone(),
+        token_cache_bytes: config.cache.total.get() / 16,
+    };
+    Identity::new(settings, database, clock, config.server_name.clone())
 }
 
 /// The server's signing key; made when there is none yet.

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `chancery`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::run()
+}

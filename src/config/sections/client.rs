@@ -1,5 +1,7 @@
 //! `[client]`: the client-server API.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ByteSize, ListenAddress, problem::Findings};
@@ -12,6 +14,8 @@ pub struct Client {
     pub listen: ListenAddress,
     /// The URL under which clients reach this server.
     pub public_base_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` tells the address of a client.
+    pub trusted_proxies: Vec<IpAddr>,
     /// The largest request body, uploads of media aside.
     pub max_body: ByteSize,
 }
@@ -21,6 +25,10 @@ impl Default for Client {
         Self {
             listen: ListenAddress::loopback(8008),
             public_base_url: None,
+            trusted_proxies: vec![
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ],
             max_body: ByteSize::mib(8),
         }
     }

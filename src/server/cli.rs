@@ -1,0 +1,81 @@
+//! The command line.
+
+mod config_check;
+mod serve;
+mod user_create;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use config::{Config, Loaded};
+
+/// A Matrix homeserver.
+#[derive(Debug, Parser)]
+#[command(name = "chancery", version)]
+struct Cli {
+    /// The configuration file; everything has a default without one [env: CHANCERY_CONFIG]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve,
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Work on accounts
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting in effect and where it comes from, then what is wrong
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Make an account; works whether or not the server is running
+    Create(user_create::Arguments),
+}
+
+/// Runs the command that the command line asks for.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let loaded = config::load(cli.config, config::process_environment());
+    let result = match cli.command {
+        Command::Serve => valid(loaded).and_then(serve::run),
+        Command::User(UserCommand::Create(arguments)) => {
+            valid(loaded).and_then(|config| user_create::run(&config, arguments))
+        }
+        Command::Config(ConfigCommand::Check) => config_check::run(&loaded),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chancery: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The settings, unless something is wrong with them.
+fn valid(loaded: Loaded) -> anyhow::Result<Config> {
+    for warning in &loaded.warnings {
+        eprintln!("chancery: {warning}");
+    }
+    if loaded.problems.is_empty() {
+        return Ok(loaded.config);
+    }
+    let problems: Vec<String> = loaded
+        .problems
+        .iter()
+        .map(|problem| format!("\n  {problem}"))
+        .collect();
+    anyhow::bail!("the configuration is wrong:{}", problems.concat())
+}

@@ -1,0 +1,184 @@
+//! Sockets: accepts connections, speaks HTTP/1.1 and HTTP/2 on them, and lets them finish.
+
+mod address;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::{Router, body::Body};
+use config::ListenAddress;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+pub(crate) use address::TrustedProxies;
+
+/// A peer that takes longer to say what it wants, or to agree on keys, is dropped.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A bound socket and what is served on it.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    proxies: TrustedProxies,
+}
+
+impl Listener {
+    /// Binds an address; `setting` names it in the error.
+    pub(crate) async fn bind(
+        address: &ListenAddress,
+        setting: &str,
+        tls: Option<TlsAcceptor>,
+        proxies: TrustedProxies,
+    ) -> anyhow::Result<Self> {
+        let socket = TcpListener::bind(address.to_string())
+            .await
+            .with_context(|| format!("{setting}: cannot listen on {address}"))?;
+        Ok(Self {
+            socket,
+            tls,
+            proxies,
+        })
+    }
+
+    /// The address, with the port that the operating system chose if it was asked to.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `stopping`, then finishes what is in flight; `aborting` cuts that short.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        stopping: CancellationToken,
+        aborting: CancellationToken,
+    ) {
+        let Self {
+            socket,
+            tls,
+            proxies,
+        } = self;
+        let connection = Arc::new(Connection {
+            http: http(),
+            router,
+            tls,
+            proxies,
+        });
+        let mut connections = JoinSet::new();
+        while let Some(accepted) = stopping.run_until_cancelled(socket.accept()).await {
+            // Reaps what has ended, so that the set holds only what is open.
+            while connections.try_join_next().is_some() {}
+            match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(Arc::clone(&connection).run(stream, peer, stopping.clone()));
+                }
+                Err(error) => refused(&error).await,
+            }
+        }
+        drop(socket);
+        let finished = async { while connections.join_next().await.is_some() {} };
+        if aborting.run_until_cancelled(finished).await.is_none() {
+            connections.shutdown().await;
+        }
+    }
+}
+
+/// Waits a moment when the process has run out of files, instead of trying in a tight loop.
+async fn refused(error: &io::Error) {
+    let of_the_peer = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    );
+    if !of_the_peer {
+        tracing::error!(%error, "A connection cannot be accepted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(HEADERS_WITHIN);
+    builder
+}
+
+/// What all connections of a listener share.
+struct Connection {
+    http: auto::Builder<TokioExecutor>,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    proxies: TrustedProxies,
+}
+
+impl Connection {
+    async fn run(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        stopping: CancellationToken,
+    ) {
+        // Answers are written whole; waiting for more to send would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "A connection was gone before it was served");
+            return;
+        }
+        match &self.tls {
+            None => self.speak(stream, peer, stopping).await,
+            Some(tls) => match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.speak(stream, peer, stopping).await,
+                Ok(Err(error)) => tracing::debug!(%error, "A peer could not agree on TLS"),
+                Err(_) => tracing::debug!("A peer took too long to agree on TLS"),
+            },
+        }
+    }
+
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        stopping: CancellationToken,
+    ) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            let address = self.proxies.client(peer.ip(), request.headers());
+            request
+                .extensions_mut()
+                .insert(api::authenticate::ClientAddress(address));
+            self.router.clone().oneshot(request)
+        });
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "A connection ended badly");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Gives each request an id, and tells the log and the metrics what became of it.
+//!
+//! Never logged: bodies, tokens, addresses, and paths as they were sent; only the pattern that matched.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, RawPathParams, Request},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tracing::{Instrument as _, Span, field::Empty};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Runs a request inside its span.
+pub(super) async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = next_id();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let (mut head, body) = request.into_parts();
+    let room_id = room_id(&mut head).await;
+    // The user is filled in once the token has been checked.
+    let span = tracing::info_span!(
+        "request",
+        request.id = id,
+        user.id = Empty,
+        room.id = room_id
+    );
+    let mut response = next
+        .run(Request::from_parts(head, body))
+        .instrument(span.clone())
+        .await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    report(&span, &method, route, response.status(), started.elapsed());
+    response
+}
+
+fn report(span: &Span, method: &Method, route: &str, status: StatusCode, duration: Duration) {
+    let duration_ms = duration.as_secs_f64() * 1000.0;
+    let status_code = status.as_u16();
+    if status.is_server_error() {
+        tracing::warn!(parent: span, %method, route, status = status_code, duration_ms, "Request failed");
+    } else {
+        tracing::info!(parent: span, %method, route, status = status_code, duration_ms, "Request answered");
+    }
+    let labels = [
+        ("method", label(method).to_owned()),
+        ("route", route.to_owned()),
+        ("status", status_code.to_string()),
+    ];
+    metrics::histogram!("chancery_http_request_duration_seconds", &labels).record(duration);
+}
+
+/// A client may invent methods; each would be a time series of its own.
+fn label(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::HEAD
+        | Method::PATCH => method.as_str(),
+        _ => "other",
+    }
+}
+
+/// The room in the path, if it names one.
+async fn room_id(head: &mut http::request::Parts) -> Option<String> {
+    let params = RawPathParams::from_request_parts(head, &()).await.ok()?;
+    let room = params.iter().find(|(name, _)| *name == "room_id");
+    room.map(|(_, id)| id.to_owned())
+}
+
+/// Unique while the process lives, and hardly ever met again after it.
+fn next_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:x}-{number:x}", std::process::id())
+}

@@ -1,0 +1,78 @@
+use axum::routing::{get, post};
+use http::Request;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+use super::*;
+
+fn stack() -> Router {
+    let router = Router::new()
+        .route("/panics", get(async || -> &'static str { panic!("a bug") }))
+        .route("/echo", post(async |body: String| body));
+    wrap(router, 16)
+}
+
+async fn answer(request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
+    let response = stack().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        head.status,
+        head.headers,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_as_an_unknown_error() {
+    let (status, headers, body) =
+        answer(Request::get("/panics").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        body,
+        r#"{"errcode":"M_UNKNOWN","error":"Internal server error"}"#
+    );
+    assert!(headers.contains_key("x-request-id"));
+    assert_eq!(headers["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn a_preflight_request_is_answered_anywhere() {
+    let request = Request::options("/_matrix/client/v3/login")
+        .header("origin", "https://app.example.org")
+        .header("access-control-request-method", "POST")
+        .body(Body::empty())
+        .unwrap();
+    let (status, headers, _) = answer(request).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["access-control-allow-origin"], "*");
+    assert_eq!(
+        headers["access-control-allow-methods"],
+        "GET,POST,PUT,DELETE,OPTIONS"
+    );
+    assert_eq!(
+        headers["access-control-allow-headers"],
+        "x-requested-with,content-type,authorization"
+    );
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused_whether_it_says_so_or_not() {
+    let small = Request::post("/echo")
+        .body(Body::from("sixteen letters."))
+        .unwrap();
+    assert_eq!(answer(small).await.0, StatusCode::OK);
+
+    let said = Request::post("/echo")
+        .body(Body::from("seventeen letters"))
+        .unwrap();
+    let (status, _, body) = answer(said).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(body.contains("M_TOO_LARGE"), "{body}");
+
+    let chunks = futures::stream::iter(["seventeen", " letters"].map(Ok::<_, std::io::Error>));
+    let unsaid = Request::post("/echo")
+        .body(Body::from_stream(chunks))
+        .unwrap();
+    assert_ne!(answer(unsaid).await.0, StatusCode::OK);
+}

@@ -1,0 +1,81 @@
+//! Logs to standard error, and the recorder behind `/metrics`.
+
+mod process;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::{Router, routing::get};
+use config::{Log, LogFormat};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Seconds; from a read out of memory to a long poll.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+];
+
+/// Starts logging.
+pub(crate) fn log(settings: &Log) -> anyhow::Result<()> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(settings)?)
+        .with_writer(std::io::stderr);
+    let started = match settings.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        // The text of a panic may quote data; the place is what a developer needs.
+        tracing::error!(%location, "A part of the program panicked");
+    }));
+    Ok(())
+}
+
+/// Shows warnings only, for commands whose output is for a person.
+pub(crate) fn quiet_log() -> anyhow::Result<()> {
+    log(&Log {
+        format: LogFormat::Text,
+        filter: "warn".to_owned(),
+    })
+}
+
+/// The levels by module.
+pub(crate) fn filter(settings: &Log) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(&settings.filter)
+        .with_context(|| format!("log.filter: {:?} is not a filter", settings.filter))
+}
+
+/// Starts recording metrics.
+pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .context("metrics cannot be recorded")
+}
+
+/// What the internal listener serves.
+pub(crate) fn metrics_router(handle: PrometheusHandle) -> Router {
+    let render = async move || {
+        process::record();
+        handle.render()
+    };
+    Router::new().route("/metrics", get(render))
+}
+
+/// Folds what was recorded into the histograms now and then; otherwise it would pile up between scrapes.
+pub(crate) async fn upkeep(handle: PrometheusHandle) {
+    let mut interval = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        interval.tick().await;
+        handle.run_upkeep();
+    }
+}

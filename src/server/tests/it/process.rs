@@ -1,0 +1,93 @@
+//! The server as a process: it starts from nothing, stops when it is told to, and survives being killed.
+
+mod http;
+mod server;
+mod user_create;
+
+use std::fs;
+
+use server::Server;
+
+#[test]
+fn it_starts_from_nothing_and_stops_with_its_database() {
+    let server = Server::start(&[]);
+    assert_eq!(server.get("/health").0, 200);
+    assert_eq!(server.get("/ready").0, 200);
+    assert_eq!(server.get("/_matrix/client/versions").0, 200);
+    let postmaster = server.postmaster();
+    assert!(is_alive(postmaster));
+    let data = server.terminate();
+    assert!(!is_alive(postmaster));
+    drop(data);
+}
+
+#[test]
+fn a_killed_server_leaves_a_database_that_the_next_one_takes_over() {
+    let server = Server::start(&[]);
+    let postmaster = server.postmaster();
+    let data = server.kill();
+    assert!(is_alive(postmaster));
+
+    let server = Server::start_on(data, &[]);
+    assert_eq!(server.postmaster(), postmaster);
+    assert_eq!(server.get("/ready").0, 200);
+    server.terminate();
+    assert!(!is_alive(postmaster));
+}
+
+#[test]
+fn another_server_name_is_refused() {
+    let data = Server::start(&[]).terminate();
+    let errors = Server::refused(&data, &[("CHANCERY_SERVER_NAME", "other.localhost")]);
+    assert!(
+        errors.contains("belongs to the server name localhost"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn the_database_may_be_lost_and_come_back() {
+    let server = Server::start(&[]);
+    let first = server.postmaster();
+    kill(first);
+    // It is started again; requests are answered again without a restart of the server.
+    server.until(|server| server.postmaster() != first && server.get("/ready").0 == 200);
+    server.terminate();
+}
+
+#[test]
+fn metrics_are_served_on_their_own_listener() {
+    let server = Server::start(&[("CHANCERY_METRICS_LISTEN", "127.0.0.1:0")]);
+    server.get("/_matrix/client/versions");
+    let (status, body) = http::get(&server.address("Listening for Prometheus"), "/metrics");
+    assert_eq!(status, 200);
+    let counted = "chancery_http_request_duration_seconds_count{method=\"GET\",route=\"/_matrix/client/versions\",status=\"200\"} 1";
+    assert!(body.contains(counted), "{body}");
+    assert!(body.contains("process_resident_memory_bytes"), "{body}");
+    assert_eq!(server.get("/metrics").0, 404);
+    server.terminate();
+}
+
+#[test]
+fn requests_are_logged_without_what_must_stay_private() {
+    let server = Server::start(&[("CHANCERY_LOG_FORMAT", "json")]);
+    server.get("/_matrix/client/versions?access_token=sesame");
+    server.get("/_matrix/client/v3/rooms/!secret-path:localhost/state?access_token=sesame");
+    let log = server.until_logged("client/versions");
+    assert!(
+        log.contains("\"request.id\"") && log.contains("\"duration_ms\""),
+        "{log}"
+    );
+    assert!(!log.contains("sesame"), "{log}");
+    server.terminate();
+}
+
+fn is_alive(pid: u32) -> bool {
+    // A process that has ended but was not reaped by its parent is a zombie.
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
+}
