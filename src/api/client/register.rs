@@ -1,19 +1,25 @@
 //! Creating accounts.
 
-use identity::{Application, DeviceRequest, Error};
-use ruma::api::client::account::{
-    check_registration_token_validity, get_username_availability,
-    register::{self, RegistrationKind},
+use std::time::Duration;
+
+use identity::{Application, DeviceRequest, Error, Login};
+use ruma::{
+    OwnedDeviceId, OwnedUserId,
+    api::client::account::{
+        check_registration_token_validity, get_username_availability,
+        register::{self, RegistrationKind},
+    },
 };
+use serde::Serialize;
 use types::Secret;
 
-use crate::{App, Matrix, Result, interactive::Interactive};
+use crate::{App, Matrix, Result, interactive::Interactive, json::RawJson};
 
 /// Registers an account, and logs it in unless the client does not want that.
 pub(crate) async fn register(
     app: App,
     call: Matrix<Interactive<register::v3::Request>>,
-) -> Result<register::v3::Response> {
+) -> Result<RawJson> {
     let Interactive {
         request,
         interaction,
@@ -30,14 +36,39 @@ pub(crate) async fn register(
         .identity
         .register(application(request), confirmed)
         .await?;
-    let mut response = register::v3::Response::new(user_id);
-    if let Some(login) = login {
-        response.device_id = Some(login.device_id);
-        response.access_token = Some(login.tokens.access_token);
-        response.refresh_token = login.tokens.refresh_token;
-        response.expires_in = login.tokens.expires_in;
+    let session = login.map(Session::from);
+    let body = serde_json::to_vec(&Registered { user_id, session }).map_err(Error::from)?;
+    Ok(RawJson(body))
+}
+
+/// The answer; ruma's has a null where there is no device.
+#[derive(Serialize)]
+struct Registered {
+    user_id: OwnedUserId,
+    #[serde(flatten)]
+    session: Option<Session>,
+}
+
+#[derive(Serialize)]
+struct Session {
+    device_id: OwnedDeviceId,
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+}
+
+impl From<Login> for Session {
+    fn from(login: Login) -> Self {
+        let millis = |lifetime: Duration| lifetime.as_millis() as u64;
+        Self {
+            device_id: login.device_id,
+            access_token: login.tokens.access_token,
+            refresh_token: login.tokens.refresh_token,
+            expires_in_ms: login.tokens.expires_in.map(millis),
+        }
     }
-    Ok(response)
 }
 
 fn application(request: register::v3::Request) -> Application {
