@@ -42,7 +42,35 @@ pub async fn database() -> TestDatabase {
     TestDatabase::open(options).await
 }
 
+/// What it takes to write.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// The handle.
+    pub database: Database,
+    /// A running committer.
+    pub committer: Committer,
+    /// Numbers for rooms and events.
+    pub nids: Nids,
+}
+
 impl TestDatabase {
+    /// Takes apart what writes and what follows.
+    pub fn split(self) -> (Writer, Feed) {
+        let Self {
+            database,
+            feed,
+            committer,
+            nids,
+            ..
+        } = self;
+        let writer = Writer {
+            database,
+            committer,
+            nids,
+        };
+        (writer, feed)
+    }
+
     /// Opens a database by its options, as another process on the same database would.
     pub async fn open(options: PgConnectOptions) -> Self {
         let (database, feed) = Database::open(options.clone(), 8, &server_name())

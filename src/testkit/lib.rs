@@ -1,11 +1,13 @@
 //! For tests only: databases and factories.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "what a test needs and does not get fails it"
 )]
 
 mod database;
 mod queries;
+pub mod room;
 
-pub use database::{TestDatabase, database, server_name, template};
-pub use queries::Queries;
+pub use database::{TestDatabase, Writer, database, server_name, template};
+pub use queries::{Queries, queries_of};

@@ -2,13 +2,14 @@
 
 use std::{
     fmt::{self, Write},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
+    instrument::WithSubscriber as _,
     span,
     subscriber::DefaultGuard,
 };
@@ -36,6 +37,19 @@ impl Queries {
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.heard.lock())
     }
+}
+
+/// Runs a future and tells the beginnings of the statements that it sends to the database itself;
+/// what other tasks send meanwhile is not heard.
+pub async fn queries_of<F: Future>(future: F) -> (F::Output, Vec<String>) {
+    // With a single subscriber in the process, whether statements are announced at all would be
+    // decided by whichever thread asks first.
+    static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(Listener(Arc::default()))));
+    let heard = Arc::default();
+    let output = future.with_subscriber(Listener(Arc::clone(&heard))).await;
+    let heard = std::mem::take(&mut *heard.lock());
+    (output, heard)
 }
 
 /// Hears what sqlx reports.

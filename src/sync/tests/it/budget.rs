@@ -1,0 +1,107 @@
+//! What each kind of sync may cost: the rows of the design's budget.
+
+use ruma::OwnedUserId;
+use testkit::{TestDatabase, queries_of, room::TestRoom};
+
+use crate::support::{alice, bob, follow, next, request, server};
+
+#[tokio::test]
+async fn nothing_new_costs_no_query() {
+    let server = server().await;
+    TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&alice()).await;
+    let token = next(&server.sync(&alice(), Some(&token)).await);
+    let (_, queries) = queries_of(server.sync(&alice(), Some(&token))).await;
+    assert!(queries.is_empty(), "{queries:?}");
+}
+
+#[tokio::test]
+async fn some_messages_cost_no_query() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    let token = server.token(&alice()).await;
+    let token = next(&server.sync(&alice(), Some(&token)).await);
+    for n in 0..5 {
+        room.message(&server.db, &bob(), &n.to_string()).await;
+    }
+    let (answer, queries) = queries_of(server.sync(&alice(), Some(&token))).await;
+    assert!(answer.get("rooms").is_some());
+    assert!(queries.is_empty(), "{queries:?}");
+}
+
+#[tokio::test]
+async fn one_message_to_many_waiting_users_costs_no_query() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let users: Vec<OwnedUserId> = (0..100)
+        .map(|n| format!("@user{n}:test.localhost").try_into().unwrap())
+        .collect();
+    for user_id in &users {
+        room.member(&server.db, user_id, user_id, "join").await;
+    }
+    let mut waiting = Vec::new();
+    for user_id in &users {
+        let token = server.token(user_id).await;
+        let token = next(&server.sync(user_id, Some(&token)).await);
+        let mut waits = request(user_id, Some(&token));
+        waits.timeout = std::time::Duration::from_secs(3600);
+        waiting.push(waits);
+    }
+    let answers = queries_of(async {
+        let mut set = tokio::task::JoinSet::new();
+        for waits in waiting {
+            let syncs = server.syncs.clone();
+            set.spawn(async move { queries_of(async { syncs.v3(&waits).await }).await });
+        }
+        set.join_all().await
+    });
+    let alice = alice();
+    let ((answers, _), _) = tokio::join!(answers, room.message(&server.db, &alice, "all"));
+    for (answer, queries) in answers {
+        assert!(answer.unwrap().contains("\"body\":\"all\""));
+        assert!(queries.is_empty(), "{queries:?}");
+    }
+}
+
+#[tokio::test]
+async fn first_sync_costs_the_same_for_few_rooms_and_for_many() {
+    let mut costs = Vec::new();
+    for rooms in [2, 30] {
+        let database = testkit::database().await;
+        let options = database.options.clone();
+        let server = follow(database);
+        for _ in 0..rooms {
+            let mut room = TestRoom::create(&server.db, &alice()).await;
+            room.message(&server.db, &alice(), "hello").await;
+        }
+        let restarted = follow(TestDatabase::open(options).await);
+        let (answer, queries) = queries_of(restarted.sync(&alice(), None)).await;
+        assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), rooms);
+        costs.push(queries.len());
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0] > 0 && costs[0] <= 20, "{costs:?}");
+}
+
+#[tokio::test]
+async fn identical_first_syncs_share_one_computation() {
+    let database = testkit::database().await;
+    let options = database.options.clone();
+    let server = follow(database);
+    TestRoom::create(&server.db, &alice()).await;
+    let restarted = follow(TestDatabase::open(options.clone()).await);
+    let request = request(&alice(), None);
+    let (answers, queries) = queries_of(async {
+        tokio::join!(
+            restarted.ask(&request),
+            restarted.ask(&request),
+            restarted.ask(&request)
+        )
+    })
+    .await;
+    assert_eq!(answers.0["rooms"], answers.2["rooms"]);
+    let again = follow(TestDatabase::open(options.clone()).await);
+    let (_, alone) = queries_of(again.ask(&request)).await;
+    assert_eq!(queries.len(), alone.len(), "{queries:?}");
+}

@@ -1,0 +1,17 @@
+//! `/sync` on a real PostgreSQL.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what a test needs and does not get fails it"
+)]
+
+mod budget;
+mod devices;
+mod filters;
+mod first;
+mod gaps;
+mod leaving;
+mod since;
+mod support;
+mod visibility;
+mod waiting;

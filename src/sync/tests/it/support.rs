@@ -1,0 +1,107 @@
+//! A server of which only the part that syncs is there.
+
+use std::{sync::Arc, time::Duration};
+
+use live::Live;
+use ruma::{
+    OwnedUserId, UserId, api::client::filter::FilterDefinition, owned_device_id, owned_user_id,
+};
+use serde_json::Value;
+use sync::{Request, Syncs};
+use testkit::{TestDatabase, Writer};
+use tokio_util::sync::CancellationToken;
+use types::Clock;
+
+pub(crate) struct Server {
+    pub(crate) db: Writer,
+    pub(crate) live: Live,
+    pub(crate) syncs: Syncs,
+    pub(crate) stopping: CancellationToken,
+}
+
+pub(crate) async fn server() -> Server {
+    follow(testkit::database().await)
+}
+
+/// A server that has just started on a database.
+pub(crate) fn follow(database: TestDatabase) -> Server {
+    let (db, mut feed) = database.split();
+    let live = Live::new(db.database.clone(), &feed, 64 << 20);
+    let stopping = CancellationToken::new();
+    let clock = Clock::fixed(1_700_000_000_000);
+    let syncs = Syncs::new(db.database.clone(), live.clone(), clock, stopping.clone());
+    let follower = live.clone();
+    #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
+    tokio::spawn(async move { follower.run(&mut feed).await });
+    Server {
+        db,
+        live,
+        syncs,
+        stopping,
+    }
+}
+
+pub(crate) fn alice() -> OwnedUserId {
+    owned_user_id!("@alice:test.localhost")
+}
+
+pub(crate) fn bob() -> OwnedUserId {
+    owned_user_id!("@bob:test.localhost")
+}
+
+pub(crate) fn request(user_id: &UserId, since: Option<&str>) -> Request {
+    Request {
+        user_id: user_id.to_owned(),
+        device_id: owned_device_id!("PHONE"),
+        since: since.map(|since| since.parse().expect("a token")),
+        filter: Arc::new(FilterDefinition::default()),
+        full_state: false,
+        use_state_after: false,
+        timeout: Duration::ZERO,
+    }
+}
+
+pub(crate) fn filter(json: Value) -> Arc<FilterDefinition> {
+    Arc::new(serde_json::from_value(json).expect("a filter"))
+}
+
+impl Server {
+    /// Syncs and checks that the answer is JSON.
+    pub(crate) async fn ask(&self, request: &Request) -> Value {
+        let text = self.syncs.v3(request).await.expect("an answer");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    pub(crate) async fn sync(&self, user_id: &UserId, since: Option<&str>) -> Value {
+        self.ask(&request(user_id, since)).await
+    }
+
+    /// A token for now.
+    pub(crate) async fn token(&self, user_id: &UserId) -> String {
+        next(&self.sync(user_id, None).await)
+    }
+}
+
+pub(crate) fn next(answer: &Value) -> String {
+    answer["next_batch"].as_str().expect("a token").to_owned()
+}
+
+/// The `type` of each event of a list.
+pub(crate) fn kinds(events: &Value) -> Vec<&str> {
+    events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|event| event["type"].as_str())
+        .collect()
+}
+
+/// The bodies of the messages of a list.
+pub(crate) fn bodies(events: &Value) -> Vec<&str> {
+    events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|event| event["content"]["body"].as_str())
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! What somebody new in a room gets to see.
+
+use serde_json::json;
+use testkit::room::TestRoom;
+
+use crate::support::{alice, bob, bodies, kinds, server};
+
+#[tokio::test]
+async fn newcomer_gets_whole_state_and_shared_history() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&bob()).await;
+    room.message(&server.db, &alice(), "before").await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    room.message(&server.db, &alice(), "after").await;
+    let answer = server.sync(&bob(), Some(&token)).await;
+    let section = &answer["rooms"]["join"][room.room_id.as_str()];
+    let events = &section["timeline"]["events"];
+    assert_eq!(bodies(events), ["before", "after"]);
+    assert_eq!(kinds(events).len(), 7);
+    assert_eq!(section["timeline"]["limited"], false);
+    let memberships: Vec<_> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["unsigned"]["membership"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        memberships,
+        ["leave", "leave", "leave", "leave", "leave", "join", "join"]
+    );
+}
+
+#[tokio::test]
+async fn history_of_before_is_hidden_where_only_the_joined_may_see_it() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let hidden = json!({ "history_visibility": "joined" });
+    room.state(
+        &server.db,
+        &alice(),
+        "m.room.history_visibility",
+        "",
+        hidden,
+    )
+    .await;
+    room.message(&server.db, &alice(), "before").await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    room.message(&server.db, &alice(), "after").await;
+    let answer = server.sync(&bob(), None).await;
+    let section = &answer["rooms"]["join"][room.room_id.as_str()];
+    let timeline = &section["timeline"]["events"];
+    assert_eq!(bodies(timeline), ["after"]);
+    // What was sent before the setting stays visible, and the change of the setting itself.
+    assert_eq!(kinds(timeline).len(), 7);
+}
+
+#[tokio::test]
+async fn the_invited_see_from_the_invitation_on_where_the_room_says_so() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let invited = json!({ "history_visibility": "invited" });
+    room.state(
+        &server.db,
+        &alice(),
+        "m.room.history_visibility",
+        "",
+        invited,
+    )
+    .await;
+    room.message(&server.db, &alice(), "before").await;
+    room.member(&server.db, &alice(), &bob(), "invite").await;
+    room.message(&server.db, &alice(), "between").await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    let answer = server.sync(&bob(), None).await;
+    let section = &answer["rooms"]["join"][room.room_id.as_str()];
+    assert_eq!(bodies(&section["timeline"]["events"]), ["between"]);
+}

@@ -1,0 +1,129 @@
+//! Long polling: who is woken by what.
+
+use std::time::Duration;
+
+use storage::{Change, stream::AccountData};
+use testkit::room::{TestRoom, commit_changes};
+
+use crate::support::{alice, bob, bodies, next, request, server};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn waiting_client_is_answered_when_a_message_comes() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&alice()).await;
+    let mut waits = request(&alice(), Some(&token));
+    waits.timeout = LONG;
+    let alice = alice();
+    let (answer, _) = tokio::join!(server.ask(&waits), room.message(&server.db, &alice, "now"));
+    let section = &answer["rooms"]["join"][room.room_id.as_str()];
+    assert_eq!(bodies(&section["timeline"]["events"]), ["now"]);
+}
+
+#[tokio::test]
+async fn waiting_client_is_answered_when_somebody_types_and_stops() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    let token = server.token(&alice()).await;
+    let mut waits = request(&alice(), Some(&token));
+    waits.timeout = LONG;
+    let bob = bob();
+    let types = server
+        .live
+        .set_typing(&bob, &room.room_id, Some(Duration::from_secs(30)));
+    let (answer, typed) = tokio::join!(server.ask(&waits), types);
+    assert!(typed.unwrap());
+    let ephemeral = |answer: &serde_json::Value| {
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        section["ephemeral"]["events"][0]["content"]["user_ids"].clone()
+    };
+    assert_eq!(ephemeral(&answer), serde_json::json!([bob]));
+    waits.since = Some(next(&answer).parse().unwrap());
+    let stops = server.live.set_typing(&bob, &room.room_id, None);
+    let (answer, _) = tokio::join!(server.ask(&waits), stops);
+    assert_eq!(ephemeral(&answer), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn typing_ends_by_itself() {
+    let server = server().await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&alice()).await;
+    let short = Some(Duration::from_millis(1));
+    server
+        .live
+        .set_typing(&alice(), &room.room_id, short)
+        .await
+        .unwrap();
+    let mut waits = request(&alice(), Some(&token));
+    waits.timeout = LONG;
+    // Seen or not before it ended: in the end nobody types.
+    loop {
+        let answer = server.ask(&waits).await;
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        if section["ephemeral"]["events"][0]["content"]["user_ids"] == serde_json::json!([]) {
+            break;
+        }
+        waits.since = Some(next(&answer).parse().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn stranger_cannot_type_in_a_room() {
+    let server = server().await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    let typed = server
+        .live
+        .set_typing(&bob(), &room.room_id, Some(LONG))
+        .await;
+    assert!(!typed.unwrap());
+}
+
+#[tokio::test]
+async fn waiting_client_is_answered_when_invited() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&bob()).await;
+    let mut waits = request(&bob(), Some(&token));
+    waits.timeout = LONG;
+    let (alice, bob) = (alice(), bob());
+    let invites = room.member(&server.db, &alice, &bob, "invite");
+    let (answer, _) = tokio::join!(server.ask(&waits), invites);
+    assert_eq!(answer["rooms"]["invite"].as_object().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_concerns_others_does_not_end_the_waiting() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&bob()).await;
+    let mut waits = request(&bob(), Some(&token));
+    waits.timeout = LONG;
+    let bob = bob();
+    let (answer, ()) = tokio::join!(server.ask(&waits), async {
+        room.message(&server.db, &alice(), "not for you").await;
+        let data = AccountData {
+            user_id: bob.clone(),
+            room_nid: None,
+            kind: "org.x".to_owned(),
+            content: "{}".to_owned(),
+        };
+        commit_changes(&server.db, [Change::AccountData(data)]).await;
+    });
+    assert!(answer.get("rooms").is_none());
+    assert!(answer.get("account_data").is_some());
+}
+
+#[tokio::test]
+async fn nobody_is_kept_waiting_when_the_server_stops() {
+    let server = server().await;
+    let token = server.token(&alice()).await;
+    let mut waits = request(&alice(), Some(&token));
+    waits.timeout = LONG;
+    server.stopping.cancel();
+    let answer = server.ask(&waits).await;
+    assert!(answer.get("rooms").is_none());
+}
