@@ -277,28 +277,51 @@ fn media() -> Routes<App> {
         )
         .unlimited(media::download)
         .unlimited(media::download_as)
+        .unlimited(media::thumbnail)
         .merge(old_downloads())
 }
 
 /// Downloads on the paths from before they asked for an access token.
 fn old_downloads() -> Routes<App> {
     use client::media::old;
-    [
-        (
+    let same = Fixed::default();
+    Routes::default()
+        .matrix_at(
             "/_matrix/media/r0/download/{server_name}/{media_id}",
-            "/_matrix/media/r0/download/{server_name}/{media_id}/{filename}",
-        ),
-        (
+            same,
+            None,
+            old::download,
+        )
+        .matrix_at(
             "/_matrix/media/v3/download/{server_name}/{media_id}",
+            same,
+            None,
+            old::download,
+        )
+        .matrix_at(
+            "/_matrix/media/r0/download/{server_name}/{media_id}/{filename}",
+            same,
+            None,
+            old::download_as,
+        )
+        .matrix_at(
             "/_matrix/media/v3/download/{server_name}/{media_id}/{filename}",
-        ),
-    ]
-    .into_iter()
-    .fold(Routes::default(), |routes, (path, with_filename)| {
-        routes
-            .matrix_at(path, Fixed::default(), None, old::download)
-            .matrix_at(with_filename, Fixed::default(), None, old::download_as)
-    })
+            same,
+            None,
+            old::download_as,
+        )
+        .matrix_at(
+            "/_matrix/media/r0/thumbnail/{server_name}/{media_id}",
+            same,
+            None,
+            old::thumbnail,
+        )
+        .matrix_at(
+            "/_matrix/media/v3/thumbnail/{server_name}/{media_id}",
+            same,
+            None,
+            old::thumbnail,
+        )
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use ruma::ServerName;
 use storage::media::{Content, Media as Known};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -20,6 +23,18 @@ pub struct Download {
     pub size: u64,
     /// The bytes.
     pub body: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+impl Download {
+    /// A file that is in memory as a whole.
+    pub(crate) fn of(content_type: &str, bytes: Bytes) -> Self {
+        Self {
+            content_type: Some(content_type.to_owned()),
+            filename: None,
+            size: bytes.len() as u64,
+            body: stream::iter([Ok(bytes)]).boxed(),
+        }
+    }
 }
 
 impl Media {
@@ -41,7 +56,8 @@ impl Media {
         })
     }
 
-    async fn content(
+    /// The content under an id, waiting a while if it is still to come.
+    pub(crate) async fn content(
         &self,
         server_name: &ServerName,
         media_id: &str,

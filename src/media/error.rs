@@ -28,6 +28,12 @@ pub enum Error {
     /// The file is larger than this server stores.
     #[error("The file is too large")]
     TooLarge,
+    /// The file is not an image, or not one that is understood.
+    #[error("There is no thumbnail of this file")]
+    NoThumbnail,
+    /// The image has too many pixels.
+    #[error("The image is too large for a thumbnail")]
+    ImageTooLarge,
     /// The client stopped sending.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -53,8 +59,8 @@ impl Fault for Error {
             Self::AlreadyUploaded => Kind::CannotOverwriteMedia,
             Self::NotYours => Kind::Forbidden,
             Self::TooManyPending => Kind::LimitExceeded { retry_after: None },
-            Self::TooLarge => Kind::TooLarge,
-            Self::Interrupted(_) => Kind::Unknown,
+            Self::TooLarge | Self::ImageTooLarge => Kind::TooLarge,
+            Self::NoThumbnail | Self::Interrupted(_) => Kind::Unknown,
             Self::Store(_) | Self::Folder(_) => Kind::Internal,
             Self::Storage(error) => error.kind(),
             Self::NoRandomness(error) => error.kind(),

@@ -4,13 +4,15 @@ use std::{path::Path, sync::Arc};
 
 use ruma::{OwnedMxcUri, OwnedServerName, ServerName};
 use storage::Database;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use types::Clock;
 
 use crate::{Error, store::Store};
 
 /// Ids that may be announced before a slow waiter has to look for itself.
 const ANNOUNCED: usize = 256;
+/// Images that are worked on at once: each may take much memory.
+const AT_WORK: usize = 2;
 
 /// The files of this server's users; cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) max_upload_bytes: u64,
     /// The ids whose content has come after all.
     pub(crate) completed: broadcast::Sender<String>,
+    /// The right to work on an image.
+    pub(crate) at_work: Semaphore,
 }
 
 impl Media {
@@ -46,6 +50,7 @@ impl Media {
             store,
             max_upload_bytes: settings.max_upload_size.get(),
             completed: broadcast::Sender::new(ANNOUNCED),
+            at_work: Semaphore::new(AT_WORK),
         })))
     }
 

@@ -8,10 +8,12 @@ mod error;
 mod handle;
 mod pending;
 mod store;
+mod thumbnail;
 mod upload;
 
 pub use download::Download;
 pub use error::{Error, Interrupted};
 pub use handle::Media;
 pub use pending::Created;
+pub use thumbnail::Thumbnail;
 pub use upload::{Body, Upload};

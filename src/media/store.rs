@@ -104,15 +104,51 @@ impl Store {
     ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, Error> {
         Ok(self.objects.get(&path(sha256)).await?.into_stream())
     }
+
+    /// A content as a whole.
+    pub(crate) async fn read_all(&self, sha256: &[u8]) -> Result<Bytes, Error> {
+        Ok(self.objects.get(&path(sha256)).await?.bytes().await?)
+    }
+
+    /// What was derived from a content and kept under a name.
+    pub(crate) async fn derived(&self, sha256: &[u8], name: &str) -> Result<Option<Bytes>, Error> {
+        match self.objects.get(&derived_path(sha256, name)).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps what was derived from a content.
+    pub(crate) async fn keep_derived(
+        &self,
+        sha256: &[u8],
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        self.objects
+            .put(&derived_path(sha256, name), bytes.into())
+            .await?;
+        Ok(())
+    }
 }
 
 /// Two levels, so that no folder gets too many entries.
 fn path(sha256: &[u8]) -> ObjectPath {
+    let (folder, name) = names(sha256);
+    ObjectPath::from(format!("content/{folder}/{name}"))
+}
+
+fn derived_path(sha256: &[u8], derived: &str) -> ObjectPath {
+    let (folder, name) = names(sha256);
+    ObjectPath::from(format!("derived/{folder}/{name}/{derived}"))
+}
+
+fn names(sha256: &[u8]) -> (String, String) {
     let mut name = String::with_capacity(64);
     for byte in sha256 {
         // Writing to a `String` cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
-    let folder = name.get(..2).unwrap_or_default();
-    ObjectPath::from(format!("content/{folder}/{name}"))
+    (name.get(..2).unwrap_or_default().to_owned(), name)
 }

@@ -46,6 +46,11 @@ impl Error {
         }
     }
 
+    /// Whether text from outside held a NUL, which PostgreSQL does not store.
+    fn is_unstorable_text(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22021"))
+    }
+
     /// Whether this is a violation of the named unique constraint.
     pub fn violates(&self, constraint: &str) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.constraint() == Some(constraint))
@@ -56,6 +61,8 @@ impl Fault for Error {
     fn kind(&self) -> Kind {
         if self.is_unavailable() {
             Kind::Unavailable
+        } else if self.is_unstorable_text() {
+            Kind::InvalidParam
         } else {
             Kind::Internal
         }

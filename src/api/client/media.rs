@@ -13,13 +13,16 @@ use axum::{
 use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use identity::ActiveUser;
-use media::{Interrupted, Upload};
+use media::{Interrupted, Thumbnail, Upload};
 use ruma::{
     MilliSecondsSinceUnixEpoch, ServerName, UInt,
     api::client::{
-        authenticated_media::{get_content, get_content_as_filename, get_media_config},
+        authenticated_media::{
+            get_content, get_content_as_filename, get_content_thumbnail, get_media_config,
+        },
         media::create_mxc_uri,
     },
+    media::Method,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -96,6 +99,33 @@ pub(crate) async fn download_as(
         .await?;
     file.filename = Some(request.filename);
     Ok(File::from(file))
+}
+
+/// Sends a small version of an image.
+pub(crate) async fn thumbnail(
+    app: App,
+    call: Matrix<get_content_thumbnail::v1::Request>,
+) -> Result<File> {
+    let request = call.request;
+    let pixels = |length: UInt| {
+        u32::try_from(length)
+            .ok()
+            .filter(|length| *length > 0)
+            .ok_or_else(|| Error::new(Kind::InvalidParam, "Width and height are numbers of pixels"))
+    };
+    let wanted = Thumbnail {
+        width: pixels(request.width)?,
+        height: pixels(request.height)?,
+        method: request.method.unwrap_or(Method::Scale),
+        animated: request.animated,
+    };
+    let wait = request.timeout_ms.min(MAX_WAIT);
+    let (server_name, media_id) = (&request.server_name, &request.media_id);
+    Ok(File::from(
+        app.media
+            .thumbnail(server_name, media_id, wanted, wait)
+            .await?,
+    ))
 }
 
 /// Tells the size of the largest file that can be uploaded.

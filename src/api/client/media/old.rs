@@ -8,7 +8,7 @@ use http::Method;
 use ruma::api::{
     IncomingRequest, Metadata,
     auth_scheme::AccessTokenOptional,
-    client::authenticated_media::{get_content, get_content_as_filename},
+    client::authenticated_media::{get_content, get_content_as_filename, get_content_thumbnail},
     error::DeserializationError,
 };
 use types::Kind;
@@ -33,6 +33,14 @@ pub(crate) async fn download_as(
     call: Matrix<Old<get_content_as_filename::v1::Request>>,
 ) -> Result<File> {
     super::download_as(app, of_today(call)?).await
+}
+
+/// Sends a small version of an image.
+pub(crate) async fn thumbnail(
+    app: App,
+    call: Matrix<Old<get_content_thumbnail::v1::Request>>,
+) -> Result<File> {
+    super::thumbnail(app, of_today(call)?).await
 }
 
 /// The same request on today's path; strangers learn nothing.

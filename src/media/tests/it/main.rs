@@ -2,4 +2,5 @@
 
 mod pending;
 mod support;
+mod thumbnail;
 mod upload;
