@@ -82,6 +82,8 @@ impl Gate for App {
     async fn active_user(&self, token: &str, address: IpAddr) -> Result<ActiveUser> {
         let user = self.identity.authenticate(token).await?;
         self.identity.seen(&user, address);
+        // The request's span was opened before anybody knew whose request it is.
+        tracing::Span::current().record("user.id", user.user_id.as_str());
         Ok(user)
     }
 

@@ -8,6 +8,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use config::{Config, Loaded};
+use rustix::fs::Mode;
 
 /// A Matrix homeserver.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ enum UserCommand {
 /// Runs the command that the command line asks for.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    // Whatever is written from here on is for this user alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let loaded = config::load(cli.config, config::process_environment());
     let result = match cli.command {
         Command::Serve => valid(loaded).and_then(serve::run),

@@ -31,27 +31,24 @@ pub(crate) struct Opened {
 
 /// Starts PostgreSQL if it is ours, connects, and applies the migrations.
 pub(crate) async fn open(config: &Config, sharing: Sharing) -> anyhow::Result<Opened> {
-    let (managed, options) = match &config.database.url {
-        Some(url) => (
+    let (managed, options) = if let Some(url) = &config.database.url {
+        let options = url.expose().parse();
+        (
             None,
-            url.expose()
-                .parse()
-                .context("database.url is not a PostgreSQL URL")?,
-        ),
-        None => {
-            let settings = managed_settings(config);
-            let borrowed = match sharing {
-                Sharing::Borrow => ManagedPostgres::running(&settings).await,
-                Sharing::Own => None,
-            };
-            match borrowed {
-                Some(options) => (None, options),
-                None => {
-                    let managed = ManagedPostgres::start(settings).await?;
-                    let options = managed.url();
-                    (Some(Arc::new(managed)), options)
-                }
-            }
+            options.context("database.url is not a PostgreSQL URL")?,
+        )
+    } else {
+        let settings = managed_settings(config);
+        let borrowed = match sharing {
+            Sharing::Borrow => ManagedPostgres::running(&settings).await,
+            Sharing::Own => None,
+        };
+        if let Some(options) = borrowed {
+            (None, options)
+        } else {
+            let managed = ManagedPostgres::start(settings).await?;
+            let options = managed.url();
+            (Some(Arc::new(managed)), options)
         }
     };
     let opened = Database::open(

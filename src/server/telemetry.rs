@@ -2,13 +2,16 @@
 
 mod process;
 
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, routing::get};
 use config::{Log, LogFormat};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+
+/// A library that tells of every event it allows, unless the settings want to hear it.
+const QUIETER: &str = "ruma_state_res=warn";
 
 /// Seconds; from a read out of memory to a long poll.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -19,7 +22,8 @@ const DURATION_BUCKETS: [f64; 14] = [
 pub(crate) fn log(settings: &Log) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(settings)?)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match settings.format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder
@@ -50,7 +54,7 @@ pub(crate) fn quiet_log() -> anyhow::Result<()> {
 
 /// The levels by module.
 pub(crate) fn filter(settings: &Log) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(&settings.filter)
+    EnvFilter::try_new(format!("{QUIETER},{}", settings.filter))
         .with_context(|| format!("log.filter: {:?} is not a filter", settings.filter))
 }
 

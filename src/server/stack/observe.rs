@@ -17,6 +17,8 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const PROBES: [&str; 2] = ["/health", "/ready"];
+
 /// Runs a request inside its span.
 pub(super) async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -45,12 +47,19 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
 }
 
 fn report(span: &Span, method: &Method, route: &str, status: StatusCode, duration: Duration) {
-    let duration_ms = duration.as_secs_f64() * 1000.0;
+    // Microseconds are precise enough, and short to read.
+    let duration_ms = duration.as_micros() as f64 / 1000.0;
     let status_code = status.as_u16();
-    if status.is_server_error() {
-        tracing::warn!(parent: span, %method, route, status = status_code, duration_ms, "Request failed");
-    } else {
-        tracing::info!(parent: span, %method, route, status = status_code, duration_ms, "Request answered");
+    macro_rules! log {
+        ($level:ident, $text:literal) => {
+            tracing::$level!(parent: span, %method, route, status = status_code, duration_ms, $text)
+        };
+    }
+    match status {
+        _ if status.is_server_error() => log!(warn, "Request failed"),
+        // Load balancers ask every few seconds.
+        _ if PROBES.contains(&route) => log!(debug, "Request answered"),
+        _ => log!(info, "Request answered"),
     }
     let labels = [
         ("method", label(method).to_owned()),

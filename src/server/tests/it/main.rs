@@ -1,5 +1,12 @@
 //! The whole program: its layers, its command line, its life as a process.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is how to say that something is wrong"
+)]
+
 mod architecture;
 mod config_check;
 mod process;

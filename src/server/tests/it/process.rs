@@ -4,7 +4,7 @@ mod http;
 mod server;
 mod user_create;
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use server::Server;
 
@@ -19,6 +19,19 @@ fn it_starts_from_nothing_and_stops_with_its_database() {
     let data = server.terminate();
     assert!(!is_alive(postmaster));
     drop(data);
+}
+
+#[test]
+fn files_are_for_the_server_alone() {
+    let data = Server::start(&[]).terminate();
+    let closed = |path: &str| {
+        let mode = fs::metadata(data.path().join(path))
+            .unwrap()
+            .permissions()
+            .mode();
+        mode.trailing_zeros() >= 6
+    };
+    assert!(closed("data/media") && closed("data/postgres") && closed("data/postgres/server_name"));
 }
 
 #[test]
