@@ -111,6 +111,16 @@ CREATE TABLE room_aliases (
 );
 CREATE INDEX room_aliases_room ON room_aliases (room_nid);
 
+-- Which message events relate to which event: threads, edits, reactions, references.
+CREATE TABLE relations (
+    room_nid bigint NOT NULL REFERENCES rooms,
+    target_id text NOT NULL,
+    position bigint NOT NULL,
+    event_nid bigint NOT NULL,
+    rel_type text NOT NULL,
+    PRIMARY KEY (room_nid, target_id, position)
+);
+
 CREATE TABLE receipts (
     room_nid bigint NOT NULL REFERENCES rooms,
     user_id text NOT NULL,

@@ -20,6 +20,7 @@ pub(crate) mod push_rules;
 pub(crate) mod receipts;
 pub(crate) mod refresh;
 pub(crate) mod register;
+pub(crate) mod relations;
 pub(crate) mod send;
 pub(crate) mod state;
 pub(crate) mod sync;

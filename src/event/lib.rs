@@ -10,6 +10,7 @@ mod format;
 mod pdu;
 mod power;
 pub mod redact;
+mod relation;
 pub mod resolve;
 mod sign;
 mod state;
@@ -26,6 +27,7 @@ pub use format::{
 pub use pdu::Pdu;
 pub use power::{Level, PowerLevels};
 pub use redact::redact;
+pub use relation::Relation;
 pub use resolve::{ResolveError, resolve};
 pub use sign::{SignatureError, Signer, verify_event, verify_json};
 pub use state::{State, StateKey};

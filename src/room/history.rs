@@ -11,17 +11,23 @@ use ruma::{
     api::Direction as Way,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
-use storage::{StoredEvent, events, events::Direction, memberships};
-use types::{PageToken, StreamPosition};
+use storage::{
+    StoredEvent, events,
+    events::{Direction, Related},
+    memberships,
+};
+use types::{PageToken, RoomNid, StreamPosition};
 
 use crate::{Error, Reader, Rooms, head::Head, render::Renderer};
 
 mod context;
 mod filter;
 mod members;
+mod relations;
 
 pub use filter::EventFilter;
 pub use members::MembersQuery;
+pub use relations::RelationsQuery;
 
 /// The most events of a page.
 const MAX_PAGE: usize = 1000;
@@ -54,7 +60,7 @@ impl Rooms {
         let head = self.readable(room_id, reader).await?;
         let mut db = self.0.database.acquire().await?;
         let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
-        let page = page(&mut db, &head, &sight, request).await?;
+        let page = page(&mut db, Source::Timeline(head.room_nid), &sight, request).await?;
         let renderer = Renderer {
             reader,
             sight: &sight,
@@ -151,6 +157,35 @@ impl Rooms {
     }
 }
 
+/// What is paged through.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A room's timeline.
+    Timeline(RoomNid),
+    /// The events of it that relate to an event.
+    Related(Related<'a>),
+}
+
+impl Source<'_> {
+    async fn read(
+        self,
+        db: &mut storage::Connection,
+        after: StreamPosition,
+        until: StreamPosition,
+        direction: Direction,
+        limit: i64,
+    ) -> Result<Vec<StoredEvent>, storage::Error> {
+        match self {
+            Self::Timeline(room_nid) => {
+                events::timeline(db, room_nid, after, until, direction, limit).await
+            }
+            Self::Related(wanted) => {
+                events::related(db, wanted, after, until, direction, limit).await
+            }
+        }
+    }
+}
+
 struct Page {
     start: PageToken,
     end: Option<PageToken>,
@@ -160,7 +195,7 @@ struct Page {
 /// Reads in stretches until the page is full, the room ends, or enough was passed over.
 async fn page(
     db: &mut storage::Connection,
-    head: &Head,
+    source: Source<'_>,
     sight: &Sight,
     request: &PageRequest,
 ) -> Result<Page, Error> {
@@ -187,8 +222,9 @@ async fn page(
     let mut scanned = 0;
     let end = loop {
         let stretch = limit + 1;
-        let found =
-            events::timeline(db, head.room_nid, after, until, direction, stretch as i64).await?;
+        let found = source
+            .read(db, after, until, direction, stretch as i64)
+            .await?;
         let exhausted = found.len() < stretch;
         scanned += found.len();
         for event in found {

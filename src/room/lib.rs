@@ -21,7 +21,7 @@ mod transactions;
 pub use create::{CreateRoom, Preset};
 pub use directory::{DirectoryPage, DirectoryQuery, RoomListing};
 pub use error::Error;
-pub use history::{EventFilter, MembersQuery, PageRequest};
+pub use history::{EventFilter, MembersQuery, PageRequest, RelationsQuery};
 pub use membership::{MembershipChange, Profile};
 pub use receipts::{Marker, ReadUpTo};
 pub use render::Reader;

@@ -173,6 +173,11 @@ macro_rules! select_events {
     };
 }
 
+// After the macro that it uses.
+mod related;
+
+pub use related::{Related, related};
+
 fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {
     rows.into_iter().map(Row::into_event).collect()
 }

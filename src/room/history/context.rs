@@ -3,7 +3,7 @@
 use ruma::{EventId, RoomId, api::Direction as Way};
 use types::{PageToken, StreamPosition};
 
-use super::{EventFilter, PageRequest, page};
+use super::{EventFilter, PageRequest, Source, page};
 use crate::{
     Error, Reader, Rooms,
     render::{self, Renderer},
@@ -28,12 +28,12 @@ impl Rooms {
             limit: (limit / 2).max(1),
             filter: filter.clone(),
         };
-        let head = self.head(room_id).await?;
+        let timeline = Source::Timeline(event.room_nid);
         let mut db = self.0.database.acquire().await?;
         let before = around(Way::Backward, StreamPosition(at.get() - 1));
         let (mut before, mut after) = (
-            page(&mut db, &head, &sight, &before).await?,
-            page(&mut db, &head, &sight, &around(Way::Forward, at)).await?,
+            page(&mut db, timeline, &sight, &before).await?,
+            page(&mut db, timeline, &sight, &around(Way::Forward, at)).await?,
         );
         if limit < 2 {
             before.events.truncate(limit);

@@ -21,6 +21,7 @@ pub(crate) async fn append(
     let messages = Messages::of(changes);
     let lists = Lists::of(changes);
     let counts = Counts::of(changes);
+    let relations = Relations::of(changes);
     // One statement, so that the lock is held for one round trip. Each family is one UNNEST over
     // arrays; those without rows cost microseconds.
     let base = sqlx::query_scalar!(
@@ -75,6 +76,11 @@ pub(crate) async fn append(
             SELECT r.user_id, r.device_id, base + r.ordinal
             FROM taken, UNNEST($44::bigint[], $45::text[], $46::text[]) AS r (ordinal, user_id, device_id)
             ON CONFLICT (user_id, device_id) DO UPDATE SET position = excluded.position
+        ), new_relations AS (
+            INSERT INTO relations (room_nid, target_id, position, event_nid, rel_type)
+            SELECT r.room_nid, r.target_id, base + r.ordinal, r.event_nid, r.rel_type
+            FROM taken, UNNEST($47::bigint[], $48::bigint[], $49::text[], $50::bigint[], $51::text[])
+                AS r (ordinal, room_nid, target_id, event_nid, rel_type)
         )
         SELECT base AS "base!" FROM taken
         "#,
@@ -124,6 +130,11 @@ pub(crate) async fn append(
         &counts.ordinal,
         &counts.user_id,
         &counts.device_id,
+        &relations.ordinal,
+        &relations.room_nid,
+        &relations.target_id,
+        &relations.event_nid,
+        &relations.rel_type,
     )
     .fetch_one(db)
     .await?;
@@ -195,6 +206,12 @@ columns!(Counts {
     user_id: String,
     device_id: String
 });
+columns!(Relations {
+    room_nid: i64,
+    target_id: String,
+    event_nid: i64,
+    rel_type: String
+});
 
 impl Events {
     fn of(changes: &Changes) -> Self {
@@ -233,6 +250,27 @@ impl Events {
             );
         }
         columns
+    }
+}
+
+impl Relations {
+    fn of(changes: &Changes) -> Self {
+        let rows = changes
+            .numbered()
+            .filter_map(|(ordinal, change)| match change {
+                Change::Event(change) => {
+                    let relation = change.event.pdu.relation()?;
+                    let row = (
+                        change.event.room_nid.get(),
+                        relation.event_id.to_string(),
+                        change.event.nid.get(),
+                        relation.rel_type,
+                    );
+                    Some((ordinal, row))
+                }
+                _ => None,
+            });
+        rows.collect()
     }
 }
 

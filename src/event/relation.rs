@@ -1,0 +1,37 @@
+//! How a message event relates to an event before it.
+//!
+//! Spec: client-server, "Forming relationships between events".
+
+use ruma::OwnedEventId;
+use serde::Deserialize;
+
+use crate::Pdu;
+
+/// The event that a message event relates to, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Relation {
+    /// `m.thread`, `m.replace`, `m.annotation`, `m.reference` or another.
+    pub rel_type: String,
+    /// The event.
+    pub event_id: OwnedEventId,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(rename = "m.relates_to")]
+    relates_to: Relation,
+}
+
+impl Pdu {
+    /// The relation that a message event states in the open; state events relate to nothing.
+    pub fn relation(&self) -> Option<Relation> {
+        // Most events have none, and need not be parsed to know it.
+        if self.is_state() || !self.content_text().contains("\"m.relates_to\"") {
+            return None;
+        }
+        let relation = self.content_as::<Content>().ok()?.relates_to;
+        // Longer names are in no specification and would not fit into an index.
+        let fits = relation.rel_type.len() <= crate::MAX_FIELD_BYTES;
+        (fits && !relation.rel_type.contains('\0')).then_some(relation)
+    }
+}

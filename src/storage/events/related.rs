@@ -1,0 +1,71 @@
+//! The events that relate to an event.
+
+use ruma::EventId;
+use types::{RoomNid, StreamPosition};
+
+use super::{Direction, Row, StoredEvent, collect};
+use crate::{Connection, Error};
+
+/// Which related events are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Related<'a> {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// The event that they relate to.
+    pub target: &'a EventId,
+    /// Only relations of this type.
+    pub rel_type: Option<&'a str>,
+    /// Only events of this type.
+    pub kind: Option<&'a str>,
+}
+
+/// Accepted events that relate to an event, with `after < position <= until`, as `timeline` reads
+/// them. What was redacted relates to nothing any more.
+pub async fn related(
+    db: &mut Connection,
+    wanted: Related<'_>,
+    after: StreamPosition,
+    until: StreamPosition,
+    direction: Direction,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    let rows = match direction {
+        Direction::Forward => {
+            select_events!(
+                "JOIN relations l ON l.event_nid = e.event_nid
+                 WHERE l.room_nid = $1 AND l.target_id = $2 AND l.position > $3 AND l.position <= $4
+                     AND ($5::text IS NULL OR l.rel_type = $5) AND ($6::text IS NULL OR e.kind = $6)
+                     AND e.verdict = 0 AND e.redacted_by_nid IS NULL
+                 ORDER BY l.position ASC LIMIT $7",
+                wanted.room_nid.get(),
+                wanted.target.as_str(),
+                after.get(),
+                until.get(),
+                wanted.rel_type,
+                wanted.kind,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        Direction::Backward => {
+            select_events!(
+                "JOIN relations l ON l.event_nid = e.event_nid
+                 WHERE l.room_nid = $1 AND l.target_id = $2 AND l.position > $3 AND l.position <= $4
+                     AND ($5::text IS NULL OR l.rel_type = $5) AND ($6::text IS NULL OR e.kind = $6)
+                     AND e.verdict = 0 AND e.redacted_by_nid IS NULL
+                 ORDER BY l.position DESC LIMIT $7",
+                wanted.room_nid.get(),
+                wanted.target.as_str(),
+                after.get(),
+                until.get(),
+                wanted.rel_type,
+                wanted.kind,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+    };
+    collect(rows)
+}
