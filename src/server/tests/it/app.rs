@@ -1,0 +1,273 @@
+//! The whole server in process, and its users, for tests that speak HTTP.
+
+use axum::{Router, body::Body, extract::Request};
+use config::{Config, RegistrationMode};
+use http::{Method, header};
+use live::Live;
+use ruma::OwnedServerName;
+use serde_json::{Value, json};
+use server::app::Ground;
+use testkit::TestDatabase;
+use tower::ServiceExt as _;
+use types::Clock;
+
+/// A server of its own: a fresh database, the real router.
+pub(crate) struct TestApp {
+    router: Router,
+    server_name: OwnedServerName,
+}
+
+/// Somebody who calls the server, with an access token or without.
+#[derive(Clone)]
+pub(crate) struct Client {
+    router: Router,
+    pub(crate) token: Option<String>,
+}
+
+/// A registered user on one device.
+#[derive(Clone)]
+pub(crate) struct TestUser {
+    pub(crate) client: Client,
+    pub(crate) user_id: String,
+    pub(crate) device_id: String,
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl TestApp {
+    /// Starts a server on which everybody may register and nothing is limited.
+    pub(crate) async fn start() -> Self {
+        let mut config = Config {
+            server_name: testkit::server_name(),
+            ..Config::default()
+        };
+        config.registration.mode = RegistrationMode::Open;
+        config.rate_limits.enabled = false;
+        let TestDatabase {
+            database,
+            committer,
+            mut feed,
+            ..
+        } = testkit::database().await;
+        let live = Live::new(database.clone(), &feed, 64 * 1024 * 1024);
+        let follower = live.clone();
+        #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
+        tokio::spawn(async move { follower.run(&mut feed).await });
+        let ground = Ground {
+            database,
+            committer,
+            live,
+            clock: Clock::system(),
+        };
+        let app = server::app::build(&config, ground).await.unwrap();
+        Self {
+            router: api::routes::all().into_router(app),
+            server_name: config.server_name,
+        }
+    }
+
+    /// The domain of the server's users.
+    pub(crate) fn server_name(&self) -> &str {
+        self.server_name.as_str()
+    }
+
+    /// A caller without an access token.
+    pub(crate) fn anybody(&self) -> Client {
+        Client {
+            router: self.router.clone(),
+            token: None,
+        }
+    }
+
+    /// Registers a user.
+    pub(crate) async fn user(&self, localpart: &str) -> TestUser {
+        let body = json!({
+            "username": localpart,
+            "password": "correct horse battery staple",
+            "auth": { "type": "m.login.dummy" },
+        });
+        let mut client = self.anybody();
+        let answer = client.post("/_matrix/client/v3/register", body).await.ok();
+        let text = |field: &str| answer[field].as_str().unwrap().to_owned();
+        client.token = Some(text("access_token"));
+        TestUser {
+            client,
+            user_id: text("user_id"),
+            device_id: text("device_id"),
+        }
+    }
+}
+
+impl Answer {
+    /// The body of an answer that must be a success.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert!(
+            self.status < 300,
+            "refused with {}: {}",
+            self.status,
+            self.body
+        );
+        self.body
+    }
+
+    /// The status and `errcode` of an answer that must be a refusal.
+    #[track_caller]
+    pub(crate) fn refused(&self) -> (u16, &str) {
+        assert!(
+            self.status >= 400,
+            "accepted with {}: {}",
+            self.status,
+            self.body
+        );
+        (
+            self.status,
+            self.body["errcode"].as_str().unwrap_or_default(),
+        )
+    }
+}
+
+impl Client {
+    /// Sends one request; `path` may have a query.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(body.into()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer {
+            status: head.status.as_u16(),
+            body,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, Body::empty()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, body.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PUT, path, body.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, Body::empty()).await
+    }
+}
+
+impl std::ops::Deref for TestUser {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl TestUser {
+    /// Creates a room and gives its id.
+    pub(crate) async fn create_room(&self, body: Value) -> String {
+        let answer = self.post("/_matrix/client/v3/createRoom", body).await.ok();
+        answer["room_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Calls an endpoint of a room: `self.room(room_id, "invite")`.
+    pub(crate) async fn room(&self, room_id: &str, action: &str, body: Value) -> Answer {
+        self.post(
+            &format!("/_matrix/client/v3/rooms/{room_id}/{action}"),
+            body,
+        )
+        .await
+    }
+
+    pub(crate) async fn join(&self, room_id: &str) -> Answer {
+        self.post(
+            &format!("/_matrix/client/v3/join/{}", encoded(room_id)),
+            json!({}),
+        )
+        .await
+    }
+
+    pub(crate) async fn invite(&self, room_id: &str, invitee: &Self) -> Answer {
+        self.room(room_id, "invite", json!({ "user_id": invitee.user_id }))
+            .await
+    }
+
+    pub(crate) async fn leave(&self, room_id: &str) -> Answer {
+        self.room(room_id, "leave", json!({})).await
+    }
+
+    /// Sends an event and gives its id; `transaction` must be new.
+    pub(crate) async fn send(&self, room_id: &str, transaction: &str, body: Value) -> String {
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/send/m.room.message/{transaction}");
+        let answer = self.put(&path, body).await.ok();
+        answer["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends a text message and gives its event id.
+    pub(crate) async fn say(&self, room_id: &str, text: &str) -> String {
+        let transaction = encoded(text);
+        self.send(
+            room_id,
+            &transaction,
+            json!({ "msgtype": "m.text", "body": text }),
+        )
+        .await
+    }
+
+    pub(crate) async fn set_state(
+        &self,
+        room_id: &str,
+        event_type: &str,
+        state_key: &str,
+        content: Value,
+    ) -> Answer {
+        let state_key = encoded(state_key);
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}");
+        self.put(&path, content).await
+    }
+
+    pub(crate) async fn state(&self, room_id: &str, event_type: &str, state_key: &str) -> Answer {
+        let state_key = encoded(state_key);
+        self.get(&format!(
+            "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}"
+        ))
+        .await
+    }
+
+    pub(crate) async fn event(&self, room_id: &str, event_id: &str) -> Answer {
+        self.get(&format!(
+            "/_matrix/client/v3/rooms/{room_id}/event/{event_id}"
+        ))
+        .await
+    }
+
+    /// The user's membership, as the room's state has it.
+    pub(crate) async fn membership(&self, room_id: &str, of: &Self) -> Value {
+        self.state(room_id, "m.room.member", &of.user_id).await.ok()["membership"].take()
+    }
+}
+
+/// A path segment with everything but letters and digits percent-encoded.
+pub(crate) fn encoded(segment: &str) -> String {
+    segment
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}

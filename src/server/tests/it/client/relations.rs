@@ -1,0 +1,98 @@
+//! `/relations`.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, TestUser};
+
+async fn relate(user: &TestUser, room_id: &str, target: &str, rel_type: &str, txn: &str) -> String {
+    let relation = json!({ "event_id": target, "rel_type": rel_type });
+    user.send(
+        room_id,
+        txn,
+        json!({ "body": txn, "m.relates_to": relation }),
+    )
+    .await
+}
+
+async fn related(user: &TestUser, room_id: &str, path: &str) -> (Vec<String>, Value) {
+    let path = format!("/_matrix/client/v1/rooms/{room_id}/relations/{path}");
+    let mut page = user.get(&path).await.ok();
+    let ids = page["chunk"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["event_id"].as_str().unwrap().to_owned());
+    (ids.collect(), page["next_batch"].take())
+}
+
+#[tokio::test]
+async fn related_events_are_filtered_by_relation_and_event_type() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    let thread = relate(&alice, &room_id, &root, "m.thread", "1").await;
+    let relation = json!({ "m.relates_to": { "event_id": root, "rel_type": "m.thread" } });
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/send/m.dummy/2");
+    let dummy = alice.put(&path, relation).await.ok()["event_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let edit = relate(&alice, &room_id, &root, "m.replace", "3").await;
+    alice.say(&room_id, "unrelated").await;
+    assert_eq!(
+        related(&alice, &room_id, &root).await.0,
+        [&*edit, &dummy, &thread]
+    );
+    let of_type = related(&alice, &room_id, &format!("{root}/m.thread"))
+        .await
+        .0;
+    assert_eq!(of_type, [&*dummy, &thread]);
+    let of_types = related(&alice, &room_id, &format!("{root}/m.thread/m.room.message"))
+        .await
+        .0;
+    assert_eq!(of_types, [thread]);
+}
+
+#[tokio::test]
+async fn related_events_are_paginated_both_ways() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    let mut sent = Vec::new();
+    for number in 0..7 {
+        sent.push(relate(&alice, &room_id, &root, "m.thread", &number.to_string()).await);
+        alice.say(&room_id, &format!("between {number}")).await;
+    }
+    for direction in ["f", "b"] {
+        let mut read = Vec::new();
+        let mut query = format!("{root}?dir={direction}&limit=3");
+        loop {
+            let (ids, next) = related(&alice, &room_id, &query).await;
+            read.extend(ids);
+            let Some(next) = next.as_str() else { break };
+            query = format!("{root}?dir={direction}&limit=3&from={next}");
+        }
+        assert_eq!(read, sent, "{direction}");
+        sent.reverse();
+    }
+}
+
+#[tokio::test]
+async fn redacted_events_and_strangers_are_left_out() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    let reaction = relate(&alice, &room_id, &root, "m.annotation", "1").await;
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/redact/{reaction}/2");
+    alice.put(&path, json!({})).await.ok();
+    assert!(related(&alice, &room_id, &root).await.0.is_empty());
+    let answer = bob
+        .get(&format!(
+            "/_matrix/client/v1/rooms/{room_id}/relations/{root}"
+        ))
+        .await;
+    assert_eq!(answer.refused(), (404, "M_NOT_FOUND"));
+}

@@ -1,0 +1,211 @@
+//! `/rooms/{roomId}/state`.
+
+use serde_json::json;
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn state_is_read_and_written_with_and_without_a_trailing_slash() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    for (version, slash) in [("r0", ""), ("r0", "/"), ("v3", ""), ("v3", "/")] {
+        let path = format!("/_matrix/client/{version}/rooms/{room_id}/state/m.room.name{slash}");
+        let name = format!("{version}{slash}");
+        assert!(alice.put(&path, json!({ "name": name })).await.ok()["event_id"].is_string());
+        assert_eq!(alice.get(&path).await.ok(), json!({ "name": name }));
+    }
+}
+
+#[tokio::test]
+async fn state_event_can_be_asked_for_as_a_whole() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({ "name": "Budget" })).await;
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/state/m.room.name?format=event");
+    let event = alice.get(&path).await.ok();
+    assert_eq!(event["content"], json!({ "name": "Budget" }));
+    assert_eq!(event["room_id"], room_id);
+    assert_eq!(event["sender"], alice.user_id);
+    assert_eq!(event["state_key"], "");
+}
+
+#[tokio::test]
+async fn whole_state_lists_each_event_once() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice
+        .create_room(json!({ "name": "Budget", "preset": "public_chat" }))
+        .await;
+    let state = alice
+        .get(&format!("/_matrix/client/v3/rooms/{room_id}/state"))
+        .await
+        .ok();
+    let mut kinds: Vec<&str> = state
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    kinds.sort_unstable();
+    assert_eq!(
+        kinds,
+        [
+            "m.room.create",
+            "m.room.guest_access",
+            "m.room.history_visibility",
+            "m.room.join_rules",
+            "m.room.member",
+            "m.room.name",
+            "m.room.power_levels",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn setting_the_same_state_twice_makes_one_event() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let first = alice
+        .set_state(&room_id, "org.example", "", json!({ "a": 1 }))
+        .await
+        .ok();
+    let second = alice
+        .set_state(&room_id, "org.example", "", json!({ "a": 1 }))
+        .await
+        .ok();
+    assert_eq!(first["event_id"], second["event_id"]);
+    let third = alice
+        .set_state(&room_id, "org.example", "", json!({ "a": 2 }))
+        .await
+        .ok();
+    assert_ne!(first["event_id"], third["event_id"]);
+}
+
+#[tokio::test]
+async fn absent_state_is_not_found_and_strangers_are_refused() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({})).await;
+    assert_eq!(
+        alice.state(&room_id, "m.room.name", "").await.refused(),
+        (404, "M_NOT_FOUND")
+    );
+    assert_eq!(
+        bob.state(&room_id, "m.room.create", "").await.refused(),
+        (403, "M_FORBIDDEN")
+    );
+    let whole = bob
+        .get(&format!("/_matrix/client/v3/rooms/{room_id}/state"))
+        .await;
+    assert_eq!(whole.refused(), (403, "M_FORBIDDEN"));
+    let written = bob
+        .set_state(&room_id, "m.room.name", "", json!({ "name": "x" }))
+        .await;
+    assert_eq!(written.refused(), (403, "M_FORBIDDEN"));
+}
+
+#[tokio::test]
+async fn member_without_power_cannot_set_state() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let answer = bob
+        .set_state(&room_id, "m.room.name", "", json!({ "name": "Mine" }))
+        .await;
+    assert_eq!(answer.refused(), (403, "M_FORBIDDEN"));
+    assert_eq!(
+        alice.state(&room_id, "m.room.name", "").await.refused(),
+        (404, "M_NOT_FOUND")
+    );
+}
+
+#[tokio::test]
+async fn who_left_reads_the_state_of_that_moment() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice
+        .create_room(json!({ "preset": "public_chat", "name": "Before" }))
+        .await;
+    bob.join(&room_id).await.ok();
+    bob.leave(&room_id).await.ok();
+    alice
+        .set_state(&room_id, "m.room.name", "", json!({ "name": "After" }))
+        .await
+        .ok();
+    assert_eq!(
+        bob.state(&room_id, "m.room.name", "").await.ok()["name"],
+        "Before"
+    );
+    assert_eq!(
+        alice.state(&room_id, "m.room.name", "").await.ok()["name"],
+        "After"
+    );
+}
+
+#[tokio::test]
+async fn power_levels_survive_empty_content() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({ "room_version": "11" })).await;
+    let own = json!({ "users": { &alice.user_id: 100 } });
+    alice
+        .set_state(&room_id, "m.room.power_levels", "", own)
+        .await
+        .ok();
+    alice
+        .set_state(&room_id, "m.room.power_levels", "", json!({}))
+        .await
+        .ok();
+    let answer = alice
+        .set_state(&room_id, "m.room.power_levels", "", json!({ "users": {} }))
+        .await;
+    assert_eq!(answer.refused(), (403, "M_FORBIDDEN"));
+}
+
+#[tokio::test]
+async fn creator_in_power_levels_is_refused_in_version_12() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let levels = json!({ "users": { &alice.user_id: 100 } });
+    let answer = alice
+        .set_state(&room_id, "m.room.power_levels", "", levels)
+        .await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn canonical_alias_must_exist_and_point_to_the_room() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice
+        .create_room(json!({ "room_alias_name": "here" }))
+        .await;
+    alice
+        .create_room(json!({ "room_alias_name": "elsewhere" }))
+        .await;
+    let server = app.server_name();
+    let here = format!("#here:{server}");
+    let kind = "m.room.canonical_alias";
+    alice
+        .set_state(&room_id, kind, "", json!({ "alias": here }))
+        .await
+        .ok();
+    for wrong in ["nowhere", "elsewhere"] {
+        let alias = format!("#{wrong}:{server}");
+        let answer = alice
+            .set_state(&room_id, kind, "", json!({ "alias": alias }))
+            .await;
+        assert_eq!(answer.refused(), (400, "M_BAD_ALIAS"), "{wrong}");
+        let content = json!({ "alias": here, "alt_aliases": [alias] });
+        let answer = alice.set_state(&room_id, kind, "", content).await;
+        assert_eq!(answer.refused(), (400, "M_BAD_ALIAS"), "{wrong}");
+    }
+    let answer = alice
+        .set_state(&room_id, kind, "", json!({ "alias": "%here:x" }))
+        .await;
+    assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
+}
