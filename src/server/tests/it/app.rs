@@ -7,14 +7,18 @@ use live::Live;
 use ruma::OwnedServerName;
 use serde_json::{Value, json};
 use server::app::Ground;
+use tempfile::TempDir;
 use testkit::TestDatabase;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use types::Clock;
 
-/// A server of its own: a fresh database, the real router.
+/// A server of its own: a fresh database, a fresh folder, the real router.
 pub(crate) struct TestApp {
     router: Router,
     server_name: OwnedServerName,
+    /// Removed with the server.
+    _folder: TempDir,
 }
 
 /// Somebody who calls the server, with an access token or without.
@@ -42,8 +46,10 @@ pub(crate) struct Answer {
 impl TestApp {
     /// Starts a server on which everybody may register and nothing is limited.
     pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             server_name: testkit::server_name(),
+            data_dir: folder.path().to_owned(),
             ..Config::default()
         };
         config.registration.mode = RegistrationMode::Open;
@@ -63,11 +69,13 @@ impl TestApp {
             committer,
             live,
             clock: Clock::system(),
+            stopping: CancellationToken::new(),
         };
         let app = server::app::build(&config, ground).await.unwrap();
         Self {
             router: api::routes::all().into_router(app),
             server_name: config.server_name,
+            _folder: folder,
         }
     }
 
