@@ -165,6 +165,15 @@ CREATE TABLE device_lists (
 );
 CREATE INDEX device_lists_position ON device_lists (position);
 
+-- The last time that a user signed another user's master key, which only the signer gets to see.
+CREATE TABLE user_signatures (
+    signer text NOT NULL,
+    user_id text NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (signer, user_id)
+);
+CREATE INDEX user_signatures_position ON user_signatures (position);
+
 -- The last time that the number of a device's one-time or fallback keys changed.
 CREATE TABLE key_counts (
     user_id text NOT NULL,

@@ -63,9 +63,21 @@ impl Keys {
         }
         let changes = changed
             .into_iter()
-            .map(|user_id| Change::DeviceList { user_id });
+            .map(|owner| announcement(user_id, owner));
         tx.commit_with(changes.collect()).await?;
         Ok(refused)
+    }
+}
+
+/// Whoever knows a user learns of new signatures by its own keys; of those by others only the
+/// other does.
+fn announcement(signer: &UserId, owner: OwnedUserId) -> Change {
+    if owner == signer {
+        return Change::DeviceList { user_id: owner };
+    }
+    Change::UserSigned {
+        signer: signer.to_owned(),
+        user_id: owner,
     }
 }
 

@@ -92,6 +92,9 @@ impl Memory {
                 devices.entry(device_id.clone()).or_default().keys_changed = position;
                 marks.change(position);
             }),
+            Change::UserSigned { signer, .. } => {
+                self.mark(signer, wakes, |marks| marks.change_device_lists(position));
+            }
             Change::DeviceList { user_id } => {
                 self.apply_device_list(position, user_id, sharing, wakes);
             }

@@ -49,7 +49,8 @@ pub async fn changed_between(
     Ok(changes)
 }
 
-/// The users who share a room with this one, this one included, whose devices or keys changed.
+/// The users who share a room with this one, this one included, whose devices or keys changed, and
+/// those whom this one has signed.
 async fn updated(
     db: &mut Connection,
     user_id: &UserId,
@@ -57,11 +58,14 @@ async fn updated(
     to: StreamPosition,
 ) -> Result<BTreeSet<OwnedUserId>, Error> {
     let rows = sqlx::query_scalar!(
-        "SELECT d.user_id FROM device_lists d
+        r#"SELECT d.user_id AS "user_id!" FROM device_lists d
          WHERE d.position > $2 AND d.position <= $3 AND (d.user_id = $1 OR EXISTS (
             SELECT FROM memberships m JOIN memberships o USING (room_nid)
             WHERE m.user_id = $1 AND m.membership = 'join' AND o.user_id = d.user_id AND o.membership = 'join'
-         ))",
+         ))
+         UNION
+         SELECT user_id FROM user_signatures
+         WHERE signer = $1 AND position > $2 AND position <= $3"#,
         user_id.as_str(),
         from.get(),
         to.get()

@@ -108,16 +108,22 @@ pub async fn delete(
 ) -> Result<Vec<OwnedDeviceId>, Error> {
     let device_ids: Vec<String> = device_ids.iter().map(ToString::to_string).collect();
     let deleted = sqlx::query_scalar!(
-        "WITH messages AS (
-             DELETE FROM to_device WHERE user_id = $1 AND device_id = ANY($2)
-         ), counts AS (
-             DELETE FROM key_counts WHERE user_id = $1 AND device_id = ANY($2)
-         )
-         DELETE FROM devices WHERE user_id = $1 AND device_id = ANY($2) RETURNING device_id",
+        "DELETE FROM devices WHERE user_id = $1 AND device_id = ANY($2) RETURNING device_id",
         user_id.as_str(),
         &device_ids
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
+    .await?;
+    // A statement of its own: the first one may have waited for messages that were being sent.
+    sqlx::query!(
+        "WITH messages AS (
+             DELETE FROM to_device WHERE user_id = $1 AND device_id = ANY($2)
+         )
+         DELETE FROM key_counts WHERE user_id = $1 AND device_id = ANY($2)",
+        user_id.as_str(),
+        &device_ids
+    )
+    .execute(db)
     .await?;
     Ok(deleted.into_iter().map(OwnedDeviceId::from).collect())
 }

@@ -29,6 +29,13 @@ pub enum Change {
         /// Whose.
         user_id: OwnedUserId,
     },
+    /// A user signed another user's master key.
+    UserSigned {
+        /// Who signed; nobody else gets to see it.
+        signer: OwnedUserId,
+        /// Whose key.
+        user_id: OwnedUserId,
+    },
     /// The number of a device's one-time or fallback keys changed.
     KeyCounts {
         /// Whose.

@@ -61,24 +61,6 @@ pub async fn acknowledge(
     Ok(result.rows_affected())
 }
 
-/// Deletes all that waits for devices that are gone. Must follow their deletion, so that nothing
-/// can be sent to them any more.
-pub async fn discard(
-    db: &mut Connection,
-    user_id: &UserId,
-    device_ids: &[OwnedDeviceId],
-) -> Result<(), Error> {
-    let device_ids: Vec<String> = device_ids.iter().map(ToString::to_string).collect();
-    sqlx::query!(
-        "DELETE FROM to_device WHERE user_id = $1 AND device_id = ANY($2)",
-        user_id.as_str(),
-        &device_ids
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// The devices of these users, which stay until the transaction ends.
 pub async fn recipients(
     db: &mut Connection,

@@ -22,6 +22,7 @@ pub(crate) async fn append(
     let lists = Lists::of(changes);
     let counts = Counts::of(changes);
     let relations = Relations::of(changes);
+    let signatures = Signatures::of(changes);
     // One statement, so that the lock is held for one round trip. Each family is one UNNEST over
     // arrays; those without rows cost microseconds.
     let base = sqlx::query_scalar!(
@@ -81,6 +82,11 @@ pub(crate) async fn append(
             SELECT r.room_nid, r.target_id, base + r.ordinal, r.event_nid, r.rel_type
             FROM taken, UNNEST($47::bigint[], $48::bigint[], $49::text[], $50::bigint[], $51::text[])
                 AS r (ordinal, room_nid, target_id, event_nid, rel_type)
+        ), new_user_signatures AS (
+            INSERT INTO user_signatures (signer, user_id, position)
+            SELECT r.signer, r.user_id, base + r.ordinal
+            FROM taken, UNNEST($52::bigint[], $53::text[], $54::text[]) AS r (ordinal, signer, user_id)
+            ON CONFLICT (signer, user_id) DO UPDATE SET position = excluded.position
         )
         SELECT base AS "base!" FROM taken
         "#,
@@ -135,6 +141,9 @@ pub(crate) async fn append(
         &relations.target_id,
         &relations.event_nid,
         &relations.rel_type,
+        &signatures.ordinal,
+        &signatures.signer,
+        &signatures.user_id,
     )
     .fetch_one(db)
     .await?;
@@ -211,6 +220,10 @@ columns!(Relations {
     target_id: String,
     event_nid: i64,
     rel_type: String
+});
+columns!(Signatures {
+    signer: String,
+    user_id: String
 });
 
 impl Events {
@@ -392,6 +405,21 @@ impl Counts {
                 Change::KeyCounts { user_id, device_id } => {
                     let row = (user_id.to_string(), device_id.to_string());
                     Some(((user_id, device_id), (ordinal, row)))
+                }
+                _ => None,
+            });
+        last_of_each(rows).into_iter().collect()
+    }
+}
+
+impl Signatures {
+    fn of(changes: &Changes) -> Self {
+        let rows = changes
+            .numbered()
+            .filter_map(|(ordinal, change)| match change {
+                Change::UserSigned { signer, user_id } => {
+                    let row = (signer.to_string(), user_id.to_string());
+                    Some(((signer, user_id), (ordinal, row)))
                 }
                 _ => None,
             });

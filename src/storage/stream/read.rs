@@ -143,5 +143,19 @@ async fn devices(
         };
         changes.push((StreamPosition(row.position), change));
     }
+    let signatures = sqlx::query!(
+        "SELECT signer, user_id, position FROM user_signatures WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(db)
+    .await?;
+    for row in signatures {
+        let change = Change::UserSigned {
+            signer: id(row.signer)?,
+            user_id: id(row.user_id)?,
+        };
+        changes.push((StreamPosition(row.position), change));
+    }
     Ok(())
 }

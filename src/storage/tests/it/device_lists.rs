@@ -85,6 +85,25 @@ async fn updates_are_told_to_the_user_and_to_those_who_share_a_room() {
 }
 
 #[tokio::test]
+async fn signatures_are_told_to_their_maker_alone() {
+    let test = testkit::database().await;
+    room(&test, &[&alice(), &bob()]).await;
+    let from = test.database.committed();
+    for (signer, user_id) in [(bob(), alice()), (alice(), bob())] {
+        let changes = Changes::from_iter([Change::UserSigned { signer, user_id }]);
+        commit(
+            &test,
+            WriteSet {
+                room: None,
+                changes,
+            },
+        )
+        .await;
+    }
+    assert_eq!(told(&test, from).await, changed([bob()]));
+}
+
+#[tokio::test]
 async fn users_in_newly_shared_rooms_have_changed() {
     let test = testkit::database().await;
     let mut of_alice = room(&test, &[&alice()]).await;
