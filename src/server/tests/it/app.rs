@@ -1,9 +1,4 @@
 //! The whole server in process, and its users, for tests that speak HTTP.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "what a test needs and does not get fails it"
-)]
 
 use axum::{Router, body::Body, extract::Request};
 use config::{Config, RegistrationMode};

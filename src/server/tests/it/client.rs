@@ -1,9 +1,4 @@
 //! The client-server API, one file per group of URLs.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "what a test needs and does not get fails it"
-)]
 
 mod bad_input;
 mod create_room;
