@@ -260,7 +260,7 @@ pub(crate) fn catch_up_user(user: &mut User, position: StreamPosition, change: &
         return;
     }
     match change {
-        Change::AccountData(data) if data.user_id == user.user_id => {
+        Change::AccountData(data) if data.user_id == user.id => {
             user.put_account_data(position, data);
         }
         Change::Event(EventChange {
@@ -268,7 +268,7 @@ pub(crate) fn catch_up_user(user: &mut User, position: StreamPosition, change: &
             current: true,
             ..
         }) if event.verdict == Verdict::Accepted
-            && event.pdu.state_key() == Some(user.user_id.as_str()) =>
+            && event.pdu.state_key() == Some(user.id.as_str()) =>
         {
             if let Some(membership) = event.pdu.membership() {
                 user.put_room(Membership {
@@ -292,8 +292,8 @@ pub(crate) fn catch_up_room(room: &mut Room, position: StreamPosition, change: &
         return true;
     }
     match change {
-        Change::Event(change) if change.event.room_nid == room.room_nid => room.apply(change),
-        Change::Receipt(receipt) if receipt.room_nid == room.room_nid => {
+        Change::Event(change) if change.event.room_nid == room.nid => room.apply(change),
+        Change::Receipt(receipt) if receipt.room_nid == room.nid => {
             room.receipt(position, receipt.clone());
             true
         }

@@ -95,13 +95,13 @@ impl Memory {
     }
 
     pub(crate) fn put_user(&mut self, user: User) {
-        self.take_user(&user.user_id.clone());
-        let slot = self.users.entry(user.user_id.clone()).or_default();
+        self.take_user(&user.id.clone());
+        let slot = self.users.entry(user.id.clone()).or_default();
         for room_nid in user.joined_rooms() {
             self.joined
                 .entry(room_nid)
                 .or_default()
-                .insert(user.user_id.clone(), slot.marks.clone());
+                .insert(user.id.clone(), slot.marks.clone());
         }
         self.bytes += user.weight();
         slot.user = Some(Arc::new(user));
@@ -134,7 +134,7 @@ impl Memory {
 
     /// Puts a room in place, unless a fresher one is there.
     pub(crate) fn put_room(&mut self, room: Room) {
-        let room_nid = room.room_nid;
+        let room_nid = room.nid;
         if self.rooms.contains_key(&room_nid) {
             return;
         }

@@ -26,8 +26,8 @@ const TIMELINE: usize = 64;
 /// A room as it stands at a position; a clone shares what is large.
 #[derive(Clone, Debug)]
 pub struct Room {
-    pub(crate) room_nid: RoomNid,
-    pub(crate) room_id: OwnedRoomId,
+    pub(crate) nid: RoomNid,
+    pub(crate) id: OwnedRoomId,
     pub(crate) state: State,
     pub(crate) members: Members,
     timeline: VecDeque<Arc<Moment>>,
@@ -47,7 +47,7 @@ impl Room {
     /// A room from what the database holds at `loaded_at`: its current state, its last `limit`
     /// events, oldest first, and its receipts.
     pub(crate) fn new(
-        (room_nid, room_id): (RoomNid, OwnedRoomId),
+        (nid, id): (RoomNid, OwnedRoomId),
         state: Vec<StoredEvent>,
         recent: Vec<StoredEvent>,
         limit: usize,
@@ -59,8 +59,8 @@ impl Room {
         };
         let state: State = state.into_iter().map(|event| event.pdu).collect();
         let mut room = Self {
-            room_nid,
-            room_id,
+            nid,
+            id,
             members: Members::count(&state),
             weight: 1024 + state.iter().map(|pdu| pdu.weight() + 160).sum::<usize>(),
             state,
@@ -79,12 +79,12 @@ impl Room {
 
     /// The room's number.
     pub fn room_nid(&self) -> RoomNid {
-        self.room_nid
+        self.nid
     }
 
     /// The room's id.
     pub fn room_id(&self) -> &OwnedRoomId {
-        &self.room_id
+        &self.id
     }
 
     /// The current state.

@@ -11,7 +11,7 @@ use types::{EphemeralPosition, RoomNid};
 use crate::{Live, apply::Wakes, memory::Memory};
 
 /// Longer than this nobody types without saying so again.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// Who types in a room, and until when if nothing is heard.
 #[derive(Debug, Default)]
@@ -65,17 +65,13 @@ impl Live {
         loop {
             let next = self.0.memory.read().next_expiry();
             let changed = self.0.typing_changed.notified();
-            match next {
-                Some(next) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(next) => {}
-                        () = changed => continue,
-                    }
-                }
-                None => {
-                    changed.await;
-                    continue;
-                }
+            let Some(next) = next else {
+                changed.await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = changed => continue,
             }
             let mut wakes = Wakes::default();
             self.0.memory.write().expire(Instant::now(), &mut wakes);

@@ -17,7 +17,7 @@ use types::{EphemeralPosition, RoomNid, StreamPosition};
 /// A user as of a position; a clone is made only when a reader holds the old one.
 #[derive(Clone, Debug)]
 pub struct User {
-    pub(crate) user_id: OwnedUserId,
+    pub(crate) id: OwnedUserId,
     pub(crate) rooms: HashMap<RoomNid, Membership>,
     /// By room (0 for the account itself) and type.
     account_data: BTreeMap<(RoomNid, Arc<str>), Datum>,
@@ -43,7 +43,7 @@ impl User {
         loaded_at: StreamPosition,
     ) -> Self {
         let mut user = Self {
-            user_id,
+            id: user_id,
             rooms: rooms
                 .into_iter()
                 .map(|room| (room.room_nid, room))
@@ -60,7 +60,7 @@ impl User {
 
     /// The user's id.
     pub fn user_id(&self) -> &UserId {
-        &self.user_id
+        &self.id
     }
 
     /// All rooms that the user has to do with; those that were forgotten are marked.
@@ -145,7 +145,7 @@ impl User {
 fn ignored_users(content: &str) -> Vec<OwnedUserId> {
     #[derive(serde::Deserialize)]
     struct Content {
-        ignored_users: BTreeMap<String, serde::de::IgnoredAny>,
+        ignored_users: BTreeMap<String, serde_json::Value>,
     }
     let Ok(content) = serde_json::from_str::<Content>(content) else {
         return Vec::new();

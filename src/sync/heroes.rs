@@ -21,7 +21,7 @@ pub(crate) fn write(out: &mut String, room: &Room, heroes: Option<&[&UserId]>) {
         push_field(out, "m.heroes");
         out.push('[');
         push_list(out, heroes, |out, user_id| {
-            push_json_string(out, user_id.as_str())
+            push_json_string(out, user_id.as_str());
         });
         out.push(']');
     }

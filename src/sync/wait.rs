@@ -65,7 +65,8 @@ impl Syncs {
     pub async fn v3(&self, request: &Request) -> Result<String, Error> {
         if request.since.is_none() {
             // Clients that lose patience ask again: one computation serves them all.
-            return self.0.in_flight.share(request, || self.wait(request)).await;
+            let shared = self.0.in_flight.share(request, || self.wait(request));
+            return Box::pin(shared).await;
         }
         self.wait(request).await
     }
@@ -74,11 +75,10 @@ impl Syncs {
         let live = &self.0.live;
         // Whatever this process has committed before the request is in the answer.
         live.caught_up(self.0.database.committed()).await;
-        let watch = live.watch(&request.user_id).await?;
+        // Boxed, as all below that is over before the waiting begins: it would take its memory.
+        let watch = Box::pin(live.watch(&request.user_id)).await?;
         if let Some(since) = request.since {
-            watch
-                .acknowledge(&request.device_id, since.to_device())
-                .await?;
+            Box::pin(watch.acknowledge(&request.device_id, since.to_device())).await?;
         }
         let since = request.since.map(|since| self.known(since));
         let filter = Filter::new(&request.filter);
@@ -97,7 +97,8 @@ impl Syncs {
             });
             let waits = may_wait && !over && since.is_some();
             if !(waits && quiet) {
-                let answer = self.look(request, &filter, &watch, since).await?;
+                let look = Box::pin(self.look(request, &filter, &watch, since));
+                let answer = look.await?;
                 if !waits || answer.has_news {
                     return Ok(answer.finish());
                 }

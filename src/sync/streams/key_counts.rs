@@ -30,7 +30,7 @@ impl Stream for KeyCounts {
         let out = answer.field("device_unused_fallback_key_types");
         out.push('[');
         push_list(out, &counts.unused_fallback, |out, algorithm| {
-            push_json_string(out, algorithm)
+            push_json_string(out, algorithm);
         });
         out.push(']');
         Ok(())

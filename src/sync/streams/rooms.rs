@@ -64,7 +64,7 @@ impl Stream for Rooms {
             if membership.membership == MembershipState::Join {
                 join.add(room_id, section.joined(ask));
             } else {
-                leave.add(room_id, section.left(ask));
+                leave.add(room_id, Some(section.left(ask)));
             }
         }
         for membership in with_changed_data_only(ask) {

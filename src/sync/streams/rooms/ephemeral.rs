@@ -46,7 +46,7 @@ fn typing(out: &mut String, ask: &Ask<'_>, room: &Room) {
         .iter()
         .filter(|user_id| !ask.look.user.ignores(user_id));
     push_list(&mut content, seen, |out, user_id| {
-        push_json_string(out, user_id.as_str())
+        push_json_string(out, user_id.as_str());
     });
     content.push_str("]}");
     push_plain_event(out, "m.typing", &content);

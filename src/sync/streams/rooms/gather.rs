@@ -59,7 +59,8 @@ async fn sights(
     for (room, membership) in rooms {
         let joined = membership.membership == MembershipState::Join;
         match ask.since_stream() {
-            Some(since) if joined && membership.position <= since => continue,
+            // Everything since may be seen.
+            Some(since) if joined && membership.position <= since => {}
             Some(since) if !room.reaches(since) => unknown.push(membership.room_nid),
             None if !joined => unknown.push(membership.room_nid),
             _ => {

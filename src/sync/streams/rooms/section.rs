@@ -59,7 +59,7 @@ impl Section<'_> {
             push_field(&mut out, "summary");
             heroes::write(&mut out, self.room, heroes.as_deref());
         }
-        self.write_state(&mut out, ask, &state);
+        write_state(&mut out, ask, &state);
         self.write_timeline(&mut out, ask);
         push_field(&mut out, "ephemeral");
         let has_ephemeral = ephemeral::write(&mut out, ask, self.room, after);
@@ -77,10 +77,10 @@ impl Section<'_> {
     }
 
     /// A room that the user has left.
-    pub(super) fn left(&self, ask: &Ask<'_>) -> Option<String> {
+    pub(super) fn left(&self, ask: &Ask<'_>) -> String {
         let state = self.state_events(ask, &[]);
         let mut out = String::from("{");
-        self.write_state(&mut out, ask, &state);
+        write_state(&mut out, ask, &state);
         self.write_timeline(&mut out, ask);
         push_field(&mut out, "account_data");
         let after = if self.is_new {
@@ -90,7 +90,7 @@ impl Section<'_> {
         };
         write_data(&mut out, ask, self.membership, after);
         out.push('}');
-        Some(out)
+        out
     }
 
     fn state_events(&self, ask: &Ask<'_>, heroes: &[&UserId]) -> Vec<Arc<Pdu>> {
@@ -126,19 +126,6 @@ impl Section<'_> {
         events
     }
 
-    fn write_state(&self, out: &mut String, ask: &Ask<'_>, state: &[Arc<Pdu>]) {
-        push_field(
-            out,
-            if ask.request.use_state_after {
-                "state_after"
-            } else {
-                "state"
-            },
-        );
-        let writer = ask.writer();
-        push_events(out, state, |out, pdu| writer.state(out, pdu));
-    }
-
     fn write_timeline(&self, out: &mut String, ask: &Ask<'_>) {
         let writer = ask.writer();
         push_field(out, "timeline");
@@ -161,6 +148,19 @@ impl Section<'_> {
         push_json_string(out, &PageToken(self.timeline.prev).to_string());
         out.push('}');
     }
+}
+
+fn write_state(out: &mut String, ask: &Ask<'_>, state: &[Arc<Pdu>]) {
+    push_field(
+        out,
+        if ask.request.use_state_after {
+            "state_after"
+        } else {
+            "state"
+        },
+    );
+    let writer = ask.writer();
+    push_events(out, state, |out, pdu| writer.state(out, pdu));
 }
 
 /// Whether a state event may change the summary.
@@ -199,7 +199,7 @@ fn write_data(
         .collect();
     let has_data = !told.is_empty();
     push_events(out, told, |out, (kind, datum)| {
-        push_plain_event(out, kind, &datum.content)
+        push_plain_event(out, kind, &datum.content);
     });
     has_data
 }

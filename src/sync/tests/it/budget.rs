@@ -45,7 +45,7 @@ async fn one_message_to_many_waiting_users_costs_no_query() {
         let token = server.token(user_id).await;
         let token = next(&server.sync(user_id, Some(&token)).await);
         let mut waits = request(user_id, Some(&token));
-        waits.timeout = std::time::Duration::from_secs(3600);
+        waits.timeout = std::time::Duration::from_hours(1);
         waiting.push(waits);
     }
     let answers = queries_of(async {
@@ -104,4 +104,13 @@ async fn identical_first_syncs_share_one_computation() {
     let again = follow(TestDatabase::open(options.clone()).await);
     let (_, alone) = queries_of(again.ask(&request)).await;
     assert_eq!(queries.len(), alone.len(), "{queries:?}");
+}
+
+#[tokio::test]
+async fn waiting_request_takes_little_memory() {
+    let server = server().await;
+    let token = server.token(&alice()).await;
+    let waits = request(&alice(), Some(&token));
+    let size = size_of_val(&server.syncs.v3(&waits));
+    assert!(size < 2048, "{size} bytes");
 }

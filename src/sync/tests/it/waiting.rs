@@ -7,7 +7,7 @@ use testkit::room::{TestRoom, commit_changes};
 
 use crate::support::{alice, bob, bodies, next, request, server};
 
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn waiting_client_is_answered_when_a_message_comes() {
