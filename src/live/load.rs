@@ -57,7 +57,8 @@ impl<'a> Claim<'a> {
             .into_iter()
             .filter(|(room_nid, _)| memory.loading.insert(*room_nid))
             .collect();
-        (!rooms.is_empty()).then_some(Self { live, rooms })
+        // Not `then_some`: an empty claim that is dropped here would lock memory a second time.
+        (!rooms.is_empty()).then(|| Self { live, rooms })
     }
 }
 
