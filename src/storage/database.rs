@@ -2,10 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +12,7 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use types::StreamPosition;
 
 use crate::{
@@ -33,7 +30,7 @@ const STATEMENT_CACHE: usize = 512;
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: PgPool,
-    committed: Arc<AtomicI64>,
+    committed: Arc<watch::Sender<StreamPosition>>,
     announcements: mpsc::UnboundedSender<Announcement>,
 }
 
@@ -75,7 +72,7 @@ impl Database {
         let (announcements, received) = mpsc::unbounded_channel();
         let database = Self {
             pool,
-            committed: Arc::new(AtomicI64::new(position.get())),
+            committed: Arc::new(watch::Sender::new(position)),
             announcements,
         };
         let feed = Feed::new(database.clone(), received, position);
@@ -106,7 +103,7 @@ impl Database {
 
     /// How far this process knows the stream to be committed, its own commits included.
     pub fn committed(&self) -> StreamPosition {
-        StreamPosition(self.committed.load(Ordering::Acquire))
+        *self.committed.borrow()
     }
 
     /// Whether the database answers.
@@ -126,15 +123,28 @@ impl Database {
         &self.pool
     }
 
+    /// Waits until more than `position` is known to be committed; returns how far it is then.
+    pub async fn committed_after(&self, position: StreamPosition) -> StreamPosition {
+        let mut committed = self.committed.subscribe();
+        match committed.wait_for(|committed| *committed > position).await {
+            Ok(committed) => *committed,
+            // The sender lives as long as this handle.
+            Err(_) => self.committed(),
+        }
+    }
+
     pub(crate) fn announce(&self, announcement: Announcement) {
-        self.committed
-            .fetch_max(announcement.last().get(), Ordering::AcqRel);
+        self.advance(announcement.last());
         // The feed is gone only when the process ends.
         let _ended = self.announcements.send(announcement);
     }
 
     pub(crate) fn advance(&self, position: StreamPosition) {
-        self.committed.fetch_max(position.get(), Ordering::AcqRel);
+        self.committed.send_if_modified(|committed| {
+            let is_news = position > *committed;
+            *committed = position.max(*committed);
+            is_news
+        });
     }
 }
 
