@@ -44,7 +44,7 @@ async fn tasks_end_when_they_are_asked_to() {
             Ok::<_, String>(())
         }
     });
-    supervisor.stop(Duration::from_secs(60)).await.unwrap();
+    supervisor.stop(Duration::from_mins(1)).await.unwrap();
     assert_eq!(seen.recv().await, Some("after its batch"));
 }
 

@@ -183,7 +183,7 @@ async fn keys_go_with_their_device() {
         .await
         .expect("uploaded");
     let mut db = setting.test.database.acquire().await.expect("a connection");
-    storage::devices::delete(&mut db, &alice, &[device.device_id.clone()])
+    storage::devices::delete(&mut db, &alice, std::slice::from_ref(&device.device_id))
         .await
         .expect("deleted");
     let refused = setting.upload(&device, Upload::default()).await;

@@ -1,4 +1,8 @@
 //! Uploads and downloads on a real PostgreSQL and a folder of their own.
+#![expect(
+    clippy::expect_used,
+    reason = "what a test needs and does not get fails it"
+)]
 
 mod pending;
 mod support;

@@ -24,8 +24,9 @@ pub(crate) async fn setting() -> Setting {
     let test = testkit::database().await;
     let folder = TempDir::new().expect("a folder");
     let clock = Clock::fixed(1_000_000);
-    let mut settings = config::Media::default();
-    settings.max_upload_size = config::ByteSize::mib(3);
+    let settings = config::Media {
+        max_upload_size: config::ByteSize::mib(3),
+    };
     let media = Media::open(
         test.database.clone(),
         &testkit::server_name(),

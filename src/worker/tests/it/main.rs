@@ -1,4 +1,8 @@
 //! Followers against a real PostgreSQL.
+#![expect(
+    clippy::expect_used,
+    reason = "what a test needs and does not get fails it"
+)]
 
 use ruma::owned_user_id;
 use storage::{Change, Changes, committer::WriteSet, stream::AccountData};
