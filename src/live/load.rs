@@ -12,6 +12,7 @@ use types::{RoomNid, StreamPosition};
 use crate::{
     Live,
     apply::{catch_up_room, catch_up_user},
+    look::Pins,
     memory::Memory,
     room::Room,
     user::User,
@@ -103,7 +104,9 @@ impl Live {
     }
 
     /// Reads the claimed rooms: four queries for all of them.
-    pub(crate) async fn load_rooms(&self, claim: Claim<'_>) -> Result<(), Error> {
+    ///
+    /// They are held with the pins, so that they stay until the reader has looked.
+    pub(crate) async fn load_rooms(&self, claim: Claim<'_>, pins: &mut Pins) -> Result<(), Error> {
         let load = Load::begin(self);
         let room_nids: Vec<RoomNid> = claim.rooms.iter().map(|(room_nid, _)| *room_nid).collect();
         let mut db = self.0.database.snapshot().await?;
@@ -141,7 +144,9 @@ impl Live {
                     .all(|(position, change)| catch_up_room(&mut room, *position, change));
                 // One that is not is read again by whoever still needs it.
                 if fresh {
+                    let room_nid = room.nid;
                     memory.put_room(room);
+                    pins.hold(&mut memory, room_nid);
                 }
             }
             memory.evict(self.0.budget);

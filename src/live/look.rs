@@ -37,9 +37,20 @@ pub struct Look {
 
 /// Keeps rooms in memory as long as it lives.
 #[derive(Debug)]
-struct Pins {
+pub(crate) struct Pins {
     live: Live,
     rooms: HashSet<RoomNid>,
+}
+
+impl Pins {
+    /// Holds a room that is in memory.
+    pub(crate) fn hold(&mut self, memory: &mut Memory, room_nid: RoomNid) {
+        if let Some(slot) = memory.rooms.get_mut(&room_nid)
+            && self.rooms.insert(room_nid)
+        {
+            slot.pins += 1;
+        }
+    }
 }
 
 impl Drop for Pins {
@@ -118,7 +129,7 @@ impl Live {
                 Attempt::Load(missing) => {
                     match self.claim(missing, &mut pins, want, watch.user_id()) {
                         Claimed::All => {}
-                        Claimed::Ours(claim) => self.load_rooms(claim).await?,
+                        Claimed::Ours(claim) => self.load_rooms(claim, &mut pins).await?,
                         Claimed::Others => loaded.await,
                     }
                 }
@@ -203,11 +214,7 @@ impl Live {
         }
         if let Some(user) = memory.users.get(user_id).and_then(|slot| slot.user.clone()) {
             for room in user.rooms().filter(|room| (want.of)(room)) {
-                if let Some(slot) = memory.rooms.get_mut(&room.room_nid)
-                    && pins.rooms.insert(room.room_nid)
-                {
-                    slot.pins += 1;
-                }
+                pins.hold(memory, room.room_nid);
             }
         }
         let missing: Vec<_> = missing

@@ -63,8 +63,12 @@ fn receipts(out: &mut String, ask: &Ask<'_>, room: &Room, after: StreamPosition,
     for receipt in told {
         let types = events.entry(receipt.event_id.as_str()).or_default();
         let users = types.entry(receipt.receipt_type.as_str()).or_default();
-        // Of two receipts of one user for one event the later one is told.
-        users.insert(&receipt.user_id, receipt);
+        // Of two receipts of one user for one event only one can be told: the one that counts for
+        // all threads, or else the later one.
+        let told = users.entry(&receipt.user_id).or_insert(receipt);
+        if !told.thread_id.is_empty() {
+            *told = receipt;
+        }
     }
     if events.is_empty() {
         return;

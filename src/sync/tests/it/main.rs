@@ -12,6 +12,7 @@ mod filters;
 mod first;
 mod gaps;
 mod leaving;
+mod memory;
 mod since;
 mod support;
 mod visibility;

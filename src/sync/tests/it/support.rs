@@ -25,8 +25,13 @@ pub(crate) async fn server() -> Server {
 
 /// A server that has just started on a database.
 pub(crate) fn follow(database: TestDatabase) -> Server {
+    follow_within(database, 64 << 20)
+}
+
+/// The same with so many bytes of memory.
+pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let (db, mut feed) = database.split();
-    let live = Live::new(db.database.clone(), &feed, 64 << 20);
+    let live = Live::new(db.database.clone(), &feed, budget);
     let stopping = CancellationToken::new();
     let clock = Clock::fixed(1_700_000_000_000);
     let syncs = Syncs::new(db.database.clone(), live.clone(), clock, stopping.clone());

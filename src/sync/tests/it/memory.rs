@@ -1,0 +1,92 @@
+//! Memory that is short, and entries that are read while the room goes on.
+
+use testkit::room::TestRoom;
+
+use crate::support::{alice, bob, bodies, follow_within, next, server};
+
+#[tokio::test]
+async fn answers_are_the_same_when_nothing_fits_into_memory() {
+    let server = follow_within(testkit::database().await, 1);
+    let mut rooms = Vec::new();
+    for _ in 0..4 {
+        rooms.push(TestRoom::create(&server.db, &alice()).await);
+    }
+    let first = server.sync(&alice(), None).await;
+    assert_eq!(first["rooms"]["join"].as_object().unwrap().len(), 4);
+    for room in &mut rooms {
+        room.message(&server.db, &alice(), "one").await;
+        room.message(&server.db, &alice(), "two").await;
+    }
+    let answer = server.sync(&alice(), Some(&next(&first))).await;
+    for room in &rooms {
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        assert_eq!(bodies(&section["timeline"]["events"]), ["one", "two"]);
+        assert_eq!(section["timeline"]["limited"], false);
+    }
+}
+
+#[tokio::test]
+async fn no_message_is_lost_or_told_twice_while_rooms_are_read() {
+    // Nothing stays in memory, so that every answer reads while messages come in.
+    let server = follow_within(testkit::database().await, 1);
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    let mut token = server.token(&bob()).await;
+    let (room_id, alice) = (room.room_id.clone(), alice());
+    let sends = async {
+        for n in 0..60 {
+            room.message(&server.db, &alice, &n.to_string()).await;
+        }
+    };
+    let reads = async {
+        let mut read: Vec<String> = Vec::new();
+        while read.len() < 60 {
+            let answer = server.sync(&bob(), Some(&token)).await;
+            let timeline = &answer["rooms"]["join"][room_id.as_str()]["timeline"];
+            assert_ne!(timeline["limited"], true);
+            read.extend(bodies(&timeline["events"]).into_iter().map(str::to_owned));
+            token = next(&answer);
+        }
+        read
+    };
+    let ((), read) = tokio::join!(sends, reads);
+    assert_eq!(read, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn redaction_in_another_process_is_seen() {
+    let here = testkit::database().await;
+    let there = testkit::TestDatabase::open(here.options.clone()).await;
+    let (mut here, mut there) = (here, there);
+    let (tell, hear) = (there.feed.peers(), here.feed.peers());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(tell.0);
+    tasks.spawn(hear.1);
+    let there = follow_within(there, 1 << 20);
+    let here = follow_within(here, 1 << 20);
+    let mut room = TestRoom::create(&there.db, &alice()).await;
+    let secret = room.message(&there.db, &alice(), "secret").await;
+    here.live.caught_up(there.db.database.committed()).await;
+    let first = here.sync(&alice(), None).await;
+    let events = &first["rooms"]["join"][room.room_id.as_str()]["timeline"]["events"];
+    assert_eq!(bodies(events), ["secret"]);
+    room.redact(&there.db, &alice(), &secret).await;
+    here.live.caught_up(there.db.database.committed()).await;
+    let again = here.sync(&alice(), None).await;
+    let events = &again["rooms"]["join"][room.room_id.as_str()]["timeline"]["events"];
+    assert!(bodies(events).is_empty());
+}
+
+#[tokio::test]
+async fn user_who_was_read_before_a_join_hears_of_the_room() {
+    let server = server().await;
+    let token = server.token(&bob()).await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    let answer = server.sync(&bob(), Some(&token)).await;
+    let token = next(&answer);
+    room.message(&server.db, &alice(), "hello").await;
+    let answer = server.sync(&bob(), Some(&token)).await;
+    let section = &answer["rooms"]["join"][room.room_id.as_str()];
+    assert_eq!(bodies(&section["timeline"]["events"]), ["hello"]);
+}
