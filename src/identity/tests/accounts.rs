@@ -204,3 +204,31 @@ async fn unacceptable_passwords_are_refused() {
         assert!(matches!(refused, Err(Error::UnacceptablePassword)));
     }
 }
+
+#[tokio::test]
+async fn account_without_a_password_confirms_nothing() {
+    let world = world(RegistrationMode::Closed).await;
+    let new = NewUser {
+        username: "alice".to_owned(),
+        password: None,
+        display_name: None,
+        is_admin: false,
+    };
+    let user_id = world.identity.create_user(new).await.unwrap();
+    let login = world
+        .identity
+        .begin_session(user_id, DeviceRequest::default())
+        .await
+        .unwrap();
+    let user = world.active(&login).await;
+    for password in ["", "no such user"] {
+        let auth = serde_json::json!({ "type": "m.login.password", "password": password });
+        let challenge = refused(&world, &user, auth).await;
+        assert!(matches!(challenge.refused, Some(Error::WrongCredentials)));
+    }
+    let refused = world
+        .identity
+        .login(proof("alice", "no such user"), DeviceRequest::default())
+        .await;
+    assert!(matches!(refused, Err(Error::WrongCredentials)));
+}
