@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use types::Clock;
 
+/// The password of every registered user.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
 /// A server of its own: a fresh database, a fresh folder, the real router.
 pub(crate) struct TestApp {
     router: Router,
@@ -46,6 +49,11 @@ pub(crate) struct Answer {
 impl TestApp {
     /// Starts a server on which everybody may register and nothing is limited.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts a server whose configuration differs from that.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             server_name: testkit::server_name(),
@@ -54,6 +62,7 @@ impl TestApp {
         };
         config.registration.mode = RegistrationMode::Open;
         config.rate_limits.enabled = false;
+        change(&mut config);
         let TestDatabase {
             database,
             committer,
@@ -96,7 +105,7 @@ impl TestApp {
     pub(crate) async fn user(&self, localpart: &str) -> TestUser {
         let body = json!({
             "username": localpart,
-            "password": "correct horse battery staple",
+            "password": PASSWORD,
             "auth": { "type": "m.login.dummy" },
         });
         let mut client = self.anybody();

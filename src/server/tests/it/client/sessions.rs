@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::TestApp;
+use crate::app::{PASSWORD, TestApp};
 
 #[tokio::test]
 async fn token_stands_for_one_user_on_one_device() {
@@ -33,7 +33,7 @@ async fn password_logs_in_to_a_second_device() {
     let login = json!({
         "type": "m.login.password",
         "identifier": { "type": "m.id.user", "user": "alice" },
-        "password": "correct horse battery staple",
+        "password": PASSWORD,
     });
     let answer = app
         .anybody()
