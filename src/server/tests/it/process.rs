@@ -1,5 +1,6 @@
 //! The server as a process: it starts from nothing, stops when it is told to, and survives being killed.
 
+mod federation;
 mod http;
 mod server;
 mod user_create;
