@@ -1,8 +1,12 @@
 //! The whole server in process, and its users, for tests that speak HTTP.
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request,
+};
 use config::{Config, RegistrationMode};
-use http::{Method, header};
+use http::{Method, header, request, response};
 use live::Live;
 use ruma::OwnedServerName;
 use serde_json::{Value, json};
@@ -152,19 +156,28 @@ impl Answer {
 impl Client {
     /// Sends one request; `path` may have a query.
     pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
-        let mut request = Request::builder().method(method).uri(path);
+        let request = Request::builder().method(method).uri(path);
+        let (head, body) = self.exchange(request, body).await;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer {
+            status: head.status.as_u16(),
+            body,
+        }
+    }
+
+    /// Sends a request with headers of its own and gives the answer as it is.
+    pub(crate) async fn exchange(
+        &self,
+        mut request: request::Builder,
+        body: impl Into<Body>,
+    ) -> (response::Parts, Bytes) {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer {
-            status: head.status.as_u16(),
-            body,
-        }
+        (head, axum::body::to_bytes(body, usize::MAX).await.unwrap())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,148 @@
+//! Keys of devices: upload, look up, claim, and who hears of it.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, TestUser};
+
+const KEYS: &str = "/_matrix/client/v3/keys";
+
+/// Identity keys of a user's device; clients ignore them without a signature, the server does not.
+fn device_keys(user: &TestUser, key: &str) -> Value {
+    json!({
+        "user_id": user.user_id,
+        "device_id": user.device_id,
+        "algorithms": ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+        "keys": {
+            format!("curve25519:{}", user.device_id): key,
+            format!("ed25519:{}", user.device_id): key,
+        },
+    })
+}
+
+async fn upload(user: &TestUser, body: Value) -> Value {
+    user.post(&format!("{KEYS}/upload"), body).await.ok()
+}
+
+async fn query(by: &TestUser, of: &TestUser) -> Value {
+    let body = json!({ "device_keys": { &of.user_id: [] } });
+    by.post(&format!("{KEYS}/query"), body).await.ok()
+}
+
+async fn claim(by: &TestUser, of: &TestUser) -> Value {
+    let device = json!({ &of.device_id: "signed_curve25519" });
+    let body = json!({ "one_time_keys": { &of.user_id: device } });
+    by.post(&format!("{KEYS}/claim"), body).await.ok()
+}
+
+/// Syncs until an answer satisfies the condition; returns that answer.
+pub(super) async fn sync_until(
+    user: &TestUser,
+    since: &str,
+    satisfied: impl Fn(&Value) -> bool,
+) -> Value {
+    let mut since = since.to_owned();
+    loop {
+        let path = format!("/_matrix/client/v3/sync?timeout=60000&since={since}");
+        let answer = user.get(&path).await.ok();
+        if satisfied(&answer) {
+            return answer;
+        }
+        answer["next_batch"].as_str().unwrap().clone_into(&mut since);
+    }
+}
+
+/// Where the user's next sync goes on.
+pub(super) async fn next_batch(user: &TestUser) -> String {
+    let answer = user.get("/_matrix/client/v3/sync").await.ok();
+    answer["next_batch"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn keys_of_a_device_are_looked_up_as_they_were_uploaded() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let keys = device_keys(&alice, "one");
+    let counts = upload(&alice, json!({ "device_keys": keys })).await;
+    assert_eq!(counts, json!({ "one_time_key_counts": { "signed_curve25519": 0 } }));
+    let found = query(&bob, &alice).await;
+    let found = &found["device_keys"][&alice.user_id][&alice.device_id];
+    assert_eq!(found["keys"], keys["keys"]);
+    assert_eq!(found["algorithms"], keys["algorithms"]);
+    assert_eq!(query(&bob, &bob).await["device_keys"][&bob.user_id], json!({}));
+}
+
+#[tokio::test]
+async fn malformed_uploads_and_queries_are_bad_json() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let incomplete = json!({ "user_id": alice.user_id, "device_id": alice.device_id });
+    for (path, body) in [
+        ("upload", json!({ "device_keys": incomplete })),
+        ("upload", json!({ "device_keys": "text" })),
+        ("upload", json!({ "one_time_keys": { "signed_curve25519:A": 7 } })),
+        ("query", json!({ "device_keys": { &bob.user_id: { "device_id": "A" } } })),
+        ("query", json!({ "device_keys": [] })),
+        ("claim", json!({ "one_time_keys": { &bob.user_id: "A" } })),
+        ("device_signing/upload", json!({ "master_key": { "usage": ["master"] } })),
+    ] {
+        let answer = alice.post(&format!("{KEYS}/{path}"), body.clone()).await;
+        assert_eq!(answer.refused(), (400, "M_BAD_JSON"), "{path} {body}");
+    }
+    let foreign = json!({ "device_keys": device_keys(&bob, "one") });
+    let answer = alice.post(&format!("{KEYS}/upload"), foreign).await;
+    assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn a_one_time_key_is_claimed_once_and_its_device_learns_of_it() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let since = next_batch(&alice).await;
+    let keys = json!({ "signed_curve25519:A": { "key": "a" } });
+    let fallback = json!({ "signed_curve25519:F": { "key": "f", "fallback": true } });
+    upload(&alice, json!({ "one_time_keys": keys, "fallback_keys": fallback })).await;
+    let left = |answer: &Value| answer["device_one_time_keys_count"]["signed_curve25519"].clone();
+    let unused = |answer: &Value| answer["device_unused_fallback_key_types"].clone();
+    let answer = sync_until(&alice, &since, |answer| left(answer) == 1).await;
+    assert_eq!(unused(&answer), json!(["signed_curve25519"]));
+
+    for expected in [&keys, &fallback, &fallback] {
+        let claimed = claim(&bob, &alice).await;
+        assert_eq!(&claimed["one_time_keys"][&alice.user_id][&alice.device_id], expected);
+    }
+    let since = answer["next_batch"].as_str().unwrap();
+    let used_up = |answer: &Value| left(answer) == 0 && unused(answer) == json!([]);
+    sync_until(&alice, since, used_up).await;
+
+    let other = json!({ "signed_curve25519:B": { "key": "b" } });
+    upload(&alice, json!({ "one_time_keys": other })).await;
+    let changed = json!({ "one_time_keys": { "signed_curve25519:B": { "key": "changed" } } });
+    let answer = alice.post(&format!("{KEYS}/upload"), changed).await;
+    assert_eq!(answer.refused(), (400, "M_UNKNOWN"));
+}
+
+#[tokio::test]
+async fn those_who_share_a_room_learn_of_new_keys() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    let before = next_batch(&alice).await;
+    bob.join(&room_id).await.ok();
+    let has_changed = |answer: &Value| answer["device_lists"]["changed"] == json!([bob.user_id]);
+    let joined = sync_until(&alice, &before, has_changed).await;
+    let since = joined["next_batch"].as_str().unwrap();
+    upload(&bob, json!({ "device_keys": device_keys(&bob, "one") })).await;
+    let updated = sync_until(&alice, since, has_changed).await;
+    let to = updated["next_batch"].as_str().unwrap();
+    let changes = alice.get(&format!("{KEYS}/changes?from={since}&to={to}")).await.ok();
+    assert_eq!(changes, json!({ "changed": [bob.user_id], "left": [] }));
+
+    bob.leave(&room_id).await.ok();
+    let has_left = |answer: &Value| answer["device_lists"]["left"] == json!([bob.user_id]);
+    let left = sync_until(&alice, to, has_left).await;
+    let end = left["next_batch"].as_str().unwrap();
+    let changes = alice.get(&format!("{KEYS}/changes?from={to}&to={end}")).await.ok();
+    assert_eq!(changes, json!({ "changed": [], "left": [bob.user_id] }));
+    let answer = alice.get(&format!("{KEYS}/changes?from=nonsense&to={end}")).await;
+    assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
+}
