@@ -47,7 +47,10 @@ pub(super) async fn sync_until(
         if satisfied(&answer) {
             return answer;
         }
-        answer["next_batch"].as_str().unwrap().clone_into(&mut since);
+        answer["next_batch"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut since);
     }
 }
 
@@ -63,12 +66,18 @@ async fn keys_of_a_device_are_looked_up_as_they_were_uploaded() {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let keys = device_keys(&alice, "one");
     let counts = upload(&alice, json!({ "device_keys": keys })).await;
-    assert_eq!(counts, json!({ "one_time_key_counts": { "signed_curve25519": 0 } }));
+    assert_eq!(
+        counts,
+        json!({ "one_time_key_counts": { "signed_curve25519": 0 } })
+    );
     let found = query(&bob, &alice).await;
     let found = &found["device_keys"][&alice.user_id][&alice.device_id];
     assert_eq!(found["keys"], keys["keys"]);
     assert_eq!(found["algorithms"], keys["algorithms"]);
-    assert_eq!(query(&bob, &bob).await["device_keys"][&bob.user_id], json!({}));
+    assert_eq!(
+        query(&bob, &bob).await["device_keys"][&bob.user_id],
+        json!({})
+    );
 }
 
 #[tokio::test]
@@ -79,11 +88,20 @@ async fn malformed_uploads_and_queries_are_bad_json() {
     for (path, body) in [
         ("upload", json!({ "device_keys": incomplete })),
         ("upload", json!({ "device_keys": "text" })),
-        ("upload", json!({ "one_time_keys": { "signed_curve25519:A": 7 } })),
-        ("query", json!({ "device_keys": { &bob.user_id: { "device_id": "A" } } })),
+        (
+            "upload",
+            json!({ "one_time_keys": { "signed_curve25519:A": 7 } }),
+        ),
+        (
+            "query",
+            json!({ "device_keys": { &bob.user_id: { "device_id": "A" } } }),
+        ),
         ("query", json!({ "device_keys": [] })),
         ("claim", json!({ "one_time_keys": { &bob.user_id: "A" } })),
-        ("device_signing/upload", json!({ "master_key": { "usage": ["master"] } })),
+        (
+            "device_signing/upload",
+            json!({ "master_key": { "usage": ["master"] } }),
+        ),
     ] {
         let answer = alice.post(&format!("{KEYS}/{path}"), body.clone()).await;
         assert_eq!(answer.refused(), (400, "M_BAD_JSON"), "{path} {body}");
@@ -100,7 +118,11 @@ async fn a_one_time_key_is_claimed_once_and_its_device_learns_of_it() {
     let since = next_batch(&alice).await;
     let keys = json!({ "signed_curve25519:A": { "key": "a" } });
     let fallback = json!({ "signed_curve25519:F": { "key": "f", "fallback": true } });
-    upload(&alice, json!({ "one_time_keys": keys, "fallback_keys": fallback })).await;
+    upload(
+        &alice,
+        json!({ "one_time_keys": keys, "fallback_keys": fallback }),
+    )
+    .await;
     let left = |answer: &Value| answer["device_one_time_keys_count"]["signed_curve25519"].clone();
     let unused = |answer: &Value| answer["device_unused_fallback_key_types"].clone();
     let answer = sync_until(&alice, &since, |answer| left(answer) == 1).await;
@@ -108,7 +130,10 @@ async fn a_one_time_key_is_claimed_once_and_its_device_learns_of_it() {
 
     for expected in [&keys, &fallback, &fallback] {
         let claimed = claim(&bob, &alice).await;
-        assert_eq!(&claimed["one_time_keys"][&alice.user_id][&alice.device_id], expected);
+        assert_eq!(
+            &claimed["one_time_keys"][&alice.user_id][&alice.device_id],
+            expected
+        );
     }
     let since = answer["next_batch"].as_str().unwrap();
     let used_up = |answer: &Value| left(answer) == 0 && unused(answer) == json!([]);
@@ -134,15 +159,23 @@ async fn those_who_share_a_room_learn_of_new_keys() {
     upload(&bob, json!({ "device_keys": device_keys(&bob, "one") })).await;
     let updated = sync_until(&alice, since, has_changed).await;
     let to = updated["next_batch"].as_str().unwrap();
-    let changes = alice.get(&format!("{KEYS}/changes?from={since}&to={to}")).await.ok();
+    let changes = alice
+        .get(&format!("{KEYS}/changes?from={since}&to={to}"))
+        .await
+        .ok();
     assert_eq!(changes, json!({ "changed": [bob.user_id], "left": [] }));
 
     bob.leave(&room_id).await.ok();
     let has_left = |answer: &Value| answer["device_lists"]["left"] == json!([bob.user_id]);
     let left = sync_until(&alice, to, has_left).await;
     let end = left["next_batch"].as_str().unwrap();
-    let changes = alice.get(&format!("{KEYS}/changes?from={to}&to={end}")).await.ok();
+    let changes = alice
+        .get(&format!("{KEYS}/changes?from={to}&to={end}"))
+        .await
+        .ok();
     assert_eq!(changes, json!({ "changed": [], "left": [bob.user_id] }));
-    let answer = alice.get(&format!("{KEYS}/changes?from=nonsense&to={end}")).await;
+    let answer = alice
+        .get(&format!("{KEYS}/changes?from=nonsense&to={end}"))
+        .await;
     assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
 }

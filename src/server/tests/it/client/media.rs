@@ -50,11 +50,16 @@ async fn a_file_is_downloaded_by_whoever_has_an_access_token() {
         let found = download(&bob, &path, header).await;
         assert_eq!(found, ("content".to_owned(), expected.to_owned()));
     }
-    let policy = download(&bob, &path, header::CONTENT_SECURITY_POLICY).await.1;
+    let policy = download(&bob, &path, header::CONTENT_SECURITY_POLICY)
+        .await
+        .1;
     assert!(policy.starts_with("sandbox; default-src 'none'; script-src 'none';"));
     let renamed = download(&bob, &format!("{path}/c.txt"), header::CONTENT_DISPOSITION).await;
     assert_eq!(renamed.1, "inline; filename=c.txt");
-    assert_eq!(app.anybody().get(&path).await.refused(), (401, "M_MISSING_TOKEN"));
+    assert_eq!(
+        app.anybody().get(&path).await.refused(),
+        (401, "M_MISSING_TOKEN")
+    );
 }
 
 #[tokio::test]
@@ -75,8 +80,14 @@ async fn old_paths_serve_those_with_a_token_and_hide_files_from_others() {
     let alice = app.user("alice").await;
     let file = upload(&alice, "", "text/plain", "content").await;
     let path = format!("{OLD}/download/{file}");
-    assert_eq!(download(&alice, &path, header::CONTENT_TYPE).await.0, "content");
-    assert_eq!(app.anybody().get(&path).await.refused(), (404, "M_NOT_FOUND"));
+    assert_eq!(
+        download(&alice, &path, header::CONTENT_TYPE).await.0,
+        "content"
+    );
+    assert_eq!(
+        app.anybody().get(&path).await.refused(),
+        (404, "M_NOT_FOUND")
+    );
     let config = alice.get("/_matrix/client/v1/media/config").await.ok();
     assert_eq!(config, json!({ "m.upload.size": 50 * 1024 * 1024 }));
     assert_eq!(alice.get(&format!("{OLD}/config")).await.ok(), config);
@@ -106,7 +117,9 @@ async fn files_are_refused_when_they_are_too_large_or_nobodys() {
     let alice = app.user("alice").await;
     let said = (50 * 1024 * 1024 + 1).to_string();
     let request = || request(Method::POST, "/_matrix/media/v3/upload");
-    let (head, _) = alice.exchange(request().header(header::CONTENT_LENGTH, said), "x").await;
+    let (head, _) = alice
+        .exchange(request().header(header::CONTENT_LENGTH, said), "x")
+        .await;
     assert_eq!(head.status, 413);
     let (head, _) = app.anybody().exchange(request(), "content").await;
     assert_eq!(head.status, 401);

@@ -22,7 +22,10 @@ async fn a_message_is_received_once_however_often_it_is_sent() {
         assert_eq!(alice.put(path, body.clone()).await.ok(), json!({}));
     }
     let last = json!({ "messages": { &bob.user_id: { "*": { "last": true } } } });
-    alice.put("/_matrix/client/v3/sendToDevice/my.test.type/t2", last).await.ok();
+    alice
+        .put("/_matrix/client/v3/sendToDevice/my.test.type/t2", last)
+        .await
+        .ok();
 
     let answer = sync_until(&bob, &since, |answer| messages(answer).len() == 2).await;
     let expected = json!({ "type": "my.test.type", "sender": alice.user_id, "content": content });
@@ -31,7 +34,10 @@ async fn a_message_is_received_once_however_often_it_is_sent() {
     let again = sync_until(&bob, &since, |answer| !messages(answer).is_empty()).await;
     assert_eq!(messages(&again), messages(&answer));
     let next = answer["next_batch"].as_str().unwrap();
-    let after = bob.get(&format!("/_matrix/client/v3/sync?since={next}")).await.ok();
+    let after = bob
+        .get(&format!("/_matrix/client/v3/sync?since={next}"))
+        .await
+        .ok();
     assert!(messages(&after).is_empty());
 }
 
@@ -41,7 +47,11 @@ async fn malformed_and_oversized_messages_are_refused() {
     let alice = app.user("alice").await;
     let path = "/_matrix/client/v3/sendToDevice/my.test.type/t1";
     let to_alice = |content: Value| json!({ "messages": { &alice.user_id: { "*": content } } });
-    for body in [json!({}), json!({ "messages": [] }), to_alice(json!("text"))] {
+    for body in [
+        json!({}),
+        json!({ "messages": [] }),
+        to_alice(json!("text")),
+    ] {
         let answer = alice.put(path, body.clone()).await;
         assert_eq!(answer.refused(), (400, "M_BAD_JSON"), "{body}");
     }
