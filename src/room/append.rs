@@ -55,6 +55,7 @@ impl NewEvent {
 pub(crate) struct Pen<'a> {
     head: Head,
     expected_revision: i64,
+    expected_extremities: Vec<EventNid>,
     changes: Changes,
     snapshots: Vec<NewSnapshot>,
     create: Option<NewRoom>,
@@ -73,6 +74,7 @@ impl<'a> Pen<'a> {
     ) -> Self {
         Self {
             expected_revision: head.revision,
+            expected_extremities: head.extremities.iter().map(|(nid, _)| *nid).collect(),
             head,
             changes: Changes::new(),
             snapshots: Vec::new(),
@@ -257,6 +259,7 @@ impl<'a> Pen<'a> {
         let room = RoomWrite {
             room_nid: self.head.room_nid,
             expected_revision: self.expected_revision,
+            expected_extremities: self.expected_extremities,
             extremities: self.head.extremities.iter().map(|(nid, _)| *nid).collect(),
             depth: self.head.depth as i64,
             snapshot_nid: self.head.snapshot_nid(),

@@ -249,8 +249,10 @@ async fn page(
             break None;
         }
     };
-    // Read forward, a room goes on: the next page starts where this one ended.
-    let end = end.or((!backward && !events.is_empty()).then_some(PageToken(after)));
+    // What a filter passed over does not show where the room ends, and forward it goes on: only an
+    // empty page is the last one.
+    let here = PageToken(if backward { until } else { after });
+    let end = end.or((!events.is_empty()).then_some(here));
     Ok(Page {
         start: PageToken(start),
         end,

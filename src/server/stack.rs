@@ -1,5 +1,6 @@
 //! What happens around every request: its id, its span, its metrics, cross-origin headers, panics, sizes.
 
+mod finish;
 mod observe;
 mod size;
 
@@ -22,6 +23,7 @@ use tower_http::{
 pub(crate) fn wrap(router: Router, max_body: usize) -> Router {
     router
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(finish::finish))
         .layer(from_fn_with_state(max_body, size::limit))
         .layer(cors())
         .layer(from_fn(observe::observe))

@@ -265,13 +265,14 @@ fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
     let mut lost = Lost::new();
     for room in sets.iter().filter_map(|set| set.room.as_ref()) {
         let head = heads.entry(room.room_nid).or_insert(Head {
-            expected: room.expected_revision,
+            first: room,
             create: room.create.as_ref(),
             last: room,
         });
         // A set that does not continue the one before it was built on another head.
         if !std::ptr::eq(head.last, room)
-            && room.expected_revision != head.last.expected_revision + 1
+            && (room.expected_revision != head.last.expected_revision + 1
+                || room.expected_extremities != head.last.extremities)
         {
             lost.insert(room.room_nid);
         }
@@ -283,7 +284,7 @@ fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
 
 /// What the sets of a batch make of one room.
 struct Head<'a> {
-    expected: i64,
+    first: &'a RoomWrite,
     create: Option<&'a NewRoom>,
     last: &'a RoomWrite,
 }

@@ -15,6 +15,9 @@ pub struct RoomWrite {
     pub room_nid: RoomNid,
     /// The revision that the set was built on; it becomes the next one. A new room starts at 0.
     pub expected_revision: i64,
+    /// The forward extremities that the set was built on. The revision alone could match a head that
+    /// another process has put in the place of the expected one.
+    pub expected_extremities: Vec<EventNid>,
     /// The forward extremities afterwards.
     pub extremities: Vec<EventNid>,
     /// The depth of the deepest event afterwards.

@@ -180,6 +180,7 @@ impl TestRoom {
         if self.last.is_none() {
             self.room_id = pdu.room_id().clone();
         }
+        let expected_extremities = self.last.iter().map(|(nid, _)| *nid).collect();
         let redacts = self.redacted(db, wanted.redacts.as_ref()).await;
         let event = self.place(nid, &pdu, wanted.device_id);
         let create = (self.revision == 0).then(|| NewRoom {
@@ -204,6 +205,7 @@ impl TestRoom {
         let room = RoomWrite {
             room_nid: self.room_nid,
             expected_revision: self.revision,
+            expected_extremities,
             extremities: vec![nid],
             depth: self.depth as i64,
             snapshot_nid: self.snapshot_nid,

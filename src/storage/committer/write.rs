@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use types::RoomNid;
+use types::{EventNid, RoomNid};
 
 use super::{Head, Lost, WriteSet, heads};
 use crate::{
@@ -69,19 +69,21 @@ async fn insert(
 async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec<i64>, Error> {
     let column = |of: fn(&Head<'_>) -> i64| swaps.iter().map(|(_, head)| of(head)).collect();
     let room_nids: Vec<i64> = swaps.iter().map(|(room_nid, _)| room_nid.get()).collect();
-    let expected: Vec<i64> = column(|head| head.expected);
+    let expected: Vec<i64> = column(|head| head.first.expected_revision);
     let revisions: Vec<i64> = column(|head| head.last.expected_revision + 1);
     let depths: Vec<i64> = column(|head| head.last.depth);
     let snapshots: Vec<i64> = column(|head| head.last.snapshot_nid.get());
-    let extremities: Vec<String> = swaps
-        .iter()
-        .map(|(_, head)| array(&head.last.extremities))
-        .collect();
+    let extremities = |of: for<'h> fn(&'h Head<'_>) -> &'h [EventNid]| {
+        swaps.iter().map(|(_, head)| array(of(head))).collect()
+    };
+    let expected_extremities: Vec<String> = extremities(|head| &head.first.expected_extremities);
+    let extremities: Vec<String> = extremities(|head| &head.last.extremities);
     let won = sqlx::query_scalar!(
         "WITH locked AS (
             SELECT r.room_nid FROM rooms r
-            JOIN UNNEST($1::bigint[], $2::bigint[]) AS w (room_nid, expected) ON w.room_nid = r.room_nid
-            WHERE r.revision = w.expected
+            JOIN UNNEST($1::bigint[], $2::bigint[], $7::text[]) AS w (room_nid, expected, extremities)
+                ON w.room_nid = r.room_nid
+            WHERE r.revision = w.expected AND r.extremities = w.extremities::bigint[]
             ORDER BY r.room_nid FOR NO KEY UPDATE OF r
         )
         UPDATE rooms r SET revision = w.revision, extremities = w.extremities::bigint[], depth = w.depth,
@@ -96,6 +98,7 @@ async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec
         &extremities,
         &depths,
         &snapshots,
+        &expected_extremities,
     )
     .fetch_all(db)
     .await?;

@@ -16,6 +16,7 @@ mod register;
 mod relations;
 mod sessions;
 mod state;
+mod sync;
 mod to_device;
 mod typing_and_receipts;
 mod user_data;

@@ -2,6 +2,7 @@
 
 mod federation;
 mod http;
+mod killed;
 mod server;
 mod user_create;
 

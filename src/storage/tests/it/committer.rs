@@ -80,6 +80,24 @@ async fn a_room_is_written_once_for_each_revision() {
 }
 
 #[tokio::test]
+async fn a_revision_that_another_process_reached_by_other_events_does_not_match() {
+    let test = testkit::database().await;
+    let mut here = Room::new(&test.nids).await;
+    let created = test.committer.submit(here.next().await).await;
+    created.durable().await.expect("created");
+    let mut there = here.clone();
+    // What fails here leaves a head that is ahead by one; meanwhile another process writes one event.
+    let _failed = here.next().await;
+    let sent = test.committer.submit(there.next().await).await;
+    sent.durable().await.expect("sent");
+    let built_on_the_failed_one = test.committer.submit(here.next().await).await;
+    assert!(matches!(
+        built_on_the_failed_one.durable().await,
+        Err(CommitError::Conflict)
+    ));
+}
+
+#[tokio::test]
 async fn a_set_that_the_database_refuses_takes_no_other_down() {
     let test = testkit::database().await;
     let mut room = Room::new(&test.nids).await;

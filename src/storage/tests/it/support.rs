@@ -32,6 +32,7 @@ pub(crate) fn account_data(user_id: &UserId, kind: &str, content: &str) -> Write
 }
 
 /// A room whose graph is a chain of unchecked events: enough for the committer.
+#[derive(Clone)]
 pub(crate) struct Room {
     nid: RoomNid,
     revision: i64,
@@ -149,6 +150,7 @@ impl Room {
         let write = RoomWrite {
             room_nid: self.nid,
             expected_revision: self.revision,
+            expected_extremities: self.last.iter().map(|(nid, _)| *nid).collect(),
             extremities: vec![event_nid],
             depth: pdu.depth() as i64,
             snapshot_nid: self.snapshot,

@@ -2,10 +2,11 @@
 
 use std::{
     fs::{self, Permissions},
-    io::{BufRead, BufReader, Lines, Write as _},
+    io::{BufRead, BufReader, Write as _},
     os::unix::fs::PermissionsExt,
-    process::{Child, ChildStderr, Command, Stdio},
-    sync::Mutex,
+    process::{Child, Command, Stdio},
+    sync::{Mutex, mpsc},
+    thread,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,7 +22,7 @@ pub(super) struct Server {
 }
 
 struct Log {
-    lines: Lines<BufReader<ChildStderr>>,
+    lines: mpsc::Receiver<String>,
     read: Vec<String>,
 }
 
@@ -34,7 +35,14 @@ impl Server {
 
     pub(super) fn start_on(data: TempDir, environment: &[(&str, &str)]) -> Self {
         let mut process = command(&data, environment).spawn().unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        // Read on even when nobody looks: a full pipe would stop the server.
+        thread::spawn(move || {
+            stderr
+                .lines()
+                .try_for_each(|line| sender.send(line.unwrap()))
+        });
         let server = Self {
             process,
             data,
@@ -60,8 +68,7 @@ impl Server {
         if let Some(line) = log.read.iter().find(|line| line.contains(text)) {
             return line.clone();
         }
-        while let Some(line) = log.lines.next() {
-            let line = line.unwrap();
+        while let Ok(line) = log.lines.recv() {
             log.read.push(line.clone());
             if line.contains(text) {
                 return line;
@@ -82,13 +89,18 @@ impl Server {
     }
 
     pub(super) fn get(&self, path: &str) -> (u16, String) {
-        http::get(&self.address("Listening for clients"), path)
+        http::get(&self.clients(), path)
+    }
+
+    /// Where clients reach it.
+    pub(super) fn clients(&self) -> String {
+        self.address("Listening for clients")
     }
 
     /// Asks again and again until it is so; whoever runs the tests limits their time.
     pub(super) fn until(&self, is_so: impl Fn(&Self) -> bool) {
         while !is_so(self) {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 

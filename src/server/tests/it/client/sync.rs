@@ -1,0 +1,210 @@
+//! `/sync`, as far as it joins what other endpoints did; its own rules are tested in `sync`.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, TestUser, encoded};
+
+async fn sync(user: &TestUser, query: &str) -> Value {
+    let timeout = if query.contains("timeout") {
+        ""
+    } else {
+        "&timeout=10000"
+    };
+    user.get(&format!("/_matrix/client/v3/sync?{query}{timeout}"))
+        .await
+        .ok()
+}
+
+async fn since(user: &TestUser) -> String {
+    let first = sync(user, "timeout=0").await;
+    format!("since={}", first["next_batch"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn waiting_client_is_woken_by_a_message() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let since = since(&bob).await;
+    let (woken, event_id) = tokio::join!(sync(&bob, &since), alice.say(&room_id, "hello"));
+    let timeline = &woken["rooms"]["join"][&room_id]["timeline"]["events"];
+    assert_eq!(timeline[0]["event_id"], event_id);
+    assert_eq!(timeline[0]["unsigned"]["membership"], "join");
+}
+
+#[tokio::test]
+async fn invited_user_sees_stripped_state_and_then_the_room() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice
+        .create_room(json!({ "name": "Budget", "invite": [bob.user_id] }))
+        .await;
+    let invited = sync(&bob, "timeout=0").await;
+    let state = invited["rooms"]["invite"][&room_id]["invite_state"]["events"]
+        .as_array()
+        .unwrap();
+    let kinds: Vec<&str> = state
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    for kind in [
+        "m.room.create",
+        "m.room.name",
+        "m.room.join_rules",
+        "m.room.member",
+    ] {
+        assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
+    }
+    let since = format!("since={}", invited["next_batch"].as_str().unwrap());
+    bob.join(&room_id).await.ok();
+    let joined = sync(&bob, &since).await;
+    let events = joined["rooms"]["join"][&room_id]["timeline"]["events"]
+        .as_array()
+        .unwrap();
+    let joins = events.iter().filter(|event| {
+        event["state_key"] == bob.user_id && event["content"]["membership"] == "join"
+    });
+    assert_eq!(joins.count(), 1);
+    assert_eq!(joined["rooms"]["invite"].get(&room_id), None);
+}
+
+#[tokio::test]
+async fn invites_from_ignored_users_are_not_shown() {
+    let app = TestApp::start().await;
+    let (alice, bob, chris) = (
+        app.user("alice").await,
+        app.user("bob").await,
+        app.user("chris").await,
+    );
+    let user = format!("/_matrix/client/v3/user/{}", encoded(&alice.user_id));
+    let ignored = json!({ "ignored_users": { &bob.user_id: {} } });
+    alice
+        .put(&format!("{user}/account_data/m.ignored_user_list"), ignored)
+        .await
+        .ok();
+    let since = since(&alice).await;
+    let hidden = bob.create_room(json!({ "invite": [alice.user_id] })).await;
+    let shown = chris
+        .create_room(json!({ "invite": [alice.user_id] }))
+        .await;
+    let synced = sync(&alice, &since).await;
+    assert_eq!(synced["rooms"]["invite"].get(&hidden), None);
+    assert!(synced["rooms"]["invite"][&shown].is_object(), "{synced}");
+}
+
+#[tokio::test]
+async fn typing_receipts_and_account_data_come_down() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let event_id = alice.say(&room_id, "hello").await;
+    let since = since(&bob).await;
+    let typing = format!(
+        "/_matrix/client/v3/rooms/{room_id}/typing/{}",
+        encoded(&alice.user_id)
+    );
+    alice
+        .put(&typing, json!({ "typing": true, "timeout": 30_000 }))
+        .await
+        .ok();
+    alice
+        .room(&room_id, &format!("receipt/m.read/{event_id}"), json!({}))
+        .await
+        .ok();
+    bob.room(
+        &room_id,
+        "read_markers",
+        json!({ "m.fully_read": event_id }),
+    )
+    .await
+    .ok();
+    let synced = sync(&bob, &since).await;
+    let room = &synced["rooms"]["join"][&room_id];
+    let ephemeral = room["ephemeral"]["events"].as_array().unwrap();
+    let typing = ephemeral
+        .iter()
+        .find(|event| event["type"] == "m.typing")
+        .unwrap();
+    assert_eq!(typing["content"]["user_ids"], json!([alice.user_id]));
+    let receipt = ephemeral
+        .iter()
+        .find(|event| event["type"] == "m.receipt")
+        .unwrap();
+    assert!(receipt["content"][&event_id]["m.read"][&alice.user_id].is_object());
+    assert_eq!(receipt.get("room_id"), None);
+    let markers = room["account_data"]["events"].as_array().unwrap();
+    assert_eq!(markers[0]["type"], "m.fully_read");
+    assert_eq!(markers[0]["content"]["event_id"], event_id);
+}
+
+#[tokio::test]
+async fn push_rules_come_down_and_their_change_wakes() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let first = sync(&alice, "timeout=0").await;
+    let of = |synced: &Value| {
+        let events = synced["account_data"]["events"].as_array().unwrap().clone();
+        events
+            .into_iter()
+            .find(|event| event["type"] == "m.push_rules")
+    };
+    assert!(of(&first).unwrap()["content"]["global"].is_object());
+    let since = format!("since={}", first["next_batch"].as_str().unwrap());
+    let path = "/_matrix/client/v3/pushrules/global/room/!foo:example.com";
+    let (woken, put) = tokio::join!(
+        sync(&alice, &since),
+        alice.put(path, json!({ "actions": ["notify"] })),
+    );
+    put.ok();
+    assert_eq!(
+        of(&woken).unwrap()["content"]["global"]["room"][0]["rule_id"],
+        "!foo:example.com"
+    );
+}
+
+#[tokio::test]
+async fn to_device_messages_arrive_and_go_when_acknowledged() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let since = since(&bob).await;
+    let messages = json!({ "messages": { &bob.user_id: { &bob.device_id: { "a": 1 } } } });
+    for _ in 0..2 {
+        let path = "/_matrix/client/v3/sendToDevice/org.example/once";
+        alice.put(path, messages.clone()).await.ok();
+    }
+    let first = sync(&bob, &since).await;
+    let events = first["to_device"]["events"].as_array().unwrap();
+    assert_eq!(events.len(), 1, "{first}");
+    assert_eq!(events[0]["content"], json!({ "a": 1 }));
+    assert_eq!(events[0]["sender"], alice.user_id);
+    let repeated = sync(&bob, &since).await;
+    assert_eq!(repeated["to_device"]["events"].as_array().unwrap().len(), 1);
+    let next = format!("since={}&timeout=0", first["next_batch"].as_str().unwrap());
+    let acknowledged = sync(&bob, &next).await;
+    assert_eq!(
+        acknowledged["to_device"]["events"]
+            .as_array()
+            .map_or(0, Vec::len),
+        0
+    );
+}
+
+#[tokio::test]
+async fn left_room_is_told_once_and_forgotten_room_never() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let since = since(&bob).await;
+    bob.leave(&room_id).await.ok();
+    let left = sync(&bob, &since).await;
+    assert!(left["rooms"]["leave"][&room_id].is_object(), "{left}");
+    bob.room(&room_id, "forget", json!({})).await.ok();
+    let filter = encoded(&json!({ "room": { "include_leave": true } }).to_string());
+    let fresh = sync(&bob, &format!("timeout=0&filter={filter}")).await;
+    for section in ["join", "invite", "leave"] {
+        assert_eq!(fresh["rooms"][section].get(&room_id), None, "{section}");
+    }
+}

@@ -1,0 +1,121 @@
+//! A Matrix client that holds one connection: just enough HTTP/1.1.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::TcpStream,
+};
+
+use serde_json::{Value, json};
+
+/// One user's device.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) user_id: String,
+    token: String,
+}
+
+/// A connection to the server.
+pub(super) struct Connection {
+    stream: BufReader<TcpStream>,
+    address: String,
+}
+
+/// What the server answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after: bool,
+    pub(super) body: Value,
+}
+
+impl Connection {
+    pub(super) fn open(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            address: address.to_owned(),
+        })
+    }
+
+    /// Sends one request and reads the answer.
+    pub(super) fn call(
+        &mut self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> io::Result<Answer> {
+        let body = body.to_string();
+        let request = format!(
+            "{method} /_matrix/client/v3/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len(),
+        );
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let status = self.line()?;
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let (mut length, mut retry_after) = (0, false);
+        loop {
+            let line = self.line()?.to_lowercase();
+            match line.split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("retry-after", _)) => retry_after = true,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(Answer {
+            status: status.ok_or(io::ErrorKind::InvalidData)?,
+            retry_after,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        })
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Client {
+    pub(super) fn register(address: &str, name: &str) -> Self {
+        let body = json!({
+            "username": name, "password": "correct horse battery staple",
+            "auth": { "type": "m.login.dummy" },
+        });
+        let mut connection = Connection::open(address).unwrap();
+        let answer = connection.call("POST", "register", "", &body).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let text = |field: &str| answer.body[field].as_str().unwrap().to_owned();
+        Self {
+            user_id: text("user_id"),
+            token: text("access_token"),
+        }
+    }
+
+    /// Calls on a connection of its own; the answer must be a success.
+    pub(super) fn ok(&self, address: &str, method: &str, path: &str, body: &Value) -> Value {
+        let mut connection = Connection::open(address).unwrap();
+        let answer = connection.call(method, path, &self.token, body).unwrap();
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
+        answer.body
+    }
+
+    /// Sends a message that says its transaction id.
+    pub(super) fn send(
+        &self,
+        connection: &mut Connection,
+        room_id: &str,
+        transaction: &str,
+    ) -> io::Result<Answer> {
+        let path = format!("rooms/{room_id}/send/m.room.message/{transaction}");
+        let body = json!({ "msgtype": "m.text", "body": transaction.replace("%20", " ") });
+        connection.call("PUT", &path, &self.token, &body)
+    }
+}
