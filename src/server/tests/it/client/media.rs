@@ -101,14 +101,18 @@ async fn unknown_foreign_and_malformed_ids_are_not_found() {
     for id in [
         format!("{server_name}/unknown"),
         format!("{server_name}/..%2F..%2Fetc%2Fpasswd"),
-        format!("{server_name}/a%00b"),
         "elsewhere.example/unknown".to_owned(),
     ] {
         let answer = alice.get(&format!("{DOWNLOAD}/{id}")).await;
         assert_eq!(answer.refused(), (404, "M_NOT_FOUND"), "{id}");
     }
-    let answer = alice.get(&format!("{DOWNLOAD}/not%20a%20name/id")).await;
-    assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
+    for id in [
+        "not%20a%20name/id".to_owned(),
+        format!("{server_name}/a%00b"),
+    ] {
+        let answer = alice.get(&format!("{DOWNLOAD}/{id}")).await;
+        assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"), "{id}");
+    }
 }
 
 #[tokio::test]
