@@ -1,28 +1,31 @@
 //! Group commit: whatever waits, of many rooms and many kinds, is written in one transaction.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{sync::Arc, time::Duration};
 
 use ruma::OwnedEventId;
-use tokio::sync::{mpsc, oneshot};
-use types::{Fault, Kind, RoomNid, StreamPosition};
-
-use crate::{
-    Changes, Connection, Database, Error, Tx,
-    feed::Announcement,
-    rooms::{NewRoom, RoomWrite},
-    stream,
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
 };
+use types::{Fault, Kind, StreamPosition};
 
+use crate::{Changes, Database, Error, rooms::RoomWrite};
+
+mod locked;
 mod repeated;
 mod write;
+mod writer;
+
+pub use locked::commit_locked;
+use write::Lost;
+use writer::Writer;
 
 /// Write sets in one transaction at the most.
 const BATCH: usize = 1024;
 /// Write sets that may wait before requests wait to hand theirs over.
 const WAITING: usize = 16_384;
+/// How long a connection is kept that is not written to.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// All that one request wants to be durable, or nothing of it.
 #[derive(Debug, Default)]
@@ -111,180 +114,32 @@ impl Committer {
 }
 
 async fn run(database: Database, mut waiting: mpsc::Receiver<Submission>) {
+    let mut writer = Writer::new(database);
     let mut batch = Vec::new();
-    while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        metrics::histogram!("chancery_storage_commit_batch_sets").record(batch.len() as f64);
-        commit_batch(&database, std::mem::take(&mut batch)).await;
+    loop {
+        let received = timeout(LINGER, waiting.recv_many(&mut batch, BATCH)).await;
+        let received = if let Ok(received) = received {
+            received
+        } else {
+            writer.rest();
+            waiting.recv_many(&mut batch, BATCH).await
+        };
+        if received == 0 {
+            return;
+        }
+        metrics::histogram!("chancery_storage_commit_batch_sets").record(received as f64);
+        commit_batch(&mut writer, std::mem::take(&mut batch)).await;
     }
 }
 
-async fn commit_batch(database: &Database, batch: Vec<Submission>) {
+async fn commit_batch(writer: &mut Writer, batch: Vec<Submission>) {
     let (sets, answers): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .map(|submission| (submission.set, submission.answer))
         .unzip();
     let sets: Vec<&WriteSet> = sets.iter().collect();
-    for (answer, result) in answers.into_iter().zip(write_all(database, &sets).await) {
+    for (answer, result) in answers.into_iter().zip(writer.write_all(&sets).await) {
         // Whoever asked may have gone away; what is written stays.
         let _gone = answer.send(result);
     }
-}
-
-/// Commits the sets; when that fails for a reason that may lie in one of them, tries them on their
-/// own, so that one cannot take the others down.
-async fn write_all(database: &Database, sets: &[&WriteSet]) -> Vec<Answer> {
-    let error = match commit(database, sets).await {
-        Ok(results) => return results,
-        Err(error) => error,
-    };
-    if error.violates(repeated::CONSTRAINT) {
-        match repeated::among(database, sets).await {
-            Ok(repeated) if !repeated.is_empty() => {
-                return write_others(database, sets, repeated).await;
-            }
-            // Of two sets in this batch the second repeats the first.
-            Ok(_) => {}
-            Err(error) => return failed(sets, error),
-        }
-    }
-    if error.is_unavailable() || sets.len() == 1 {
-        return failed(sets, error);
-    }
-    tracing::warn!(error = %error, source = ?error, "A batch was not committed; its parts are tried one by one");
-    let mut results = Vec::with_capacity(sets.len());
-    for set in sets {
-        // What was built on a set that failed fails by its revision.
-        results.extend(Box::pin(write_all(database, &[set])).await);
-    }
-    results
-}
-
-/// Commits the sets that repeat no earlier transaction.
-async fn write_others(
-    database: &Database,
-    sets: &[&WriteSet],
-    mut repeated: HashMap<usize, OwnedEventId>,
-) -> Vec<Answer> {
-    let others: Vec<&WriteSet> = (sets.iter().enumerate())
-        .filter(|(index, _)| !repeated.contains_key(index))
-        .map(|(_, set)| *set)
-        .collect();
-    let mut others = if others.is_empty() {
-        Vec::new()
-    } else {
-        Box::pin(write_all(database, &others)).await
-    }
-    .into_iter();
-    let answer = |index| match repeated.remove(&index) {
-        Some(event_id) => Err(CommitError::Repeated(event_id)),
-        None => others.next().unwrap_or(Err(CommitError::Conflict)),
-    };
-    (0..sets.len()).map(answer).collect()
-}
-
-fn failed(sets: &[&WriteSet], error: Error) -> Vec<Answer> {
-    tracing::error!(error = %error, source = ?error, sets = sets.len(), "A batch was not committed");
-    let error = Arc::new(error);
-    let failed = |_| Err(CommitError::Failed(error.clone()));
-    sets.iter().map(failed).collect()
-}
-
-/// Writes one set in the transaction of a caller who holds the lock of the set's room, so that
-/// nobody else can write to the room first.
-pub async fn commit_locked(mut tx: Tx, set: WriteSet) -> Answer {
-    let database = tx.database().clone();
-    let result = async {
-        let lost = write_unpositioned(&mut tx, &[&set]).await?;
-        if !lost.is_empty() {
-            return Ok(Err(CommitError::Conflict));
-        }
-        tx.commit_with(set.changes.clone()).await.map(Ok)
-    };
-    match result.await {
-        Ok(answer) => answer,
-        Err(error) if error.violates(repeated::CONSTRAINT) => {
-            let repeated = repeated::among(&database, &[&set]).await;
-            match repeated.map(|mut repeated| repeated.remove(&0)) {
-                Ok(Some(event_id)) => Err(CommitError::Repeated(event_id)),
-                _ => Err(CommitError::Failed(Arc::new(error))),
-            }
-        }
-        Err(error) => Err(CommitError::Failed(Arc::new(error))),
-    }
-}
-
-/// One transaction: what has no position, then the changes.
-async fn commit(database: &Database, sets: &[&WriteSet]) -> Result<Vec<Answer>, Error> {
-    let mut tx = database.pool().begin().await?;
-    let lost = write_unpositioned(&mut tx, sets).await?;
-    let mut changes = Changes::new();
-    let mut last = Vec::with_capacity(sets.len());
-    for set in sets {
-        if set.is_kept(&lost) {
-            changes.extend(set.changes.clone());
-            last.push(Ok(changes.len() as i64));
-        } else {
-            last.push(Err(CommitError::Conflict));
-        }
-    }
-    let base = if changes.is_empty() {
-        database.committed()
-    } else {
-        stream::append(&mut tx, &changes).await?
-    };
-    tx.commit().await?;
-    if !changes.is_empty() {
-        database.announce(Announcement::new(base, changes));
-    }
-    Ok(last
-        .into_iter()
-        .map(|result| result.map(|offset| StreamPosition(base.get() + offset)))
-        .collect())
-}
-
-/// Swaps the rooms' revisions and writes what has no position, of the rooms that did not lose.
-async fn write_unpositioned(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
-    let lost = write::rooms(db, sets).await?;
-    let kept: Vec<&WriteSet> = sets
-        .iter()
-        .copied()
-        .filter(|set| set.is_kept(&lost))
-        .collect();
-    write::snapshots(db, &kept).await?;
-    write::current_state(db, &kept).await?;
-    write::redactions(db, &kept).await?;
-    Ok(lost)
-}
-
-/// The rooms whose revision is not what their write sets expect.
-type Lost = HashSet<RoomNid>;
-
-/// What becomes of the head of each room, the sets of one room taken together.
-fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
-    let mut heads: HashMap<RoomNid, Head<'s>> = HashMap::new();
-    let mut lost = Lost::new();
-    for room in sets.iter().filter_map(|set| set.room.as_ref()) {
-        let head = heads.entry(room.room_nid).or_insert(Head {
-            first: room,
-            create: room.create.as_ref(),
-            last: room,
-        });
-        // A set that does not continue the one before it was built on another head.
-        if !std::ptr::eq(head.last, room)
-            && (room.expected_revision != head.last.expected_revision + 1
-                || room.expected_extremities != head.last.extremities)
-        {
-            lost.insert(room.room_nid);
-        }
-        head.last = room;
-    }
-    heads.retain(|room_nid, _| !lost.contains(room_nid));
-    (heads, lost)
-}
-
-/// What the sets of a batch make of one room.
-struct Head<'a> {
-    first: &'a RoomWrite,
-    create: Option<&'a NewRoom>,
-    last: &'a RoomWrite,
 }

@@ -26,6 +26,9 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 /// Distinct statements are few hundred; the default of 100 would make PostgreSQL plan them anew.
 const STATEMENT_CACHE: usize = 512;
 
+/// How long a connection that was not used is taken to work.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// The database: cheap to clone, shared by all.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -49,6 +52,15 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .test_before_acquire(false)
+            .before_acquire(|db, meta| {
+                Box::pin(async move {
+                    if meta.idle_for < TRUSTED_FOR {
+                        return Ok(true);
+                    }
+                    // After a restart of PostgreSQL: another connection is made in its place.
+                    Ok(sqlx::Connection::ping(db).await.is_ok())
+                })
+            })
             .acquire_timeout(Duration::from_secs(10))
             .idle_timeout(Duration::from_mins(5))
             .connect_with(options)

@@ -1,18 +1,32 @@
 //! The statements of a batch before its positions are assigned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use types::{EventNid, RoomNid};
 
-use super::{Head, Lost, WriteSet, heads};
+use super::WriteSet;
 use crate::{
     Change, Connection, Error,
-    rooms::NewRoom,
+    rooms::{NewRoom, RoomWrite},
     stream::{EventChange, append::array},
 };
 
+/// Swaps the rooms' revisions and writes what has no position, of the rooms that did not lose.
+pub(super) async fn unpositioned(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
+    let lost = rooms(db, sets).await?;
+    let kept: Vec<&WriteSet> = sets
+        .iter()
+        .copied()
+        .filter(|set| set.is_kept(&lost))
+        .collect();
+    snapshots(db, &kept).await?;
+    current_state(db, &kept).await?;
+    redactions(db, &kept).await?;
+    Ok(lost)
+}
+
 /// Creates new rooms and swaps the revision of the others; tells which rooms lost the comparison.
-pub(super) async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
+async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
     let (heads, mut lost) = heads(sets);
     let mut swaps = Vec::new();
     for (room_nid, head) in &heads {
@@ -106,7 +120,7 @@ async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec
 }
 
 /// Writes the snapshots that state events make.
-pub(super) async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
+async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
     let rows: Vec<_> = sets
         .iter()
         .filter_map(|set| set.room.as_ref())
@@ -150,7 +164,7 @@ pub(super) async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result
 }
 
 /// Puts state events in the place of those that they replace.
-pub(super) async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
+async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
     let rows: HashMap<_, _> = events(sets)
         .filter(|change| change.current)
         .filter_map(|EventChange { event, .. }| {
@@ -183,7 +197,7 @@ pub(super) async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Re
 }
 
 /// Leaves of redacted events what a redaction leaves.
-pub(super) async fn redactions(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
+async fn redactions(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
     let rows: HashMap<_, _> = events(sets)
         .filter_map(|change| {
             let redacts = change.redacts.as_ref()?;
@@ -218,4 +232,37 @@ fn events<'s>(sets: &[&'s WriteSet]) -> impl Iterator<Item = &'s EventChange> {
         Change::Event(change) => Some(change),
         _ => None,
     })
+}
+
+/// The rooms whose head is not what their write sets expect.
+pub(super) type Lost = HashSet<RoomNid>;
+
+/// What becomes of the head of each room, the sets of one room taken together.
+fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
+    let mut heads: HashMap<RoomNid, Head<'s>> = HashMap::new();
+    let mut lost = Lost::new();
+    for room in sets.iter().filter_map(|set| set.room.as_ref()) {
+        let head = heads.entry(room.room_nid).or_insert(Head {
+            first: room,
+            create: room.create.as_ref(),
+            last: room,
+        });
+        // A set that does not continue the one before it was built on another head.
+        if !std::ptr::eq(head.last, room)
+            && (room.expected_revision != head.last.expected_revision + 1
+                || room.expected_extremities != head.last.extremities)
+        {
+            lost.insert(room.room_nid);
+        }
+        head.last = room;
+    }
+    heads.retain(|room_nid, _| !lost.contains(room_nid));
+    (heads, lost)
+}
+
+/// What the sets of a batch make of one room.
+struct Head<'a> {
+    first: &'a RoomWrite,
+    create: Option<&'a NewRoom>,
+    last: &'a RoomWrite,
 }

@@ -14,7 +14,7 @@ async fn sending_into_a_warm_room_reads_nothing_and_commits_once() {
     server.say(&room_id, &bob(), "hello").await.expect("sent");
     assert_eq!(
         queries.take(),
-        ["WITH locked AS ( …", "WITH taken AS ( …", "COMMIT"]
+        ["BEGIN", "WITH locked AS ( …", "WITH taken AS ( …", "COMMIT"]
     );
     server
         .say(&room_id, &bob(), "hello")
@@ -36,6 +36,7 @@ async fn state_costs_two_statements_more_and_nothing_when_it_is_set_already() {
     assert_eq!(
         queries.take(),
         [
+            "BEGIN",
             "WITH locked AS ( …",
             "INSERT INTO snapshots (snapshot_nid, …",
             "INSERT INTO current_state (room_nid, …",
@@ -66,10 +67,13 @@ async fn messages_handed_over_together_share_a_commit() {
         sent.expect("sent");
     }
     let statements = queries.take();
-    let batches: Vec<_> = statements.chunks(3).collect();
+    let batches: Vec<_> = statements.chunks(4).collect();
     assert!(batches.len() <= 3, "{statements:?}");
     for batch in batches {
-        assert_eq!(batch, ["WITH locked AS ( …", "WITH taken AS ( …", "COMMIT"]);
+        assert_eq!(
+            batch,
+            ["BEGIN", "WITH locked AS ( …", "WITH taken AS ( …", "COMMIT"]
+        );
     }
 }
 

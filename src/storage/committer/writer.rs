@@ -1,0 +1,156 @@
+//! One batch, one transaction; and what becomes of the sets when it fails.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::OwnedEventId;
+use sqlx::{Executor, Postgres, pool::PoolConnection};
+use types::StreamPosition;
+
+use super::{Answer, CommitError, WriteSet, repeated, write};
+use crate::{Changes, Connection, Database, Error, feed::Announcement, stream};
+
+/// Connections that may have died with the server before one is found that works.
+const STALE: usize = 64;
+
+/// Writes batches, one after the other.
+#[derive(Debug)]
+pub(super) struct Writer {
+    database: Database,
+    /// The connection of the last batch: it need not be asked for, nor tested, under load.
+    held: Option<PoolConnection<Postgres>>,
+}
+
+impl Writer {
+    pub(super) fn new(database: Database) -> Self {
+        Self {
+            database,
+            held: None,
+        }
+    }
+
+    /// Gives the connection back until the next batch.
+    pub(super) fn rest(&mut self) {
+        self.held = None;
+    }
+
+    /// Commits the sets; when that fails for a reason that may lie in one of them, tries them on
+    /// their own, so that one cannot take the others down.
+    pub(super) async fn write_all(&mut self, sets: &[&WriteSet]) -> Vec<Answer> {
+        let error = match self.commit(sets).await {
+            Ok(results) => return results,
+            Err(error) => error,
+        };
+        if error.violates(repeated::CONSTRAINT) {
+            match repeated::among(&self.database, sets).await {
+                Ok(repeated) if !repeated.is_empty() => {
+                    return self.write_others(sets, repeated).await;
+                }
+                // Of two sets in this batch the second repeats the first.
+                Ok(_) => {}
+                Err(error) => return failed(sets, error),
+            }
+        }
+        if error.is_unavailable() || sets.len() == 1 {
+            return failed(sets, error);
+        }
+        tracing::warn!(error = %error, source = ?error, "A batch was not committed; its parts are tried one by one");
+        let mut results = Vec::with_capacity(sets.len());
+        for set in sets {
+            // What was built on a set that failed fails by its revision.
+            results.extend(Box::pin(self.write_all(&[set])).await);
+        }
+        results
+    }
+
+    /// Commits the sets that repeat no earlier transaction.
+    async fn write_others(
+        &mut self,
+        sets: &[&WriteSet],
+        mut repeated: HashMap<usize, OwnedEventId>,
+    ) -> Vec<Answer> {
+        let others: Vec<&WriteSet> = (sets.iter().enumerate())
+            .filter(|(index, _)| !repeated.contains_key(index))
+            .map(|(_, set)| *set)
+            .collect();
+        let mut results = Vec::new().into_iter();
+        if !others.is_empty() {
+            results = Box::pin(self.write_all(&others)).await.into_iter();
+        }
+        let answer = |index| match repeated.remove(&index) {
+            Some(event_id) => Err(CommitError::Repeated(event_id)),
+            None => results.next().unwrap_or(Err(CommitError::Conflict)),
+        };
+        (0..sets.len()).map(answer).collect()
+    }
+
+    /// One transaction. A connection on which it failed is not used again.
+    async fn commit(&mut self, sets: &[&WriteSet]) -> Result<Vec<Answer>, Error> {
+        let mut db = self.begin().await?;
+        let result = write_batch(&self.database, &mut db, sets).await;
+        if result.is_ok() {
+            self.held = Some(db);
+        } else {
+            db.close_on_drop();
+        }
+        result
+    }
+
+    async fn begin(&mut self) -> Result<PoolConnection<Postgres>, Error> {
+        let mut attempts = 0;
+        loop {
+            let mut db = match self.held.take() {
+                Some(held) => held,
+                None => self.database.acquire().await?,
+            };
+            attempts += 1;
+            match db.execute("BEGIN").await.map_err(Error::from) {
+                Ok(_) => return Ok(db),
+                // Nothing has been written yet: another connection may work.
+                Err(error) if error.is_unavailable() && attempts < STALE => db.close_on_drop(),
+                Err(error) => {
+                    db.close_on_drop();
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// What has no position, then the changes, then the commit.
+async fn write_batch(
+    database: &Database,
+    db: &mut Connection,
+    sets: &[&WriteSet],
+) -> Result<Vec<Answer>, Error> {
+    let lost = write::unpositioned(db, sets).await?;
+    let mut changes = Changes::new();
+    let mut last = Vec::with_capacity(sets.len());
+    for set in sets {
+        if set.is_kept(&lost) {
+            changes.extend(set.changes.clone());
+            last.push(Ok(changes.len() as i64));
+        } else {
+            last.push(Err(CommitError::Conflict));
+        }
+    }
+    let base = if changes.is_empty() {
+        database.committed()
+    } else {
+        stream::append(db, &changes).await?
+    };
+    db.execute("COMMIT").await?;
+    if !changes.is_empty() {
+        database.announce(Announcement::new(base, changes));
+    }
+    Ok(last
+        .into_iter()
+        .map(|result| result.map(|offset| StreamPosition(base.get() + offset)))
+        .collect())
+}
+
+fn failed(sets: &[&WriteSet], error: Error) -> Vec<Answer> {
+    tracing::error!(error = %error, source = ?error, sets = sets.len(), "A batch was not committed");
+    let error = Arc::new(error);
+    let failed = |_| Err(CommitError::Failed(error.clone()));
+    sets.iter().map(failed).collect()
+}
