@@ -15,6 +15,7 @@ mod redact;
 mod render;
 mod rooms;
 mod send;
+mod slots;
 mod state;
 mod transactions;
 

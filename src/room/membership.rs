@@ -1,5 +1,6 @@
 //! Joining, inviting, leaving: everything that changes who is in a room.
 
+use futures::future::join_all;
 use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, UserId,
     events::{TimelineEventType, room::member::MembershipState},
@@ -142,25 +143,21 @@ impl Rooms {
         .await
     }
 
-    /// Leaves all rooms and turns down all invitations; goes on after a room that fails, and then
-    /// returns the first failure.
+    /// Leaves all rooms and turns down all invitations, all at once; when some fail, returns the
+    /// first failure.
     pub async fn leave_all(&self, user_id: &UserId) -> Result<(), Error> {
         let rooms = {
             let mut db = self.0.database.acquire().await?;
             memberships::of_user(&mut db, user_id).await?
         };
-        let mut result = Ok(());
-        for room in rooms {
-            let there = [
-                MembershipState::Join,
-                MembershipState::Invite,
-                MembershipState::Knock,
-            ];
-            if there.contains(&room.membership) {
-                result = result.and(self.leave(&room.room_id, user_id, None).await);
-            }
-        }
-        result
+        let there = [
+            MembershipState::Join,
+            MembershipState::Invite,
+            MembershipState::Knock,
+        ];
+        let rooms = rooms.iter().filter(|room| there.contains(&room.membership));
+        let departures = rooms.map(|room| self.leave(&room.room_id, user_id, None));
+        join_all(departures).await.into_iter().collect()
     }
 
     /// Forgets a room that the user has left; returns its number, for what is in memory of it.

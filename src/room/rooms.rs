@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use event::Signer;
-use moka::sync::Cache;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, UserId};
+use ruma::{OwnedServerName, RoomId, UserId};
 use storage::{CommitError, Committer, Database, Nids, committer::commit_locked, rooms};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 use types::Clock;
 
-use crate::{Error, append::Pen, create::Moments, head::Head, transactions::Transactions};
+use crate::{
+    Error,
+    append::Pen,
+    create::Moments,
+    head::Head,
+    slots::{Slot, Slots},
+    transactions::Transactions,
+};
 
 /// What rooms are built from.
 #[derive(Clone, Debug)]
@@ -34,16 +40,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
     pub(crate) creations: Moments,
-    heads: Cache<OwnedRoomId, Arc<Slot>>,
-}
-
-/// A room's lock and, once it was needed, its head. When memory is short a slot is dropped while
-/// somebody still holds it: two slots of one room are then told apart by the revision, as two
-/// processes are.
-#[derive(Debug, Default)]
-struct Slot {
-    head: Mutex<Option<Head>>,
-    weight: std::sync::atomic::AtomicU32,
+    slots: Slots,
 }
 
 impl Rooms {
@@ -55,24 +52,16 @@ impl Rooms {
         signer: Signer,
         clock: Clock,
     ) -> Self {
-        let heads = Cache::builder()
-            .max_capacity(settings.head_budget)
-            .weigher(|_, slot: &Arc<Slot>| {
-                slot.weight
-                    .load(std::sync::atomic::Ordering::Relaxed)
-                    .max(1024)
-            })
-            .build();
         Self(Arc::new(Inner {
             nids: Nids::new(database.clone()),
             transactions: Transactions::new(),
             creations: Moments::default(),
+            slots: Slots::new(settings.head_budget),
             settings,
             database,
             committer,
             signer,
             clock,
-            heads,
         }))
     }
 
@@ -83,7 +72,7 @@ impl Rooms {
 
     /// The room as it stands in memory, loaded if need be.
     pub(crate) async fn head(&self, room_id: &RoomId) -> Result<Head, Error> {
-        let slot = self.slot(room_id);
+        let slot = self.0.slots.get(room_id);
         let guard = self.loaded(&slot, room_id).await?;
         guard.as_ref().cloned().ok_or(Error::UnknownRoom)
     }
@@ -99,12 +88,14 @@ impl Rooms {
         mut write: impl FnMut(&mut Pen<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         let nids = self.0.nids.take(events).await?;
-        let slot = self.slot(room_id);
+        let slot = self.0.slots.get(room_id);
         let mut guard = self.loaded(&slot, room_id).await?;
         let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
         let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids);
         let result = write(&mut pen)?;
-        if pen.is_unused() {
+        // What is there already may be on its way to the disk only: then an empty set, which fails
+        // with it, goes the same way.
+        if pen.is_unused() && slot.is_durable(pen.head().revision) {
             return Ok(result);
         }
         let (set, head) = pen.finish();
@@ -113,6 +104,7 @@ impl Rooms {
         let commit = self.0.committer.submit(set).await;
         drop(guard);
         let Err(error) = commit.durable().await else {
+            slot.reached(revision);
             return Ok(result);
         };
         // What was built on the failed write fails by its revision; the first to see it drops the
@@ -124,7 +116,8 @@ impl Rooms {
         if !matches!(error, CommitError::Conflict) {
             return Err(error.into());
         }
-        self.write_locked(room_id, events, guard, write).await
+        drop(guard);
+        self.write_locked(room_id, events, &slot, write).await
     }
 
     /// Writes in a transaction that holds the room's lock in the database: whoever lost to another
@@ -133,10 +126,11 @@ impl Rooms {
         &self,
         room_id: &RoomId,
         events: usize,
-        mut guard: MutexGuard<'_, Option<Head>>,
+        slot: &Arc<Slot>,
         mut write: impl FnMut(&mut Pen<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         let nids = self.0.nids.take(events).await?;
+        let mut guard = slot.head.lock().await;
         let mut tx = self.0.database.begin().await?;
         rooms::lock(&mut tx, room_id).await?;
         let head = Head::load(&mut tx, room_id).await?;
@@ -148,6 +142,7 @@ impl Rooms {
         }
         let (set, head) = pen.finish();
         commit_locked(tx, set).await?;
+        self.0.slots.note(slot, &head);
         *guard = Some(head);
         Ok(result)
     }
@@ -156,14 +151,14 @@ impl Rooms {
     pub(crate) async fn write_new(&self, pen: Pen<'_>) -> Result<(), Error> {
         let (set, head) = pen.finish();
         self.0.committer.submit(set).await.durable().await?;
-        let room_id = head.room_id.clone();
-        let slot = Arc::new(Slot::with(head));
-        self.0.heads.insert(room_id, slot);
+        let slot = self.0.slots.get(&head.room_id);
+        // Who read the room as soon as it was there may have come first.
+        let mut guard = slot.head.lock().await;
+        if guard.is_none() {
+            self.0.slots.note(&slot, &head);
+            *guard = Some(head);
+        }
         Ok(())
-    }
-
-    fn slot(&self, room_id: &RoomId) -> Arc<Slot> {
-        self.0.heads.get_with_by_ref(room_id, Arc::default)
     }
 
     /// Locks a room and loads its head if it is not in memory.
@@ -179,31 +174,12 @@ impl Rooms {
             db.commit().await?;
             match head? {
                 Some(head) => {
-                    slot.weigh(&head);
+                    self.0.slots.note(slot, &head);
                     *guard = Some(head);
-                    // Again, so that the cache learns its weight.
-                    self.0.heads.insert(room_id.to_owned(), slot.clone());
                 }
-                None => self.0.heads.invalidate(room_id),
+                None => self.0.slots.forget(room_id),
             }
         }
         Ok(guard)
-    }
-}
-
-impl Slot {
-    fn with(head: Head) -> Self {
-        let slot = Self::default();
-        slot.weigh(&head);
-        Self {
-            head: Mutex::new(Some(head)),
-            ..slot
-        }
-    }
-
-    fn weigh(&self, head: &Head) {
-        let weight = u32::try_from(head.weight()).unwrap_or(u32::MAX);
-        self.weight
-            .store(weight, std::sync::atomic::Ordering::Relaxed);
     }
 }

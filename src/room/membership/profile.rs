@@ -1,5 +1,6 @@
 //! Showing a changed profile in the rooms of a user.
 
+use futures::future::join_all;
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::Value;
 use storage::memberships;
@@ -8,8 +9,8 @@ use super::{Profile, set};
 use crate::{Error, Rooms};
 
 impl Rooms {
-    /// Writes the user's profile into the member event of every joined room; goes on after a room
-    /// that fails, and then returns the first failure.
+    /// Writes the user's profile into the member event of every joined room, all at once; when
+    /// some fail, returns the first failure.
     pub async fn update_profile(&self, user_id: &UserId, profile: &Profile) -> Result<(), Error> {
         let rooms = {
             let mut db = self.0.database.acquire().await?;
@@ -41,10 +42,6 @@ impl Rooms {
                 set(pen, user_id, user_id, content).map(|_| ())
             })
         });
-        let mut result = Ok(());
-        for update in updates {
-            result = result.and(update.await);
-        }
-        result
+        join_all(updates).await.into_iter().collect()
     }
 }

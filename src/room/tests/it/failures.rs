@@ -6,10 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
+use room::Profile;
+use serde_json::{Map, json};
 use tokio::task::JoinSet;
 use types::Kind;
 
-use crate::support::{Server, alice, chain, kind, message, phone};
+use crate::support::{Server, alice, chain, kind, message, phone, user};
 
 /// Makes the database refuse messages that contain the word.
 async fn refuse(server: &Server, word: &str) {
@@ -54,6 +56,27 @@ async fn what_was_built_on_a_refused_write_is_written_all_the_same() {
         sent.expect("as it should be");
     }
     assert_eq!(chain(&server, &room_id).await.len(), 6 + 56);
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_said_to_be_there_only_when_it_is_durable() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    refuse(&server, "poison").await;
+    let alice = alice();
+    let name = || json!({ "name": "poison" });
+    let (first, second) = tokio::join!(
+        server.set(&room_id, &alice, "m.room.name", name()),
+        server.set(&room_id, &alice, "m.room.name", name()),
+    );
+    assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
+    let name = || json!({ "name": "fine" });
+    let (first, second) = tokio::join!(
+        server.set(&room_id, &alice, "m.room.name", name()),
+        server.set(&room_id, &alice, "m.room.name", name()),
+    );
+    assert_eq!(first.expect("set"), second.expect("set"));
+    chain(&server, &room_id).await;
 }
 
 #[tokio::test]
@@ -135,4 +158,21 @@ async fn rooms_that_do_not_fit_into_memory_are_written_all_the_same() {
     }
     sends.join_all().await;
     assert_eq!(chain(&server, &room_id).await.len(), 6 + 64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_is_one_at_once_even_in_a_room_that_does_not_fit_into_memory() {
+    let server = Server::start_forgetful().await;
+    let room_id = server.room(&[&alice()]).await;
+    let mut joins = JoinSet::new();
+    for number in 0..32 {
+        let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
+        joins.spawn(async move {
+            let user_id = user(&number.to_string());
+            let joined = rooms.join(&room_id, &user_id, Profile::default(), Map::new());
+            joined.await.expect("joined");
+            rooms.joined_members(&room_id, &user_id).await.expect("in");
+        });
+    }
+    joins.join_all().await;
 }
