@@ -8,7 +8,7 @@ help: ## Lists the targets
 
 run: ## Builds and starts a server with a PostgreSQL of its own
 	tools/need-postgresql
-	cargo run --release --locked --bin chancery -- serve
+	cargo run --locked --bin chancery -- serve
 
 test: ## Runs the tests
 	tools/need-postgresql
