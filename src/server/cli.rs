@@ -1,6 +1,8 @@
 //! The command line.
 
+mod accounts;
 mod config_check;
+mod registration_token;
 mod serve;
 mod user_create;
 
@@ -31,6 +33,9 @@ enum Command {
     /// Work on accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// Let people register, where registration asks for a token
+    #[command(subcommand)]
+    RegistrationToken(RegistrationTokenCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +50,12 @@ enum UserCommand {
     Create(user_create::Arguments),
 }
 
+#[derive(Debug, Subcommand)]
+enum RegistrationTokenCommand {
+    /// Make a token and print it; works whether or not the server is running
+    Create(registration_token::Arguments),
+}
+
 /// Runs the command that the command line asks for.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -55,6 +66,9 @@ pub fn run() -> ExitCode {
         Command::Serve => valid(loaded).and_then(serve::run),
         Command::User(UserCommand::Create(arguments)) => {
             valid(loaded).and_then(|config| user_create::run(&config, arguments))
+        }
+        Command::RegistrationToken(RegistrationTokenCommand::Create(arguments)) => {
+            valid(loaded).and_then(|config| registration_token::run(&config, &arguments))
         }
         Command::Config(ConfigCommand::Check) => config_check::run(&loaded),
     };

@@ -10,13 +10,9 @@ use anyhow::Context as _;
 use clap::Args;
 use config::Config;
 use identity::NewUser;
-use types::{Clock, Secret};
+use types::Secret;
 
-use crate::{
-    app,
-    database::{self, Sharing},
-    telemetry,
-};
+use super::accounts::with_identity;
 
 /// Makes an account.
 #[derive(Debug, Args)]
@@ -33,7 +29,6 @@ pub(super) struct Arguments {
 
 /// Makes the account.
 pub(super) fn run(config: &Config, arguments: Arguments) -> anyhow::Result<()> {
-    telemetry::quiet_log()?;
     let password = password(arguments.password_file.as_deref())?;
     let new = NewUser {
         username: arguments.name,
@@ -41,25 +36,14 @@ pub(super) fn run(config: &Config, arguments: Arguments) -> anyhow::Result<()> {
         display_name: None,
         is_admin: arguments.admin,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the asynchronous runtime cannot be started")?;
-    let user_id = runtime.block_on(create(config, new))?;
+    let user_id = with_identity(config, async |identity| {
+        identity
+            .create_user(new)
+            .await
+            .context("the account cannot be created")
+    })?;
     writeln!(io::stdout(), "Created {user_id}")?;
     Ok(())
-}
-
-async fn create(config: &Config, new: NewUser) -> anyhow::Result<String> {
-    let opened = database::open(config, Sharing::Borrow).await?;
-    let identity = app::identity(config, opened.database.clone(), Clock::system());
-    let created = identity.create_user(new).await;
-    drop(identity);
-    opened.database.close().await;
-    database::stop(opened.managed).await;
-    Ok(created
-        .context("the account cannot be created")?
-        .to_string())
 }
 
 fn password(file: Option<&Path>) -> anyhow::Result<Secret> {

@@ -31,3 +31,27 @@ fn accounts_are_made_beside_a_running_server_and_without_one() {
     );
     Server::start_on(data, &[]).terminate();
 }
+
+#[test]
+fn a_registration_token_is_made_and_known_to_the_server() {
+    let server = Server::start(&[("CHANCERY_REGISTRATION", "token")]);
+    let arguments = ["registration-token", "create", "--uses", "1", "--days", "7"];
+    let made = chancery_on(server.data(), &arguments, "");
+    assert!(made.success, "{}", made.stderr);
+    let validity = |token: &str| {
+        let path = "/_matrix/client/v1/register/m.login.registration_token/validity";
+        server.get(&format!("{path}?token={token}"))
+    };
+    assert_eq!(
+        validity(made.stdout.trim()),
+        (200, r#"{"valid":true}"#.to_owned())
+    );
+    assert_eq!(validity("another"), (200, r#"{"valid":false}"#.to_owned()));
+    let none = chancery_on(
+        server.data(),
+        &["registration-token", "create", "--uses", "0"],
+        "",
+    );
+    assert!(!none.success);
+    server.terminate();
+}
