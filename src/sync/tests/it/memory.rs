@@ -1,8 +1,9 @@
 //! Memory that is short, and entries that are read while the room goes on.
 
+use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bob, bodies, follow_within, next, server};
+use crate::support::{alice, bob, bodies, filter, follow_within, next, request, server};
 
 #[tokio::test]
 async fn answers_are_the_same_when_nothing_fits_into_memory() {
@@ -31,7 +32,10 @@ async fn no_message_is_lost_or_told_twice_while_rooms_are_read() {
     let server = follow_within(testkit::database().await, 1);
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
-    let mut token = server.token(&bob()).await;
+    let token = server.token(&bob()).await;
+    let mut wants = request(&bob(), Some(&token));
+    // However many come between two answers, all of them are told.
+    wants.filter = filter(json!({ "room": { "timeline": { "limit": 100 } } }));
     let (room_id, alice) = (room.room_id.clone(), alice());
     let sends = async {
         for n in 0..60 {
@@ -41,11 +45,11 @@ async fn no_message_is_lost_or_told_twice_while_rooms_are_read() {
     let reads = async {
         let mut read: Vec<String> = Vec::new();
         while read.len() < 60 {
-            let answer = server.sync(&bob(), Some(&token)).await;
+            let answer = server.ask(&wants).await;
             let timeline = &answer["rooms"]["join"][room_id.as_str()]["timeline"];
             assert_ne!(timeline["limited"], true);
             read.extend(bodies(&timeline["events"]).into_iter().map(str::to_owned));
-            token = next(&answer);
+            wants.since = Some(next(&answer).parse().unwrap());
         }
         read
     };
