@@ -98,8 +98,15 @@ impl Database {
 
     /// Begins a transaction. Nothing that waits for the network may happen while it is open.
     pub async fn begin(&self) -> Result<Tx, Error> {
+        let db = self.pool.acquire().await?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a `BEGIN` that nobody waits for any more must not leave its transaction open"
+        )]
+        let begun = tokio::spawn(sqlx::Transaction::begin(db, None)).await;
         Ok(Tx {
-            inner: self.pool.begin().await?,
+            // It fails by a panic only, or at the end of the runtime.
+            inner: begun.map_err(|_| sqlx::Error::WorkerCrashed)??,
             database: self.clone(),
         })
     }

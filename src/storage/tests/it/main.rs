@@ -4,6 +4,7 @@
     reason = "what a test needs and does not get fails it"
 )]
 
+mod cancelled;
 mod committer;
 mod device_lists;
 mod feed;
