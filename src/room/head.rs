@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, RoomVersion, State};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
-use storage::{Connection, events, rooms, snapshots};
-use types::{EventNid, RoomNid, SnapshotNid};
+use storage::{Connection, events, rooms, snapshots, stream};
+use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::Error;
 
@@ -15,6 +15,8 @@ pub(crate) struct Head {
     pub(crate) room_nid: RoomNid,
     pub(crate) room_id: OwnedRoomId,
     pub(crate) version: RoomVersion,
+    /// What other processes wrote up to here is in it.
+    pub(crate) read_at: StreamPosition,
     /// Counts the write sets; compared and swapped in the database.
     pub(crate) revision: i64,
     pub(crate) extremities: Vec<(EventNid, OwnedEventId)>,
@@ -40,6 +42,7 @@ impl Head {
             room_nid,
             room_id,
             version,
+            read_at: StreamPosition::default(),
             revision: 0,
             extremities: Vec::new(),
             depth: 0,
@@ -51,6 +54,7 @@ impl Head {
 
     /// Reads a room's head from the database.
     pub(crate) async fn load(db: &mut Connection, room_id: &RoomId) -> Result<Option<Self>, Error> {
+        let read_at = stream::position(db).await?;
         let Some(room) = rooms::find(db, room_id).await? else {
             return Ok(None);
         };
@@ -81,6 +85,7 @@ impl Head {
             room_nid: room.room_nid,
             room_id: room.room_id,
             version,
+            read_at,
             revision: room.revision,
             extremities,
             depth: room.depth as u64,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::Signer;
 use ruma::{OwnedServerName, RoomId, UserId};
-use storage::{CommitError, Committer, Database, Nids, committer::commit_locked, rooms};
+use storage::{CommitError, Committer, Database, Heard, Nids, committer::commit_locked, rooms};
 use tokio::sync::MutexGuard;
 use types::Clock;
 
@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
     pub(crate) creations: Moments,
-    slots: Slots,
+    slots: Arc<Slots>,
 }
 
 impl Rooms {
@@ -52,11 +52,19 @@ impl Rooms {
         signer: Signer,
         clock: Clock,
     ) -> Self {
+        let nids = Nids::new(database.clone());
+        let slots = Arc::new(Slots::new(settings.head_budget));
+        let (heads, drawn) = (Arc::clone(&slots), nids.drawn());
+        database.hear(move |heard| {
+            if let Heard::Changes(changes) = heard {
+                heads.catch_up(changes, &drawn);
+            }
+        });
         Self(Arc::new(Inner {
-            nids: Nids::new(database.clone()),
+            nids,
             transactions: Transactions::new(),
             creations: Moments::default(),
-            slots: Slots::new(settings.head_budget),
+            slots,
             settings,
             database,
             committer,
@@ -161,14 +169,15 @@ impl Rooms {
         Ok(())
     }
 
-    /// Locks a room and loads its head if it is not in memory.
+    /// Locks a room and loads its head if it is not in memory, or another process has written since.
     async fn loaded<'s>(
         &self,
         slot: &'s Arc<Slot>,
         room_id: &RoomId,
     ) -> Result<MutexGuard<'s, Option<Head>>, Error> {
         let mut guard = slot.head.lock().await;
-        if guard.is_none() {
+        if guard.as_ref().is_none_or(|head| !slot.is_fresh(head)) {
+            *guard = None;
             let mut db = self.0.database.snapshot().await?;
             let head = Head::load(&mut db, room_id).await;
             db.commit().await?;

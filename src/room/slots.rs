@@ -10,6 +10,8 @@ use std::{
 
 use moka::sync::Cache;
 use ruma::{OwnedRoomId, RoomId};
+use storage::{Change, Drawn};
+use types::StreamPosition;
 
 use crate::head::Head;
 
@@ -22,6 +24,8 @@ pub(crate) struct Slot {
     pub(crate) head: tokio::sync::Mutex<Option<Head>>,
     /// The revision that is known to be in the database; the head may be ahead of it.
     durable: AtomicI64,
+    /// Where the stream shows the last write of another process.
+    written_elsewhere: AtomicI64,
     weight: AtomicU32,
 }
 
@@ -68,6 +72,24 @@ impl Slots {
         self.kept.insert(head.room_id.clone(), slot.clone());
     }
 
+    /// Takes note of what was read from the stream: heads that lack what other processes wrote are
+    /// read anew when they are used next. What bears a number that was `drawn` here is in the heads.
+    pub(crate) fn catch_up(&self, changes: &[(StreamPosition, Change)], drawn: &Drawn) {
+        for (position, change) in changes {
+            let Change::Event(change) = change else {
+                continue;
+            };
+            let event = &change.event;
+            if drawn.contains(event.nid.get()) {
+                continue;
+            }
+            if let Some(slot) = self.used.lock().find(event.pdu.room_id()) {
+                let elsewhere = &slot.written_elsewhere;
+                elsewhere.fetch_max(position.get(), Ordering::AcqRel);
+            }
+        }
+    }
+
     /// Drops the slot of a room that does not exist.
     pub(crate) fn forget(&self, room_id: &RoomId) {
         self.kept.invalidate(room_id);
@@ -80,6 +102,14 @@ impl Slot {
         self.durable.load(Ordering::Acquire) >= revision
     }
 
+    /// Whether a head has all that other processes are known to have written.
+    ///
+    /// One that has not is worth nothing, even if it is ahead by writes of this process that are
+    /// not durable yet: they were built without what is in the database, and will fail.
+    pub(crate) fn is_fresh(&self, head: &Head) -> bool {
+        self.written_elsewhere.load(Ordering::Acquire) <= head.read_at.get()
+    }
+
     /// Takes note that a revision is in the database.
     pub(crate) fn reached(&self, revision: i64) {
         self.durable.fetch_max(revision, Ordering::AcqRel);
@@ -87,8 +117,12 @@ impl Slot {
 }
 
 impl Used {
+    fn find(&self, room_id: &RoomId) -> Option<Arc<Slot>> {
+        self.slots.get(room_id).and_then(Weak::upgrade)
+    }
+
     fn get(&mut self, room_id: &RoomId) -> Arc<Slot> {
-        if let Some(slot) = self.slots.get(room_id).and_then(Weak::upgrade) {
+        if let Some(slot) = self.find(room_id) {
             return slot;
         }
         if self.slots.len() >= self.crowd {

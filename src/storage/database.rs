@@ -18,6 +18,8 @@ use types::StreamPosition;
 use crate::{
     Changes, Error,
     feed::{Announcement, Feed},
+    nids,
+    peers::Peers,
     stream,
 };
 
@@ -35,6 +37,7 @@ pub struct Database {
     pool: PgPool,
     committed: Arc<watch::Sender<StreamPosition>>,
     announcements: mpsc::UnboundedSender<Announcement>,
+    peers: Peers,
 }
 
 impl Database {
@@ -81,11 +84,13 @@ impl Database {
             });
         }
         let position = stream::position(&mut *pool.acquire().await?).await?;
+        let process = nids::draw(&mut *pool.acquire().await?).await?;
         let (announcements, received) = mpsc::unbounded_channel();
         let database = Self {
             pool,
             committed: Arc::new(watch::Sender::new(position)),
             announcements,
+            peers: Peers::new(process),
         };
         let feed = Feed::new(database.clone(), received, position);
         Ok((database, feed))
@@ -136,6 +141,10 @@ impl Database {
     /// Closes all connections, after those in use have been given back.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior},
 };
 use types::StreamPosition;
 
-use crate::{Change, Changes, Database, Error, stream};
+use crate::{
+    Change, Changes, Database, Error,
+    peers::{self, Heard, Said},
+    stream,
+};
 
-const CHANNEL: &str = "chancery_stream";
-/// Commits within this time share one `NOTIFY`.
-const COALESCE: Duration = Duration::from_millis(10);
 /// Covers a lost `NOTIFY`.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -63,14 +63,8 @@ pub struct Feed {
     announcements: mpsc::UnboundedReceiver<Announcement>,
     position: StreamPosition,
     heartbeat: Interval,
-    peers: Option<Peers>,
-}
-
-/// The way to and from the other processes on the same database.
-#[derive(Debug)]
-struct Peers {
-    committed_here: mpsc::UnboundedSender<StreamPosition>,
-    committed_there: mpsc::UnboundedReceiver<StreamPosition>,
+    /// What other processes commit, once this one is connected with them.
+    committed_there: Option<mpsc::UnboundedReceiver<StreamPosition>>,
 }
 
 enum Woken {
@@ -94,7 +88,7 @@ impl Feed {
             announcements,
             position,
             heartbeat,
-            peers: None,
+            committed_there: None,
         }
     }
 
@@ -111,15 +105,13 @@ impl Feed {
         impl Future<Output = ()> + Send + 'static,
         impl Future<Output = ()> + Send + 'static,
     ) {
-        let (committed_here, to_tell) = mpsc::unbounded_channel();
         let (heard, committed_there) = mpsc::unbounded_channel();
-        self.peers = Some(Peers {
-            committed_here,
-            committed_there,
-        });
+        self.committed_there = Some(committed_there);
+        let to_tell = self.database.peers().connect();
+        let (database, process) = (self.database.clone(), self.database.process());
         (
-            notify(self.database.clone(), to_tell),
-            listen(self.database.clone(), heard),
+            peers::tell(database.pool().clone(), process, to_tell),
+            peers::listen(database, heard),
         )
     }
 
@@ -131,10 +123,8 @@ impl Feed {
             let committed = match self.woken().await {
                 Woken::Ended => return Ok(None),
                 Woken::Announced(announcement) => {
-                    if let Some(peers) = &self.peers {
-                        // Without the task nobody is told; the others' heartbeat covers it.
-                        let _ended = peers.committed_here.send(announcement.last());
-                    }
+                    let committed = Said::Committed(announcement.last());
+                    self.database.peers().say(committed);
                     if announcement.base == self.position {
                         self.position = announcement.last();
                         let changes = announcement.into_changes();
@@ -159,6 +149,7 @@ impl Feed {
         let changes = stream::read(&mut snapshot, self.position, until).await?;
         snapshot.commit().await?;
         self.position = until;
+        self.database.peers().spread(Heard::Changes(&changes));
         self.database.advance(until);
         Ok(Stretch { until, changes })
     }
@@ -166,8 +157,8 @@ impl Feed {
     /// Waits for a commit of this process, a notification, or the heartbeat.
     async fn woken(&mut self) -> Woken {
         let notified = async {
-            match &mut self.peers {
-                Some(peers) => peers.committed_there.recv().await,
+            match &mut self.committed_there {
+                Some(committed_there) => committed_there.recv().await,
                 None => None,
             }
         };
@@ -178,51 +169,6 @@ impl Feed {
             }
             Some(position) = notified => Woken::Notified(position),
             _ = self.heartbeat.tick() => Woken::Heartbeat,
-        }
-    }
-}
-
-/// Passes on what other processes notify, reconnecting as needed. A lost notification is covered
-/// by the heartbeat.
-async fn listen(database: Database, heard: mpsc::UnboundedSender<StreamPosition>) {
-    while !heard.is_closed() {
-        if let Err(error) = listen_once(&database, &heard).await {
-            tracing::warn!(%error, "Not listening to other processes for a while; the heartbeat does");
-            tokio::time::sleep(HEARTBEAT).await;
-        }
-    }
-}
-
-async fn listen_once(
-    database: &Database,
-    heard: &mpsc::UnboundedSender<StreamPosition>,
-) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(database.pool()).await?;
-    listener.listen(CHANNEL).await?;
-    loop {
-        let notification = listener.recv().await?;
-        let Ok(position) = notification.payload().parse() else {
-            continue;
-        };
-        if heard.send(StreamPosition(position)).is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// Sends one `NOTIFY` for the commits of a short while, outside any transaction that writes: a
-/// pending notification would take a lock on the whole database at commit.
-async fn notify(database: Database, mut committed: mpsc::UnboundedReceiver<StreamPosition>) {
-    while let Some(mut last) = committed.recv().await {
-        tokio::time::sleep(COALESCE).await;
-        while let Ok(position) = committed.try_recv() {
-            last = last.max(position);
-        }
-        let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, last.to_string())
-            .execute(database.pool())
-            .await;
-        if let Err(error) = sent {
-            tracing::warn!(%error, "Other processes were not notified; their heartbeat covers it");
         }
     }
 }

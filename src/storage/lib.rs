@@ -18,6 +18,7 @@ pub mod media;
 pub mod memberships;
 mod nids;
 pub mod one_time_keys;
+pub mod peers;
 pub mod profiles;
 pub mod receipts;
 pub mod registration;
@@ -35,7 +36,8 @@ pub use database::{Database, Tx};
 pub use error::Error;
 pub use events::{StoredEvent, Transaction, Verdict};
 pub use feed::Feed;
-pub use nids::Nids;
+pub use nids::{Drawn, Nids};
+pub use peers::{Heard, Message};
 pub use stream::{Change, Changes};
 
 /// The connection type that all query functions take; [`Tx`] and pooled connections lend one.

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::json;
+use testkit::queries_of;
 use tokio::task::JoinSet;
 
 use crate::support::{Server, alice, bob, chain, message, phone, user};
@@ -86,4 +88,130 @@ async fn a_transaction_repeated_at_another_process_is_the_same_event() {
         here.heard(&room_id, &alice()).await,
         ["here", "there", "hello"]
     );
+}
+
+/// Connects processes as servers are; it ends with what is returned.
+fn connect(servers: &mut [&mut Server]) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for server in servers {
+        let (tell, listen) = server.test.feed.peers();
+        tasks.spawn(tell);
+        tasks.spawn(listen);
+    }
+    tasks
+}
+
+/// Reads the stream in one process up to what another one has committed.
+async fn catch_up(reader: &mut Server, writer: &mut Server) {
+    let committed = writer.test.database.committed();
+    for server in [writer, reader] {
+        while server.test.feed.position() < committed {
+            let stretch = server.test.feed.next().await.expect("the database");
+            stretch.expect("a stretch");
+        }
+    }
+}
+
+async fn follow(server: &mut Server) {
+    while let Some(_stretch) = server.test.feed.next().await.expect("the database") {}
+}
+
+#[tokio::test]
+async fn what_another_process_wrote_is_read_once_the_stream_has_shown_it() {
+    let mut here = Server::start().await;
+    let mut there = here.another().await;
+    let _tasks = connect(&mut [&mut here, &mut there]);
+    let room_id = here.room(&[&alice()]).await;
+    let name = |name: &str| json!({ "name": name });
+    for round in 0..3 {
+        let there_says = format!("there {round}");
+        there
+            .set(&room_id, &alice(), "m.room.name", name(&there_says))
+            .await
+            .expect("set");
+        catch_up(&mut here, &mut there).await;
+        let read = here.content(&room_id, &alice(), "m.room.name", "").await;
+        assert_eq!(read.expect("a name")["name"], there_says);
+
+        let here_says = format!("here {round}");
+        here.set(&room_id, &alice(), "m.room.name", name(&here_says))
+            .await
+            .expect("set");
+        catch_up(&mut there, &mut here).await;
+        let read = there.content(&room_id, &alice(), "m.room.name", "").await;
+        assert_eq!(read.expect("a name")["name"], here_says);
+    }
+}
+
+#[tokio::test]
+async fn who_was_removed_at_another_process_may_not_read_here() {
+    let mut here = Server::start().await;
+    let mut there = here.another().await;
+    let _tasks = connect(&mut [&mut here, &mut there]);
+    let room_id = here.room(&[&alice(), &bob()]).await;
+    here.joined_members(&room_id, &bob()).await.expect("in");
+    there.leave(&room_id, &bob(), None).await.expect("left");
+    catch_up(&mut here, &mut there).await;
+    here.joined_members(&room_id, &bob())
+        .await
+        .expect_err("bob has left");
+    let members = here.joined_members(&room_id, &alice()).await;
+    assert!(!members.expect("members").contains("bob"));
+}
+
+#[tokio::test]
+async fn a_room_is_read_anew_once_for_what_another_process_wrote_and_never_for_its_own() {
+    let mut here = Server::start().await;
+    let mut there = here.another().await;
+    let _tasks = connect(&mut [&mut here, &mut there]);
+    let room_id = here.room(&[&alice(), &bob()]).await;
+    there.say(&room_id, &bob(), "there").await.expect("sent");
+    // This one loses to the other process, and reads the room for that.
+    here.say(&room_id, &alice(), "here").await.expect("sent");
+    catch_up(&mut here, &mut there).await;
+    let alice = alice();
+    let send = Box::pin(here.say(&room_id, &alice, "again"));
+    let (sent, queries) = queries_of(send).await;
+    sent.expect("sent");
+    assert_eq!(queries, [""; 0]);
+    // Other writes of this process lie among those that are read from the tables.
+    catch_up(&mut there, &mut here).await;
+    there
+        .say(&room_id, &bob(), "elsewhere")
+        .await
+        .expect("sent");
+    let other = here.room(&[&alice]).await;
+    catch_up(&mut here, &mut there).await;
+    for (room_id, is_stale) in [(&room_id, true), (&room_id, false), (&other, false)] {
+        let (state, queries) = queries_of(here.visible_state(room_id, &alice)).await;
+        state.expect("state");
+        assert_eq!(!queries.is_empty(), is_stale, "{queries:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_the_disk_is_not_lost_when_the_stream_shows_another() {
+    let mut here = Server::start().await;
+    let mut there = here.another().await;
+    let _tasks = connect(&mut [&mut here, &mut there]);
+    let room_id = here.room(&[&alice(), &bob()]).await;
+    there.say(&room_id, &bob(), "0").await.expect("sent");
+    for round in 1..20 {
+        let text = format!("here {round}");
+        let mut sends = JoinSet::new();
+        for (rooms, sender) in [(&here.rooms, alice()), (&there.rooms, bob())] {
+            let (rooms, room_id, text) = (rooms.clone(), room_id.clone(), text.clone());
+            sends.spawn(async move {
+                let outgoing = message(&text, &text);
+                let sent = rooms.send_once(&sender, phone(), &room_id, outgoing).await;
+                sent.expect("sent");
+            });
+        }
+        // The stream is read while the writes are under way.
+        tokio::select! {
+            _sent = sends.join_all() => {}
+            () = follow(&mut here) => panic!("the stream ended"),
+        }
+    }
+    assert_eq!(chain(&here, &room_id).await.len(), 6 + 1 + 1 + 2 * 19);
 }
