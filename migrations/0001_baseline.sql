@@ -96,6 +96,7 @@ CREATE TABLE memberships (
     user_id text NOT NULL,
     membership text NOT NULL,
     event_nid bigint NOT NULL,
+    -- Since when: stays while a member only changes name or picture.
     position bigint NOT NULL,
     forgotten boolean NOT NULL DEFAULT false,
     PRIMARY KEY (room_nid, user_id)
@@ -120,6 +121,8 @@ CREATE TABLE relations (
     rel_type text NOT NULL,
     PRIMARY KEY (room_nid, target_id, position)
 );
+-- What is unread in threads.
+CREATE INDEX relations_threads ON relations (room_nid, position) WHERE rel_type = 'm.thread';
 
 CREATE TABLE receipts (
     room_nid bigint NOT NULL REFERENCES rooms,
@@ -128,6 +131,8 @@ CREATE TABLE receipts (
     -- Empty: not bound to a thread.
     thread_id text NOT NULL,
     event_id text NOT NULL,
+    -- Where that event stands in the stream; 0 when it is not known here.
+    event_position bigint NOT NULL,
     ts bigint NOT NULL,
     position bigint NOT NULL,
     PRIMARY KEY (room_nid, user_id, receipt_type, thread_id)

@@ -9,6 +9,7 @@ mod fixture;
 mod format;
 mod pdu;
 mod power;
+pub mod push;
 pub mod redact;
 mod relation;
 pub mod resolve;

@@ -16,6 +16,13 @@ pub struct Relation {
     pub event_id: OwnedEventId,
 }
 
+impl Relation {
+    /// Whether it puts the event into the thread that the other one is the root of.
+    pub fn is_thread(&self) -> bool {
+        self.rel_type == "m.thread"
+    }
+}
+
 #[derive(Deserialize)]
 struct Content {
     #[serde(rename = "m.relates_to")]

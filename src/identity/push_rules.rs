@@ -113,14 +113,8 @@ pub(crate) fn content(rules: &Ruleset) -> Result<String> {
 }
 
 async fn read(db: &mut Connection, user_id: &UserId) -> Result<Ruleset> {
-    let defaults = Ruleset::server_default(user_id);
-    let Some(content) = storage::account_data::find(db, user_id, None, KIND).await? else {
-        return Ok(defaults);
-    };
-    let mut rules = serde_json::from_str::<PushRulesEventContent>(&content)?.global;
-    // The rules may have been stored when the server had other defaults.
-    rules.update_with_server_default(defaults);
-    Ok(rules)
+    let content = storage::account_data::find(db, user_id, None, KIND).await?;
+    Ok(event::push::rules(content.as_deref(), user_id)?)
 }
 
 /// Inserts a rule; [`Ruleset::insert`] alone panics for some positions of a rule that is there.

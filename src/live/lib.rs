@@ -14,6 +14,7 @@ mod moment;
 mod room;
 pub mod sight;
 mod typing;
+mod unread;
 mod user;
 mod watch;
 
@@ -22,5 +23,6 @@ pub use look::{Look, Want};
 pub use members::{Heroes, Members};
 pub use moment::{Moment, Reader};
 pub use room::Room;
+pub use unread::{Count, ReadUpTo, Tally, Thread};
 pub use user::{Datum, User};
 pub use watch::Watch;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use event::{Pdu, Unsigned, View, view::push_json_string};
-use ruma::{DeviceId, UserId};
+use ruma::{DeviceId, UserId, push::FlattenedJson};
 use storage::StoredEvent;
 
 /// An event that many readers share.
@@ -14,6 +14,7 @@ use storage::StoredEvent;
 pub struct Moment {
     event: StoredEvent,
     texts: OnceLock<Texts>,
+    flattened: OnceLock<FlattenedJson>,
 }
 
 /// What is the same for every reader.
@@ -42,6 +43,7 @@ impl Moment {
         Self {
             event,
             texts: OnceLock::new(),
+            flattened: OnceLock::new(),
         }
     }
 
@@ -53,6 +55,12 @@ impl Moment {
     /// The event itself.
     pub fn pdu(&self) -> &Arc<Pdu> {
         &self.event.pdu
+    }
+
+    /// The event as the conditions of push rules look into it.
+    pub fn flattened(&self) -> &FlattenedJson {
+        self.flattened
+            .get_or_init(|| event::push::flatten(self.pdu()))
     }
 
     /// Appends the event as the reader sees it in `/sync`, without its room id; `membership` is
@@ -103,7 +111,7 @@ impl Moment {
             .redacted_because
             .as_ref()
             .map_or(0, |pdu| pdu.weight());
-        self.event.pdu.weight() * 2 + replaced + redaction + 256
+        self.event.pdu.weight() * 3 + replaced + redaction + 256
     }
 }
 

@@ -6,8 +6,11 @@ use std::{
 };
 
 use event::{Pdu, State};
-use imbl::{HashMap, OrdMap};
-use ruma::{OwnedRoomId, OwnedUserId, events::room::member::MembershipState};
+use imbl::OrdMap;
+use ruma::{
+    OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState,
+    push::PushConditionPowerLevelsCtx,
+};
 use storage::{
     StoredEvent, Verdict,
     stream::{EventChange, Receipt, Redacted},
@@ -18,6 +21,7 @@ use crate::{
     members::{Heroes, Members},
     moment::Moment,
     sight::Sight,
+    unread::{ReadUpTo, Thread},
 };
 
 /// Events that a room keeps at hand.
@@ -34,10 +38,13 @@ pub struct Room {
     /// Every accepted event after this is in the timeline.
     complete_after: StreamPosition,
     receipts: OrdMap<StreamPosition, Arc<Receipt>>,
-    latest_receipts: HashMap<ReceiptKey, StreamPosition>,
+    latest_receipts: OrdMap<ReceiptKey, StreamPosition>,
+    /// When something that may have been counted as unread was last redacted.
+    redacted_at: StreamPosition,
     /// The room was read from the database as it stood here.
     pub(crate) loaded_at: StreamPosition,
     pub(crate) heroes: OnceLock<Heroes>,
+    push_levels: OnceLock<Option<PushConditionPowerLevelsCtx>>,
     pub(crate) weight: usize,
 }
 
@@ -67,7 +74,9 @@ impl Room {
             timeline: VecDeque::new(),
             complete_after,
             receipts: OrdMap::new(),
-            latest_receipts: HashMap::new(),
+            latest_receipts: OrdMap::new(),
+            redacted_at: StreamPosition::default(),
+            push_levels: OnceLock::new(),
             loaded_at,
             heroes: OnceLock::new(),
         };
@@ -123,6 +132,39 @@ impl Room {
         self.receipts.range(after).map(|(_, receipt)| &**receipt)
     }
 
+    /// How far a user has read, who joined at a position.
+    pub fn read_up_to(&self, user_id: &UserId, joined: StreamPosition) -> ReadUpTo {
+        let mut read = ReadUpTo::since(joined);
+        let first = (user_id.to_owned(), String::new(), String::new());
+        let own = self.latest_receipts.range(first..);
+        let own = own.take_while(|((of, _, _), _)| of == user_id);
+        for receipt in own.filter_map(|(_, position)| self.receipts.get(position)) {
+            let thread = match &*receipt.thread_id {
+                "" => None,
+                "main" => Some(Thread::Main),
+                root => match root.try_into() {
+                    Ok(root) => Some(Thread::Of(root)),
+                    Err(_) => continue,
+                },
+            };
+            read.receipt(thread, receipt.event_position);
+        }
+        read
+    }
+
+    /// Whether what was counted up to a position still holds: not when something that may have
+    /// been counted was redacted since.
+    pub fn count_holds(&self, until: StreamPosition) -> bool {
+        self.loaded_at.max(self.redacted_at) <= until && self.reaches(until)
+    }
+
+    /// Who may notify everybody.
+    pub fn push_levels(&self) -> Option<&PushConditionPowerLevelsCtx> {
+        self.push_levels
+            .get_or_init(|| event::push::power_levels(&self.state))
+            .as_ref()
+    }
+
     /// The last event or receipt.
     pub(crate) fn last_change(&self) -> StreamPosition {
         let event = self.timeline.back().map(|moment| moment.event().position);
@@ -131,7 +173,7 @@ impl Room {
     }
 
     /// What a user may see of the events at hand, read from them and the current state.
-    pub fn sight(&self, user_id: &ruma::UserId) -> Sight {
+    pub fn sight(&self, user_id: &UserId) -> Sight {
         let of = |kind: &str, state_key: &str| -> Vec<&StoredEvent> {
             self.timeline
                 .iter()
@@ -169,6 +211,10 @@ impl Room {
         match &change.redacts {
             Some(redacted) => {
                 self.redact(redacted, &event.pdu);
+                // Reactions come and go, and nobody is notified of one unless by a rule of his own.
+                if redacted.pdu.kind() != "m.reaction" {
+                    self.redacted_at = event.position;
+                }
                 true
             }
             None => event.pdu.kind() != "m.room.redaction",
@@ -180,6 +226,9 @@ impl Room {
         let old = self.state.insert(pdu.clone());
         if let Some(old) = &old {
             self.weight = self.weight.saturating_sub(old.weight() + 160);
+        }
+        if matches!(pdu.kind(), "m.room.power_levels" | "m.room.create") {
+            self.push_levels = OnceLock::new();
         }
         if pdu.kind() == "m.room.member" {
             let membership = |pdu: &Arc<Pdu>| pdu.membership().unwrap_or(MembershipState::Leave);

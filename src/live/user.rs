@@ -3,16 +3,27 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::Mutex;
-use ruma::{OwnedDeviceId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{
+    OwnedDeviceId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
+    push::Ruleset,
+};
 use storage::{memberships::Membership, one_time_keys::KeyCounts, stream::AccountData};
 use tokio::sync::Notify;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
+
+use crate::unread::Tally;
+
+const IGNORED_USERS: &str = "m.ignored_user_list";
+const PUSH_RULES: &str = "m.push_rules";
+
+/// About how many bytes parsed push rules take.
+const RULES_WEIGHT: usize = 12 * 1024;
 
 /// A user as of a position; a clone is made only when a reader holds the old one.
 #[derive(Clone, Debug)]
@@ -22,6 +33,7 @@ pub struct User {
     /// By room (0 for the account itself) and type.
     account_data: BTreeMap<(RoomNid, Arc<str>), Datum>,
     ignored: Vec<OwnedUserId>,
+    push_rules: OnceLock<Arc<Ruleset>>,
     /// The user was read from the database as it stood here.
     pub(crate) loaded_at: StreamPosition,
 }
@@ -50,6 +62,7 @@ impl User {
                 .collect(),
             account_data: BTreeMap::new(),
             ignored: Vec::new(),
+            push_rules: OnceLock::new(),
             loaded_at,
         };
         for (position, data) in account_data {
@@ -107,10 +120,38 @@ impl User {
         self.ignored.iter().any(|ignored| ignored == other)
     }
 
+    /// What the user wants to be notified of.
+    pub fn push_rules(&self) -> &Arc<Ruleset> {
+        self.push_rules.get_or_init(|| {
+            let content = self.datum(PUSH_RULES).map(|datum| &*datum.content);
+            let rules = event::push::rules(content, &self.id).unwrap_or_else(|error| {
+                tracing::warn!(user.id = %self.id, %error, "push rules are malformed, the defaults apply");
+                Ruleset::server_default(&self.id)
+            });
+            Arc::new(rules)
+        })
+    }
+
+    /// When the user last changed what to be notified of.
+    pub fn wishes_changed(&self) -> StreamPosition {
+        let position = |kind| self.datum(kind).map(|datum| datum.position);
+        position(PUSH_RULES)
+            .max(position(IGNORED_USERS))
+            .unwrap_or_default()
+    }
+
+    /// Data of the account itself.
+    fn datum(&self, kind: &str) -> Option<&Datum> {
+        self.account_data.get(&(RoomNid(0), Arc::from(kind)))
+    }
+
     pub(crate) fn put_account_data(&mut self, position: StreamPosition, data: &AccountData) {
         let room_nid = data.room_nid.unwrap_or_default();
-        if room_nid == RoomNid(0) && data.kind == "m.ignored_user_list" {
+        if room_nid == RoomNid(0) && data.kind == IGNORED_USERS {
             self.ignored = ignored_users(&data.content);
+        }
+        if room_nid == RoomNid(0) && data.kind == PUSH_RULES {
+            self.push_rules = OnceLock::new();
         }
         let datum = Datum {
             position,
@@ -120,7 +161,14 @@ impl User {
             .insert((room_nid, data.kind.as_str().into()), datum);
     }
 
-    pub(crate) fn put_room(&mut self, room: Membership) {
+    pub(crate) fn put_room(&mut self, mut room: Membership) {
+        let is_joined = |room: &Membership| room.membership == MembershipState::Join;
+        if let Some(before) = self.rooms.get(&room.room_nid)
+            && is_joined(before)
+            && is_joined(&room)
+        {
+            room.position = before.position;
+        }
         self.rooms.insert(room.room_nid, room);
     }
 
@@ -138,7 +186,7 @@ impl User {
             .values()
             .map(|datum| datum.content.len() + 160)
             .sum();
-        1024 + self.rooms.len() * 256 + data
+        1024 + RULES_WEIGHT + self.rooms.len() * 512 + data
     }
 }
 
@@ -168,6 +216,7 @@ pub(crate) struct Marks {
     changed_ephemeral: AtomicI64,
     device_lists: AtomicI64,
     pub(crate) devices: Mutex<HashMap<OwnedDeviceId, Device>>,
+    pub(crate) unread: Mutex<HashMap<RoomNid, Arc<Tally>>>,
 }
 
 /// What is known of a device's mail and keys.

@@ -5,10 +5,11 @@ use std::sync::{Arc, atomic::Ordering};
 use ruma::{DeviceId, OwnedUserId, UserId};
 use storage::{Error, one_time_keys, one_time_keys::KeyCounts, to_device};
 use tokio::sync::futures::Notified;
-use types::{StreamPosition, SyncToken};
+use types::{RoomNid, StreamPosition, SyncToken};
 
 use crate::{
     Live,
+    unread::Tally,
     user::{Mail, Marks},
 };
 
@@ -130,6 +131,16 @@ impl Watch {
                 last: last.max(arrival),
             }
         });
+    }
+
+    /// What was last counted in a room for the user.
+    pub fn tally(&self, room_nid: RoomNid) -> Option<Arc<Tally>> {
+        self.marks.unread.lock().get(&room_nid).cloned()
+    }
+
+    /// Keeps what was counted in a room for the user.
+    pub fn note_tally(&self, room_nid: RoomNid, tally: Arc<Tally>) {
+        self.marks.unread.lock().insert(room_nid, tally);
     }
 
     /// Whether the counts of a device's keys are known to have changed after the position.

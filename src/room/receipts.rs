@@ -7,6 +7,7 @@ use serde_json::json;
 use storage::{
     Change, Changes,
     committer::WriteSet,
+    receipts,
     stream::{AccountData, Receipt},
 };
 
@@ -39,7 +40,7 @@ pub enum Marker {
 }
 
 impl Rooms {
-    /// Notes how far a member has read.
+    /// Notes how far a member has read, all marks or none: the events must be known in the room.
     pub async fn mark_read(
         &self,
         room_id: &RoomId,
@@ -53,8 +54,13 @@ impl Rooms {
         if head.state.membership(user_id) != MembershipState::Join {
             return Err(Error::NotInRoom);
         }
+        let event_ids: Vec<&EventId> = marks.iter().map(|mark| mark.event_id).collect();
+        let mut db = self.0.database.acquire().await?;
+        let positions = receipts::positions(&mut db, head.room_nid, &event_ids).await?;
+        drop(db);
         let mut changes = Changes::new();
         for mark in marks {
+            let event_position = *positions.get(mark.event_id).ok_or(Error::UnknownEvent)?;
             let receipt = |receipt_type: &str, thread_id: &Option<String>| {
                 Change::Receipt(Receipt {
                     room_nid: head.room_nid,
@@ -62,6 +68,7 @@ impl Rooms {
                     receipt_type: receipt_type.to_owned(),
                     thread_id: thread_id.clone().unwrap_or_default(),
                     event_id: mark.event_id.to_owned(),
+                    event_position,
                     ts: self.0.clock.now_ms() as i64,
                 })
             };

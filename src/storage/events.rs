@@ -175,8 +175,10 @@ macro_rules! select_events {
 
 // After the macro that it uses.
 mod related;
+mod unread;
 
 pub use related::{Related, related};
+pub use unread::{Unread, relations_of, unread};
 
 fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {
     rows.into_iter().map(Row::into_event).collect()

@@ -16,7 +16,7 @@ pub struct Membership {
     pub membership: MembershipState,
     /// The event that says so.
     pub event_nid: EventNid,
-    /// Where that event stands in the stream.
+    /// Since when: stays while a member only changes name or picture.
     pub position: StreamPosition,
     /// Whether the user, having left, asked not to hear of the room again.
     pub forgotten: bool,

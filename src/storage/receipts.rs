@@ -1,5 +1,8 @@
 //! Read receipts.
 
+use std::collections::HashMap;
+
+use ruma::{EventId, OwnedEventId};
 use types::{RoomNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id, stream::Receipt};
@@ -12,7 +15,7 @@ pub async fn since(
 ) -> Result<Vec<(StreamPosition, Receipt)>, Error> {
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let rows = sqlx::query!(
-        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts, position
+        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position
          FROM receipts WHERE room_nid = ANY($1) AND position > $2 ORDER BY position",
         &room_nids,
         from.get()
@@ -27,9 +30,33 @@ pub async fn since(
                 receipt_type: row.receipt_type,
                 thread_id: row.thread_id,
                 event_id: id(row.event_id)?,
+                event_position: StreamPosition(row.event_position),
                 ts: row.ts,
             };
             Ok((StreamPosition(row.position), receipt))
+        })
+        .collect()
+}
+
+/// Where those of the events that are known in the room stand in the stream; 0 for what is not part
+/// of the timeline.
+pub async fn positions(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    event_ids: &[&EventId],
+) -> Result<HashMap<OwnedEventId, StreamPosition>, Error> {
+    let event_ids: Vec<&str> = event_ids.iter().map(|event_id| event_id.as_str()).collect();
+    let rows = sqlx::query!(
+        "SELECT event_id, position FROM events WHERE event_id = ANY($1) AND room_nid = $2",
+        &event_ids as &[&str],
+        room_nid.get()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let position = StreamPosition(row.position.unwrap_or_default());
+            Ok((id(row.event_id)?, position))
         })
         .collect()
 }

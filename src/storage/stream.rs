@@ -78,6 +78,8 @@ pub struct Receipt {
     pub thread_id: String,
     /// The event read up to.
     pub event_id: OwnedEventId,
+    /// Where that event stands in the stream; 0 when it is not known here.
+    pub event_position: StreamPosition,
     /// When, in milliseconds since the epoch.
     pub ts: i64,
 }

@@ -28,6 +28,7 @@ pub(crate) struct Filter {
     pub(crate) timeline_limit: usize,
     pub(crate) include_leave: bool,
     pub(crate) lazy_load_members: bool,
+    pub(crate) unread_thread_notifications: bool,
     pub(crate) federation_format: bool,
     pub(crate) event_fields: Option<Vec<Vec<String>>>,
     rooms: Rooms,
@@ -70,6 +71,7 @@ impl Filter {
                 room.timeline.lazy_load_options,
                 LazyLoadOptions::Enabled { .. }
             ),
+            unread_thread_notifications: room.timeline.unread_thread_notifications,
             federation_format: definition.event_format == EventFormat::Federation,
             event_fields: definition
                 .event_fields

@@ -12,6 +12,7 @@ mod state;
 mod stored_filters;
 mod streams;
 mod timeline;
+mod unread;
 mod v3;
 mod wait;
 mod writer;

@@ -11,3 +11,4 @@ pub mod room;
 
 pub use database::{TestDatabase, Writer, database, server_name, template};
 pub use queries::{Queries, queries_of};
+pub use sqlx::postgres::PgConnectOptions;

@@ -13,7 +13,7 @@ use storage::{
     committer::WriteSet,
     events::Replaced,
     rooms::{NewRoom, NewSnapshot, RoomWrite},
-    stream::{EventChange, Redacted},
+    stream::{EventChange, Receipt, Redacted},
 };
 use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
@@ -99,6 +99,46 @@ impl TestRoom {
             },
         )
         .await
+    }
+
+    /// Sends an event that is not state.
+    pub async fn event(
+        &mut self,
+        db: &Writer,
+        sender: &UserId,
+        kind: &str,
+        content: Value,
+    ) -> OwnedEventId {
+        let wanted = Wanted {
+            kind,
+            content,
+            ..Wanted::default()
+        };
+        self.send(db, sender, wanted).await
+    }
+
+    /// What notes that a user has read up to an event; bound to no thread when that is empty.
+    pub async fn receipt(
+        &self,
+        db: &Writer,
+        user_id: &UserId,
+        receipt_type: &str,
+        thread_id: &str,
+        event_id: &OwnedEventId,
+    ) -> Change {
+        let mut connection = db.database.acquire().await.expect("the database answers");
+        let positions = storage::receipts::positions(&mut connection, self.room_nid, &[event_id])
+            .await
+            .expect("the database answers");
+        Change::Receipt(Receipt {
+            room_nid: self.room_nid,
+            user_id: user_id.to_owned(),
+            receipt_type: receipt_type.to_owned(),
+            thread_id: thread_id.to_owned(),
+            event_id: event_id.clone(),
+            event_position: positions[event_id],
+            ts: 7,
+        })
     }
 
     /// Sends a text message as a device does; the body is also the transaction id.

@@ -48,44 +48,49 @@ pub(crate) async fn append(
             FROM taken, UNNEST($19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::bigint[])
                 AS r (ordinal, room_nid, user_id, membership, event_nid)
             ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership,
-                event_nid = excluded.event_nid, position = excluded.position, forgotten = false
+                event_nid = excluded.event_nid, forgotten = false,
+                position = CASE WHEN memberships.membership = 'join' AND excluded.membership = 'join'
+                    THEN memberships.position ELSE excluded.position END
         ), new_receipts AS (
-            INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts, position)
-            SELECT r.room_nid, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.ts, base + r.ordinal
-            FROM taken, UNNEST($24::bigint[], $25::bigint[], $26::text[], $27::text[], $28::text[], $29::text[], $30::bigint[])
-                AS r (ordinal, room_nid, user_id, receipt_type, thread_id, event_id, ts)
+            INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position)
+            SELECT r.room_nid, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.event_position, r.ts,
+                base + r.ordinal
+            FROM taken, UNNEST($24::bigint[], $25::bigint[], $26::text[], $27::text[], $28::text[], $29::text[],
+                $30::bigint[], $31::bigint[])
+                AS r (ordinal, room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts)
             ON CONFLICT (room_nid, user_id, receipt_type, thread_id) DO UPDATE SET
-                event_id = excluded.event_id, ts = excluded.ts, position = excluded.position
+                event_id = excluded.event_id, event_position = excluded.event_position,
+                ts = excluded.ts, position = excluded.position
         ), new_account_data AS (
             INSERT INTO account_data (user_id, room_nid, kind, content, position)
             SELECT r.user_id, r.room_nid, r.kind, r.content, base + r.ordinal
-            FROM taken, UNNEST($31::bigint[], $32::text[], $33::bigint[], $34::text[], $35::text[])
+            FROM taken, UNNEST($32::bigint[], $33::text[], $34::bigint[], $35::text[], $36::text[])
                 AS r (ordinal, user_id, room_nid, kind, content)
             ON CONFLICT (user_id, room_nid, kind) DO UPDATE SET
                 content = excluded.content, position = excluded.position
         ), new_to_device AS (
             INSERT INTO to_device (user_id, device_id, position, sender, kind, content)
             SELECT r.user_id, r.device_id, base + r.ordinal, r.sender, r.kind, r.content
-            FROM taken, UNNEST($36::bigint[], $37::text[], $38::text[], $39::text[], $40::text[], $41::text[])
+            FROM taken, UNNEST($37::bigint[], $38::text[], $39::text[], $40::text[], $41::text[], $42::text[])
                 AS r (ordinal, user_id, device_id, sender, kind, content)
         ), new_device_lists AS (
             INSERT INTO device_lists (user_id, position)
-            SELECT r.user_id, base + r.ordinal FROM taken, UNNEST($42::bigint[], $43::text[]) AS r (ordinal, user_id)
+            SELECT r.user_id, base + r.ordinal FROM taken, UNNEST($43::bigint[], $44::text[]) AS r (ordinal, user_id)
             ON CONFLICT (user_id) DO UPDATE SET position = excluded.position
         ), new_key_counts AS (
             INSERT INTO key_counts (user_id, device_id, position)
             SELECT r.user_id, r.device_id, base + r.ordinal
-            FROM taken, UNNEST($44::bigint[], $45::text[], $46::text[]) AS r (ordinal, user_id, device_id)
+            FROM taken, UNNEST($45::bigint[], $46::text[], $47::text[]) AS r (ordinal, user_id, device_id)
             ON CONFLICT (user_id, device_id) DO UPDATE SET position = excluded.position
         ), new_relations AS (
             INSERT INTO relations (room_nid, target_id, position, event_nid, rel_type)
             SELECT r.room_nid, r.target_id, base + r.ordinal, r.event_nid, r.rel_type
-            FROM taken, UNNEST($47::bigint[], $48::bigint[], $49::text[], $50::bigint[], $51::text[])
+            FROM taken, UNNEST($48::bigint[], $49::bigint[], $50::text[], $51::bigint[], $52::text[])
                 AS r (ordinal, room_nid, target_id, event_nid, rel_type)
         ), new_user_signatures AS (
             INSERT INTO user_signatures (signer, user_id, position)
             SELECT r.signer, r.user_id, base + r.ordinal
-            FROM taken, UNNEST($52::bigint[], $53::text[], $54::text[]) AS r (ordinal, signer, user_id)
+            FROM taken, UNNEST($53::bigint[], $54::text[], $55::text[]) AS r (ordinal, signer, user_id)
             ON CONFLICT (signer, user_id) DO UPDATE SET position = excluded.position
         )
         SELECT base AS "base!" FROM taken
@@ -119,6 +124,7 @@ pub(crate) async fn append(
         &receipts.receipt_type,
         &receipts.thread_id,
         &receipts.event_id,
+        &receipts.event_position,
         &receipts.ts,
         &data.ordinal,
         &data.user_id,
@@ -195,6 +201,7 @@ columns!(Receipts {
     receipt_type: String,
     thread_id: String,
     event_id: String,
+    event_position: i64,
     ts: i64
 });
 columns!(Data {
@@ -330,6 +337,7 @@ impl Receipts {
                         receipt.receipt_type,
                         receipt.thread_id,
                         receipt.event_id.to_string(),
+                        receipt.event_position.get(),
                         receipt.ts,
                     );
                     Some((key, (ordinal, row)))

@@ -43,7 +43,7 @@ async fn receipts(
     changes: &mut Found,
 ) -> Result<(), Error> {
     let rows = sqlx::query!(
-        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts, position
+        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position
          FROM receipts WHERE position > $1 AND position <= $2",
         from.get(),
         to.get()
@@ -57,6 +57,7 @@ async fn receipts(
             receipt_type: row.receipt_type,
             thread_id: row.thread_id,
             event_id: id(row.event_id)?,
+            event_position: StreamPosition(row.event_position),
             ts: row.ts,
         };
         changes.push((StreamPosition(row.position), Change::Receipt(receipt)));

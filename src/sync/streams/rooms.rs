@@ -3,6 +3,7 @@
 mod ephemeral;
 mod gather;
 mod invited;
+mod notifications;
 mod section;
 
 use live::Room;
@@ -14,6 +15,7 @@ use crate::{
     Error,
     answer::{Answer, push_field},
     streams::Stream,
+    unread,
     v3::Ask,
 };
 
@@ -58,11 +60,17 @@ impl Stream for Rooms {
                 _ => {}
             }
         }
-        for section in gather(ask).await? {
+        let sections = gather(ask).await?;
+        let rooms = sections
+            .iter()
+            .map(|section| (section.room, section.membership));
+        let unread = unread::count(ask, rooms).await?;
+        for section in sections {
             let Section { membership, .. } = &section;
             let room_id = &membership.room_id;
             if membership.membership == MembershipState::Join {
-                join.add(room_id, section.joined(ask));
+                let unread = unread.get(&membership.room_nid);
+                join.add(room_id, section.joined(ask, unread.map(|tally| &**tally)));
             } else {
                 leave.add(room_id, Some(section.left(ask)));
             }

@@ -62,3 +62,17 @@ async fn only_members_mark_what_they_have_read() {
     let stranger = server.mark_read(&room_id, &bob(), &marks).await;
     assert!(matches!(stranger, Err(Error::NotInRoom)));
 }
+
+#[tokio::test]
+async fn only_events_of_the_room_are_marked() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let other = server.room(&[&alice()]).await;
+    let said = server.say(&other, &alice(), "hello").await.expect("sent");
+    for marker in [Marker::Public { thread_id: None }, Marker::FullyRead] {
+        let event_id = &said;
+        let marks = [ReadUpTo { event_id, marker }];
+        let elsewhere = server.mark_read(&room_id, &alice(), &marks).await;
+        assert!(matches!(elsewhere, Err(Error::UnknownEvent)));
+    }
+}

@@ -3,12 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use event::{Pdu, State, view::push_json_string};
-use live::{Room, sight::Sight};
+use live::{Room, Tally, sight::Sight};
 use ruma::{OwnedUserId, UserId};
 use storage::{StoredEvent, memberships::Membership};
 use types::{PageToken, StreamPosition};
 
-use super::ephemeral;
+use super::{ephemeral, notifications};
 use crate::{
     answer::{push_events, push_field, push_plain_event},
     heroes, lazy_members,
@@ -38,8 +38,8 @@ pub(super) struct Section<'a> {
 }
 
 impl Section<'_> {
-    /// A joined room; none when there is nothing to tell.
-    pub(super) fn joined(&self, ask: &Ask<'_>) -> Option<String> {
+    /// A joined room with what is unread in it; none when there is nothing to tell.
+    pub(super) fn joined(&self, ask: &Ask<'_>, unread: Option<&Tally>) -> Option<String> {
         let all_is_new = self.is_new || ask.request.full_state;
         let after = if self.is_new {
             BEGINNING
@@ -65,6 +65,9 @@ impl Section<'_> {
         let has_ephemeral = ephemeral::write(&mut out, ask, self.room, after);
         push_field(&mut out, "account_data");
         let has_data = write_data(&mut out, ask, self.membership, after);
+        if let Some(unread) = unread {
+            notifications::write(&mut out, ask, unread);
+        }
         out.push('}');
 
         let has_news = all_is_new

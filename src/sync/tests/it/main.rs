@@ -15,5 +15,6 @@ mod leaving;
 mod memory;
 mod since;
 mod support;
+mod unread;
 mod visibility;
 mod waiting;

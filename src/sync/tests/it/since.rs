@@ -1,10 +1,7 @@
 //! What is new since a token.
 
 use serde_json::json;
-use storage::{
-    Change,
-    stream::{AccountData, Receipt},
-};
+use storage::{Change, stream::AccountData};
 use testkit::room::{TestRoom, commit_changes};
 
 use crate::support::{alice, bob, bodies, next, server};
@@ -75,21 +72,13 @@ async fn receipts_are_told_but_private_ones_only_to_their_user() {
     room.member(&server.db, &bob(), &bob(), "join").await;
     let event_id = room.message(&server.db, &alice(), "read me").await;
     let token = server.token(&alice()).await;
-    let receipt = |receipt_type: &str, thread_id: &str| {
-        Change::Receipt(Receipt {
-            room_nid: room.room_nid,
-            user_id: bob(),
-            receipt_type: receipt_type.to_owned(),
-            thread_id: thread_id.to_owned(),
-            event_id: event_id.clone(),
-            ts: 7,
-        })
-    };
-    commit_changes(
-        &server.db,
-        [receipt("m.read", "main"), receipt("m.read.private", "")],
-    )
-    .await;
+    let threaded = room
+        .receipt(&server.db, &bob(), "m.read", "main", &event_id)
+        .await;
+    let private = room
+        .receipt(&server.db, &bob(), "m.read.private", "", &event_id)
+        .await;
+    commit_changes(&server.db, [threaded, private]).await;
     let ephemeral = |answer: &serde_json::Value| {
         answer["rooms"]["join"][room.room_id.as_str()]["ephemeral"]["events"][0].clone()
     };

@@ -8,7 +8,7 @@ use ruma::{
 };
 use serde_json::Value;
 use sync::{Request, Syncs};
-use testkit::{TestDatabase, Writer};
+use testkit::{PgConnectOptions, TestDatabase, Writer};
 use tokio_util::sync::CancellationToken;
 use types::Clock;
 
@@ -17,6 +17,7 @@ pub(crate) struct Server {
     pub(crate) live: Live,
     pub(crate) syncs: Syncs,
     pub(crate) stopping: CancellationToken,
+    options: PgConnectOptions,
 }
 
 pub(crate) async fn server() -> Server {
@@ -30,6 +31,7 @@ pub(crate) fn follow(database: TestDatabase) -> Server {
 
 /// The same with so many bytes of memory.
 pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
+    let options = database.options.clone();
     let (db, mut feed) = database.split();
     let live = Live::new(db.database.clone(), &feed, budget);
     let stopping = CancellationToken::new();
@@ -43,6 +45,7 @@ pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
         live,
         syncs,
         stopping,
+        options,
     }
 }
 
@@ -71,6 +74,11 @@ pub(crate) fn filter(json: Value) -> Arc<FilterDefinition> {
 }
 
 impl Server {
+    /// Another process on the same database, which remembers nothing.
+    pub(crate) async fn restarted(&self) -> Self {
+        follow(TestDatabase::open(self.options.clone()).await)
+    }
+
     /// Syncs and checks that the answer is JSON.
     pub(crate) async fn ask(&self, request: &Request) -> Value {
         let text = self.syncs.v3(request).await.expect("an answer");

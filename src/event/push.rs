@@ -1,0 +1,125 @@
+//! Push rules: what an event means to one user.
+//!
+//! Spec: client-server, "Push Rules".
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use ruma::{
+    Int, OwnedUserId, RoomId, RoomVersionId, UInt, UserId,
+    events::push_rules::PushRulesEventContent,
+    power_levels::NotificationPowerLevels,
+    push::{FlattenedJson, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset},
+    room_version_rules::RoomPowerLevelsRules,
+    serde::Raw,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{Level, Pdu, PowerLevels, RoomVersion, State};
+
+/// What an event means to a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Nothing.
+    Silent,
+    /// A notification.
+    Notify,
+    /// A notification that stands out.
+    Highlight,
+}
+
+/// A user's rules from the content of `m.push_rules`, brought up to the server's default rules;
+/// these alone where there is no content.
+pub fn rules(content: Option<&str>, user_id: &UserId) -> Result<Ruleset, serde_json::Error> {
+    let defaults = Ruleset::server_default(user_id);
+    let Some(content) = content else {
+        return Ok(defaults);
+    };
+    let mut rules = serde_json::from_str::<PushRulesEventContent>(content)?.global;
+    rules.update_with_server_default(defaults);
+    Ok(rules)
+}
+
+/// An event as conditions look into it.
+pub fn flatten(pdu: &Pdu) -> FlattenedJson {
+    let json = RawValue::from_string(pdu.json().to_owned()).unwrap_or_default();
+    FlattenedJson::from_raw(&Raw::<()>::from_json(json))
+}
+
+/// What conditions look at beside the event, for a member of a room; without [`power_levels`],
+/// which only those of notifying everybody need.
+pub fn context(
+    room_id: &RoomId,
+    user_id: &UserId,
+    state: &State,
+    joined_members: u64,
+) -> PushConditionRoomCtx {
+    let member = state.get("m.room.member", user_id.as_str());
+    let display_name = member.and_then(|member| member.content_as::<Member>().ok()?.displayname);
+    PushConditionRoomCtx::new(
+        room_id.to_owned(),
+        UInt::new_saturating(joined_members),
+        user_id.to_owned(),
+        display_name.unwrap_or_default(),
+    )
+}
+
+/// Who may notify everybody in a room; none where its version is not known.
+pub fn power_levels(state: &State) -> Option<PushConditionPowerLevelsCtx> {
+    let create = state.get("m.room.create", "")?;
+    let version = create.content_as::<Create>().ok()?.room_version;
+    let version = RoomVersion::of(&version)?;
+    let levels = PowerLevels::of(state, &version);
+    let mut creators: Vec<OwnedUserId> = Vec::new();
+    let mut users: BTreeMap<OwnedUserId, Int> = BTreeMap::new();
+    for (user_id, level) in levels.users() {
+        match level {
+            Level::Infinite => creators.push(user_id.to_owned()),
+            Level::Of(level) => {
+                users.insert(user_id.to_owned(), Int::new_saturating(level));
+            }
+        }
+    }
+    let mut notifications = NotificationPowerLevels::new();
+    notifications.room = Int::new_saturating(levels.notifications_room());
+    Some(PushConditionPowerLevelsCtx::new(
+        users,
+        Int::new_saturating(levels.users_default()),
+        notifications,
+        RoomPowerLevelsRules::new(version.authorization(), creators),
+    ))
+}
+
+/// What an event means to the user whose rules and context these are.
+pub fn notice(rules: &Ruleset, event: &FlattenedJson, context: &PushConditionRoomCtx) -> Notice {
+    // No condition waits for anything: those that would are of an unstable feature.
+    let applying = rules.iter().find(|rule| {
+        let applies = rule.applies(event, context).now_or_never();
+        applies.unwrap_or(false)
+    });
+    match applying {
+        Some(rule) if !rule.triggers_notification() => Notice::Silent,
+        Some(rule) if rule.triggers_highlight() => Notice::Highlight,
+        Some(_) => Notice::Notify,
+        None => Notice::Silent,
+    }
+}
+
+#[derive(Deserialize)]
+struct Member {
+    displayname: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Create {
+    #[serde(default = "first_version")]
+    room_version: RoomVersionId,
+}
+
+fn first_version() -> RoomVersionId {
+    RoomVersionId::V1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What a user has not read yet.
+
+use std::collections::HashMap;
+
+use event::{Pdu, Relation};
+use futures::TryStreamExt;
+use ruma::OwnedEventId;
+use types::{RoomNid, StreamPosition};
+
+use crate::{Connection, Error, rows::id};
+
+/// Which events of a room a user may not have read.
+#[derive(Clone, Copy, Debug)]
+pub struct Unread {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// Nothing up to here is unread.
+    pub after: StreamPosition,
+    /// Up to here only what is in threads may be unread; not before `after`.
+    pub after_main: StreamPosition,
+    /// Nothing after this is looked at.
+    pub until: StreamPosition,
+}
+
+/// Shows the events of each room that may be unread, of each room and kind the newest `limit`: one
+/// query, row by row.
+pub async fn unread(
+    db: &mut Connection,
+    wanted: &[Unread],
+    limit: i64,
+    mut see: impl FnMut(RoomNid, StreamPosition, Pdu),
+) -> Result<(), Error> {
+    let column = |value: fn(&Unread) -> i64| -> Vec<i64> { wanted.iter().map(value).collect() };
+    let mut rows = sqlx::query!(
+        r#"SELECT w.room_nid AS "room_nid!", r.room_id, e.event_id AS "event_id!", e.position AS "position!",
+            e.json AS "json!"
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+            AS w (room_nid, after, after_main, until)
+         JOIN rooms r ON r.room_nid = w.room_nid
+         CROSS JOIN LATERAL (
+            (SELECT event_id, position, json FROM events
+             WHERE room_nid = w.room_nid AND position > w.after_main AND position <= w.until
+                AND verdict = 0 AND redacted_by_nid IS NULL
+             ORDER BY position DESC LIMIT $5)
+            UNION ALL
+            (SELECT t.event_id, t.position, t.json FROM relations l JOIN events t ON t.event_nid = l.event_nid
+             WHERE l.room_nid = w.room_nid AND l.rel_type = 'm.thread'
+                AND l.position > w.after AND l.position <= w.after_main
+                AND t.verdict = 0 AND t.redacted_by_nid IS NULL
+             ORDER BY l.position DESC LIMIT $5)
+         ) e"#,
+        &column(|unread| unread.room_nid.get()),
+        &column(|unread| unread.after.get()),
+        &column(|unread| unread.after_main.get()),
+        &column(|unread| unread.until.get()),
+        limit
+    )
+    .fetch(db);
+    while let Some(row) = rows.try_next().await? {
+        let pdu = pdu(row.event_id, row.room_id, row.json)?;
+        see(RoomNid(row.room_nid), StreamPosition(row.position), pdu);
+    }
+    Ok(())
+}
+
+/// What each of the events, named by room and id, relates to; those that are not known here are
+/// left out.
+pub async fn relations_of(
+    db: &mut Connection,
+    events: &[(RoomNid, OwnedEventId)],
+) -> Result<HashMap<OwnedEventId, Option<Relation>>, Error> {
+    let (room_nids, event_ids): (Vec<i64>, Vec<String>) = events
+        .iter()
+        .map(|(room_nid, event_id)| (room_nid.get(), event_id.to_string()))
+        .unzip();
+    let rows = sqlx::query!(
+        "SELECT e.event_id, r.room_id, e.json
+         FROM UNNEST($1::bigint[], $2::text[]) AS w (room_nid, event_id)
+         JOIN events e ON e.event_id = w.event_id AND e.room_nid = w.room_nid
+         JOIN rooms r ON r.room_nid = e.room_nid",
+        &room_nids,
+        &event_ids
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let pdu = pdu(row.event_id, row.room_id, row.json)?;
+            Ok((pdu.event_id().clone(), pdu.relation()))
+        })
+        .collect()
+}
+
+fn pdu(event_id: String, room_id: String, json: String) -> Result<Pdu, Error> {
+    Pdu::from_stored(id(event_id)?, id(room_id)?, json.into_boxed_str())
+        .map_err(|error| Error::Corrupt(error.to_string()))
+}
