@@ -94,7 +94,7 @@ impl Identity {
         let (change, ended) = remove_in(&mut tx, &user.user_id, &others).await?;
         storage::users::set_password(&mut tx, &user.user_id, &hash).await?;
         tx.commit_with(change.into_iter().collect()).await?;
-        self.0.tokens.revoke(&ended);
+        self.forget_tokens(&ended);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Identity {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }
         tx.commit_with(change.into_iter().collect()).await?;
-        self.0.tokens.revoke(&ended);
+        self.forget_tokens(&ended);
         tracing::info!(user.id = %user_id, erase, "An account was closed");
         Ok(())
     }

@@ -7,14 +7,17 @@ use std::{
 };
 
 use moka::sync::Cache;
-use storage::sessions::TokenHash;
+use storage::{Heard, Message, sessions::TokenHash};
 
 use crate::{ActiveUser, Error, Identity, Result, metrics, tokens};
 
 /// How long a checked token is believed without asking the database again.
 ///
-/// Tokens ended by this process are forgotten at once; this bounds what another process ends.
+/// Tokens that are ended are forgotten as soon as this process hears of it; this bounds what it
+/// never hears of another one.
 const BELIEVED: Duration = Duration::from_mins(1);
+/// Tokens in one message to other processes, at the most.
+const TOLD_AT_ONCE: usize = 50;
 /// What one entry takes in memory besides its identifiers, in bytes.
 const ENTRY_OVERHEAD: usize = 256;
 
@@ -49,8 +52,20 @@ impl TokenCache {
         }
     }
 
+    /// Takes note of what is heard of other processes.
+    pub(crate) fn hear(&self, heard: Heard<'_>) {
+        match heard {
+            Heard::Message(Message::TokensEnded(hashes)) => self.forget(hashes),
+            Heard::Listening => {
+                self.revocations.fetch_add(1, Ordering::AcqRel);
+                self.known.invalidate_all();
+            }
+            Heard::Changes(_) => {}
+        }
+    }
+
     /// Forgets tokens that have just been ended in the database.
-    pub(crate) fn revoke(&self, hashes: &[TokenHash]) {
+    fn forget(&self, hashes: &[TokenHash]) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         for hash in hashes {
             self.known.invalidate(hash);
@@ -75,6 +90,15 @@ impl Identity {
             return Err(Error::UnknownToken { soft_logout: true });
         }
         Ok(known.user)
+    }
+
+    /// Forgets tokens that have just been ended in the database, here and in other processes.
+    pub(crate) fn forget_tokens(&self, ended: &[TokenHash]) {
+        self.0.tokens.forget(ended);
+        for hashes in ended.chunks(TOLD_AT_ONCE) {
+            let message = Message::TokensEnded(hashes.to_owned());
+            self.0.database.tell(message);
+        }
     }
 
     /// Notes that a device called, to be shown in its owner's device list.
@@ -111,7 +135,7 @@ impl Identity {
             let ended =
                 storage::sessions::end_predecessors(&mut db, login.session_nid, login.generation)
                     .await?;
-            cache.revoke(&ended);
+            self.forget_tokens(&ended);
         }
         Ok(known)
     }

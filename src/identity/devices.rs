@@ -72,7 +72,7 @@ impl Identity {
         let mut tx = self.0.database.begin().await?;
         let (changed, ended) = remove_in(&mut tx, user_id, device_ids).await?;
         tx.commit_with(changed.into_iter().collect()).await?;
-        self.0.tokens.revoke(&ended);
+        self.forget_tokens(&ended);
         Ok(())
     }
 

@@ -67,7 +67,7 @@ struct Inner {
     clock: Clock,
     server_name: OwnedServerName,
     passwords: Passwords,
-    tokens: TokenCache,
+    tokens: Arc<TokenCache>,
     sightings: Sightings,
 }
 
@@ -79,8 +79,11 @@ impl Identity {
         clock: Clock,
         server_name: OwnedServerName,
     ) -> Self {
+        let tokens = Arc::new(TokenCache::new(settings.token_cache_bytes));
+        let known = Arc::clone(&tokens);
+        database.hear(move |heard| known.hear(heard));
         Self(Arc::new(Inner {
-            tokens: TokenCache::new(settings.token_cache_bytes),
+            tokens,
             passwords: Passwords::new(),
             sightings: Sightings::default(),
             settings,

@@ -68,7 +68,7 @@ impl Identity {
         let mut tx = self.0.database.begin().await?;
         let begun = self.begin_session_in(&mut tx, user_id, device).await?;
         tx.commit_with(begun.change.into_iter().collect()).await?;
-        self.0.tokens.revoke(&begun.ended);
+        self.forget_tokens(&begun.ended);
         Ok(begun.login)
     }
 
@@ -131,7 +131,7 @@ impl Identity {
             .new_tokens(&mut tx, session, generation + 1, true)
             .await?;
         tx.commit().await?;
-        self.0.tokens.revoke(&ended);
+        self.forget_tokens(&ended);
         Ok(tokens)
     }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod data;
 mod login;
+mod processes;
 mod registration;
 
 use std::time::Duration;
@@ -25,7 +26,12 @@ struct World {
 }
 
 async fn world(mode: RegistrationMode) -> World {
-    let TestDatabase { database, feed, .. } = testkit::database().await;
+    world_on(testkit::database().await, mode)
+}
+
+/// The users of a server that has just started on a database.
+fn world_on(database: TestDatabase, mode: RegistrationMode) -> World {
+    let TestDatabase { database, feed, .. } = database;
     let clock = Clock::fixed(1_700_000_000_000);
     let settings = Settings {
         registration: config::Registration {

@@ -18,7 +18,7 @@ pub(crate) use wire::{listen, tell};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
-    /// Access tokens with these hashes are no longer valid.
+    /// Access tokens with these hashes, at most 50, are no longer valid.
     TokensEnded(Vec<TokenHash>),
 }
 
@@ -94,7 +94,8 @@ impl Peers {
 }
 
 impl Database {
-    /// Has `ear` called with all that is heard of other processes from now on. It must not wait.
+    /// Has `ear` called with all that is heard of other processes from now on, after those that
+    /// were handed in before it. It must not wait.
     ///
     /// It lives as long as the database handle, of which it must hold no clone. Changes are
     /// heard before [`committed`](Self::committed) says so, and before the feed hands them out.

@@ -20,7 +20,7 @@ const MESSAGES: &str = "chancery_messages";
 /// What is said within this time is told in one statement.
 const COALESCE: Duration = Duration::from_millis(10);
 /// How long nothing is heard after listening failed.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A message and who says it. PostgreSQL takes texts of less than 8,000 bytes.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,0 +1,190 @@
+//! Several processes on one database know the same sessions.
+
+use config::RegistrationMode;
+use ruma::OwnedDeviceId;
+use storage::Heard;
+use testkit::TestDatabase;
+use tokio::{sync::mpsc, task::JoinSet};
+use types::{Fault, Kind, Secret};
+
+use super::{World, device, proof, refreshable, world_on};
+use crate::{DeviceRequest, Error, Login};
+
+/// Two processes that hear of each other.
+struct Pair {
+    here: World,
+    there: World,
+    /// What the second one has heard and taken note of.
+    heard: mpsc::UnboundedReceiver<Told>,
+    database: TestDatabase,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Message,
+    Listening,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let database = testkit::database().await;
+        let open = async || {
+            let database = TestDatabase::open(database.options.clone()).await;
+            world_on(database, RegistrationMode::Open)
+        };
+        let (mut here, mut there) = (open().await, open().await);
+        let (told, mut heard) = mpsc::unbounded_channel();
+        there.identity.0.database.hear(move |heard| {
+            let told_now = match heard {
+                Heard::Message(_) => Told::Message,
+                Heard::Listening => Told::Listening,
+                Heard::Changes(_) => return,
+            };
+            // Nobody looks any more at the end of a test.
+            let _ended = told.send(told_now);
+        });
+        let mut tasks = JoinSet::new();
+        for world in [&mut here, &mut there] {
+            let (tell, listen) = world.feed.peers();
+            tasks.spawn(tell);
+            tasks.spawn(listen);
+        }
+        assert_eq!(heard.recv().await, Some(Told::Listening));
+        Self {
+            here,
+            there,
+            heard,
+            database,
+            _tasks: tasks,
+        }
+    }
+
+    /// Logs in at the first process and calls the second one.
+    async fn login(&self, device: DeviceRequest) -> Login {
+        let login = self.here.login("alice", "sesame", device).await;
+        self.there.active(&login).await;
+        login
+    }
+
+    /// Waits until the second process has heard of something and checks that it does not know the
+    /// session any more.
+    async fn is_over(&mut self, login: &Login) {
+        assert_eq!(self.heard.recv().await, Some(Told::Message));
+        self.is_refused(login).await;
+    }
+
+    async fn is_refused(&self, login: &Login) {
+        let identity = &self.there.identity;
+        let refused = identity.authenticate(&login.tokens.access_token).await;
+        assert!(
+            matches!(refused, Err(Error::UnknownToken { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tokens_ended_at_one_process_are_unknown_to_the_others() {
+    let mut pair = Pair::new().await;
+    pair.here.user("alice", "sesame").await;
+
+    let login = pair.login(DeviceRequest::default()).await;
+    let user = pair.here.active(&login).await;
+    pair.here.identity.logout(&user).await.unwrap();
+    pair.is_over(&login).await;
+
+    let login = pair.login(device("PHONE")).await;
+    let kept = pair.login(device("PHONE")).await;
+    pair.is_over(&login).await;
+    pair.there.active(&kept).await;
+
+    let user = pair.here.active(&kept).await;
+    pair.here.identity.logout_all(&user).await.unwrap();
+    pair.is_over(&kept).await;
+
+    let login = pair.login(device("PHONE")).await;
+    let other = pair.login(device("DESK")).await;
+    let user = pair.here.active(&other).await;
+    let confirmed = pair.here.confirm(&user, "sesame").await;
+    let phone = [OwnedDeviceId::from("PHONE")];
+    let deleted = pair.here.identity.delete_devices(&user, &phone, confirmed);
+    deleted.await.unwrap();
+    pair.is_over(&login).await;
+
+    let login = pair.login(device("PHONE")).await;
+    let confirmed = pair.here.confirm(&user, "sesame").await;
+    let password = Secret::new("sesame");
+    let changed = pair
+        .here
+        .identity
+        .change_password(&user, password, true, confirmed);
+    changed.await.unwrap();
+    pair.is_over(&login).await;
+    pair.there.active(&other).await;
+
+    let confirmed = pair.here.confirm(&user, "sesame").await;
+    let closed = pair.here.identity.deactivate(&user, false, confirmed);
+    closed.await.unwrap();
+    pair.is_over(&other).await;
+}
+
+#[tokio::test]
+async fn the_first_use_of_a_refreshed_token_ends_the_old_one_everywhere() {
+    let mut pair = Pair::new().await;
+    pair.here.user("alice", "sesame").await;
+    let old = pair.login(refreshable()).await;
+    let refresh_token = old.tokens.refresh_token.as_deref().unwrap();
+    let tokens = pair.here.identity.refresh(refresh_token).await.unwrap();
+    pair.there.active(&old).await;
+    pair.here
+        .identity
+        .authenticate(&tokens.access_token)
+        .await
+        .unwrap();
+    pair.is_over(&old).await;
+}
+
+#[tokio::test]
+async fn however_many_sessions_end_all_others_hear_of_each() {
+    let mut pair = Pair::new().await;
+    pair.here.user("alice", "sesame").await;
+    let mut logins = Vec::new();
+    for number in 0..60 {
+        logins.push(pair.login(device(&number.to_string())).await);
+    }
+    let user = pair.here.active(&logins[0]).await;
+    pair.here.identity.logout_all(&user).await.unwrap();
+    // They do not fit into one message.
+    assert_eq!(pair.heard.recv().await, Some(Told::Message));
+    assert_eq!(pair.heard.recv().await, Some(Told::Message));
+    for login in &logins {
+        pair.is_refused(login).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_believed_after_the_others_may_have_been_missed() {
+    let mut pair = Pair::new().await;
+    pair.here.user("alice", "sesame").await;
+    let login = pair.login(DeviceRequest::default()).await;
+    pair.database.execute("DELETE FROM session_tokens").await;
+    pair.there.active(&login).await;
+    pair.database.disconnect().await;
+    assert_eq!(pair.heard.recv().await, Some(Told::Listening));
+    loop {
+        let identity = &pair.there.identity;
+        match identity.authenticate(&login.tokens.access_token).await {
+            Ok(_) => panic!("it was believed"),
+            // The connections of before are found to be dead one by one.
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(Error::UnknownToken { .. }) => break,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    pair.there
+        .identity
+        .login(proof("alice", "sesame"), DeviceRequest::default())
+        .await
+        .unwrap();
+}
