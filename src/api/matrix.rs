@@ -102,15 +102,19 @@ where
 
         let mut arguments: Vec<&str> = params.iter().map(|(_, value)| value).collect();
         arguments.extend(fixed.arguments);
-        // Clients leave the body out where every field of it is optional; a `PUT` says what it puts.
-        if body.is_empty() && head.method == Method::PUT {
-            return Err(Error::new(Kind::NotJson, "The body is missing"));
-        }
+        let content: &[u8] = match head.method {
+            // Clients leave the body out where every field of it is optional; a `PUT` says what it puts.
+            Method::POST if body.is_empty() => b"{}",
+            Method::PUT if body.is_empty() => {
+                return Err(Error::new(Kind::NotJson, "The body is missing"));
+            }
+            _ => &body,
+        };
         head.method = R::METHOD;
         if let Some((name, value)) = fixed.query {
             add_query(&mut head, name, value);
         }
-        let request = http::Request::from_parts(head, &*body);
+        let request = http::Request::from_parts(head, content);
         let request = R::try_from_http_request(request, &arguments).map_err(undecodable)?;
         Ok(Self {
             request,

@@ -147,10 +147,7 @@ impl Live {
         let mut ahead = user.loaded_at;
         let (mut found, mut typing) = (HashMap::new(), HashMap::new());
         let (mut ask, mut missing) = (Vec::new(), Vec::new());
-        for room in user
-            .rooms()
-            .filter(|room| !room.forgotten && (want.of)(room))
-        {
+        for room in user.rooms().filter(|room| (want.of)(room)) {
             let room_nid = room.room_nid;
             let types = memory.typing.get(&room_nid).filter(|typing| {
                 want.since

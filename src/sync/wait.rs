@@ -134,7 +134,9 @@ impl Syncs {
                 MembershipState::Leave | MembershipState::Ban
             );
             let news = since.is_some_and(|since| room.position > since.stream);
-            filter.room(&room.room_id) && (!left || news || filter.include_leave)
+            // That a room was left is told even if it is forgotten already.
+            let kept = news || !(left && (room.forgotten || !filter.include_leave));
+            filter.room(&room.room_id) && kept
         };
         let want = Want {
             since: if request.full_state { None } else { since },

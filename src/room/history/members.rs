@@ -6,7 +6,7 @@ use ruma::{
     events::{StateEventType, room::member::MembershipState},
 };
 use serde::{Deserialize, Serialize};
-use storage::{events, events::Direction};
+use storage::{Connection, StoredEvent, events, events::Direction};
 use types::{PageToken, StreamPosition};
 
 use crate::{Error, Reader, Rooms, render, state::Standpoint};
@@ -149,7 +149,22 @@ impl Rooms {
             events::timeline(&mut db, room_nid, beginning, at, Direction::Backward, 1).await?;
         match last.first() {
             Some(last) => self.state_after(&mut db, last.snapshot_nid).await,
-            // Clients ask with a token from before a room that is new to them began.
+            None => self.first_state(&mut db, room_id, user_id).await,
+        }
+    }
+
+    /// The state as the user first saw it: clients ask for what was before a room that is new to them.
+    async fn first_state(
+        &self,
+        db: &mut Connection,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<State, Error> {
+        let room_nid = self.head(room_id).await?.room_nid;
+        let own = events::state_history(db, &[room_nid], "m.room.member", user_id.as_str()).await?;
+        let joined = |event: &&StoredEvent| event.pdu.membership() == Some(MembershipState::Join);
+        match own.iter().find(joined) {
+            Some(first) => self.state_after(db, first.snapshot_nid).await,
             None => self.visible_state(room_id, user_id).await,
         }
     }

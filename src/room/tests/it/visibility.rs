@@ -247,6 +247,14 @@ async fn members_are_told_as_of_a_point_and_by_membership() {
     };
     let then = members(&server, &room_id, &alice(), &then).await;
     assert_eq!(then, [is(alice(), "join")]);
+    let beginning = MembersQuery {
+        at: Some(PageToken(StreamPosition(0))),
+        ..MembersQuery::default()
+    };
+    let first = members(&server, &room_id, &alice(), &beginning).await;
+    assert_eq!(first, [is(alice(), "join")]);
+    let first = members(&server, &room_id, &bob(), &beginning).await;
+    assert_eq!(first, [is(alice(), "join"), is(bob(), "join")]);
     let joined = MembersQuery {
         membership: Some(MembershipState::Join),
         ..MembersQuery::default()

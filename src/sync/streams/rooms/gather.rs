@@ -44,7 +44,7 @@ fn is_shown(ask: &Ask<'_>, membership: &Membership) -> bool {
                 .since_stream()
                 .is_some_and(|since| membership.position > since);
             let asks_for_all = ask.since.is_none() || ask.request.full_state;
-            is_news || (ask.filter.include_leave && asks_for_all)
+            is_news || (ask.filter.include_leave && asks_for_all && !membership.forgotten)
         }
         _ => false,
     }
@@ -105,6 +105,8 @@ fn begin<'a>(
     };
     let mut timeline = Timeline::recent(room, gate, after, until);
     timeline.note_gap(room);
+    // What the client may have of an earlier stay is not gone on from, though nothing else is left out.
+    timeline.limited |= joined && is_new && ask.since.is_some();
     Section {
         room,
         membership,

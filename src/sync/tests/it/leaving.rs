@@ -117,7 +117,7 @@ async fn leaving_and_coming_back_between_two_syncs_is_a_new_room() {
 }
 
 #[tokio::test]
-async fn forgotten_room_is_not_told_any_more() {
+async fn forgotten_room_is_told_as_left_once() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
@@ -125,6 +125,17 @@ async fn forgotten_room_is_not_told_any_more() {
     room.member(&server.db, &bob(), &bob(), "leave").await;
     server.sync(&bob(), None).await;
     server.live.forget(&bob(), room.room_nid);
-    let answer = server.sync(&bob(), Some(&token)).await;
-    assert!(answer.get("rooms").is_none());
+    let mut wants = request(&bob(), Some(&token));
+    wants.filter = filter(json!({ "room": { "include_leave": true } }));
+    let answer = server.ask(&wants).await;
+    assert!(
+        answer["rooms"]["leave"]
+            .get(room.room_id.as_str())
+            .is_some()
+    );
+    for since in [Some(next(&answer)), None] {
+        wants.since = since.map(|since| since.parse().unwrap());
+        let answer = server.ask(&wants).await;
+        assert!(answer.get("rooms").is_none(), "{answer}");
+    }
 }

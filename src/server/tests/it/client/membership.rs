@@ -1,5 +1,6 @@
 //! Joining, inviting, leaving, kicking, banning, forgetting.
 
+use http::Method;
 use serde_json::json;
 
 use crate::app::{TestApp, encoded};
@@ -236,4 +237,27 @@ async fn rooms_that_do_not_exist_are_refused() {
             answer.status
         );
     }
+}
+
+#[tokio::test]
+async fn body_may_be_left_out_where_all_of_it_is_optional() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    let knocking = alice
+        .create_room(json!({ "initial_state": [
+            { "type": "m.room.join_rules", "content": { "join_rule": "knock" } },
+        ] }))
+        .await;
+    for path in [
+        format!("/_matrix/client/v3/join/{room_id}"),
+        format!("/_matrix/client/v3/rooms/{room_id}/leave"),
+        format!("/_matrix/client/v3/rooms/{room_id}/join"),
+        format!("/_matrix/client/v3/knock/{knocking}"),
+    ] {
+        bob.call(Method::POST, &path, "").await.ok();
+    }
+    let kick = format!("/_matrix/client/v3/rooms/{room_id}/kick");
+    let answer = alice.call(Method::POST, &kick, "").await;
+    assert_eq!(answer.refused(), (400, "M_BAD_JSON"));
 }

@@ -192,7 +192,7 @@ async fn to_device_messages_arrive_and_go_when_acknowledged() {
 }
 
 #[tokio::test]
-async fn left_room_is_told_once_and_forgotten_room_never() {
+async fn left_room_is_told_as_news_and_forgotten_room_never_again() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -202,6 +202,11 @@ async fn left_room_is_told_once_and_forgotten_room_never() {
     let left = sync(&bob, &since).await;
     assert!(left["rooms"]["leave"][&room_id].is_object(), "{left}");
     bob.room(&room_id, "forget", json!({})).await.ok();
+    let forgotten = sync(&bob, &since).await;
+    assert!(
+        forgotten["rooms"]["leave"][&room_id].is_object(),
+        "{forgotten}"
+    );
     let filter = encoded(&json!({ "room": { "include_leave": true } }).to_string());
     let fresh = sync(&bob, &format!("timeout=0&filter={filter}")).await;
     for section in ["join", "invite", "leave"] {
