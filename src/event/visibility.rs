@@ -74,7 +74,8 @@ fn after(event: &Pdu, user_id: &UserId, before: &Sight) -> Option<Sight> {
     }
 }
 
-fn setting(event: &Pdu) -> Option<HistoryVisibility> {
+/// What a state event sets, if it is understood.
+pub fn setting(event: &Pdu) -> Option<HistoryVisibility> {
     #[derive(Deserialize)]
     struct Content {
         history_visibility: HistoryVisibility,

@@ -4,12 +4,14 @@
 
 use std::collections::HashMap;
 
-use event::{Pdu, visibility};
+use event::{
+    Pdu,
+    visibility::{self, setting},
+};
 use ruma::{
     UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
-use serde::Deserialize;
 use storage::{Connection, Error, StoredEvent, events};
 use types::{RoomNid, StreamPosition};
 
@@ -200,15 +202,4 @@ fn by_room(events: &[StoredEvent]) -> HashMap<RoomNid, Vec<&StoredEvent>> {
         rooms.entry(event.room_nid).or_default().push(event);
     }
     rooms
-}
-
-fn setting(event: &Pdu) -> Option<HistoryVisibility> {
-    #[derive(Deserialize)]
-    struct Content {
-        history_visibility: HistoryVisibility,
-    }
-    event
-        .content_as::<Content>()
-        .ok()
-        .map(|content| content.history_visibility)
 }
