@@ -33,4 +33,4 @@ pub use resolve::{ResolveError, resolve};
 pub use sign::{SignatureError, Signer, verify_event, verify_json};
 pub use state::{State, StateKey};
 pub use version::RoomVersion;
-pub use view::{Unsigned, View};
+pub use view::View;

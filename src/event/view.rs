@@ -4,9 +4,6 @@
 
 use std::{borrow::Cow, fmt::Write};
 
-use ruma::EventId;
-use serde_json::value::RawValue;
-
 use crate::Pdu;
 
 /// An event for a client.
@@ -16,43 +13,53 @@ pub struct View<'a> {
     pub pdu: &'a Pdu,
     /// Whether to say the room; `/sync` does not, since the room stands around the event.
     pub room_id: bool,
-    /// What this server adds.
-    pub unsigned: Unsigned<'a>,
 }
 
-/// What a server tells about an event without anybody's signature.
+/// What `unsigned` tells every reader.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unsigned<'a> {
-    /// Milliseconds since the event was sent.
-    pub age_ms: Option<u64>,
-    /// The transaction id, for the device that sent it.
-    pub transaction_id: Option<&'a str>,
-    /// The content of the state event that this one replaced, if the user may see it.
-    pub prev_content: Option<&'a RawValue>,
-    /// The sender of the state event that this one replaced, if the user may see it.
-    pub prev_sender: Option<&'a str>,
+pub struct Shared<'a> {
     /// The state event that this one replaced.
-    pub replaces_state: Option<&'a EventId>,
+    pub replaced: Option<&'a Pdu>,
     /// The redaction that withdrew this event.
     pub redacted_because: Option<&'a Pdu>,
+}
+
+/// What `unsigned` tells one reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Personal<'a> {
+    /// Milliseconds since the event was sent.
+    pub age_ms: u64,
     /// The membership of the receiving user when the event was sent.
     pub membership: Option<&'a str>,
-    /// Bundled aggregations: the value of `m.relations`.
-    pub relations: Option<&'a RawValue>,
+    /// The transaction id, for the device that sent it.
+    pub transaction_id: Option<&'a str>,
 }
 
 impl<'a> View<'a> {
-    /// An event with its room and nothing added.
+    /// An event with its room.
     pub fn of(pdu: &'a Pdu) -> Self {
-        Self {
-            pdu,
-            room_id: true,
-            unsigned: Unsigned::default(),
-        }
+        Self { pdu, room_id: true }
     }
 
-    /// Appends the event as a JSON object.
+    /// Appends the event as a JSON object without `unsigned`.
     pub fn write(&self, out: &mut String) {
+        self.write_fields(out);
+        out.push('}');
+    }
+
+    /// Appends the event as a JSON object with `unsigned`.
+    pub fn write_with(&self, shared: Shared<'_>, personal: Personal<'_>, out: &mut String) {
+        self.open(shared, out);
+        personal.close(out);
+    }
+
+    /// Appends what every reader is told; [`Personal::close`] completes it.
+    pub fn open(&self, shared: Shared<'_>, out: &mut String) {
+        self.write_fields(out);
+        shared.open(self.room_id, out);
+    }
+
+    fn write_fields(&self, out: &mut String) {
         let pdu = self.pdu;
         out.reserve(pdu.content_text().len() + 320);
         out.push_str(r#"{"content":"#);
@@ -75,52 +82,49 @@ impl<'a> View<'a> {
             field(out, "state_key", state_key);
         }
         field(out, "type", pdu.kind());
-        self.write_unsigned(out);
-        out.push('}');
+    }
+}
+
+impl Shared<'_> {
+    /// Begins `unsigned` behind the last field of an event; [`Personal::close`] completes both.
+    pub fn open(&self, room_id: bool, out: &mut String) {
+        out.push_str(",\"unsigned\":{");
+        if let Some(replaced) = self.replaced {
+            out.push_str("\"prev_content\":");
+            out.push_str(replaced.content_text());
+            field(out, "prev_sender", replaced.sender().as_str());
+            field(out, "replaces_state", replaced.event_id().as_str());
+            out.push(',');
+        }
+        if let Some(pdu) = self.redacted_because {
+            out.push_str("\"redacted_because\":");
+            View { pdu, room_id }.write(out);
+            out.push(',');
+        }
+    }
+}
+
+impl Personal<'_> {
+    /// The age of an event, and nothing else.
+    pub fn age(pdu: &Pdu, now_ms: u64) -> Self {
+        let sent: u64 = pdu.origin_server_ts().0.into();
+        Self {
+            age_ms: now_ms.saturating_sub(sent),
+            membership: None,
+            transaction_id: None,
+        }
     }
 
-    fn write_unsigned(&self, out: &mut String) {
-        let unsigned = &self.unsigned;
-        let start = out.len();
-        out.push_str(",\"unsigned\":{");
-        let empty = out.len();
-        if let Some(age) = unsigned.age_ms {
-            number(out, ",\"age\":", age);
-        }
-        if let Some(membership) = unsigned.membership {
+    /// Completes `unsigned` and the event.
+    pub fn close(&self, out: &mut String) {
+        number(out, "\"age\":", self.age_ms);
+        if let Some(membership) = self.membership {
             field(out, "membership", membership);
         }
-        if let Some(prev_content) = unsigned.prev_content {
-            raw(out, "prev_content", prev_content.get());
-        }
-        if let Some(prev_sender) = unsigned.prev_sender {
-            field(out, "prev_sender", prev_sender);
-        }
-        if let Some(redaction) = unsigned.redacted_because {
-            out.push_str(",\"redacted_because\":");
-            View {
-                pdu: redaction,
-                room_id: self.room_id,
-                unsigned: Unsigned::default(),
-            }
-            .write(out);
-        }
-        if let Some(replaced) = unsigned.replaces_state {
-            field(out, "replaces_state", replaced.as_str());
-        }
-        if let Some(transaction_id) = unsigned.transaction_id {
+        if let Some(transaction_id) = self.transaction_id {
             field(out, "transaction_id", transaction_id);
         }
-        if let Some(relations) = unsigned.relations {
-            raw(out, "m.relations", relations.get());
-        }
-        if out.len() == empty {
-            out.truncate(start);
-        } else {
-            // Every field begins with a comma; the first has none before it.
-            out.remove(empty);
-            out.push('}');
-        }
+        out.push_str("}}");
     }
 }
 
@@ -192,13 +196,6 @@ fn field(out: &mut String, name: &str, value: &str) {
     out.push_str(name);
     out.push_str("\":");
     push_json_string(out, value);
-}
-
-fn raw(out: &mut String, name: &str, json: &str) {
-    out.push_str(",\"");
-    out.push_str(name);
-    out.push_str("\":");
-    out.push_str(json);
 }
 
 fn number(out: &mut String, prefix: &str, value: u64) {

@@ -21,7 +21,7 @@ mod watch;
 pub use handle::Live;
 pub use look::{Look, Want};
 pub use members::{Heroes, Members};
-pub use moment::{Moment, Reader};
+pub use moment::{Moment, Reader, shared};
 pub use room::Room;
 pub use unread::{Count, ReadUpTo, Tally, Thread};
 pub use user::{Datum, User};

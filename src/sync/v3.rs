@@ -58,11 +58,11 @@ impl<'a> Ask<'a> {
         let reader = Reader {
             user_id: &self.request.user_id,
             device_id: &self.request.device_id,
-            now_ms: self.now_ms,
         };
         Writer {
             reader,
             filter: self.filter,
+            now_ms: self.now_ms,
         }
     }
 }

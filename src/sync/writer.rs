@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use event::{Pdu, Unsigned, View};
+use event::{
+    Pdu, View,
+    view::{Personal, Shared},
+};
 use live::{Moment, Reader};
 use serde_json::{Map, Value};
 
@@ -13,16 +16,18 @@ use crate::filter::Filter;
 pub(crate) struct Writer<'a> {
     pub(crate) reader: Reader<'a>,
     pub(crate) filter: &'a Filter,
+    pub(crate) now_ms: u64,
 }
 
 impl Writer<'_> {
     /// Appends an event of a timeline.
     pub(crate) fn moment(&self, out: &mut String, moment: &Moment, membership: &str) {
         let start = out.len();
+        let personal = self.reader.told(moment.event(), membership, self.now_ms);
         if self.filter.federation_format {
-            moment.write_federation_format(out, self.reader, membership);
+            moment.write_federation_format(out, personal);
         } else {
-            moment.write(out, self.reader, membership);
+            moment.write(out, personal);
         }
         self.prune(out, start);
     }
@@ -33,17 +38,11 @@ impl Writer<'_> {
         if self.filter.federation_format {
             out.push_str(pdu.json());
         } else {
-            let sent: u64 = pdu.origin_server_ts().0.into();
-            let unsigned = Unsigned {
-                age_ms: Some(self.reader.now_ms.saturating_sub(sent)),
-                ..Unsigned::default()
-            };
-            View {
+            let view = View {
                 pdu,
                 room_id: false,
-                unsigned,
-            }
-            .write(out);
+            };
+            view.write_with(Shared::default(), Personal::age(pdu, self.now_ms), out);
         }
         self.prune(out, start);
     }

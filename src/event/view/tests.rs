@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 use ruma::EventId;
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture::{ALICE, Room, draft, signer, version};
+use crate::fixture::{ALICE, BOB, Room, draft, signer, version};
 use crate::{Draft, Parents};
 
 fn event(number: &str, draft: Draft) -> Pdu {
@@ -18,6 +18,12 @@ fn written(view: &View<'_>) -> String {
     let mut out = String::from("[");
     view.write(&mut out);
     out.strip_prefix('[').unwrap().to_owned()
+}
+
+fn told(view: &View<'_>, shared: Shared<'_>, personal: Personal<'_>) -> String {
+    let mut out = String::new();
+    view.write_with(shared, personal, &mut out);
+    out
 }
 
 #[test]
@@ -48,44 +54,40 @@ fn unsigned_has_what_is_given_and_nothing_else() {
         "12",
         draft(ALICE, "m.room.topic", Some(""), &json!({"topic": "b"})),
     );
-    let prev = to_raw_value(&json!({"topic": "a"})).unwrap();
-    let relations = to_raw_value(&json!({"m.thread": {"count": 1}})).unwrap();
-    let replaced = EventId::parse("$old").unwrap();
-    let unsigned = |unsigned| -> Value {
-        let view = View {
-            unsigned,
-            ..View::of(&pdu)
-        };
-        let value: Value = serde_json::from_str(&written(&view)).unwrap();
+    let replaced = event(
+        "12",
+        draft(BOB, "m.room.topic", Some(""), &json!({"topic": "a"})),
+    );
+    let unsigned = |shared, personal| -> Value {
+        let value: Value = serde_json::from_str(&told(&View::of(&pdu), shared, personal)).unwrap();
         value["unsigned"].clone()
     };
-    assert_eq!(unsigned(Unsigned::default()), Value::Null);
-    let age = Unsigned {
-        age_ms: Some(0),
-        ..Unsigned::default()
-    };
-    assert_eq!(unsigned(age), json!({"age": 0}));
-    let transaction = Unsigned {
+    let bare: Value = serde_json::from_str(&written(&View::of(&pdu))).unwrap();
+    assert_eq!(bare["unsigned"], Value::Null);
+    let young = Personal::age(&pdu, 1_000);
+    assert_eq!(unsigned(Shared::default(), young), json!({"age": 0}));
+    let transaction = Personal {
         transaction_id: Some("a\"b"),
-        ..Unsigned::default()
-    };
-    assert_eq!(unsigned(transaction), json!({"transaction_id": "a\"b"}));
-    let all = Unsigned {
-        age_ms: Some(12),
-        transaction_id: Some("m1"),
-        prev_content: Some(&prev),
-        prev_sender: Some("@bob:example.org"),
-        replaces_state: Some(&replaced),
-        redacted_because: None,
-        membership: Some("join"),
-        relations: Some(&relations),
+        ..young
     };
     assert_eq!(
-        unsigned(all),
+        unsigned(Shared::default(), transaction),
+        json!({"age": 0, "transaction_id": "a\"b"})
+    );
+    let shared = Shared {
+        replaced: Some(&replaced),
+        redacted_because: None,
+    };
+    let all = Personal {
+        age_ms: 12,
+        transaction_id: Some("m1"),
+        membership: Some("join"),
+    };
+    assert_eq!(
+        unsigned(shared, all),
         json!({
             "age": 12, "transaction_id": "m1", "prev_content": {"topic": "a"},
-            "prev_sender": "@bob:example.org", "replaces_state": "$old", "membership": "join",
-            "m.relations": {"m.thread": {"count": 1}},
+            "prev_sender": BOB, "replaces_state": replaced.event_id(), "membership": "join",
         })
     );
 }
@@ -123,17 +125,16 @@ fn a_redacted_event_says_why() {
     let content = json!({"redacts": message.event_id(), "reason": "spam"});
     let redaction = room.send(ALICE, "m.room.redaction", None, content).unwrap();
     let pruned = crate::redact(&room.version, &message).unwrap();
-    let unsigned = Unsigned {
-        age_ms: Some(1),
+    let shared = Shared {
+        replaced: None,
         redacted_because: Some(&redaction),
-        ..Unsigned::default()
     };
     let view = View {
-        unsigned,
         room_id: false,
         pdu: &pruned,
     };
-    let value: Value = serde_json::from_str(&written(&view)).unwrap();
+    let text = told(&view, shared, Personal::age(&pruned, 0));
+    let value: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["content"], json!({}));
     let because = &value["unsigned"]["redacted_because"];
     assert_eq!(because["type"], "m.room.redaction");
