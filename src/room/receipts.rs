@@ -41,6 +41,8 @@ pub enum Marker {
 
 impl Rooms {
     /// Notes how far a member has read, all marks or none: the events must be known in the room.
+    ///
+    /// Receipts only move forward.
     pub async fn mark_read(
         &self,
         room_id: &RoomId,
@@ -57,31 +59,44 @@ impl Rooms {
         let event_ids: Vec<&EventId> = marks.iter().map(|mark| mark.event_id).collect();
         let mut db = self.0.database.acquire().await?;
         let positions = receipts::positions(&mut db, head.room_nid, &event_ids).await?;
+        let first = positions.values().min().copied().unwrap_or_default();
+        let reaching = receipts::reaching(&mut db, head.room_nid, user_id, first).await?;
         drop(db);
         let mut changes = Changes::new();
         for mark in marks {
             let event_position = *positions.get(mark.event_id).ok_or(Error::UnknownEvent)?;
-            let receipt = |receipt_type: &str, thread_id: &Option<String>| {
-                Change::Receipt(Receipt {
+            let (receipt_type, thread_id) = match &mark.marker {
+                Marker::Public { thread_id } => ("m.read", thread_id),
+                Marker::Private { thread_id } => ("m.read.private", thread_id),
+                Marker::FullyRead => {
+                    changes.push(Change::AccountData(AccountData {
+                        user_id: user_id.to_owned(),
+                        room_nid: Some(head.room_nid),
+                        kind: "m.fully_read".to_owned(),
+                        content: json!({ "event_id": mark.event_id }).to_string(),
+                    }));
+                    continue;
+                }
+            };
+            let thread_id = thread_id.as_deref().unwrap_or_default();
+            // A device that lags behind takes nothing back.
+            let is_old = reaching.iter().any(|(of_type, of_thread, reached)| {
+                of_type == receipt_type && of_thread == thread_id && *reached >= event_position
+            });
+            if !is_old {
+                changes.push(Change::Receipt(Receipt {
                     room_nid: head.room_nid,
                     user_id: user_id.to_owned(),
                     receipt_type: receipt_type.to_owned(),
-                    thread_id: thread_id.clone().unwrap_or_default(),
+                    thread_id: thread_id.to_owned(),
                     event_id: mark.event_id.to_owned(),
                     event_position,
                     ts: self.0.clock.now_ms() as i64,
-                })
-            };
-            changes.push(match &mark.marker {
-                Marker::Public { thread_id } => receipt("m.read", thread_id),
-                Marker::Private { thread_id } => receipt("m.read.private", thread_id),
-                Marker::FullyRead => Change::AccountData(AccountData {
-                    user_id: user_id.to_owned(),
-                    room_nid: Some(head.room_nid),
-                    kind: "m.fully_read".to_owned(),
-                    content: json!({ "event_id": mark.event_id }).to_string(),
-                }),
-            });
+                }));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
         }
         self.0
             .committer

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ruma::{EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId, UserId};
 use types::{RoomNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id, stream::Receipt};
@@ -59,4 +59,29 @@ pub async fn positions(
             Ok((id(row.event_id)?, position))
         })
         .collect()
+}
+
+/// The types and threads of a user's receipts in a room that stand at `position` or after it.
+pub async fn reaching(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    user_id: &UserId,
+    position: StreamPosition,
+) -> Result<Vec<(String, String, StreamPosition)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT receipt_type, thread_id, event_position FROM receipts
+         WHERE room_nid = $1 AND user_id = $2 AND event_position >= $3",
+        room_nid.get(),
+        user_id.as_str(),
+        position.get()
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let position = StreamPosition(row.event_position);
+            (row.receipt_type, row.thread_id, position)
+        })
+        .collect())
 }

@@ -1,6 +1,7 @@
 //! How far a member has read.
 
 use room::{Error, Marker, ReadUpTo};
+use ruma::OwnedEventId;
 use storage::Change;
 use types::StreamPosition;
 
@@ -75,4 +76,27 @@ async fn only_events_of_the_room_are_marked() {
         let elsewhere = server.mark_read(&room_id, &alice(), &marks).await;
         assert!(matches!(elsewhere, Err(Error::UnknownEvent)));
     }
+}
+
+#[tokio::test]
+async fn receipts_only_move_forward() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let old = server.say(&room_id, &alice(), "old").await.expect("sent");
+    let new = server.say(&room_id, &alice(), "new").await.expect("sent");
+    let mark = async |event_id: &OwnedEventId, thread_id: Option<&str>| {
+        let before = server.position().await;
+        let thread_id = thread_id.map(ToOwned::to_owned);
+        let marker = Marker::Public { thread_id };
+        let marks = [ReadUpTo { event_id, marker }];
+        server
+            .mark_read(&room_id, &alice(), &marks)
+            .await
+            .expect("noted");
+        server.position().await - before
+    };
+    assert_eq!(mark(&new, None).await, 1);
+    assert_eq!(mark(&new, None).await, 0);
+    assert_eq!(mark(&old, None).await, 0);
+    assert_eq!(mark(&old, Some("main")).await, 1);
 }
