@@ -20,6 +20,12 @@ pub struct NewUser {
 }
 
 impl Identity {
+    /// Whether anybody administers the server.
+    pub async fn has_admin(&self) -> Result<bool> {
+        let mut db = self.0.database.acquire().await?;
+        Ok(storage::users::has_admin(&mut db).await?)
+    }
+
     /// Creates an account.
     #[tracing::instrument(name = "identity.create_user", skip_all, err(level = "debug"))]
     pub async fn create_user(&self, new: NewUser) -> Result<OwnedUserId> {

@@ -67,6 +67,7 @@ async fn run(
     let ground = workers.start(config, opened, Clock::system());
     let app = app::build(config, ground).await?;
     workers.keep_house(&app);
+    let has_admin = app.identity.has_admin().await?;
     let stopping = workers.supervisor.stopping();
     let router = api::routes::all()
         .into_router(app)
@@ -78,7 +79,7 @@ async fn run(
         .as_usize();
     let (mut serving, cut_off) =
         sockets.serve(stack::wrap(router, max_body), &workers.supervisor)?;
-    announce(config);
+    announce(config, has_admin);
 
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
@@ -107,8 +108,14 @@ async fn finish(serving: &mut JoinSet<()>, workers: &Workers) {
 }
 
 /// Tells what a person who starts the server wants to know next.
-fn announce(config: &Config) {
+fn announce(config: &Config, has_admin: bool) {
+    if !has_admin {
+        let program = std::env::args_os()
+            .next()
+            .unwrap_or_else(|| "chancery".into());
+        let program = program.display();
+        tracing::info!("Make the first administrator with: {program} user create NAME --admin");
+    }
     let base_url = config.public_base_url();
     tracing::info!(server.name = %config.server_name, "Ready: point a Matrix client at {base_url}");
-    tracing::info!("Make the first administrator with: chancery user create NAME --admin");
 }

@@ -57,6 +57,15 @@ pub async fn find(db: &mut Connection, user_id: &UserId) -> Result<Option<User>,
     .transpose()
 }
 
+/// Whether anybody administers the server.
+pub async fn has_admin(db: &mut Connection) -> Result<bool, Error> {
+    let found =
+        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM users WHERE is_admin) AS "found!""#)
+            .fetch_one(db)
+            .await?;
+    Ok(found)
+}
+
 /// Which of the users have an open account here.
 pub async fn active(
     db: &mut Connection,

@@ -80,6 +80,12 @@ impl Server {
         );
     }
 
+    /// Whether a line that was read so far contains `text`.
+    pub(super) fn has_logged(&self, text: &str) -> bool {
+        let log = self.log.lock().unwrap();
+        log.read.iter().any(|line| line.contains(text))
+    }
+
     /// The address in the line of the log that says `listening`.
     pub(super) fn address(&self, listening: &str) -> String {
         let line = self.until_logged(listening);

@@ -4,7 +4,9 @@ use super::server::{Server, chancery_on};
 
 #[test]
 fn accounts_are_made_beside_a_running_server_and_without_one() {
+    let hint = "user create NAME --admin";
     let server = Server::start(&[]);
+    server.until_logged(hint);
     let made = chancery_on(
         server.data(),
         &["user", "create", "alice", "--admin"],
@@ -29,7 +31,10 @@ fn accounts_are_made_beside_a_running_server_and_without_one() {
         "{}",
         empty.stderr
     );
-    Server::start_on(data, &[]).terminate();
+    let server = Server::start_on(data, &[]);
+    server.until_logged("Ready");
+    assert!(!server.has_logged(hint));
+    server.terminate();
 }
 
 #[test]
