@@ -83,3 +83,46 @@ pub struct Tally {
     /// Threads without unread notifications are left out.
     pub counts: BTreeMap<Thread, Count>,
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::owned_event_id;
+
+    use super::*;
+
+    fn thread() -> Thread {
+        Thread::Of(owned_event_id!("$root"))
+    }
+
+    fn read(receipts: &[(Option<Thread>, i64)]) -> ReadUpTo {
+        let mut read = ReadUpTo::since(StreamPosition(10));
+        for (thread, position) in receipts {
+            read.receipt(thread.clone(), StreamPosition(*position));
+        }
+        read
+    }
+
+    #[test]
+    fn nothing_before_the_join_is_unread() {
+        let read = read(&[(None, 5), (Some(thread()), 7)]);
+        assert_eq!(read, ReadUpTo::since(StreamPosition(10)));
+    }
+
+    #[test]
+    fn thread_is_read_as_far_as_either_kind_of_receipt_says() {
+        let read = read(&[(Some(thread()), 30), (None, 20), (Some(Thread::Main), 15)]);
+        assert_eq!(read.of(&thread()), StreamPosition(30));
+        assert_eq!(read.of(&Thread::Main), StreamPosition(20));
+        let other = Thread::Of(owned_event_id!("$other"));
+        assert_eq!(read.of(&other), StreamPosition(20));
+    }
+
+    #[test]
+    fn reading_on_in_one_way_does_not_fall_behind_in_another() {
+        let threaded = read(&[(Some(thread()), 30)]);
+        let everywhere = read(&[(None, 40)]);
+        assert!(!everywhere.falls_behind(&threaded));
+        assert!(threaded.falls_behind(&everywhere));
+        assert!(read(&[(None, 20)]).falls_behind(&threaded));
+    }
+}
