@@ -30,6 +30,7 @@ pub(crate) mod typing;
 pub(crate) mod versions;
 
 use identity::ActiveUser;
+use room::Reader;
 use ruma::UserId;
 use types::Kind;
 
@@ -41,4 +42,12 @@ pub(crate) fn own(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Kind::Forbidden, "This belongs to another user"))
+}
+
+/// The caller as the one who reads a room.
+pub(crate) fn reader(caller: &ActiveUser) -> Reader<'_> {
+    Reader {
+        user_id: &caller.user_id,
+        device_id: &caller.device_id,
+    }
 }

@@ -25,6 +25,14 @@ pub(crate) struct Interaction {
     without_body: Fingerprint,
 }
 
+impl<R> Interactive<R> {
+    /// Asks for the password of the caller and hands out the request.
+    pub(crate) async fn confirm(self, app: &App, user: &ActiveUser) -> Result<(R, Confirmed)> {
+        let confirmed = self.interaction.confirm(app, user).await?;
+        Ok((self.request, confirmed))
+    }
+}
+
 impl Interaction {
     /// Asks for the password of the caller.
     pub(crate) async fn confirm(self, app: &App, user: &ActiveUser) -> Result<Confirmed> {

@@ -120,6 +120,16 @@ impl Pdu {
             .map(|content| content.membership)
     }
 
+    /// Whether its content has a `url`, as files have; filters ask for it.
+    pub fn has_url(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Content {
+            url: Option<serde_json::Value>,
+        }
+        self.content_as::<Content>()
+            .is_ok_and(|content| content.url.is_some_and(|url| url.is_string()))
+    }
+
     /// When its server says that it was sent.
     pub fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
         self.origin_server_ts

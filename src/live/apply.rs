@@ -6,7 +6,7 @@ use std::{
 };
 
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
-use storage::{Change, Verdict, memberships::Membership, stream::EventChange};
+use storage::{Change, StoredEvent, Verdict, memberships::Membership, stream::EventChange};
 use types::{RoomNid, StreamPosition};
 
 use crate::{
@@ -141,14 +141,7 @@ impl Memory {
     ) {
         let event = &change.event;
         let is_joined = membership == MembershipState::Join;
-        let relation = Membership {
-            room_nid: event.room_nid,
-            room_id: event.pdu.room_id().clone(),
-            membership,
-            event_nid: event.nid,
-            position,
-            forgotten: false,
-        };
+        let relation = relation(event, membership, position);
         let applied = self.update_user(target, position, |user| user.put_room(relation));
         if applied && is_joined {
             if let Some(slot) = self.users.get(target) {
@@ -271,17 +264,26 @@ pub(crate) fn catch_up_user(user: &mut User, position: StreamPosition, change: &
             && event.pdu.state_key() == Some(user.id.as_str()) =>
         {
             if let Some(membership) = event.pdu.membership() {
-                user.put_room(Membership {
-                    room_nid: event.room_nid,
-                    room_id: event.pdu.room_id().clone(),
-                    membership,
-                    event_nid: event.nid,
-                    position,
-                    forgotten: false,
-                });
+                user.put_room(relation(event, membership, position));
             }
         }
         _ => {}
+    }
+}
+
+/// What a member event makes of its user and its room.
+fn relation(
+    event: &StoredEvent,
+    membership: MembershipState,
+    position: StreamPosition,
+) -> Membership {
+    Membership {
+        room_nid: event.room_nid,
+        room_id: event.pdu.room_id().clone(),
+        membership,
+        event_nid: event.nid,
+        position,
+        forgotten: false,
     }
 }
 

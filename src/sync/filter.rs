@@ -162,17 +162,8 @@ impl Rules {
             && self.sender(pdu.sender())
             && self
                 .contains_url
-                .is_none_or(|wanted| wanted == has_url(pdu))
+                .is_none_or(|wanted| wanted == pdu.has_url())
     }
-}
-
-fn has_url(pdu: &Pdu) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Content {
-        url: Option<serde_json::Value>,
-    }
-    pdu.content_as::<Content>()
-        .is_ok_and(|content| content.url.is_some_and(|url| url.is_string()))
 }
 
 fn patterns(types: &[String]) -> Vec<WildMatch> {

@@ -23,11 +23,7 @@ pub(crate) async fn change_password(
     call: Matrix<Interactive<change_password::v3::Request>>,
 ) -> Result<change_password::v3::Response> {
     let user = logged_in(call.caller)?;
-    let Interactive {
-        request,
-        interaction,
-    } = call.request;
-    let confirmed = interaction.confirm(&app, &user).await?;
+    let (request, confirmed) = call.request.confirm(&app, &user).await?;
     let new_password = Secret::new(request.new_password);
     app.identity
         .change_password(&user, new_password, request.logout_devices, confirmed)
@@ -41,11 +37,7 @@ pub(crate) async fn deactivate(
     call: Matrix<Interactive<deactivate::v3::Request>>,
 ) -> Result<deactivate::v3::Response> {
     let user = logged_in(call.caller)?;
-    let Interactive {
-        request,
-        interaction,
-    } = call.request;
-    let confirmed = interaction.confirm(&app, &user).await?;
+    let (request, confirmed) = call.request.confirm(&app, &user).await?;
     app.identity
         .deactivate(&user, request.erase, confirmed)
         .await?;

@@ -49,11 +49,7 @@ pub(crate) async fn delete(
     app: App,
     call: Matrix<Interactive<delete_device::v3::Request>>,
 ) -> Result<delete_device::v3::Response> {
-    let Interactive {
-        request,
-        interaction,
-    } = call.request;
-    let confirmed = interaction.confirm(&app, &call.caller).await?;
+    let (request, confirmed) = call.request.confirm(&app, &call.caller).await?;
     app.identity
         .delete_devices(&call.caller, &[request.device_id], confirmed)
         .await?;
@@ -65,11 +61,7 @@ pub(crate) async fn delete_many(
     app: App,
     call: Matrix<Interactive<delete_devices::v3::Request>>,
 ) -> Result<delete_devices::v3::Response> {
-    let Interactive {
-        request,
-        interaction,
-    } = call.request;
-    let confirmed = interaction.confirm(&app, &call.caller).await?;
+    let (request, confirmed) = call.request.confirm(&app, &call.caller).await?;
     app.identity
         .delete_devices(&call.caller, &request.devices, confirmed)
         .await?;

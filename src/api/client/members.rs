@@ -1,12 +1,13 @@
 //! Who is in a room.
 
-use room::{MembersQuery, Reader};
+use room::MembersQuery;
 use ruma::{
     api::client::membership::{get_member_events, joined_members},
     events::room::member::MembershipState,
 };
 use types::{Kind, PageToken};
 
+use super::reader;
 use crate::{App, Error, Matrix, Result, json::RawJson};
 
 /// Lists the member events of a room, now or at a point in its past.
@@ -23,10 +24,7 @@ pub(crate) async fn all(app: App, call: Matrix<get_member_events::v3::Request>) 
         membership: membership.map(known).transpose()?,
         not_membership: not_membership.map(known).transpose()?,
     };
-    let reader = Reader {
-        user_id: &call.caller.user_id,
-        device_id: &call.caller.device_id,
-    };
+    let reader = reader(&call.caller);
     Ok(app.rooms.members(&room_id, reader, &query).await?.into())
 }
 

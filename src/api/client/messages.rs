@@ -1,12 +1,13 @@
 //! Reading a room's events.
 
-use room::{EventFilter, PageRequest, Reader};
+use room::{EventFilter, PageRequest};
 use ruma::{
     UInt,
     api::client::{context::get_context, message::get_message_events, room::get_room_event},
 };
 use types::PageToken;
 
+use super::reader;
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// Pages through a room's events.
@@ -31,10 +32,7 @@ pub(crate) async fn messages(
         limit: at_most(limit, &filter),
         filter,
     };
-    let reader = Reader {
-        user_id: &call.caller.user_id,
-        device_id: &call.caller.device_id,
-    };
+    let reader = reader(&call.caller);
     Ok(app.rooms.messages(&room_id, reader, &request).await?.into())
 }
 
@@ -49,10 +47,7 @@ pub(crate) async fn context(app: App, call: Matrix<get_context::v3::Request>) ->
     } = call.request;
     let filter = EventFilter::new(filter);
     let limit = at_most(limit, &filter);
-    let reader = Reader {
-        user_id: &call.caller.user_id,
-        device_id: &call.caller.device_id,
-    };
+    let reader = reader(&call.caller);
     Ok(app
         .rooms
         .context(&room_id, reader, &event_id, limit, filter)
@@ -65,10 +60,7 @@ pub(crate) async fn event(app: App, call: Matrix<get_room_event::v3::Request>) -
     let get_room_event::v3::Request {
         room_id, event_id, ..
     } = call.request;
-    let reader = Reader {
-        user_id: &call.caller.user_id,
-        device_id: &call.caller.device_id,
-    };
+    let reader = reader(&call.caller);
     Ok(app.rooms.event(&room_id, reader, &event_id).await?.into())
 }
 

@@ -1,6 +1,6 @@
 //! What the caller wants to be notified of.
 
-use identity::{Error::NotFound, Rule};
+use identity::{ActiveUser, Error::NotFound, Rule};
 use ruma::{
     api::client::push::{
         PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
@@ -35,13 +35,7 @@ pub(crate) async fn one(
     app: App,
     call: Matrix<get_pushrule::v3::Request>,
 ) -> Result<get_pushrule::v3::Response> {
-    let rule = find(
-        &app,
-        &call.caller.user_id,
-        call.request.kind,
-        &call.request.rule_id,
-    )
-    .await?;
+    let rule = find(&app, &call.caller, call.request.kind, &call.request.rule_id).await?;
     Ok(get_pushrule::v3::Response::new(rule))
 }
 
@@ -50,13 +44,7 @@ pub(crate) async fn enabled(
     app: App,
     call: Matrix<get_pushrule_enabled::v3::Request>,
 ) -> Result<get_pushrule_enabled::v3::Response> {
-    let rule = find(
-        &app,
-        &call.caller.user_id,
-        call.request.kind,
-        &call.request.rule_id,
-    )
-    .await?;
+    let rule = find(&app, &call.caller, call.request.kind, &call.request.rule_id).await?;
     Ok(get_pushrule_enabled::v3::Response::new(rule.enabled))
 }
 
@@ -65,13 +53,7 @@ pub(crate) async fn actions(
     app: App,
     call: Matrix<get_pushrule_actions::v3::Request>,
 ) -> Result<get_pushrule_actions::v3::Response> {
-    let rule = find(
-        &app,
-        &call.caller.user_id,
-        call.request.kind,
-        &call.request.rule_id,
-    )
-    .await?;
+    let rule = find(&app, &call.caller, call.request.kind, &call.request.rule_id).await?;
     Ok(get_pushrule_actions::v3::Response::new(rule.actions))
 }
 
@@ -138,13 +120,8 @@ pub(crate) async fn set_actions(
     Ok(set_pushrule_actions::v3::Response::new())
 }
 
-async fn find(
-    app: &App,
-    user_id: &ruma::UserId,
-    kind: RuleKind,
-    rule_id: &str,
-) -> Result<PushRule> {
-    let rules = app.identity.push_rules(user_id).await?;
+async fn find(app: &App, caller: &ActiveUser, kind: RuleKind, rule_id: &str) -> Result<PushRule> {
+    let rules = app.identity.push_rules(&caller.user_id).await?;
     let rule = rules
         .get(kind, rule_id)
         .ok_or(NotFound("There is no such push rule"))?;

@@ -1,8 +1,9 @@
 //! The events that relate to an event.
 
-use room::{EventFilter, PageRequest, Reader, RelationsQuery};
+use identity::ActiveUser;
+use room::{EventFilter, PageRequest, RelationsQuery};
 use ruma::{
-    OwnedEventId, OwnedRoomId, UInt,
+    EventId, RoomId, UInt,
     api::{
         Direction,
         client::relations::{
@@ -13,6 +14,7 @@ use ruma::{
 };
 use types::PageToken;
 
+use super::reader;
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// How many events a page has if the client does not say.
@@ -23,22 +25,20 @@ pub(crate) async fn all(
     app: App,
     call: Matrix<get_relating_events::v1::Request>,
 ) -> Result<RawJson> {
-    let get_relating_events::v1::Request {
-        room_id,
-        event_id,
-        from,
-        to,
-        dir,
-        limit,
-        ..
-    } = call.request;
-    let page = page(from, to, dir, limit)?;
+    let request = call.request;
     let query = RelationsQuery {
         rel_type: None,
         event_type: None,
-        page,
+        page: page(request.from, request.to, request.dir, request.limit)?,
     };
-    answer(&app, &call.caller, room_id, event_id, query).await
+    answer(
+        &app,
+        &call.caller,
+        &request.room_id,
+        &request.event_id,
+        &query,
+    )
+    .await
 }
 
 /// Lists those of one relation type.
@@ -46,23 +46,20 @@ pub(crate) async fn of_type(
     app: App,
     call: Matrix<get_relating_events_with_rel_type::v1::Request>,
 ) -> Result<RawJson> {
-    let get_relating_events_with_rel_type::v1::Request {
-        room_id,
-        event_id,
-        rel_type,
-        from,
-        to,
-        dir,
-        limit,
-        ..
-    } = call.request;
-    let page = page(from, to, dir, limit)?;
+    let request = call.request;
     let query = RelationsQuery {
-        rel_type: Some(rel_type.to_string()),
+        rel_type: Some(request.rel_type.to_string()),
         event_type: None,
-        page,
+        page: page(request.from, request.to, request.dir, request.limit)?,
     };
-    answer(&app, &call.caller, room_id, event_id, query).await
+    answer(
+        &app,
+        &call.caller,
+        &request.room_id,
+        &request.event_id,
+        &query,
+    )
+    .await
 }
 
 /// Lists those of one relation type and one event type.
@@ -70,23 +67,20 @@ pub(crate) async fn of_types(
     app: App,
     call: Matrix<get_relating_events_with_rel_type_and_event_type::v1::Request>,
 ) -> Result<RawJson> {
-    let get_relating_events_with_rel_type_and_event_type::v1::Request {
-        room_id,
-        event_id,
-        rel_type,
-        event_type,
-        from,
-        to,
-        dir,
-        limit,
-        ..
-    } = call.request;
+    let request = call.request;
     let query = RelationsQuery {
-        rel_type: Some(rel_type.to_string()),
-        event_type: Some(event_type.to_string()),
-        page: page(from, to, dir, limit)?,
+        rel_type: Some(request.rel_type.to_string()),
+        event_type: Some(request.event_type.to_string()),
+        page: page(request.from, request.to, request.dir, request.limit)?,
     };
-    answer(&app, &call.caller, room_id, event_id, query).await
+    answer(
+        &app,
+        &call.caller,
+        &request.room_id,
+        &request.event_id,
+        &query,
+    )
+    .await
 }
 
 fn page(
@@ -108,18 +102,14 @@ fn page(
 
 async fn answer(
     app: &App,
-    caller: &identity::ActiveUser,
-    room_id: OwnedRoomId,
-    event_id: OwnedEventId,
-    query: RelationsQuery,
+    caller: &ActiveUser,
+    room_id: &RoomId,
+    event_id: &EventId,
+    query: &RelationsQuery,
 ) -> Result<RawJson> {
-    let reader = Reader {
-        user_id: &caller.user_id,
-        device_id: &caller.device_id,
-    };
-    Ok(app
-        .rooms
-        .relations(&room_id, reader, &event_id, &query)
+    let rooms = &app.rooms;
+    Ok(rooms
+        .relations(room_id, reader(caller), event_id, query)
         .await?
         .into())
 }

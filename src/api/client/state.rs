@@ -1,19 +1,16 @@
 //! Reading and setting a room's state.
 
-use room::Reader;
 use ruma::api::client::state::{
     get_state_event_for_key::{self, v3::StateEventFormat},
     get_state_events, send_state_event,
 };
 
+use super::reader;
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// Answers with all state that the user may see.
 pub(crate) async fn all(app: App, call: Matrix<get_state_events::v3::Request>) -> Result<RawJson> {
-    let reader = Reader {
-        user_id: &call.caller.user_id,
-        device_id: &call.caller.device_id,
-    };
+    let reader = reader(&call.caller);
     Ok(app.rooms.state(&call.request.room_id, reader).await?.into())
 }
 
@@ -29,10 +26,7 @@ pub(crate) async fn one(
         format,
         ..
     } = call.request;
-    let reader = Reader {
-        user_id: &call.caller.user_id,
-        device_id: &call.caller.device_id,
-    };
+    let reader = reader(&call.caller);
     let whole = format == StateEventFormat::Event;
     let body = app
         .rooms

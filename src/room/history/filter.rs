@@ -61,15 +61,6 @@ impl EventFilter {
             && filter
                 .url_filter
                 .as_ref()
-                .is_none_or(|wanted| has_url(pdu) == matches!(wanted, UrlFilter::EventsWithUrl))
+                .is_none_or(|wanted| pdu.has_url() == matches!(wanted, UrlFilter::EventsWithUrl))
     }
-}
-
-fn has_url(pdu: &Pdu) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Content {
-        url: Option<serde_json::Value>,
-    }
-    pdu.content_as::<Content>()
-        .is_ok_and(|content| content.url.is_some_and(|url| url.is_string()))
 }
