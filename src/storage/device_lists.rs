@@ -75,6 +75,59 @@ async fn updated(
     rows.into_iter().map(id).collect()
 }
 
+/// Somebody's membership in a room now, and what it was at a position if it changed since.
+struct Passage {
+    room_nid: i64,
+    user_id: String,
+    joined: bool,
+    moved: bool,
+    previous: Option<String>,
+}
+
+/// Selects passages since the position `$2`.
+macro_rules! select_passages {
+    ($condition:literal, $($argument:expr),*) => {
+        sqlx::query_as!(
+            Passage,
+            r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "moved!",
+                previous.json AS "previous?"
+             FROM memberships m
+             LEFT JOIN LATERAL (
+                SELECT e.json FROM events e
+                WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.kind = 'm.room.member'
+                    AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
+                ORDER BY e.position DESC LIMIT 1
+             ) previous ON true
+             WHERE "#
+                + $condition,
+            $($argument),*
+        )
+    };
+}
+
+impl Passage {
+    /// Whether the user was joined at the position: as now, if nothing has happened since, or as
+    /// the last membership event before it says.
+    fn was_joined(&self) -> bool {
+        // Read here and not in SQL: PostgreSQL fails on JSON text that contains `\u0000`.
+        #[derive(Deserialize)]
+        struct Member {
+            content: Content,
+        }
+        #[derive(Deserialize)]
+        struct Content {
+            membership: MembershipState,
+        }
+        if !self.moved {
+            return self.joined;
+        }
+        self.previous
+            .as_deref()
+            .and_then(|json| serde_json::from_str::<Member>(json).ok())
+            .is_some_and(|member| member.content.membership == MembershipState::Join)
+    }
+}
+
 /// The rooms that the user was in at a position, or is in now.
 #[derive(Default)]
 struct Rooms {
@@ -92,17 +145,8 @@ impl Rooms {
         user_id: &UserId,
         from: StreamPosition,
     ) -> Result<Self, Error> {
-        let rows = sqlx::query!(
-            r#"SELECT m.room_nid, m.membership = 'join' AS "joined!", m.position > $2 AS "moved!",
-                previous.json AS "previous?"
-             FROM memberships m
-             LEFT JOIN LATERAL (
-                SELECT e.json FROM events e
-                WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.kind = 'm.room.member'
-                    AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
-                ORDER BY e.position DESC LIMIT 1
-             ) previous ON true
-             WHERE m.user_id = $1 AND (m.membership = 'join' OR m.position > $2)"#,
+        let rows = select_passages!(
+            "m.user_id = $1 AND (m.membership = 'join' OR m.position > $2)",
             user_id.as_str(),
             from.get()
         )
@@ -110,7 +154,7 @@ impl Rooms {
         .await?;
         let mut rooms = Self::default();
         for row in rows {
-            let before = was_joined(row.joined, row.moved, row.previous.as_deref());
+            let before = row.was_joined();
             if before {
                 rooms.before.push(row.room_nid);
             }
@@ -143,20 +187,11 @@ async fn moved(
     from: StreamPosition,
     rooms: &Rooms,
 ) -> Result<Moved, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "moved!",
-            previous.json AS "previous?"
-         FROM memberships m
-         LEFT JOIN LATERAL (
-            SELECT e.json FROM events e
-            WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.kind = 'm.room.member'
-                AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
-            ORDER BY e.position DESC LIMIT 1
-         ) previous ON true
-         WHERE m.user_id <> $1 AND (
+    let rows = select_passages!(
+        "m.user_id <> $1 AND (
             (m.room_nid = ANY($3) AND m.position > $2) OR
             (m.room_nid = ANY($4) AND (m.membership = 'join' OR m.position > $2))
-         )"#,
+         )",
         user_id.as_str(),
         from.get(),
         &rooms.stayed,
@@ -166,7 +201,7 @@ async fn moved(
     .await?;
     let mut moved = Moved::default();
     for row in rows {
-        let before = was_joined(row.joined, row.moved, row.previous.as_deref());
+        let before = row.was_joined();
         let shared_before = before && rooms.before.contains(&row.room_nid);
         let shared_now = row.joined && rooms.now.contains(&row.room_nid);
         if shared_before != shared_now {
@@ -223,24 +258,4 @@ async fn sharing(
         }
     }
     Ok(sharing)
-}
-
-/// Whether somebody was joined at a position: as now, if nothing has happened since, or as the
-/// last membership event before it says.
-fn was_joined(joined: bool, moved: bool, previous: Option<&str>) -> bool {
-    // Read here and not in SQL: PostgreSQL fails on JSON text that contains `\u0000`.
-    #[derive(Deserialize)]
-    struct Member {
-        content: Content,
-    }
-    #[derive(Deserialize)]
-    struct Content {
-        membership: MembershipState,
-    }
-    if !moved {
-        return joined;
-    }
-    previous
-        .and_then(|json| serde_json::from_str::<Member>(json).ok())
-        .is_some_and(|member| member.content.membership == MembershipState::Join)
 }

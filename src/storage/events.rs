@@ -156,7 +156,7 @@ impl Row {
 
 /// Selects whole events; the tail begins with further joins or `WHERE`.
 macro_rules! select_events {
-    ($tail:literal $(, $argument:expr)* $(,)?) => {
+    ($tail:literal $(+ $end:literal)? $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
             r#"SELECT e.event_nid, e.room_nid, r.room_id, e.event_id, e.position, e.verdict, e.snapshot_nid,
@@ -167,13 +167,27 @@ macro_rules! select_events {
             JOIN rooms r ON r.room_nid = e.room_nid
             LEFT JOIN events p ON p.event_nid = e.replaces_nid
             LEFT JOIN events b ON b.event_nid = e.redacted_by_nid "#
-                + $tail
+                + $tail $(+ $end)?
             $(, $argument)*
         )
     };
 }
 
-// After the macro that it uses.
+/// Fetches whole events in one direction; the tail ends with what orders them, and `$1` is the limit.
+macro_rules! fetch_page {
+    ($db:expr, $direction:expr, $limit:expr, $tail:literal $(, $argument:expr)* $(,)?) => {
+        match $direction {
+            Direction::Forward => {
+                select_events!($tail + " ASC LIMIT $1", $limit $(, $argument)*).fetch_all($db).await
+            }
+            Direction::Backward => {
+                select_events!($tail + " DESC LIMIT $1", $limit $(, $argument)*).fetch_all($db).await
+            }
+        }
+    };
+}
+
+// After the macros that they use.
 mod related;
 mod unread;
 
@@ -234,32 +248,16 @@ pub async fn timeline(
     direction: Direction,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, Error> {
-    let rows = match direction {
-        Direction::Forward => {
-            select_events!(
-                "WHERE e.room_nid = $1 AND e.position > $2 AND e.position <= $3 AND e.verdict = 0
-                 ORDER BY e.position ASC LIMIT $4",
-                room_nid.get(),
-                after.get(),
-                until.get(),
-                limit
-            )
-            .fetch_all(db)
-            .await?
-        }
-        Direction::Backward => {
-            select_events!(
-                "WHERE e.room_nid = $1 AND e.position > $2 AND e.position <= $3 AND e.verdict = 0
-                 ORDER BY e.position DESC LIMIT $4",
-                room_nid.get(),
-                after.get(),
-                until.get(),
-                limit
-            )
-            .fetch_all(db)
-            .await?
-        }
-    };
+    let rows = fetch_page!(
+        db,
+        direction,
+        limit,
+        "WHERE e.room_nid = $2 AND e.position > $3 AND e.position <= $4 AND e.verdict = 0
+         ORDER BY e.position",
+        room_nid.get(),
+        after.get(),
+        until.get()
+    )?;
     collect(rows)
 }
 

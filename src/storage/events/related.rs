@@ -29,43 +29,21 @@ pub async fn related(
     direction: Direction,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, Error> {
-    let rows = match direction {
-        Direction::Forward => {
-            select_events!(
-                "JOIN relations l ON l.event_nid = e.event_nid
-                 WHERE l.room_nid = $1 AND l.target_id = $2 AND l.position > $3 AND l.position <= $4
-                     AND ($5::text IS NULL OR l.rel_type = $5) AND ($6::text IS NULL OR e.kind = $6)
-                     AND e.verdict = 0 AND e.redacted_by_nid IS NULL
-                 ORDER BY l.position ASC LIMIT $7",
-                wanted.room_nid.get(),
-                wanted.target.as_str(),
-                after.get(),
-                until.get(),
-                wanted.rel_type,
-                wanted.kind,
-                limit
-            )
-            .fetch_all(db)
-            .await?
-        }
-        Direction::Backward => {
-            select_events!(
-                "JOIN relations l ON l.event_nid = e.event_nid
-                 WHERE l.room_nid = $1 AND l.target_id = $2 AND l.position > $3 AND l.position <= $4
-                     AND ($5::text IS NULL OR l.rel_type = $5) AND ($6::text IS NULL OR e.kind = $6)
-                     AND e.verdict = 0 AND e.redacted_by_nid IS NULL
-                 ORDER BY l.position DESC LIMIT $7",
-                wanted.room_nid.get(),
-                wanted.target.as_str(),
-                after.get(),
-                until.get(),
-                wanted.rel_type,
-                wanted.kind,
-                limit
-            )
-            .fetch_all(db)
-            .await?
-        }
-    };
+    let rows = fetch_page!(
+        db,
+        direction,
+        limit,
+        "JOIN relations l ON l.event_nid = e.event_nid
+         WHERE l.room_nid = $2 AND l.target_id = $3 AND l.position > $4 AND l.position <= $5
+             AND ($6::text IS NULL OR l.rel_type = $6) AND ($7::text IS NULL OR e.kind = $7)
+             AND e.verdict = 0 AND e.redacted_by_nid IS NULL
+         ORDER BY l.position",
+        wanted.room_nid.get(),
+        wanted.target.as_str(),
+        after.get(),
+        until.get(),
+        wanted.rel_type,
+        wanted.kind
+    )?;
     collect(rows)
 }

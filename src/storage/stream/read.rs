@@ -5,6 +5,19 @@ use types::{RoomNid, StreamPosition};
 use super::{AccountData, Change, EventChange, Receipt, ToDevice};
 use crate::{Connection, Error, Verdict, events, rows::id};
 
+/// Fetches the rows of a table with a position after `from`, up to and including `to`.
+macro_rules! fetch_between {
+    ($db:expr, $from:expr, $to:expr, $select:literal) => {
+        sqlx::query!(
+            $select + " WHERE position > $1 AND position <= $2",
+            $from.get(),
+            $to.get()
+        )
+        .fetch_all(&mut *$db)
+        .await
+    };
+}
+
 /// The changes after `from`, up to and including `to`, in order.
 ///
 /// Rows that were replaced by a later change of the same thing are found at the later position
@@ -42,14 +55,13 @@ async fn receipts(
     to: StreamPosition,
     changes: &mut Found,
 ) -> Result<(), Error> {
-    let rows = sqlx::query!(
+    let rows = fetch_between!(
+        db,
+        from,
+        to,
         "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position
-         FROM receipts WHERE position > $1 AND position <= $2",
-        from.get(),
-        to.get()
-    )
-    .fetch_all(db)
-    .await?;
+         FROM receipts"
+    )?;
     for row in rows {
         let receipt = Receipt {
             room_nid: RoomNid(row.room_nid),
@@ -71,14 +83,12 @@ async fn account_data(
     to: StreamPosition,
     changes: &mut Found,
 ) -> Result<(), Error> {
-    let rows = sqlx::query!(
-        "SELECT user_id, room_nid, kind, content, position
-         FROM account_data WHERE position > $1 AND position <= $2",
-        from.get(),
-        to.get()
-    )
-    .fetch_all(db)
-    .await?;
+    let rows = fetch_between!(
+        db,
+        from,
+        to,
+        "SELECT user_id, room_nid, kind, content, position FROM account_data"
+    )?;
     for row in rows {
         let data = AccountData {
             user_id: id(row.user_id)?,
@@ -97,14 +107,12 @@ async fn devices(
     to: StreamPosition,
     changes: &mut Found,
 ) -> Result<(), Error> {
-    let messages = sqlx::query!(
-        "SELECT user_id, device_id, position, sender, kind, content
-         FROM to_device WHERE position > $1 AND position <= $2",
-        from.get(),
-        to.get()
-    )
-    .fetch_all(&mut *db)
-    .await?;
+    let messages = fetch_between!(
+        db,
+        from,
+        to,
+        "SELECT user_id, device_id, position, sender, kind, content FROM to_device"
+    )?;
     for row in messages {
         let message = ToDevice {
             user_id: id(row.user_id)?,
@@ -115,13 +123,7 @@ async fn devices(
         };
         changes.push((StreamPosition(row.position), Change::ToDevice(message)));
     }
-    let lists = sqlx::query!(
-        "SELECT user_id, position FROM device_lists WHERE position > $1 AND position <= $2",
-        from.get(),
-        to.get()
-    )
-    .fetch_all(&mut *db)
-    .await?;
+    let lists = fetch_between!(db, from, to, "SELECT user_id, position FROM device_lists")?;
     for row in lists {
         changes.push((
             StreamPosition(row.position),
@@ -130,13 +132,12 @@ async fn devices(
             },
         ));
     }
-    let counts = sqlx::query!(
-        "SELECT user_id, device_id, position FROM key_counts WHERE position > $1 AND position <= $2",
-        from.get(),
-        to.get()
-    )
-    .fetch_all(&mut *db)
-    .await?;
+    let counts = fetch_between!(
+        db,
+        from,
+        to,
+        "SELECT user_id, device_id, position FROM key_counts"
+    )?;
     for row in counts {
         let change = Change::KeyCounts {
             user_id: id(row.user_id)?,
@@ -144,13 +145,12 @@ async fn devices(
         };
         changes.push((StreamPosition(row.position), change));
     }
-    let signatures = sqlx::query!(
-        "SELECT signer, user_id, position FROM user_signatures WHERE position > $1 AND position <= $2",
-        from.get(),
-        to.get()
-    )
-    .fetch_all(db)
-    .await?;
+    let signatures = fetch_between!(
+        db,
+        from,
+        to,
+        "SELECT signer, user_id, position FROM user_signatures"
+    )?;
     for row in signatures {
         let change = Change::UserSigned {
             signer: id(row.signer)?,
