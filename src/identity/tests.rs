@@ -76,6 +76,11 @@ impl World {
             .unwrap()
     }
 
+    /// Whether a request may be made with this access token.
+    async fn is_known(&self, access_token: &str) -> bool {
+        self.identity.authenticate(access_token).await.is_ok()
+    }
+
     /// Confirms a request with the password.
     async fn confirm(&self, user: &ActiveUser, password: &str) -> Confirmed {
         let attempt =

@@ -127,15 +127,21 @@ async fn names_outside_the_grammar_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn registration_token_is_good_for_so_many_accounts() {
-    let world = world(RegistrationMode::Token).await;
+/// A registration token that is good once, and the `auth` that tells it.
+async fn single_use_token(world: &World) -> (String, serde_json::Value) {
     let token = world
         .identity
         .create_registration_token(Some(1), None)
         .await
         .unwrap();
     let auth = json!({ "type": "m.login.registration_token", "token": token });
+    (token, auth)
+}
+
+#[tokio::test]
+async fn registration_token_is_good_for_so_many_accounts() {
+    let world = world(RegistrationMode::Token).await;
+    let (token, auth) = single_use_token(&world).await;
     let (first, second) = (
         world.confirmed(auth.clone()).await,
         world.confirmed(auth.clone()).await,
@@ -321,12 +327,7 @@ async fn name_wanted_twice_at_once_is_given_away_once() {
 #[tokio::test]
 async fn last_use_of_a_registration_token_is_given_away_once() {
     let world = world(RegistrationMode::Token).await;
-    let token = world
-        .identity
-        .create_registration_token(Some(1), None)
-        .await
-        .unwrap();
-    let auth = json!({ "type": "m.login.registration_token", "token": token });
+    let (_, auth) = single_use_token(&world).await;
     let (one, two) = (
         world.confirmed(auth.clone()).await,
         world.confirmed(auth).await,

@@ -28,6 +28,19 @@ fn open_directory() -> TempDir {
     directory
 }
 
+async fn start(data_dir: &Path) -> ManagedPostgres {
+    ManagedPostgres::start(settings(data_dir)).await.unwrap()
+}
+
+/// Why it does not start with these programs.
+async fn refused_with(data_dir: &Path, programs: &Path) -> ManagedError {
+    let settings = ManagedSettings {
+        bin_dir: Some(programs.to_owned()),
+        ..settings(data_dir)
+    };
+    ManagedPostgres::start(settings).await.unwrap_err()
+}
+
 async fn connect(postgres: &ManagedPostgres) -> PgConnection {
     PgConnection::connect_with(&postgres.url()).await.unwrap()
 }
@@ -57,9 +70,7 @@ fn fake_programs(directory: &Path, version: &str, initdb: &str) {
 #[tokio::test]
 async fn a_fresh_cluster_has_checksums_and_no_tcp_and_is_not_run_by_root() {
     let directory = open_directory();
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     let mut db = connect(&postgres).await;
     assert_eq!(setting(&mut db, "data_checksums").await, "on");
     assert_eq!(setting(&mut db, "listen_addresses").await, "");
@@ -79,9 +90,7 @@ async fn a_fresh_cluster_has_checksums_and_no_tcp_and_is_not_run_by_root() {
 #[tokio::test]
 async fn data_survives_a_restart() {
     let directory = open_directory();
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     let first = postgres.pid();
     sqlx::raw_sql("CREATE TABLE kept AS SELECT 7 AS number")
         .execute(&mut connect(&postgres).await)
@@ -95,9 +104,7 @@ async fn data_survives_a_restart() {
     );
     drop(postgres);
 
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     assert_ne!(postgres.pid(), first);
     let number: i32 = sqlx::query_scalar("SELECT number FROM kept")
         .fetch_one(&mut connect(&postgres).await)
@@ -110,15 +117,11 @@ async fn data_survives_a_restart() {
 #[tokio::test]
 async fn a_postmaster_left_by_a_crash_is_taken_over() {
     let directory = open_directory();
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     let pid = postgres.pid();
     // What a crash leaves: the postmaster runs, nobody holds the lock.
     drop(postgres);
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     assert_eq!(postgres.pid(), pid);
     connect(&postgres).await;
     postgres.stop().await.unwrap();
@@ -127,9 +130,7 @@ async fn a_postmaster_left_by_a_crash_is_taken_over() {
 #[tokio::test]
 async fn a_stale_pid_file_that_names_another_program_is_no_obstacle() {
     let directory = open_directory();
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     let cluster = directory.path().join("postgres/cluster");
     let recorded = fs::read_to_string(cluster.join("postmaster.pid")).unwrap();
     let pid = postgres.pid();
@@ -153,9 +154,7 @@ async fn a_stale_pid_file_that_names_another_program_is_no_obstacle() {
 #[tokio::test]
 async fn a_postmaster_that_dies_is_started_again() {
     let directory = open_directory();
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     let first = postgres.pid();
     let died = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
     rustix::process::kill_process(died, rustix::process::Signal::QUIT).unwrap();
@@ -177,11 +176,11 @@ async fn a_closed_parent_directory_is_passed_by_the_inherited_handle() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
     let data_dir = directory.path().join("below");
-    let postgres = ManagedPostgres::start(settings(&data_dir)).await.unwrap();
+    let postgres = start(&data_dir).await;
     connect(&postgres).await;
     let pid = postgres.pid();
     drop(postgres);
-    let postgres = ManagedPostgres::start(settings(&data_dir)).await.unwrap();
+    let postgres = start(&data_dir).await;
     assert_eq!(postgres.pid(), pid);
     postgres.stop().await.unwrap();
 }
@@ -190,7 +189,7 @@ async fn a_closed_parent_directory_is_passed_by_the_inherited_handle() {
 async fn a_path_longer_than_a_socket_may_have_works() {
     let directory = open_directory();
     let data_dir = directory.path().join("a-long-name".repeat(12));
-    let postgres = ManagedPostgres::start(settings(&data_dir)).await.unwrap();
+    let postgres = start(&data_dir).await;
     connect(&postgres).await;
     postgres.stop().await.unwrap();
 }
@@ -198,9 +197,7 @@ async fn a_path_longer_than_a_socket_may_have_works() {
 #[tokio::test]
 async fn a_second_process_on_the_same_data_is_refused() {
     let directory = open_directory();
-    let postgres = ManagedPostgres::start(settings(directory.path()))
-        .await
-        .unwrap();
+    let postgres = start(directory.path()).await;
     let second = ManagedPostgres::start(settings(directory.path())).await;
     assert!(matches!(second, Err(ManagedError::InUse(_))), "{second:?}");
     assert!(
@@ -231,14 +228,7 @@ async fn the_data_of_another_server_name_is_refused() {
 #[tokio::test]
 async fn missing_programs_are_explained() {
     let (directory, programs) = (open_directory(), open_directory());
-    let bin_dir = Some(programs.path().to_owned());
-    let start = || {
-        ManagedPostgres::start(ManagedSettings {
-            bin_dir: bin_dir.clone(),
-            ..settings(directory.path())
-        })
-    };
-    let error = start().await.unwrap_err();
+    let error = refused_with(directory.path(), programs.path()).await;
     assert!(
         matches!(error, ManagedError::MissingBinaries { .. }),
         "{error}"
@@ -246,7 +236,7 @@ async fn missing_programs_are_explained() {
     assert!(error.to_string().contains("apt-get install"), "{error}");
 
     fake_programs(programs.path(), "13.4", "exit 1");
-    let error = start().await.unwrap_err();
+    let error = refused_with(directory.path(), programs.path()).await;
     assert!(
         matches!(error, ManagedError::MissingBinaries { .. }),
         "too old: {error}"
@@ -260,13 +250,7 @@ async fn a_cluster_of_another_version_is_refused() {
     fs::create_dir_all(&cluster).unwrap();
     fs::write(cluster.join("PG_VERSION"), "14\n").unwrap();
     fake_programs(programs.path(), "17.2 (Debian 17.2-1)", "exit 1");
-    let bin_dir = Some(programs.path().to_owned());
-    let error = ManagedPostgres::start(ManagedSettings {
-        bin_dir,
-        ..settings(directory.path())
-    })
-    .await
-    .unwrap_err();
+    let error = refused_with(directory.path(), programs.path()).await;
     let text = error.to_string();
     assert!(
         matches!(error, ManagedError::VersionMismatch { .. }),
@@ -284,13 +268,7 @@ async fn a_failed_initdb_leaves_nothing_and_says_why() {
     let script =
         "echo 'initdb: error: could not write to file \"x\": No space left on device' >&2; exit 1";
     fake_programs(programs.path(), "15.1", script);
-    let bin_dir = Some(programs.path().to_owned());
-    let error = ManagedPostgres::start(ManagedSettings {
-        bin_dir,
-        ..settings(directory.path())
-    })
-    .await
-    .unwrap_err();
+    let error = refused_with(directory.path(), programs.path()).await;
     assert!(matches!(error, ManagedError::DiskFull { .. }), "{error}");
     assert!(!directory.path().join("postgres/cluster").exists());
     assert!(!directory.path().join("postgres/cluster.new").exists());

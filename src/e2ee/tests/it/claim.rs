@@ -9,7 +9,6 @@ use ruma::OneTimeKeyAlgorithm;
 use tokio::task::JoinSet;
 
 use crate::support::{Device, Setting, key_id, setting};
-use e2ee::Upload;
 
 /// The id of the key that a claim yields.
 async fn claim(setting: &Setting, device: &Device) -> Option<String> {
@@ -70,11 +69,7 @@ async fn keys_are_given_out_in_the_order_of_their_upload() {
 async fn the_fallback_key_is_given_out_again_and_again_when_nothing_else_is_left() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let device = setting.device_with_keys(&alice, "PHONE").await;
-    setting
-        .upload(&device, device.one_time_keys(["A".to_owned()]))
-        .await
-        .expect("uploaded");
+    let device = setting.device_with_key(&alice, "PHONE", "A").await;
     setting
         .upload(&device, device.fallback_key("F"))
         .await
@@ -84,10 +79,7 @@ async fn the_fallback_key_is_given_out_again_and_again_when_nothing_else_is_left
         assert_eq!(claim(&setting, &device).await.as_deref(), Some(id));
         assert_eq!(setting.position(), position + announced);
     }
-    let counts = setting
-        .upload(&device, Upload::default())
-        .await
-        .expect("counts");
+    let counts = setting.counts(&device).await;
     assert!(counts.unused_fallback.is_empty());
     assert_eq!(counts.one_time["signed_curve25519"], 0);
 }
@@ -114,11 +106,7 @@ async fn unknown_devices_are_missing_and_other_servers_are_failures() {
 async fn claimed_keys_are_as_they_were_uploaded() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let device = setting.device_with_keys(&alice, "PHONE").await;
-    setting
-        .upload(&device, device.one_time_keys(["A".to_owned()]))
-        .await
-        .expect("uploaded");
+    let device = setting.device_with_key(&alice, "PHONE", "A").await;
     let algorithm = OneTimeKeyAlgorithm::SignedCurve25519;
     let devices = BTreeMap::from([(device.device_id.clone(), algorithm)]);
     let claimed = setting

@@ -66,6 +66,27 @@ impl Setting {
         device
     }
 
+    /// A device that has uploaded its identity keys and a one-time key of this id.
+    pub(crate) async fn device_with_key(
+        &self,
+        user_id: &UserId,
+        device_id: &str,
+        key_id: &str,
+    ) -> Device {
+        let device = self.device_with_keys(user_id, device_id).await;
+        self.upload(&device, device.one_time_keys([key_id.to_owned()]))
+            .await
+            .expect("uploaded");
+        device
+    }
+
+    /// How many keys the device has left.
+    pub(crate) async fn counts(&self, device: &Device) -> storage::one_time_keys::KeyCounts {
+        self.upload(device, Upload::default())
+            .await
+            .expect("counts")
+    }
+
     pub(crate) async fn upload(
         &self,
         device: &Device,

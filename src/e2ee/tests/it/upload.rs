@@ -105,10 +105,7 @@ async fn counts_name_signed_curve25519_even_when_there_is_none() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let device = setting.device(&alice, "PHONE").await;
-    let counts = setting
-        .upload(&device, Upload::default())
-        .await
-        .expect("counts");
+    let counts = setting.counts(&device).await;
     assert_eq!(counts.one_time["signed_curve25519"], 0);
     assert_eq!(setting.position(), 0);
 }
@@ -117,21 +114,14 @@ async fn counts_name_signed_curve25519_even_when_there_is_none() {
 async fn another_key_under_a_taken_id_is_refused_with_the_whole_upload() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let device = setting.device_with_keys(&alice, "PHONE").await;
-    setting
-        .upload(&device, device.one_time_keys(["A".to_owned()]))
-        .await
-        .expect("uploaded");
+    let device = setting.device_with_key(&alice, "PHONE", "A").await;
     let mut upload = device.one_time_keys(["B".to_owned()]);
     upload
         .one_time_keys
         .insert(key_id("A"), raw(device.one_time_key("other")));
     let refused = setting.upload(&device, upload).await;
     assert!(matches!(refused, Err(Error::OneTimeKeyExists(id)) if id == "signed_curve25519:A"));
-    let counts = setting
-        .upload(&device, Upload::default())
-        .await
-        .expect("counts");
+    let counts = setting.counts(&device).await;
     assert_eq!(counts.one_time["signed_curve25519"], 1);
 }
 
@@ -177,11 +167,7 @@ async fn a_new_fallback_key_is_unused_and_takes_the_place_of_the_old_one() {
 async fn keys_go_with_their_device() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let device = setting.device_with_keys(&alice, "PHONE").await;
-    setting
-        .upload(&device, device.one_time_keys(["A".to_owned()]))
-        .await
-        .expect("uploaded");
+    let device = setting.device_with_key(&alice, "PHONE", "A").await;
     let mut db = setting.test.database.acquire().await.expect("a connection");
     storage::devices::delete(&mut db, &alice, std::slice::from_ref(&device.device_id))
         .await
@@ -189,9 +175,6 @@ async fn keys_go_with_their_device() {
     let refused = setting.upload(&device, Upload::default()).await;
     assert!(matches!(refused, Err(Error::UnknownDevice)));
     let again = setting.device(&alice, "PHONE").await;
-    let counts = setting
-        .upload(&again, Upload::default())
-        .await
-        .expect("counts");
+    let counts = setting.counts(&again).await;
     assert_eq!(counts.one_time["signed_curve25519"], 0);
 }

@@ -1,7 +1,7 @@
 //! Reading the past: pages, filters, context, single events.
 
 use room::{Error, EventFilter, PageRequest};
-use ruma::{api::client::filter::RoomEventFilter, owned_event_id};
+use ruma::{EventId, OwnedRoomId, RoomId, api::client::filter::RoomEventFilter, owned_event_id};
 use serde_json::{Value, json};
 use types::Kind;
 
@@ -18,7 +18,7 @@ fn filter(value: Value) -> EventFilter {
 }
 
 /// A room in which the numbers from 1 to `count` were said.
-async fn counted(server: &Server, count: usize) -> ruma::OwnedRoomId {
+async fn counted(server: &Server, count: usize) -> OwnedRoomId {
     let room_id = server.room(&[&alice(), &bob()]).await;
     for number in 1..=count {
         server
@@ -29,16 +29,36 @@ async fn counted(server: &Server, count: usize) -> ruma::OwnedRoomId {
     room_id
 }
 
+/// A page as Alice reads it.
+async fn read(server: &Server, room_id: &RoomId, request: &PageRequest) -> Value {
+    let page = server.page(room_id, &alice(), request).await;
+    page.expect("a page")
+}
+
+/// The request, but from a token on.
+fn starting(from: &Value, request: PageRequest) -> PageRequest {
+    PageRequest {
+        from: Some(token(from)),
+        ..request
+    }
+}
+
+/// An event with what stands around it, as Alice reads it.
+async fn context(server: &Server, room_id: &RoomId, event_id: &EventId, limit: usize) -> Value {
+    let filter = EventFilter::default();
+    let body = server
+        .context(room_id, reader(&alice()), event_id, limit, filter)
+        .await;
+    parse(&body.expect("a context"))
+}
+
 #[tokio::test]
 async fn pages_backward_join_without_gap_or_repetition() {
     let server = Server::start().await;
     let room_id = counted(&server, 10).await;
     let (mut events, mut request) = (Vec::new(), back(4));
     loop {
-        let page = server
-            .page(&room_id, &alice(), &request)
-            .await
-            .expect("a page");
+        let page = read(&server, &room_id, &request).await;
         let chunk = page["chunk"].as_array().expect("a list").clone();
         assert!(chunk.len() <= 4);
         events.extend(chunk);
@@ -55,29 +75,14 @@ async fn pages_backward_join_without_gap_or_repetition() {
 async fn pages_forward_join_and_go_on_when_more_is_said() {
     let server = Server::start().await;
     let room_id = counted(&server, 4).await;
-    let page = server
-        .page(&room_id, &alice(), &forth(10))
-        .await
-        .expect("a page");
+    let page = read(&server, &room_id, &forth(10)).await;
     assert_eq!(bodies(&page["chunk"]), ["1", "2", "3"]);
-    let next = PageRequest {
-        from: Some(token(&page["end"])),
-        ..forth(10)
-    };
-    let page = server
-        .page(&room_id, &alice(), &next)
-        .await
-        .expect("a page");
+    let next = starting(&page["end"], forth(10));
+    let page = read(&server, &room_id, &next).await;
     assert_eq!(bodies(&page["chunk"]), ["4"]);
     server.say(&room_id, &bob(), "5").await.expect("sent");
-    let next = PageRequest {
-        from: Some(token(&page["end"])),
-        ..forth(10)
-    };
-    let page = server
-        .page(&room_id, &alice(), &next)
-        .await
-        .expect("a page");
+    let next = starting(&page["end"], forth(10));
+    let page = read(&server, &room_id, &next).await;
     assert_eq!(bodies(&page["chunk"]), ["5"]);
 }
 
@@ -85,27 +90,15 @@ async fn pages_forward_join_and_go_on_when_more_is_said() {
 async fn a_token_means_the_same_gap_in_both_directions() {
     let server = Server::start().await;
     let room_id = counted(&server, 6).await;
-    let page = server
-        .page(&room_id, &alice(), &back(3))
-        .await
-        .expect("a page");
-    let forward = PageRequest {
-        from: Some(token(&page["end"])),
-        ..forth(10)
-    };
-    let page = server
-        .page(&room_id, &alice(), &forward)
-        .await
-        .expect("a page");
+    let page = read(&server, &room_id, &back(3)).await;
+    let forward = starting(&page["end"], forth(10));
+    let page = read(&server, &room_id, &forward).await;
     assert_eq!(bodies(&page["chunk"]), ["4", "5", "6"]);
     let until = PageRequest {
         to: Some(token(&page["start"])),
         ..back(10)
     };
-    let page = server
-        .page(&room_id, &alice(), &until)
-        .await
-        .expect("a page");
+    let page = read(&server, &room_id, &until).await;
     assert_eq!(bodies(&page["chunk"]), ["6", "5", "4"]);
 }
 
@@ -139,10 +132,7 @@ async fn a_filter_is_applied_before_the_limit() {
             filter: filter(wanted.clone()),
             ..back(2)
         };
-        let page = server
-            .page(&room_id, &alice(), &request)
-            .await
-            .expect("a page");
+        let page = read(&server, &room_id, &request).await;
         assert_eq!(bodies(&page["chunk"]), expected, "{wanted}");
     }
 }
@@ -151,19 +141,13 @@ async fn a_filter_is_applied_before_the_limit() {
 async fn lazy_members_come_with_the_page_only_for_its_senders() {
     let server = Server::start().await;
     let room_id = counted(&server, 2).await;
-    let page = server
-        .page(&room_id, &alice(), &back(2))
-        .await
-        .expect("a page");
+    let page = read(&server, &room_id, &back(2)).await;
     assert_eq!(page.get("state"), None);
     let request = PageRequest {
         filter: filter(json!({ "lazy_load_members": true })),
         ..back(2)
     };
-    let page = server
-        .page(&room_id, &alice(), &request)
-        .await
-        .expect("a page");
+    let page = read(&server, &room_id, &request).await;
     let state = page["state"].as_array().expect("a list");
     let members: Vec<_> = state.iter().map(|event| &event["state_key"]).collect();
     assert_eq!(members, [alice().as_str()]);
@@ -235,17 +219,7 @@ async fn the_context_has_half_before_and_half_after_and_pages_go_on_from_it() {
     let room_id = counted(&server, 7).await;
     let stored = server.stored(&room_id).await;
     let target = stored[BEGINNING + 3].pdu.event_id();
-    let body = server
-        .context(
-            &room_id,
-            reader(&alice()),
-            target,
-            4,
-            EventFilter::default(),
-        )
-        .await
-        .expect("a context");
-    let context = parse(&body);
+    let context = context(&server, &room_id, target, 4).await;
     assert_eq!(context["event"]["content"]["body"], "4");
     assert_eq!(bodies(&context["events_before"]), ["3", "2"]);
     assert_eq!(bodies(&context["events_after"]), ["5", "6"]);
@@ -253,23 +227,11 @@ async fn the_context_has_half_before_and_half_after_and_pages_go_on_from_it() {
         context["state"].as_array().expect("a list").len(),
         BEGINNING
     );
-    let before = PageRequest {
-        from: Some(token(&context["start"])),
-        ..back(1)
-    };
-    let page = server
-        .page(&room_id, &alice(), &before)
-        .await
-        .expect("a page");
+    let before = starting(&context["start"], back(1));
+    let page = read(&server, &room_id, &before).await;
     assert_eq!(bodies(&page["chunk"]), ["1"]);
-    let after = PageRequest {
-        from: Some(token(&context["end"])),
-        ..forth(5)
-    };
-    let page = server
-        .page(&room_id, &alice(), &after)
-        .await
-        .expect("a page");
+    let after = starting(&context["end"], forth(5));
+    let page = read(&server, &room_id, &after).await;
     assert_eq!(bodies(&page["chunk"]), ["7"]);
 }
 
@@ -281,27 +243,11 @@ async fn a_context_of_nothing_but_the_event_still_has_tokens() {
         .pdu
         .event_id()
         .clone();
-    let body = server
-        .context(
-            &room_id,
-            reader(&alice()),
-            &target,
-            0,
-            EventFilter::default(),
-        )
-        .await
-        .expect("a context");
-    let context = parse(&body);
+    let context = context(&server, &room_id, &target, 0).await;
     assert!(bodies(&context["events_before"]).is_empty());
     assert!(bodies(&context["events_after"]).is_empty());
-    let before = PageRequest {
-        from: Some(token(&context["start"])),
-        ..back(1)
-    };
-    let page = server
-        .page(&room_id, &alice(), &before)
-        .await
-        .expect("a page");
+    let before = starting(&context["start"], back(1));
+    let page = read(&server, &room_id, &before).await;
     assert_eq!(bodies(&page["chunk"]), ["1"]);
 }
 

@@ -24,6 +24,14 @@ async fn restricted(server: &Server, version: &str, join_rule: &str, to: &RoomId
     room_id
 }
 
+async fn allow_knocks(server: &Server, room_id: &RoomId) {
+    let rules = json!({ "join_rule": "knock" });
+    server
+        .set(room_id, &alice(), "m.room.join_rules", rules)
+        .await
+        .expect("set");
+}
+
 #[tokio::test]
 async fn members_of_the_named_room_join_a_restricted_room() {
     let server = Server::start().await;
@@ -98,15 +106,7 @@ async fn a_knock_is_answered_by_an_invitation() {
         Kind::Forbidden,
         "the room is not for knocking"
     );
-    server
-        .set(
-            &room_id,
-            &alice(),
-            "m.room.join_rules",
-            json!({ "join_rule": "knock" }),
-        )
-        .await
-        .expect("set");
+    allow_knocks(&server, &room_id).await;
     server
         .knock(&room_id, &bob(), profile(), Some("let me in"))
         .await
@@ -128,15 +128,7 @@ async fn a_knock_is_answered_by_an_invitation() {
 async fn a_knock_is_turned_down_or_taken_back() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    server
-        .set(
-            &room_id,
-            &alice(),
-            "m.room.join_rules",
-            json!({ "join_rule": "knock" }),
-        )
-        .await
-        .expect("set");
+    allow_knocks(&server, &room_id).await;
     for user in [bob(), carol()] {
         server
             .knock(&room_id, &user, Profile::default(), None)
@@ -161,15 +153,7 @@ async fn room_versions_without_knocking_know_no_knock() {
         .create(&alice(), Profile::default(), of_version("6"))
         .await
         .expect("made");
-    server
-        .set(
-            &room_id,
-            &alice(),
-            "m.room.join_rules",
-            json!({ "join_rule": "knock" }),
-        )
-        .await
-        .expect("set");
+    allow_knocks(&server, &room_id).await;
     let knocked = server
         .knock(&room_id, &bob(), Profile::default(), None)
         .await;

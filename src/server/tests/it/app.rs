@@ -122,6 +122,22 @@ impl TestApp {
             device_id: text("device_id"),
         }
     }
+
+    /// Alice, Bob, and a public room of Alice's in which both are.
+    pub(crate) async fn public_room(&self) -> (TestUser, TestUser, String) {
+        let (alice, bob) = (self.user("alice").await, self.user("bob").await);
+        let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+        bob.join(&room_id).await.ok();
+        (alice, bob, room_id)
+    }
+
+    /// Alice, Bob, and a private room of Alice's to which Bob is invited.
+    pub(crate) async fn private_room(&self) -> (TestUser, TestUser, String) {
+        let (alice, bob) = (self.user("alice").await, self.user("bob").await);
+        let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
+        alice.invite(&room_id, &bob).await.ok();
+        (alice, bob, room_id)
+    }
 }
 
 impl Answer {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bodies, filter, kinds, request, server};
+use crate::support::{alice, bodies, filter, kinds, request, server, set_topic};
 
 #[tokio::test]
 async fn filtered_timeline_finds_what_it_wants_further_back() {
@@ -28,14 +28,7 @@ async fn state_that_the_timeline_leaves_out_is_told_as_state() {
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     room.message(&server.db, &alice(), "hello").await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "t" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "t").await;
     let mut wants = request(&alice(), Some(&token));
     wants.filter = filter(json!({ "room": { "timeline": { "types": ["m.room.message"] } } }));
     let answer = server.ask(&wants).await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bob, bodies, filter, kinds, request, server};
+use crate::support::{alice, bob, bodies, filter, kinds, request, server, set_topic};
 
 #[tokio::test]
 async fn first_sync_holds_timeline_and_the_state_before_it() {
@@ -34,25 +34,11 @@ async fn first_sync_holds_timeline_and_the_state_before_it() {
 async fn state_inside_the_timeline_is_not_told_twice() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "one" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "one").await;
     for n in 0..8 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "two" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "two").await;
 
     let answer = server.sync(&alice(), None).await;
     let section = &answer["rooms"]["join"][room.room_id.as_str()];

@@ -3,29 +3,15 @@
 use serde_json::json;
 use testkit::{TestDatabase, room::TestRoom};
 
-use crate::support::{alice, bob, bodies, filter, follow, kinds, request, server};
+use crate::support::{alice, bob, bodies, filter, follow, kinds, request, server, set_topic};
 
 #[tokio::test]
 async fn gap_tells_the_state_that_changed_in_it() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "old" }),
-    )
-    .await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "gap" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "old").await;
+    set_topic(&server, &mut room, "gap").await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     for n in 0..10 {
         room.message(&server.db, &alice(), &n.to_string()).await;
@@ -52,23 +38,9 @@ async fn state_that_changes_after_the_gap_is_told_as_it_was_at_the_start() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "gap" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "gap").await;
     room.message(&server.db, &alice(), "lost").await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "shown" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "shown").await;
     let mut short = request(&alice(), Some(&token));
     short.filter = filter(json!({ "room": { "timeline": { "limit": 1 } } }));
     let answer = server.ask(&short).await;
@@ -96,14 +68,7 @@ async fn old_token_is_answered_from_the_database_after_a_restart() {
     let mut other = TestRoom::create(&server.db, &alice()).await;
     other.message(&server.db, &alice(), "seen").await;
     let token = server.token(&alice()).await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "gap" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "gap").await;
     for n in 0..100 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }

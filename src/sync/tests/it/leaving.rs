@@ -3,7 +3,9 @@
 use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bob, bodies, filter, kinds, next, request, server};
+use crate::support::{
+    alice, bob, bodies, filter, kinds, next, request, server, set_topic, set_visibility,
+};
 
 #[tokio::test]
 async fn leaving_is_told_once_and_nothing_after_it() {
@@ -31,26 +33,12 @@ async fn archived_rooms_are_told_with_the_state_of_then_where_asked_for() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "then" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "then").await;
     for n in 0..12 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
     room.member(&server.db, &bob(), &bob(), "leave").await;
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.topic",
-        "",
-        json!({ "topic": "now" }),
-    )
-    .await;
+    set_topic(&server, &mut room, "now").await;
     let answer = server.sync(&bob(), None).await;
     assert!(answer.get("rooms").is_none());
     let mut all = request(&bob(), None);
@@ -75,15 +63,7 @@ async fn archived_rooms_are_told_with_the_state_of_then_where_asked_for() {
 async fn rejected_invitation_shows_nothing_but_the_rejection() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
-    let hidden = json!({ "history_visibility": "joined" });
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.history_visibility",
-        "",
-        hidden,
-    )
-    .await;
+    set_visibility(&server, &mut room, "joined").await;
     let token = server.token(&bob()).await;
     room.member(&server.db, &alice(), &bob(), "invite").await;
     let answer = server.sync(&bob(), Some(&token)).await;

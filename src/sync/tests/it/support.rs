@@ -6,9 +6,9 @@ use live::Live;
 use ruma::{
     OwnedUserId, UserId, api::client::filter::FilterDefinition, owned_device_id, owned_user_id,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sync::{Request, Syncs};
-use testkit::{PgConnectOptions, TestDatabase, Writer};
+use testkit::{PgConnectOptions, TestDatabase, Writer, room::TestRoom};
 use tokio_util::sync::CancellationToken;
 use types::Clock;
 
@@ -93,6 +93,20 @@ impl Server {
     pub(crate) async fn token(&self, user_id: &UserId) -> String {
         next(&self.sync(user_id, None).await)
     }
+}
+
+/// Alice sets the topic of a room.
+pub(crate) async fn set_topic(server: &Server, room: &mut TestRoom, topic: &str) {
+    let content = json!({ "topic": topic });
+    room.state(&server.db, &alice(), "m.room.topic", "", content)
+        .await;
+}
+
+/// Alice sets who may see the history of a room.
+pub(crate) async fn set_visibility(server: &Server, room: &mut TestRoom, visibility: &str) {
+    let content = json!({ "history_visibility": visibility });
+    let kind = "m.room.history_visibility";
+    room.state(&server.db, &alice(), kind, "", content).await;
 }
 
 pub(crate) fn next(answer: &Value) -> String {

@@ -1,9 +1,8 @@
 //! What somebody new in a room gets to see.
 
-use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bob, bodies, kinds, server};
+use crate::support::{alice, bob, bodies, kinds, server, set_visibility};
 
 #[tokio::test]
 async fn newcomer_gets_whole_state_and_shared_history() {
@@ -36,15 +35,7 @@ async fn newcomer_gets_whole_state_and_shared_history() {
 async fn history_of_before_is_hidden_where_only_the_joined_may_see_it() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
-    let hidden = json!({ "history_visibility": "joined" });
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.history_visibility",
-        "",
-        hidden,
-    )
-    .await;
+    set_visibility(&server, &mut room, "joined").await;
     room.message(&server.db, &alice(), "before").await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     room.message(&server.db, &alice(), "after").await;
@@ -60,15 +51,7 @@ async fn history_of_before_is_hidden_where_only_the_joined_may_see_it() {
 async fn the_invited_see_from_the_invitation_on_where_the_room_says_so() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
-    let invited = json!({ "history_visibility": "invited" });
-    room.state(
-        &server.db,
-        &alice(),
-        "m.room.history_visibility",
-        "",
-        invited,
-    )
-    .await;
+    set_visibility(&server, &mut room, "invited").await;
     room.message(&server.db, &alice(), "before").await;
     room.member(&server.db, &alice(), &bob(), "invite").await;
     room.message(&server.db, &alice(), "between").await;

@@ -32,6 +32,12 @@ async fn commit(test: &TestDatabase, kinds: impl Iterator<Item = u32>) {
     commit.durable().await.expect("committed");
 }
 
+async fn resume(test: &TestDatabase) -> Follower {
+    Follower::resume(test.database.clone(), "test")
+        .await
+        .expect("a follower")
+}
+
 fn positions(changes: &[(StreamPosition, Change)]) -> Vec<i64> {
     changes.iter().map(|(position, _)| position.get()).collect()
 }
@@ -40,17 +46,13 @@ fn positions(changes: &[(StreamPosition, Change)]) -> Vec<i64> {
 async fn what_is_not_done_is_handed_out_again_after_a_restart() {
     let test = testkit::database().await;
     commit(&test, 0..3).await;
-    let mut follower = Follower::resume(test.database.clone(), "test")
-        .await
-        .expect("a follower");
+    let mut follower = resume(&test).await;
     assert_eq!(
         positions(&follower.next().await.expect("changes")),
         [1, 2, 3]
     );
     drop(follower);
-    let mut follower = Follower::resume(test.database.clone(), "test")
-        .await
-        .expect("a follower");
+    let mut follower = resume(&test).await;
     assert_eq!(
         positions(&follower.next().await.expect("changes")),
         [1, 2, 3]
@@ -58,18 +60,14 @@ async fn what_is_not_done_is_handed_out_again_after_a_restart() {
     follower.done().await.expect("done");
     commit(&test, 3..4).await;
     drop(follower);
-    let mut follower = Follower::resume(test.database.clone(), "test")
-        .await
-        .expect("a follower");
+    let mut follower = resume(&test).await;
     assert_eq!(positions(&follower.next().await.expect("changes")), [4]);
 }
 
 #[tokio::test]
 async fn a_follower_waits_for_what_is_committed_later() {
     let test = testkit::database().await;
-    let mut follower = Follower::resume(test.database.clone(), "test")
-        .await
-        .expect("a follower");
+    let mut follower = resume(&test).await;
     let (changes, ()) = tokio::join!(follower.next(), commit(&test, 0..1));
     assert_eq!(positions(&changes.expect("changes")), [1]);
 }
@@ -78,9 +76,7 @@ async fn a_follower_waits_for_what_is_committed_later() {
 async fn a_long_stream_is_handed_out_in_stretches_without_a_gap() {
     let test = testkit::database().await;
     commit(&test, 0..1200).await;
-    let mut follower = Follower::resume(test.database.clone(), "test")
-        .await
-        .expect("a follower");
+    let mut follower = resume(&test).await;
     let mut seen = Vec::new();
     while seen.len() < 1200 {
         let changes = follower.next().await.expect("changes");

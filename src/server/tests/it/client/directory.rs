@@ -60,9 +60,7 @@ async fn only_members_list_and_set_aliases() {
 #[tokio::test]
 async fn aliases_are_deleted_by_their_creator_or_a_moderator() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let of_alice = format!("#of-alice:{}", app.server_name());
     let of_bob = format!("#of-bob:{}", app.server_name());
     set(&alice, &of_alice, &room_id).await.ok();
@@ -168,9 +166,7 @@ fn room_id(entry: &Value) -> String {
 #[tokio::test]
 async fn visibility_in_the_directory_is_changed_by_those_with_power() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let path = format!("/_matrix/client/v3/directory/list/room/{room_id}");
     assert_eq!(
         alice.get(&path).await.ok(),

@@ -31,9 +31,7 @@ fn described(event: &Value, room_id: &str) -> String {
 #[tokio::test]
 async fn members_are_filtered_by_membership() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     bob.leave(&room_id).await.ok();
     assert_eq!(
         members(&alice, &room_id, "").await,

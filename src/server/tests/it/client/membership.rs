@@ -68,9 +68,7 @@ async fn uninvited_user_cannot_join_a_private_room() {
 #[tokio::test]
 async fn invited_user_joins_a_private_room() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
-    alice.invite(&room_id, &bob).await.ok();
+    let (alice, bob, room_id) = app.private_room().await;
     assert_eq!(alice.membership(&room_id, &bob).await, "invite");
     bob.join(&room_id).await.ok();
     assert_eq!(alice.membership(&room_id, &bob).await, "join");
@@ -96,9 +94,7 @@ async fn nobody_invites_oneself_or_a_member() {
 #[tokio::test]
 async fn invite_can_be_rejected_even_after_the_room_is_empty() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
-    alice.invite(&room_id, &bob).await.ok();
+    let (alice, bob, room_id) = app.private_room().await;
     alice.leave(&room_id).await.ok();
     bob.leave(&room_id).await.ok();
     bob.room(&room_id, "forget", json!({})).await.ok();
@@ -107,9 +103,7 @@ async fn invite_can_be_rejected_even_after_the_room_is_empty() {
 #[tokio::test]
 async fn creator_can_be_invited_back() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
-    alice.invite(&room_id, &bob).await.ok();
+    let (alice, bob, room_id) = app.private_room().await;
     bob.join(&room_id).await.ok();
     let levels = json!({ "users": { &bob.user_id: 100 } });
     alice
@@ -125,9 +119,7 @@ async fn creator_can_be_invited_back() {
 #[tokio::test]
 async fn kicked_user_cannot_rejoin_invite_only_room() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
-    alice.invite(&room_id, &bob).await.ok();
+    let (alice, bob, room_id) = app.private_room().await;
     bob.join(&room_id).await.ok();
     let kick = json!({ "user_id": bob.user_id, "reason": "noise" });
     alice.room(&room_id, "kick", kick).await.ok();
@@ -143,9 +135,7 @@ async fn kicked_user_cannot_rejoin_invite_only_room() {
 #[tokio::test]
 async fn banned_user_joins_only_after_the_ban_is_lifted() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let bob_body = json!({ "user_id": bob.user_id });
     alice.room(&room_id, "ban", bob_body.clone()).await.ok();
     assert_eq!(alice.membership(&room_id, &bob).await, "ban");
@@ -185,9 +175,7 @@ async fn users_without_power_or_presence_cannot_kick_or_ban() {
 #[tokio::test]
 async fn only_rooms_that_were_left_can_be_forgotten() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, _, room_id) = app.public_room().await;
     let answer = alice.room(&room_id, "forget", json!({})).await;
     assert_eq!(answer.refused(), (400, "M_UNKNOWN"));
     alice.leave(&room_id).await.ok();
@@ -199,9 +187,7 @@ async fn only_rooms_that_were_left_can_be_forgotten() {
 #[tokio::test]
 async fn forgotten_room_comes_back_with_its_history_after_an_invite() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
-    alice.invite(&room_id, &bob).await.ok();
+    let (alice, bob, room_id) = app.private_room().await;
     bob.join(&room_id).await.ok();
     let said = bob.say(&room_id, "before").await;
     bob.leave(&room_id).await.ok();

@@ -47,9 +47,7 @@ async fn same_transaction_id_gives_the_same_event() {
 #[tokio::test]
 async fn sender_alone_sees_the_transaction_id() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let event_id = alice
         .send(&room_id, "abc", json!({ "body": "hello" }))
         .await;
@@ -110,9 +108,7 @@ async fn history_is_paginated_forwards_from_the_beginning() {
 #[tokio::test]
 async fn messages_are_filtered_by_type_and_sender() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     alice.say(&room_id, "by alice").await;
     bob.say(&room_id, "by bob").await;
     let filter = encoded(&json!({ "types": ["m.room.message"] }).to_string());
@@ -128,9 +124,7 @@ async fn messages_are_filtered_by_type_and_sender() {
 #[tokio::test]
 async fn lazy_loading_brings_the_members_who_speak() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     bob.say(&room_id, "hello").await;
     let filter = encoded(&json!({ "lazy_load_members": true }).to_string());
     let found = page(&alice, &room_id, &format!("dir=b&limit=1&filter={filter}")).await;

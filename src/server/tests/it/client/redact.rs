@@ -44,9 +44,7 @@ async fn same_transaction_redacts_once() {
 #[tokio::test]
 async fn member_redacts_own_events_and_moderator_all() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let by_alice = alice.say(&room_id, "by alice").await;
     let by_bob = bob.say(&room_id, "by bob").await;
     assert_eq!(

@@ -109,9 +109,7 @@ async fn absent_state_is_not_found_and_strangers_are_refused() {
 #[tokio::test]
 async fn member_without_power_cannot_set_state() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let answer = bob
         .set_state(&room_id, "m.room.name", "", json!({ "name": "Mine" }))
         .await;

@@ -23,9 +23,7 @@ async fn since(user: &TestUser) -> String {
 #[tokio::test]
 async fn waiting_client_is_woken_by_a_message() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let since = since(&bob).await;
     let (woken, event_id) = tokio::join!(sync(&bob, &since), alice.say(&room_id, "hello"));
     let timeline = &woken["rooms"]["join"][&room_id]["timeline"]["events"];
@@ -96,9 +94,7 @@ async fn invites_from_ignored_users_are_not_shown() {
 #[tokio::test]
 async fn typing_receipts_and_account_data_come_down() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let event_id = alice.say(&room_id, "hello").await;
     let since = since(&bob).await;
     let typing = format!(
@@ -194,9 +190,7 @@ async fn to_device_messages_arrive_and_go_when_acknowledged() {
 #[tokio::test]
 async fn left_room_is_told_as_news_and_forgotten_room_never_again() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (_, bob, room_id) = app.public_room().await;
     let since = since(&bob).await;
     bob.leave(&room_id).await.ok();
     let left = sync(&bob, &since).await;
