@@ -60,7 +60,7 @@ impl TokenCache {
                 self.revocations.fetch_add(1, Ordering::AcqRel);
                 self.known.invalidate_all();
             }
-            Heard::Changes(_) => {}
+            Heard::Message(_) | Heard::Changes(_) => {}
         }
     }
 

@@ -6,10 +6,11 @@ use parking_lot::RwLock;
 use ruma::UserId;
 use storage::{Change, Database, Feed, feed::Stretch, memberships};
 use tokio::sync::{Notify, watch};
-use types::{EphemeralPosition, RoomNid, StreamPosition};
+use types::{RoomNid, StreamPosition, SyncToken};
 
 use crate::{
     apply::{Sharing, Wakes},
+    ephemeral::Counter,
     memory::Memory,
 };
 
@@ -34,14 +35,22 @@ impl Live {
     /// Nothing happens before [`Live::run`] is given the feed.
     pub fn new(database: Database, feed: &Feed, budget: usize) -> Self {
         let position = feed.position();
-        Self(Arc::new(Inner {
+        let ephemeral = Counter::new(database.process());
+        let inner = Arc::new(Inner {
             database,
-            memory: RwLock::new(Memory::new(position)),
+            memory: RwLock::new(Memory::new(position, ephemeral)),
             budget,
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),
             position: watch::Sender::new(position),
-        }))
+        });
+        let weak = Arc::downgrade(&inner);
+        inner.database.hear(move |heard| {
+            if let Some(inner) = weak.upgrade() {
+                Self(inner).hear(heard);
+            }
+        });
+        Self(inner)
     }
 
     /// Follows the stream; ends with the feed. Must run for anybody to see anything new.
@@ -117,9 +126,20 @@ impl Live {
         *self.0.position.borrow()
     }
 
-    /// Where the ephemeral counter stands; it begins anew with each process.
-    pub fn ephemeral(&self) -> EphemeralPosition {
-        self.0.memory.read().ephemeral
+    /// A token as far as it says what wakes its client: its ephemeral half may be of another
+    /// process, or of before a restart.
+    pub fn news_since(&self, since: SyncToken) -> SyncToken {
+        let memory = self.0.memory.read();
+        let ephemeral = memory.ephemeral.news_since(since.ephemeral);
+        SyncToken { ephemeral, ..since }
+    }
+
+    /// A token as far as it says what its client is told with the next news: what another process
+    /// may not have known when it gave the token out, too.
+    pub fn worth_telling_since(&self, since: SyncToken) -> SyncToken {
+        let memory = self.0.memory.read();
+        let ephemeral = memory.ephemeral.worth_telling_since(since.ephemeral);
+        SyncToken { ephemeral, ..since }
     }
 
     /// Waits until everything up to a position can be seen.

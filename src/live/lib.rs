@@ -5,6 +5,7 @@
 //! user, and then looks; a wake-up carries no data.
 
 mod apply;
+mod ephemeral;
 mod handle;
 mod load;
 mod look;

@@ -162,12 +162,7 @@ impl Live {
                 _ => {}
             }
             if let Some(types) = types {
-                let users = types
-                    .users
-                    .iter()
-                    .map(|(user_id, _)| user_id.clone())
-                    .collect();
-                typing.insert(room_nid, users);
+                typing.insert(room_nid, types.users().cloned().collect());
             }
             match memory.rooms.get(&room_nid) {
                 Some(slot) => {
@@ -187,7 +182,7 @@ impl Live {
         } else {
             Attempt::Done(Box::new(Look {
                 position: memory.position,
-                ephemeral: memory.ephemeral,
+                ephemeral: memory.ephemeral.last(),
                 user,
                 rooms: found,
                 typing,

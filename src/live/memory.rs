@@ -10,9 +10,10 @@ use std::{
 
 use ruma::{OwnedUserId, UserId};
 use storage::feed::Stretch;
-use types::{EphemeralPosition, RoomNid, StreamPosition};
+use types::{RoomNid, StreamPosition};
 
 use crate::{
+    ephemeral::Counter,
     room::Room,
     typing::Typing,
     user::{Marks, User},
@@ -25,7 +26,7 @@ pub(crate) struct Memory {
     pub(crate) position: StreamPosition,
     /// From here on it is known which rooms changed.
     pub(crate) started: StreamPosition,
-    pub(crate) ephemeral: EphemeralPosition,
+    pub(crate) ephemeral: Counter,
     pub(crate) users: HashMap<OwnedUserId, UserSlot>,
     pub(crate) rooms: HashMap<RoomNid, RoomSlot>,
     /// Rooms that are being read from the database.
@@ -61,11 +62,11 @@ pub(crate) struct RoomSlot {
 }
 
 impl Memory {
-    pub(crate) fn new(position: StreamPosition) -> Self {
+    pub(crate) fn new(position: StreamPosition, ephemeral: Counter) -> Self {
         Self {
             position,
             started: position,
-            ephemeral: EphemeralPosition::default(),
+            ephemeral,
             users: HashMap::new(),
             rooms: HashMap::new(),
             loading: HashSet::new(),
@@ -102,6 +103,10 @@ impl Memory {
                 .entry(room_nid)
                 .or_default()
                 .insert(user.id.clone(), slot.marks.clone());
+            // It changed before there was anybody to mark.
+            if let Some(list) = self.typing.get(&room_nid) {
+                slot.marks.change_ephemeral(list.position);
+            }
         }
         self.bytes += user.weight();
         slot.user = Some(Arc::new(user));

@@ -1,25 +1,26 @@
 //! Who is typing: kept in memory only, forgotten by one timer for all.
 //!
+//! Processes tell each other when a list changes, not when somebody goes on typing. The process
+//! that heard of a user last looks after the user's entry; with the others it stays until that one
+//! says otherwise, or nothing for long.
+//!
 //! Spec: client-server, "Typing Notifications".
 
 use std::time::Duration;
 
 use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use storage::{Heard, Message};
 use tokio::time::Instant;
 use types::{EphemeralPosition, RoomNid};
 
 use crate::{Live, apply::Wakes, memory::Memory};
 
+mod list;
+
+pub(crate) use list::Typing;
+
 /// Longer than this nobody types without saying so again.
 const LONGEST: Duration = Duration::from_mins(2);
-
-/// Who types in a room, and until when if nothing is heard.
-#[derive(Debug, Default)]
-pub(crate) struct Typing {
-    /// When the list last changed.
-    pub(crate) position: EphemeralPosition,
-    pub(crate) users: Vec<(OwnedUserId, Instant)>,
-}
 
 impl Live {
     /// Notes that a member of a room types for the given time, or has stopped. Returns `false`,
@@ -45,19 +46,76 @@ impl Live {
             else {
                 return Ok(false);
             };
-            let users = &mut memory.typing.entry(room_nid).or_default().users;
-            let before = users.len();
-            users.retain(|(other, _)| other != user_id);
-            let was_typing = users.len() < before;
-            users.extend(typing.map(|time| (user_id.to_owned(), now + time.min(LONGEST))));
-            if was_typing != typing.is_some() {
-                memory.announce_typing(room_nid, &mut wakes);
+            let list = memory.typing.entry(room_nid).or_default();
+            let outcome = match typing {
+                Some(time) => list.begin(user_id, now, now + time.min(LONGEST)),
+                None => list.end(user_id),
+            };
+            if outcome.is_changed {
+                let position = memory.ephemeral.next();
+                memory.announce_typing(room_nid, position, &mut wakes);
+            }
+            if outcome.is_worth_telling {
+                self.tell(&memory, room_nid, user_id, typing.is_some());
             }
         }
         drop(watch);
         wakes.wake();
         self.0.typing_changed.notify_one();
         Ok(true)
+    }
+
+    /// Takes note of what other processes say.
+    pub(crate) fn hear(&self, heard: Heard<'_>) {
+        let mut wakes = Wakes::default();
+        match heard {
+            Heard::Message(Message::Typing {
+                room_nid,
+                user_id,
+                types,
+                position,
+            }) => {
+                let mut memory = self.0.memory.write();
+                let list = memory.typing.entry(*room_nid).or_default();
+                let is_changed = if *types {
+                    // Whoever types for longest is told of again by then.
+                    list.begin_elsewhere(user_id, Instant::now() + LONGEST)
+                } else {
+                    list.end(user_id).is_changed
+                };
+                if is_changed {
+                    let position = memory.ephemeral.next_after(*position);
+                    memory.announce_typing(*room_nid, position, &mut wakes);
+                }
+            }
+            Heard::Message(Message::WhoTypes) => {
+                let memory = self.0.memory.read();
+                for (room_nid, list) in &memory.typing {
+                    for user_id in list.ours() {
+                        self.tell(&memory, *room_nid, user_id, true);
+                    }
+                }
+            }
+            Heard::Listening => {
+                self.0.database.tell(Message::WhoTypes);
+                // Who still types is told again.
+                let mut memory = self.0.memory.write();
+                memory.end_typing(&mut wakes, Typing::end_elsewhere);
+            }
+            Heard::Message(_) | Heard::Changes(_) => return,
+        }
+        wakes.wake();
+        self.0.typing_changed.notify_one();
+    }
+
+    fn tell(&self, memory: &Memory, room_nid: RoomNid, user_id: &UserId, types: bool) {
+        let list = memory.typing.get(&room_nid);
+        self.0.database.tell(Message::Typing {
+            room_nid,
+            user_id: user_id.to_owned(),
+            types,
+            position: list.map(|list| list.position).unwrap_or_default(),
+        });
     }
 
     /// Stops the typing of those of whom nothing was heard in time.
@@ -74,54 +132,62 @@ impl Live {
                 () = changed => continue,
             }
             let mut wakes = Wakes::default();
-            self.0.memory.write().expire(Instant::now(), &mut wakes);
+            {
+                let mut memory = self.0.memory.write();
+                let now = Instant::now();
+                let ended = memory.end_typing(&mut wakes, |list| list.expire(now));
+                for (room_nid, user_id) in ended {
+                    self.tell(&memory, room_nid, &user_id, false);
+                }
+            }
             wakes.wake();
         }
     }
 }
 
 impl Memory {
-    fn announce_typing(&mut self, room_nid: RoomNid, wakes: &mut Wakes) {
-        self.ephemeral.0 += 1;
-        let position = self.ephemeral;
-        if let Some(typing) = self.typing.get_mut(&room_nid) {
-            typing.position = position;
+    fn announce_typing(
+        &mut self,
+        room_nid: RoomNid,
+        position: EphemeralPosition,
+        wakes: &mut Wakes,
+    ) {
+        if let Some(list) = self.typing.get_mut(&room_nid) {
+            list.position = position;
         }
         wakes.add_members(self, room_nid, |marks| marks.change_ephemeral(position));
     }
 
     fn next_expiry(&self) -> Option<Instant> {
-        self.typing
-            .values()
-            .flat_map(|typing| &typing.users)
-            .map(|(_, until)| *until)
-            .min()
+        self.typing.values().filter_map(Typing::next_expiry).min()
     }
 
-    fn expire(&mut self, now: Instant, wakes: &mut Wakes) {
-        let expired: Vec<RoomNid> = self
-            .typing
-            .iter_mut()
-            .filter_map(|(room_nid, typing)| {
-                let before = typing.users.len();
-                typing.users.retain(|(_, until)| *until > now);
-                (typing.users.len() < before).then_some(*room_nid)
-            })
-            .collect();
-        for room_nid in expired {
-            self.announce_typing(room_nid, wakes);
-        }
-    }
-
-    /// A user who leaves a room types there no longer.
-    pub(crate) fn stop_typing(&mut self, room_nid: RoomNid, user_id: &UserId, wakes: &mut Wakes) {
-        let Some(typing) = self.typing.get_mut(&room_nid) else {
-            return;
+    /// Has `end` take users off each list; returns those that others must be told of.
+    fn end_typing(
+        &mut self,
+        wakes: &mut Wakes,
+        end: impl Fn(&mut Typing) -> list::Ended,
+    ) -> Vec<(RoomNid, OwnedUserId)> {
+        let ended = |(room_nid, list): (&RoomNid, &mut Typing)| {
+            let ended = end(list);
+            ended.is_changed.then_some((*room_nid, ended.ours))
         };
-        let before = typing.users.len();
-        typing.users.retain(|(other, _)| other != user_id);
-        if typing.users.len() < before {
-            self.announce_typing(room_nid, wakes);
+        let ended: Vec<_> = self.typing.iter_mut().filter_map(ended).collect();
+        let mut ours = Vec::new();
+        for (room_nid, users) in ended {
+            let position = self.ephemeral.next();
+            self.announce_typing(room_nid, position, wakes);
+            ours.extend(users.into_iter().map(|user_id| (room_nid, user_id)));
+        }
+        ours
+    }
+
+    /// A user who leaves a room types there no longer; other processes learn that by the stream.
+    pub(crate) fn stop_typing(&mut self, room_nid: RoomNid, user_id: &UserId, wakes: &mut Wakes) {
+        let list = self.typing.get_mut(&room_nid);
+        if list.is_some_and(|list| list.end(user_id).is_changed) {
+            let position = self.ephemeral.next();
+            self.announce_typing(room_nid, position, wakes);
         }
     }
 }

@@ -18,7 +18,6 @@ use types::StreamPosition;
 use crate::{
     Changes, Error,
     feed::{Announcement, Feed},
-    nids,
     peers::Peers,
     stream,
 };
@@ -84,13 +83,13 @@ impl Database {
             });
         }
         let position = stream::position(&mut *pool.acquire().await?).await?;
-        let process = nids::draw(&mut *pool.acquire().await?).await?;
+        let peers = Peers::enter(&mut *pool.acquire().await?).await?;
         let (announcements, received) = mpsc::unbounded_channel();
         let database = Self {
             pool,
             committed: Arc::new(watch::Sender::new(position)),
             announcements,
-            peers: Peers::new(process),
+            peers,
         };
         let feed = Feed::new(database.clone(), received, position);
         Ok((database, feed))
@@ -149,6 +148,21 @@ impl Database {
 
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// How far the stream must be read so that it shows all that was committed here before now, and
+    /// what another process has told a client up to `told`, which may not be known here yet.
+    pub async fn committed_there(&self, told: StreamPosition) -> Result<StreamPosition, Error> {
+        let known = self.committed();
+        if told <= known {
+            return Ok(known);
+        }
+        let committed = stream::position(&mut *self.acquire().await?).await?;
+        // The feed need not wait for the news.
+        let news = Announcement::new(committed, Changes::new());
+        // The feed is gone only when the process ends.
+        let _ended = self.announcements.send(news);
+        Ok(known.max(told.min(committed)))
     }
 
     /// Waits until more than `position` is known to be committed; returns how far it is then.

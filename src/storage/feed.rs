@@ -17,7 +17,7 @@ use crate::{
 /// Covers a lost `NOTIFY`.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A commit of this process.
+/// A commit of this process; without changes it is one of another that was found by chance.
 #[derive(Debug)]
 pub(crate) struct Announcement {
     base: StreamPosition,
@@ -108,7 +108,8 @@ impl Feed {
         let (heard, committed_there) = mpsc::unbounded_channel();
         self.committed_there = Some(committed_there);
         let to_tell = self.database.peers().connect();
-        let (database, process) = (self.database.clone(), self.database.process());
+        let database = self.database.clone();
+        let process = database.process().number;
         (
             peers::tell(database.pool().clone(), process, to_tell),
             peers::listen(database, heard),
@@ -122,6 +123,7 @@ impl Feed {
         loop {
             let committed = match self.woken().await {
                 Woken::Ended => return Ok(None),
+                Woken::Announced(news) if news.changes.is_empty() => news.last(),
                 Woken::Announced(announcement) => {
                     let committed = Said::Committed(announcement.last());
                     self.database.peers().say(committed);

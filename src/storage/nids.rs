@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use parking_lot::Mutex;
 
-use crate::{Connection, Database, Error};
+use crate::{Database, Error};
 
 const BLOCK: i64 = 1024;
 /// Blocks that are remembered: what bears a number of an older one was written long ago.
@@ -53,7 +53,10 @@ impl Nids {
             if let Some(nid) = self.drawn.0.lock().left.next() {
                 return Ok(nid);
             }
-            let start = draw(&mut *self.database.acquire().await?).await?;
+            let mut db = self.database.acquire().await?;
+            let start = sqlx::query_scalar!(r#"SELECT nextval('nids') AS "nid!""#)
+                .fetch_one(&mut *db)
+                .await?;
             // Two tasks may refill at once: the rest of one block is lost, which harms nobody.
             self.drawn.0.lock().refill(start);
         }
@@ -80,12 +83,4 @@ impl Blocks {
         self.starts.push_front(start);
         self.starts.truncate(REMEMBERED);
     }
-}
-
-/// The first number of a block that nobody else has.
-pub(crate) async fn draw(db: &mut Connection) -> Result<i64, Error> {
-    let start = sqlx::query_scalar!(r#"SELECT nextval('nids') AS "nid!""#)
-        .fetch_one(db)
-        .await?;
-    Ok(start)
 }

@@ -3,11 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use parking_lot::{Mutex, RwLock};
+use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use types::StreamPosition;
+use types::{EphemeralPosition, RoomNid, StreamPosition};
 
-use crate::{Change, Database, sessions::TokenHash};
+use crate::{Change, Connection, Database, Error, sessions::TokenHash};
 
 mod wire;
 
@@ -20,6 +21,19 @@ pub(crate) use wire::{listen, tell};
 pub enum Message {
     /// Access tokens with these hashes, at most 50, are no longer valid.
     TokensEnded(Vec<TokenHash>),
+    /// A user begins to type in a room, or stops.
+    Typing {
+        /// The room.
+        room_nid: RoomNid,
+        /// Who.
+        user_id: OwnedUserId,
+        /// Whether the user types.
+        types: bool,
+        /// When it changed, as the process counts that says so.
+        position: EphemeralPosition,
+    },
+    /// Tell who types, as far as they told you.
+    WhoTypes,
 }
 
 /// What is heard of other processes.
@@ -43,13 +57,21 @@ pub(crate) enum Said {
 
 type Ear = Box<dyn Fn(Heard<'_>) + Send + Sync>;
 
+/// This process among the others on the database.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    /// A number that no other one has or had.
+    pub number: i64,
+    /// When it opened the database, by the database's clock, in milliseconds since the epoch.
+    pub opened_ms: i64,
+}
+
 /// Who listens in this process, and the way to the task that tells the others.
 #[derive(Clone)]
 pub(crate) struct Peers(Arc<Inner>);
 
 struct Inner {
-    /// Tells this process from the others.
-    process: i64,
+    process: Process,
     ears: RwLock<Vec<Ear>>,
     /// None while nobody would pass it on.
     to_tell: Mutex<Option<mpsc::UnboundedSender<Said>>>,
@@ -62,12 +84,20 @@ impl fmt::Debug for Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(process: i64) -> Self {
-        Self(Arc::new(Inner {
+    /// Becomes one of the processes on the database.
+    pub(crate) async fn enter(db: &mut Connection) -> Result<Self, Error> {
+        let process = sqlx::query_as!(
+            Process,
+            r#"SELECT nextval('nids') AS "number!",
+                 (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS "opened_ms!""#
+        )
+        .fetch_one(db)
+        .await?;
+        Ok(Self(Arc::new(Inner {
             process,
             ears: RwLock::default(),
             to_tell: Mutex::default(),
-        }))
+        })))
     }
 
     /// What is said from now on is to be told by whoever holds the other end.
@@ -108,8 +138,8 @@ impl Database {
         self.peers().say(Said::Message(message));
     }
 
-    /// A number that no other process on the database has or had.
-    pub fn process(&self) -> i64 {
+    /// This process among the others on the database.
+    pub fn process(&self) -> Process {
         self.peers().0.process
     }
 }

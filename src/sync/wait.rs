@@ -7,7 +7,7 @@ use ruma::{UserId, api::client::filter::FilterDefinition, events::room::member::
 use storage::{Database, memberships::Membership};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use types::{Clock, EphemeralPosition, SyncToken};
+use types::{Clock, SyncToken};
 
 use crate::{
     Error, Request,
@@ -73,14 +73,17 @@ impl Syncs {
 
     async fn wait(&self, request: &Request) -> Result<String, Error> {
         let live = &self.0.live;
-        // Whatever this process has committed before the request is in the answer.
-        live.caught_up(self.0.database.committed()).await;
+        // Whatever this process has committed before the request is in the answer, and whatever
+        // another one has told the client already.
+        let told = request.since.unwrap_or_default().stream;
+        let committed = Box::pin(self.0.database.committed_there(told)).await?;
+        live.caught_up(committed).await;
         // Boxed, as all below that is over before the waiting begins: it would take its memory.
         let watch = Box::pin(live.watch(&request.user_id)).await?;
         if let Some(since) = request.since {
             Box::pin(watch.acknowledge(&request.device_id, since.to_device())).await?;
         }
-        let since = request.since.map(|since| self.known(since));
+        let since = request.since.map(|since| live.news_since(since));
         let filter = Filter::new(&request.filter);
         let until = Instant::now() + request.timeout;
         let may_wait = !request.full_state && !request.timeout.is_zero();
@@ -111,16 +114,6 @@ impl Syncs {
         }
     }
 
-    /// Ephemeral positions of before a restart mean nothing now.
-    fn known(&self, since: SyncToken) -> SyncToken {
-        let ephemeral = if since.ephemeral > self.0.live.ephemeral() {
-            EphemeralPosition::default()
-        } else {
-            since.ephemeral
-        };
-        SyncToken { ephemeral, ..since }
-    }
-
     async fn look(
         &self,
         request: &Request,
@@ -138,8 +131,11 @@ impl Syncs {
             let kept = news || !(left && (room.forgotten || !filter.include_leave));
             filter.room(&room.room_id) && kept
         };
+        let wanted = request
+            .since
+            .map(|since| self.0.live.worth_telling_since(since));
         let want = Want {
-            since: if request.full_state { None } else { since },
+            since: wanted.filter(|_| !request.full_state),
             of: &is_wanted,
         };
         let look = self.0.live.look(watch, &want).await?;

@@ -37,7 +37,8 @@ number! {
     StreamPosition
 }
 number! {
-    /// A place in this process's counter of what may be lost on a restart (typing).
+    /// A place in the counter of what may be lost on a restart (typing). Each process has its own;
+    /// they count in moments, and the lowest bits name the process.
     EphemeralPosition
 }
 number! {

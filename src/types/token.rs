@@ -12,7 +12,8 @@ use crate::{EphemeralPosition, StreamPosition};
 pub struct SyncToken {
     /// Everything durable at or before this has been seen.
     pub stream: StreamPosition,
-    /// Everything ephemeral at or before this has been seen.
+    /// Everything ephemeral at or before this has been seen, as far as the process knew of it that
+    /// gave the token out.
     pub ephemeral: EphemeralPosition,
     /// Messages to the device at or before this have been seen; none: as far as the stream.
     pub to_device: Option<StreamPosition>,

@@ -66,7 +66,7 @@ async fn listen_once(
 
 fn hear(database: &Database, notification: &PgNotification) {
     match serde_json::from_str::<Envelope>(notification.payload()) {
-        Ok(envelope) if envelope.from == database.process() => {}
+        Ok(envelope) if envelope.from == database.process().number => {}
         Ok(envelope) => database.peers().spread(Heard::Message(&envelope.message)),
         Err(error) => {
             tracing::debug!(%error, "Another version of the server said something unknown");

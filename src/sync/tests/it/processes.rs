@@ -1,0 +1,209 @@
+//! Clients whose requests go to one process now and to another then.
+
+use std::time::Duration;
+
+use ruma::OwnedUserId;
+use serde_json::{Value, json};
+use storage::{Heard, Message};
+use testkit::{TestDatabase, room::TestRoom};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::support::{Server, alice, bob, bodies, follow, next, request};
+
+const LONG: Duration = Duration::from_hours(1);
+
+/// What a process has heard of others' typing, and taken note of; none when it begins to listen, and
+/// when another one does.
+type Heards = mpsc::UnboundedReceiver<Option<(OwnedUserId, bool)>>;
+
+/// A process that hears of others and is heard by them.
+struct Process {
+    server: Server,
+    heard: Heards,
+    _tasks: JoinSet<()>,
+}
+
+impl std::ops::Deref for Process {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Process {
+    async fn start(database: &TestDatabase) -> Self {
+        let mut database = TestDatabase::open(database.options.clone()).await;
+        let mut tasks = JoinSet::new();
+        let (tell, listen) = database.feed.peers();
+        let server = follow(database);
+        let (told, mut heard) = mpsc::unbounded_channel();
+        server.db.database.hear(move |heard| {
+            let news = match heard {
+                Heard::Message(Message::Typing { user_id, types, .. }) => {
+                    Some((user_id.clone(), *types))
+                }
+                Heard::Listening | Heard::Message(Message::WhoTypes) => None,
+                Heard::Message(_) | Heard::Changes(_) => return,
+            };
+            // Nobody looks any more at the end of a test.
+            let _ended = told.send(news);
+        });
+        tasks.spawn(tell);
+        tasks.spawn(listen);
+        assert_eq!(heard.recv().await, Some(None));
+        Self {
+            server,
+            heard,
+            _tasks: tasks,
+        }
+    }
+
+    async fn types(&self, room: &TestRoom, time: Option<Duration>) {
+        let typed = self.live.set_typing(&bob(), &room.room_id, time).await;
+        assert!(typed.expect("the database"));
+    }
+
+    /// Waits for the next that is heard of typing; it must be this.
+    async fn hears(&mut self, types: bool) {
+        loop {
+            if let Some(news) = self.heard.recv().await.expect("the process lives") {
+                assert_eq!(news, (bob(), types));
+                return;
+            }
+        }
+    }
+
+    /// Waits for something that ends the waiting of a client with this token.
+    async fn wait(&self, since: &Value) -> Value {
+        let mut waits = request(&alice(), Some(&next(since)));
+        waits.timeout = LONG;
+        self.ask(&waits).await
+    }
+}
+
+/// Two processes, and a room with Alice and Bob that both know.
+async fn pair() -> (TestDatabase, Process, Process, TestRoom) {
+    let database = testkit::database().await;
+    let mut here = Process::start(&database).await;
+    let there = Process::start(&database).await;
+    assert_eq!(here.heard.recv().await, Some(None));
+    let mut room = TestRoom::create(&here.db, &alice()).await;
+    room.member(&here.db, &bob(), &bob(), "join").await;
+    there.live.caught_up(here.db.database.committed()).await;
+    (database, here, there, room)
+}
+
+/// Who types in a room, as an answer says; `null` if it says nothing.
+fn typing(answer: &Value, room: &TestRoom) -> Value {
+    let section = &answer["rooms"]["join"][room.room_id.as_str()];
+    let events = section["ephemeral"]["events"].as_array();
+    let mut events = events.into_iter().flatten();
+    events
+        .find(|event| event["type"] == "m.typing")
+        .map_or(Value::Null, |event| event["content"]["user_ids"].clone())
+}
+
+#[tokio::test]
+async fn typing_at_one_process_is_told_by_another() {
+    let (_database, here, there, room) = pair().await;
+    let first = there.sync(&alice(), None).await;
+    let (answer, ()) = tokio::join!(there.wait(&first), here.types(&room, Some(LONG)));
+    assert_eq!(typing(&answer, &room), json!([bob()]));
+    let (answer, ()) = tokio::join!(there.wait(&answer), here.types(&room, None));
+    assert_eq!(typing(&answer, &room), json!([]));
+}
+
+#[tokio::test]
+async fn who_goes_on_typing_is_not_told_of_again() {
+    let (_database, here, mut there, room) = pair().await;
+    for _ in 0..5 {
+        here.types(&room, Some(LONG)).await;
+    }
+    here.types(&room, None).await;
+    there.hears(true).await;
+    there.hears(false).await;
+}
+
+#[tokio::test]
+async fn typing_that_ends_by_itself_ends_everywhere() {
+    let (_database, here, mut there, room) = pair().await;
+    here.types(&room, Some(Duration::from_millis(1))).await;
+    there.hears(true).await;
+    there.hears(false).await;
+    let first = there.sync(&alice(), None).await;
+    assert_eq!(typing(&first, &room), Value::Null);
+}
+
+#[tokio::test]
+async fn who_types_at_another_process_then_is_looked_after_by_that_one() {
+    let (_database, mut here, mut there, room) = pair().await;
+    here.types(&room, Some(LONG)).await;
+    there.hears(true).await;
+    there.types(&room, Some(LONG)).await;
+    here.hears(true).await;
+    there.types(&room, None).await;
+    here.hears(false).await;
+    let first = here.sync(&alice(), None).await;
+    assert_eq!(typing(&first, &room), Value::Null);
+}
+
+#[tokio::test]
+async fn a_client_that_moves_to_another_process_is_told_what_changed_meanwhile() {
+    let (_database, here, mut there, room) = pair().await;
+    here.types(&room, Some(LONG)).await;
+    there.hears(true).await;
+    let first = here.sync(&alice(), None).await;
+    assert_eq!(typing(&first, &room), json!([bob()]));
+    here.types(&room, None).await;
+    // It has heard of that before the client comes.
+    there.hears(false).await;
+    let answer = there.wait(&first).await;
+    assert_eq!(typing(&answer, &room), json!([]));
+}
+
+#[tokio::test]
+async fn a_client_that_moves_to_and_fro_waits_when_nothing_is_new() {
+    let (_database, here, mut there, mut room) = pair().await;
+    here.types(&room, Some(LONG)).await;
+    there.hears(true).await;
+    let mut answer = here.sync(&alice(), None).await;
+    for round in 0..6 {
+        let process = [&there, &here][round % 2];
+        let (told, bob, text) = (answer, bob(), round.to_string());
+        let (next, _) = tokio::join!(process.wait(&told), room.message(&process.db, &bob, &text));
+        let section = &next["rooms"]["join"][room.room_id.as_str()];
+        assert_eq!(bodies(&section["timeline"]["events"]), [text]);
+        answer = next;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_comes_later_learns_who_types() {
+    let (database, here, _there, room) = pair().await;
+    here.types(&room, Some(LONG)).await;
+    let mut later = Process::start(&database).await;
+    later.hears(true).await;
+    let first = later.sync(&alice(), None).await;
+    assert_eq!(typing(&first, &room), json!([bob()]));
+}
+
+#[tokio::test]
+async fn nobody_is_told_twice_what_the_process_that_answers_has_not_heard_of_yet() {
+    let here = testkit::database().await;
+    // It is not connected with the other, and has only its heartbeat.
+    let there = follow(TestDatabase::open(here.options.clone()).await);
+    let here = follow(here);
+    let mut room = TestRoom::create(&here.db, &alice()).await;
+    let mut token = next(&here.sync(&alice(), None).await);
+    for round in 0..20 {
+        let text = round.to_string();
+        room.message(&here.db, &alice(), &text).await;
+        let answer = here.sync(&alice(), Some(&token)).await;
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        assert_eq!(bodies(&section["timeline"]["events"]), [text]);
+        let answer = there.sync(&alice(), Some(&next(&answer))).await;
+        assert!(answer.get("rooms").is_none(), "{answer}");
+        token = next(&answer);
+    }
+}
