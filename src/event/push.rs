@@ -9,7 +9,10 @@ use ruma::{
     Int, OwnedUserId, RoomId, RoomVersionId, UInt, UserId,
     events::push_rules::PushRulesEventContent,
     power_levels::NotificationPowerLevels,
-    push::{FlattenedJson, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset},
+    push::{
+        Action, FlattenedJson, HighlightTweakValue, PatternedPushRuleInit,
+        PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, SoundTweakValue, Tweak,
+    },
     room_version_rules::RoomPowerLevelsRules,
     serde::Raw,
 };
@@ -29,10 +32,31 @@ pub enum Notice {
     Highlight,
 }
 
+/// The rules that every user begins with.
+///
+/// That of being called by name is no longer in the specification, but there are clients that do
+/// not tell whom they mention; it is of no account where `m.mentions` does.
+pub fn defaults(user_id: &UserId) -> Ruleset {
+    let mut rules = Ruleset::server_default(user_id);
+    let named = PatternedPushRuleInit {
+        actions: vec![
+            Action::Notify,
+            Action::SetTweak(Tweak::Sound(SoundTweakValue::Default)),
+            Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes)),
+        ],
+        default: true,
+        enabled: true,
+        rule_id: ".m.rule.contains_user_name".to_owned(),
+        pattern: user_id.localpart().to_owned(),
+    };
+    rules.content.insert(named.into());
+    rules
+}
+
 /// A user's rules from the content of `m.push_rules`, brought up to the server's default rules;
 /// these alone where there is no content.
 pub fn rules(content: Option<&str>, user_id: &UserId) -> Result<Ruleset, serde_json::Error> {
-    let defaults = Ruleset::server_default(user_id);
+    let defaults = defaults(user_id);
     let Some(content) = content else {
         return Ok(defaults);
     };

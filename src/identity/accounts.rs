@@ -1,6 +1,6 @@
 //! Accounts: creating, changing the password, closing.
 
-use ruma::{OwnedUserId, UserId, push::Ruleset};
+use ruma::{OwnedUserId, UserId};
 use storage::{Change, Tx, stream::AccountData};
 use types::Secret;
 
@@ -54,7 +54,7 @@ impl Identity {
         let name = new.display_name.as_deref().unwrap_or(user_id.localpart());
         let name = serde_json::to_string(name)?;
         storage::profiles::set(tx, user_id, "displayname", &name).await?;
-        let rules = Ruleset::server_default(user_id);
+        let rules = event::push::defaults(user_id);
         Ok(Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid: None,

@@ -126,7 +126,7 @@ impl User {
             let content = self.datum(PUSH_RULES).map(|datum| &*datum.content);
             let rules = event::push::rules(content, &self.id).unwrap_or_else(|error| {
                 tracing::warn!(user.id = %self.id, %error, "push rules are malformed, the defaults apply");
-                Ruleset::server_default(&self.id)
+                event::push::defaults(&self.id)
             });
             Arc::new(rules)
         })

@@ -48,6 +48,16 @@ fn default_rules_give_the_notices_of_the_specification() {
         ),
         (
             "m.room.message",
+            json!({"msgtype": "m.text", "body": format!("you, {BOB}!")}),
+            Notice::Highlight,
+        ),
+        (
+            "m.room.message",
+            json!({"msgtype": "m.text", "body": format!("about {BOB}"), "m.mentions": {}}),
+            Notice::Notify,
+        ),
+        (
+            "m.room.message",
             json!({"msgtype": "m.text", "body": "all", "m.mentions": {"room": true}}),
             Notice::Highlight,
         ),

@@ -1,5 +1,5 @@
 use ruma::{
-    push::{NewPatternedPushRule, NewPushRule, RuleKind, Ruleset},
+    push::{NewPatternedPushRule, NewPushRule, RuleKind},
     room_id,
 };
 use serde_json::json;
@@ -167,7 +167,7 @@ async fn push_rules_begin_with_the_defaults_and_can_be_changed() {
         .account_data(me, None, "m.push_rules")
         .await
         .unwrap();
-    let defaults = json!({ "global": Ruleset::server_default(me) });
+    let defaults = json!({ "global": event::push::defaults(me) });
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&stored).unwrap(),
         defaults

@@ -48,6 +48,6 @@ impl Stream for AccountData {
 
 /// The rules of somebody who never changed them.
 fn default_push_rules(user_id: &ruma::UserId) -> Option<String> {
-    let rules = ruma::push::Ruleset::server_default(user_id);
+    let rules = event::push::defaults(user_id);
     serde_json::to_string(&serde_json::json!({ "global": rules })).ok()
 }
