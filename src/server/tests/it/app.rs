@@ -112,9 +112,29 @@ impl TestApp {
             "password": PASSWORD,
             "auth": { "type": "m.login.dummy" },
         });
-        let mut client = self.anybody();
-        let answer = client.post("/_matrix/client/v3/register", body).await.ok();
+        let answer = self
+            .anybody()
+            .post("/_matrix/client/v3/register", body)
+            .await;
+        self.session(&answer.ok())
+    }
+
+    /// Logs a registered user in on a device.
+    pub(crate) async fn login(&self, user: &TestUser, device_id: &str) -> TestUser {
+        let body = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": user.user_id },
+            "password": PASSWORD,
+            "device_id": device_id,
+        });
+        let answer = self.anybody().post("/_matrix/client/v3/login", body).await;
+        self.session(&answer.ok())
+    }
+
+    /// The session that an answer has begun.
+    pub(crate) fn session(&self, answer: &Value) -> TestUser {
         let text = |field: &str| answer[field].as_str().unwrap().to_owned();
+        let mut client = self.anybody();
         client.token = Some(text("access_token"));
         TestUser {
             client,
@@ -222,6 +242,18 @@ impl std::ops::Deref for TestUser {
 }
 
 impl TestUser {
+    /// What `/sync` answers without waiting: all that is committed by now is in it.
+    pub(crate) async fn sync(&self, query: &str) -> Value {
+        self.get(&format!("/_matrix/client/v3/sync?{query}"))
+            .await
+            .ok()
+    }
+
+    /// Where the next sync goes on from now: `since=…`.
+    pub(crate) async fn since(&self) -> String {
+        since(&self.sync("").await)
+    }
+
     /// Creates a room and gives its id.
     pub(crate) async fn create_room(&self, body: Value) -> String {
         let answer = self.post("/_matrix/client/v3/createRoom", body).await.ok();
@@ -303,6 +335,16 @@ impl TestUser {
     pub(crate) async fn membership(&self, room_id: &str, of: &Self) -> Value {
         self.state(room_id, "m.room.member", &of.user_id).await.ok()["membership"].take()
     }
+}
+
+/// Where the sync after this answer goes on: `since=…`.
+pub(crate) fn since(answer: &Value) -> String {
+    format!("since={}", answer["next_batch"].as_str().unwrap())
+}
+
+/// A filter in a query: `filter=…`.
+pub(crate) fn filter(filter: &Value) -> String {
+    format!("filter={}", encoded(&filter.to_string()))
 }
 
 /// A path segment with everything but letters and digits percent-encoded.

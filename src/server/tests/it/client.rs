@@ -18,6 +18,8 @@ mod sessions;
 mod state;
 mod sync;
 mod to_device;
+mod transactions;
 mod typing_and_receipts;
 mod user_data;
+mod versions;
 mod visibility;

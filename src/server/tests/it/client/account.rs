@@ -163,3 +163,68 @@ async fn devices_are_deleted_by_their_owner() {
         .ok();
     assert_eq!(alice.get(path).await.refused(), (404, "M_NOT_FOUND"));
 }
+
+#[tokio::test]
+async fn account_is_not_closed_with_a_wrong_password() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let asked = alice.post(DEACTIVATE, json!({})).await;
+    let flows = json!([{ "stages": ["m.login.password"] }]);
+    assert_eq!(asked.body["flows"], flows);
+    let mut auth = password(&alice);
+    auth["password"] = json!("wrong");
+    let refused = alice.post(DEACTIVATE, json!({ "auth": auth })).await;
+    assert_eq!(refused.refused(), (401, "M_FORBIDDEN"));
+    app.login(&alice, "OTHER").await;
+}
+
+#[tokio::test]
+async fn login_names_its_device_and_all_are_listed() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    app.login(&alice, "SECOND").await;
+    let body = json!({
+        "type": "m.login.password",
+        "identifier": { "type": "m.id.user", "user": "alice" },
+        "password": PASSWORD,
+        "device_id": "NAMED",
+        "initial_device_display_name": "My phone",
+    });
+    let login = app.anybody().post("/_matrix/client/v3/login", body).await;
+    assert_eq!(login.ok()["device_id"], "NAMED");
+    let device = alice.get("/_matrix/client/v3/devices/NAMED").await.ok();
+    assert_eq!(device["device_id"], "NAMED");
+    assert_eq!(device["display_name"], "My phone");
+    let list = alice.get("/_matrix/client/v3/devices").await.ok();
+    let mut listed: Vec<&str> = list["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| device["device_id"].as_str().unwrap())
+        .collect();
+    listed.sort_unstable();
+    let mut expected = ["NAMED", "SECOND", &alice.device_id];
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
+}
+
+#[tokio::test]
+async fn deleting_a_device_takes_the_right_password_and_ends_its_session() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let other = app.login(&alice, "OTHER").await;
+    let path = "/_matrix/client/v3/devices/OTHER";
+    let mut auth = password(&alice);
+    auth["password"] = json!("wrong");
+    let wrong = json!({ "auth": auth }).to_string();
+    let refused = alice.call(Method::DELETE, path, wrong).await;
+    assert_eq!(refused.refused(), (401, "M_FORBIDDEN"));
+    for field in ["session", "flows", "params", "error"] {
+        assert!(refused.body.get(field).is_some(), "{field}");
+    }
+    other.get("/_matrix/client/v3/sync").await.ok();
+    let right = json!({ "auth": password(&alice) }).to_string();
+    alice.call(Method::DELETE, path, right).await.ok();
+    let ended = other.get("/_matrix/client/v3/sync").await;
+    assert_eq!(ended.refused(), (401, "M_UNKNOWN_TOKEN"));
+}

@@ -180,3 +180,65 @@ async fn visibility_in_the_directory_is_changed_by_those_with_power() {
     alice.put(&path, public.clone()).await.ok();
     assert_eq!(app.anybody().get(&path).await.ok(), public);
 }
+
+#[tokio::test]
+async fn alias_is_deleted_by_its_maker_without_power_and_by_those_with_power() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let of_bob = format!("#of-bob:{}", app.server_name());
+    let of_alice = format!("#of-alice:{}", app.server_name());
+    let state = async |kind: &str, content: Value| {
+        let set = alice.set_state(&room_id, kind, "", content).await;
+        set.ok();
+    };
+    let levels = json!({ "events": { "m.room.aliases": 50 } });
+    state("m.room.power_levels", levels).await;
+    set(&bob, &of_bob, &room_id).await.ok();
+    state("m.room.canonical_alias", json!({ "alias": of_bob })).await;
+    bob.delete(&path(&of_bob)).await.ok();
+    assert_eq!(alice.get(&path(&of_bob)).await.status, 404);
+
+    set(&alice, &of_alice, &room_id).await.ok();
+    assert_eq!(bob.delete(&path(&of_alice)).await.status, 403);
+    let levels = json!({ "users": { &bob.user_id: 100 } });
+    state("m.room.power_levels", levels).await;
+    bob.delete(&path(&of_alice)).await.ok();
+    assert_eq!(alice.get(&path(&of_alice)).await.status, 404);
+}
+
+#[tokio::test]
+async fn listed_rooms_show_what_they_are_called() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let rooms = [
+        ("bare", None, None),
+        ("named", Some("un nom français"), None),
+        ("about", None, Some("à propos de tout")),
+        ("both", Some("name"), Some("topic")),
+    ];
+    for (alias, name, topic) in rooms {
+        let mut body = json!({ "visibility": "public", "room_alias_name": alias });
+        for (field, value) in [("name", name), ("topic", topic)] {
+            if let Some(value) = value {
+                body[field] = json!(value);
+            }
+        }
+        alice.create_room(body).await;
+    }
+    let listed = alice.get("/_matrix/client/v3/publicRooms").await.ok();
+    let chunk = listed["chunk"].as_array().unwrap();
+    assert_eq!(chunk.len(), rooms.len());
+    for (alias, name, topic) in rooms {
+        let alias = format!("#{alias}:{}", app.server_name());
+        let mut entries = chunk.iter();
+        let room = entries.find(|room| room["canonical_alias"] == alias);
+        let room = room.unwrap();
+        assert_eq!(room["name"].as_str(), name, "{room}");
+        assert_eq!(room["topic"].as_str(), topic, "{room}");
+        assert_eq!(room["num_joined_members"], 1);
+        assert_eq!(room["guest_can_join"], false);
+        assert_eq!(room["world_readable"], false);
+    }
+}

@@ -179,3 +179,44 @@ async fn those_who_share_a_room_learn_of_new_keys() {
         .await;
     assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
 }
+
+#[tokio::test]
+async fn every_device_of_a_user_is_looked_up_or_the_ones_that_are_named() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let phone = app.login(&bob, "PHONE").await;
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    upload(&bob, json!({ "device_keys": device_keys(&bob, "one") })).await;
+    let before = alice.since().await;
+    upload(&phone, json!({ "device_keys": device_keys(&phone, "two") })).await;
+    let told = alice.sync(&before).await;
+    assert_eq!(told["device_lists"]["changed"], json!([bob.user_id]));
+    let all = query(&alice, &bob).await;
+    let all = all["device_keys"][&bob.user_id].as_object().unwrap();
+    assert_eq!(all.len(), 2);
+    let named = json!({ "device_keys": { &bob.user_id: ["PHONE"] } });
+    let named = alice.post(&format!("{KEYS}/query"), named).await.ok();
+    let named = named["device_keys"][&bob.user_id].as_object().unwrap();
+    assert_eq!(named.keys().collect::<Vec<_>>(), ["PHONE"]);
+}
+
+#[tokio::test]
+async fn one_time_keys_are_counted_once_and_claimed_in_the_order_of_their_upload() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let key = |id: &str| (format!("signed_curve25519:{id}"), json!({ "key": id }));
+    let keys = |ids: &[&str]| Value::Object(ids.iter().map(|id| key(id)).collect());
+    for (ids, expected) in [(&["C"][..], 1), (&["C", "B"], 2), (&["B", "A"], 3)] {
+        let counts = upload(&alice, json!({ "one_time_keys": keys(ids) })).await;
+        let counts = &counts["one_time_key_counts"];
+        assert_eq!(*counts, json!({ "signed_curve25519": expected }));
+    }
+    for id in ["C", "B", "A"] {
+        let claimed = claim(&bob, &alice).await;
+        let given = &claimed["one_time_keys"][&alice.user_id][&alice.device_id];
+        assert_eq!(*given, keys(&[id]));
+    }
+    let nothing = claim(&bob, &alice).await;
+    assert_eq!(nothing["one_time_keys"].get(&alice.user_id), None);
+}

@@ -1,5 +1,7 @@
 //! `/login`, `/logout` and `/refresh`.
 
+use axum::extract::Request;
+use http::{Method, header};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, Client, PASSWORD, TestApp};
@@ -164,4 +166,20 @@ async fn logout_ends_the_session() {
         .post("/_matrix/client/v3/logout", json!({}))
         .await;
     assert_eq!(nobody.refused(), (401, "M_MISSING_TOKEN"));
+}
+
+#[tokio::test]
+async fn flows_are_told_as_json_to_those_who_send_nothing() {
+    let app = TestApp::start().await;
+    for (method, path, status) in [
+        (Method::GET, LOGIN, 200),
+        (Method::POST, "/_matrix/client/v3/register", 401),
+    ] {
+        let request = Request::builder().method(method).uri(path);
+        let (head, body) = app.anybody().exchange(request, "{}").await;
+        assert_eq!(head.status, status, "{path}");
+        assert_eq!(head.headers[header::CONTENT_TYPE], "application/json");
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert!(body["flows"].is_array(), "{path}");
+    }
 }

@@ -113,3 +113,18 @@ async fn strangers_cannot_list_members() {
         assert_eq!(answer.refused(), (403, "M_FORBIDDEN"), "{list}");
     }
 }
+
+#[tokio::test]
+async fn members_before_the_timeline_that_holds_all_are_those_who_began() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    let answer = alice.sync("").await;
+    let before = &answer["rooms"]["join"][&room_id]["timeline"]["prev_batch"];
+    let before = before.as_str().unwrap().to_owned();
+    bob.join(&room_id).await.ok();
+    assert_eq!(
+        members(&alice, &room_id, &format!("?at={before}")).await,
+        ["alice join"]
+    );
+}

@@ -247,3 +247,45 @@ async fn body_may_be_left_out_where_all_of_it_is_optional() {
     let answer = alice.call(Method::POST, &kick, "").await;
     assert_eq!(answer.refused(), (400, "M_BAD_JSON"));
 }
+
+#[tokio::test]
+async fn power_is_nothing_to_those_outside_and_nobody_outside_is_kicked() {
+    let app = TestApp::start().await;
+    let (alice, bob, charlie) = (
+        app.user("alice").await,
+        app.user("bob").await,
+        app.user("charlie").await,
+    );
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let levels = json!({ "users": { &charlie.user_id: 100 } });
+    alice
+        .set_state(&room_id, "m.room.power_levels", "", levels)
+        .await
+        .ok();
+    let bob_body = json!({ "user_id": bob.user_id, "reason": "none" });
+    for action in ["ban", "kick"] {
+        let answer = charlie.room(&room_id, action, bob_body.clone()).await;
+        assert_eq!(answer.refused(), (403, "M_FORBIDDEN"), "{action}");
+    }
+    assert_eq!(alice.membership(&room_id, &bob).await, "join");
+    bob.leave(&room_id).await.ok();
+    for (outsider, why) in [(&bob, "who left"), (&charlie, "who was never in")] {
+        let kick = json!({ "user_id": outsider.user_id });
+        let answer = alice.room(&room_id, "kick", kick).await;
+        assert_eq!(answer.refused(), (403, "M_FORBIDDEN"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn join_by_alias_keeps_the_content_that_the_client_adds() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let body = json!({ "preset": "public_chat", "room_alias_name": "town-hall" });
+    let room_id = alice.create_room(body).await;
+    let alias = format!("#town-hall:{}", app.server_name());
+    let path = format!("/_matrix/client/v3/join/{}", encoded(&alias));
+    bob.post(&path, json!({ "foo": "bar" })).await.ok();
+    let member = alice.state(&room_id, "m.room.member", &bob.user_id).await;
+    assert_eq!(member.ok()["foo"], "bar");
+}

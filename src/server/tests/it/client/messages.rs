@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Client, TestApp, encoded};
+use crate::app::{Client, TestApp, encoded, filter};
 
 async fn page(client: &Client, room_id: &str, query: &str) -> Value {
     client
@@ -203,5 +203,63 @@ async fn event_of_another_room_is_not_found() {
     assert_eq!(
         alice.event(&secret_room_id, &secret).await.ok()["content"]["body"],
         "secret"
+    );
+}
+
+#[tokio::test]
+async fn history_goes_on_from_where_a_sync_ended() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let from = alice.since().await.replace("since=", "from=");
+    alice.say(&room_id, "one").await;
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/send/m.room.message");
+    let without_transaction = alice.post(&path, json!({ "body": "two" })).await;
+    assert!(without_transaction.ok()["event_id"].is_string());
+    let page = page(&alice, &room_id, &format!("dir=f&{from}")).await;
+    assert_eq!(bodies(&page["chunk"]), ["one", "two"]);
+    assert_eq!(page["chunk"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn lazy_loading_brings_nobody_who_spoke_outside_the_page() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let mut tokens = Vec::new();
+    for speaker in [&alice, &bob, &alice] {
+        tokens.push(alice.since().await.replace("since=", ""));
+        speaker.say(&room_id, "hello").await;
+    }
+    let lazy = filter(&json!({ "lazy_load_members": true }));
+    let (bobs, own) = (
+        format!("dir=f&from={}&to={}&{lazy}", tokens[1], tokens[2]),
+        format!("dir=f&from={}&to={}&{lazy}", tokens[0], tokens[1]),
+    );
+    for (query, speaker) in [(bobs, &bob), (own, &alice)] {
+        let page = page(&alice, &room_id, &query).await;
+        assert_eq!(bodies(&page["chunk"]), ["hello"], "{query}");
+        let state = page["state"].as_array().unwrap();
+        assert_eq!(state.len(), 1, "{page}");
+        assert_eq!(state[0]["state_key"], speaker.user_id);
+        assert_eq!(state[0]["content"]["membership"], "join");
+    }
+}
+
+#[tokio::test]
+async fn files_are_found_by_having_a_url() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let file = json!({ "msgtype": "m.file", "body": "a.png", "url": "mxc://a.org/a" });
+    alice.send(&room_id, "file", file).await;
+    alice.say(&room_id, "text").await;
+    let with_url = filter(&json!({ "contains_url": true }));
+    let page = page(&alice, &room_id, &format!("dir=b&{with_url}")).await;
+    assert_eq!(bodies(&page["chunk"]), ["a.png"]);
+    assert!(
+        page["start"].is_string() && page["end"].is_string(),
+        "{page}"
     );
 }

@@ -209,3 +209,27 @@ async fn without_a_shared_secret_nobody_registers_with_one() {
         (403, "M_FORBIDDEN")
     );
 }
+
+#[tokio::test]
+async fn names_are_judged_before_anything_else_is_asked() {
+    let app = TestApp::start().await;
+    app.user("alice").await;
+    let form = |name: &str| json!({ "username": name, "password": "s\u{fc}per" });
+    for symbol in [
+        "!", "\"", "'", ":", "?", "\\", "@", "[", "{", "|", "\u{a3}", "\n",
+    ] {
+        let answer = register(&app, form(&format!("a{symbol}b"))).await;
+        assert_eq!(answer.refused(), (400, "M_INVALID_USERNAME"), "{symbol}");
+    }
+    let taken = register(&app, form("alice")).await;
+    assert_eq!(taken.refused(), (400, "M_USER_IN_USE"));
+    for symbol in ["q", "3", ".", "_", "=", "-", "/"] {
+        let mut named = form(&format!("a{symbol}b"));
+        let asked = register(&app, named.clone()).await;
+        assert_eq!(asked.status, 401, "{symbol}");
+        let session = &asked.body["session"];
+        named["auth"] = json!({ "type": "m.login.dummy", "session": session });
+        let user_id = register(&app, named).await.ok()["user_id"].take();
+        assert_eq!(user_id, format!("@a{symbol}b:{}", app.server_name()));
+    }
+}

@@ -96,3 +96,23 @@ async fn redacted_events_and_strangers_are_left_out() {
         .await;
     assert_eq!(answer.refused(), (404, "M_NOT_FOUND"));
 }
+
+#[tokio::test]
+async fn related_events_are_read_on_from_where_a_sync_ended() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    relate(&alice, &room_id, &root, "m.thread", "before").await;
+    let from = alice.since().await.replace("since=", "from=");
+    let mut sent = Vec::new();
+    for txn in ["1", "2", "3"] {
+        sent.push(relate(&alice, &room_id, &root, "m.thread", txn).await);
+    }
+    let query = format!("{root}?dir=f&limit=2&{from}");
+    let (mut read, next) = related(&alice, &room_id, &query).await;
+    assert_eq!(read.len(), 2);
+    let query = format!("{root}?dir=f&limit=2&from={}", next.as_str().unwrap());
+    read.extend(related(&alice, &room_id, &query).await.0);
+    assert_eq!(read, sent);
+}

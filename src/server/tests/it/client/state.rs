@@ -1,8 +1,8 @@
 //! `/rooms/{roomId}/state`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, encoded};
 
 #[tokio::test]
 async fn state_is_read_and_written_with_and_without_a_trailing_slash() {
@@ -206,4 +206,67 @@ async fn canonical_alias_must_exist_and_point_to_the_room() {
         .set_state(&room_id, kind, "", json!({ "alias": "%here:x" }))
         .await;
     assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn power_levels_of_a_new_room_name_all_levels_and_are_replaced_as_a_whole() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    for version in ["11", "12"] {
+        let room_id = alice.create_room(json!({ "room_version": version })).await;
+        let kind = "m.room.power_levels";
+        let levels = alice.state(&room_id, kind, "").await.ok();
+        assert!(levels["events"].is_object(), "{levels}");
+        let own = levels["users"].get(&alice.user_id);
+        let expected = json!(100);
+        assert_eq!(own, (version == "11").then_some(&expected));
+
+        let mut levels = json!({ "invite": 100, "users": { "@friend:their.home": 20 } });
+        if version == "11" {
+            levels["users"][&alice.user_id] = expected;
+        }
+        let set = alice.set_state(&room_id, kind, "", levels.clone()).await;
+        let event_id = set.ok()["event_id"].take();
+        let event = alice.event(&room_id, event_id.as_str().unwrap()).await;
+        assert_eq!(event.ok()["content"], levels);
+        assert_eq!(alice.state(&room_id, kind, "").await.ok(), levels);
+    }
+}
+
+#[tokio::test]
+async fn everybodys_power_can_be_taken_away_by_who_keeps_it() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let levels = |default: u8| json!({ "users_default": default, "users": { &bob.user_id: 100 }, "events": {} });
+    let body = json!({ "preset": "public_chat", "power_level_content_override": levels(100) });
+    let room_id = alice.create_room(body).await;
+    bob.join(&room_id).await.ok();
+    let kind = "m.room.power_levels";
+    bob.set_state(&room_id, kind, "", levels(40)).await.ok();
+    let now = alice.state(&room_id, kind, "").await.ok();
+    assert_eq!(now["users_default"], 40);
+}
+
+#[tokio::test]
+async fn alternative_aliases_must_be_valid_and_deleted_ones_count_no_more() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice
+        .create_room(json!({ "room_alias_name": "here" }))
+        .await;
+    let here = format!("#here:{}", app.server_name());
+    let set = async |content: Value| {
+        let kind = "m.room.canonical_alias";
+        alice.set_state(&room_id, kind, "", content).await
+    };
+    set(json!({ "alias": here, "alt_aliases": [here] }))
+        .await
+        .ok();
+    let invalid = set(json!({ "alias": here, "alt_aliases": ["%here:x"] })).await;
+    assert_eq!(invalid.refused(), (400, "M_INVALID_PARAM"));
+    set(json!({})).await.ok();
+    let path = format!("/_matrix/client/v3/directory/room/{}", encoded(&here));
+    alice.delete(&path).await.ok();
+    let deleted = set(json!({ "alias": here })).await;
+    assert_eq!(deleted.refused(), (400, "M_BAD_ALIAS"));
 }

@@ -1,5 +1,8 @@
 //! `/sync`, as far as it joins what other endpoints did; its own rules are tested in `sync`.
 
+mod leaving;
+mod rooms;
+
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, TestUser, encoded};
@@ -205,5 +208,28 @@ async fn left_room_is_told_as_news_and_forgotten_room_never_again() {
     let fresh = sync(&bob, &format!("timeout=0&filter={filter}")).await;
     for section in ["join", "invite", "leave"] {
         assert_eq!(fresh["rooms"][section].get(&room_id), None, "{section}");
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_a_push_rule_comes_down() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let rule = "/_matrix/client/v3/pushrules/global/room/!foo:example.com";
+    for (part, body) in [
+        ("", json!({ "actions": ["notify"] })),
+        ("/enabled", json!({ "enabled": false })),
+        ("/enabled", json!({ "enabled": true })),
+        ("/actions", json!({ "actions": ["dont_notify"] })),
+    ] {
+        let before = alice.since().await;
+        alice.put(&format!("{rule}{part}"), body.clone()).await.ok();
+        let answer = alice.sync(&before).await;
+        let told = &answer["account_data"]["events"][0];
+        assert_eq!(told["type"], "m.push_rules", "{body}");
+        let told = &told["content"]["global"]["room"][0];
+        for (field, value) in body.as_object().unwrap() {
+            assert_eq!(told[field], *value, "{told}");
+        }
     }
 }

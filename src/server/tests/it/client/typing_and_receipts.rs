@@ -1,8 +1,8 @@
 //! `/typing`, `/receipt` and `/read_markers`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::app::{TestApp, encoded};
+use crate::app::{TestApp, encoded, filter, since};
 
 #[tokio::test]
 async fn only_members_type_and_only_for_themselves() {
@@ -48,4 +48,123 @@ async fn receipts_are_accepted_from_members_only() {
         .ok();
     let answer = bob.room(&room_id, "read_markers", markers).await;
     assert_eq!(answer.refused(), (403, "M_FORBIDDEN"));
+}
+
+#[tokio::test]
+async fn typing_comes_down_to_members_until_it_stops() {
+    let app = TestApp::start().await;
+    let (alice, bob, stranger) = (
+        app.user("alice").await,
+        app.user("bob").await,
+        app.user("stranger").await,
+    );
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let path = format!(
+        "/_matrix/client/v3/rooms/{room_id}/typing/{}",
+        encoded(&alice.user_id)
+    );
+    let (mut members, strangers) = (bob.since().await, stranger.since().await);
+    for (typing, typists) in [
+        (
+            json!({ "typing": true, "timeout": 30_000 }),
+            json!([alice.user_id]),
+        ),
+        (json!({ "typing": false }), json!([])),
+    ] {
+        alice.put(&path, typing).await.ok();
+        let answer = bob.sync(&members).await;
+        let told = &answer["rooms"]["join"][&room_id]["ephemeral"]["events"];
+        let expected = json!([{ "type": "m.typing", "content": { "user_ids": typists } }]);
+        assert_eq!(*told, expected);
+        members = since(&answer);
+    }
+    assert_eq!(stranger.sync(&strangers).await.get("rooms"), None);
+}
+
+#[tokio::test]
+async fn what_a_user_has_read_comes_down_to_the_user_too() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let event_id = alice.say(&room_id, "hello").await;
+    let before = alice.since().await;
+    let markers = json!({ "m.fully_read": event_id, "m.read": event_id });
+    alice.room(&room_id, "read_markers", markers).await.ok();
+    for query in [&before, ""] {
+        let answer = alice.sync(query).await;
+        let room = &answer["rooms"]["join"][&room_id];
+        let receipt = &room["ephemeral"]["events"][0];
+        let read = &receipt["content"][&event_id]["m.read"];
+        assert!(read[&alice.user_id]["ts"].is_u64(), "{receipt}");
+        assert_eq!(receipt.get("room_id"), None);
+        let marker = &room["account_data"]["events"][0];
+        assert_eq!(marker["type"], "m.fully_read");
+        assert_eq!(marker["content"], json!({ "event_id": event_id }));
+    }
+}
+
+/// The counts of notifications and of highlights.
+fn counts(counts: &Value) -> [u64; 2] {
+    ["notification_count", "highlight_count"].map(|name| counts[name].as_u64().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn threads_are_read_and_counted_apart() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&room_id).await.ok();
+    let root = alice.say(&room_id, "root").await;
+    let reply = async |text: &str| {
+        let thread = json!({ "rel_type": "m.thread", "event_id": root });
+        let body = json!({ "msgtype": "m.text", "body": text, "m.relates_to": thread });
+        alice.send(&room_id, &encoded(text), body).await
+    };
+    let first = reply("first").await;
+    reply(&format!("second, {}!", bob.user_id)).await;
+    let call = alice
+        .say(&room_id, &format!("call, {}!", bob.user_id))
+        .await;
+    reply("last").await;
+    let send = async |kind: &str, event_id: &str, rel_type: &str| {
+        let relation = json!({ "rel_type": rel_type, "event_id": event_id, "key": "+" });
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/send/{kind}/{rel_type}");
+        let body = json!({ "msgtype": "m.text", "body": "x", "m.relates_to": relation });
+        let answer = alice.put(&path, body).await.ok();
+        answer["event_id"].as_str().unwrap().to_owned()
+    };
+    let reference = send("m.room.message", &root, "m.reference").await;
+    let reaction = send("m.reaction", &reference, "m.annotation").await;
+
+    let apart = json!({ "room": { "timeline": { "unread_thread_notifications": true } } });
+    let apart = filter(&apart);
+    let before = bob.since().await;
+    for (event_id, thread, whole, main, in_thread) in [
+        (None, None, [6, 2], [3, 1], [3, 1]),
+        (Some(&root), Some("main"), [5, 2], [2, 1], [3, 1]),
+        (Some(&first), Some(&*root), [4, 2], [2, 1], [2, 1]),
+        (Some(&call), None, [2, 0], [1, 0], [1, 0]),
+        // Of the thread it has read what came before, not what was said outside it.
+        (Some(&reaction), Some(&*root), [1, 0], [1, 0], [0, 0]),
+    ] {
+        if let Some(event_id) = event_id {
+            let body = thread.map_or(json!({}), |thread| json!({ "thread_id": thread }));
+            let action = format!("receipt/m.read/{event_id}");
+            bob.room(&room_id, &action, body).await.ok();
+            let answer = bob.sync(&before).await;
+            let events = &answer["rooms"]["join"][&room_id]["ephemeral"]["events"];
+            let receipt = &events[0]["content"][event_id]["m.read"][&bob.user_id];
+            assert_eq!(receipt["thread_id"].as_str(), thread, "{events}");
+        }
+        let answer = bob.sync("").await;
+        let room = &answer["rooms"]["join"][&room_id];
+        assert_eq!(counts(&room["unread_notifications"]), whole);
+        assert_eq!(room.get("unread_thread_notifications"), None);
+        let answer = bob.sync(&apart).await;
+        let room = &answer["rooms"]["join"][&room_id];
+        assert_eq!(counts(&room["unread_notifications"]), main);
+        let threads = &room["unread_thread_notifications"];
+        assert_eq!(counts(&threads[&root]), in_thread);
+    }
 }

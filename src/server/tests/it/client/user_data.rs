@@ -295,3 +295,25 @@ async fn bad_push_rules_are_refused() {
         .await;
     assert_eq!(unknown.refused(), (404, "M_NOT_FOUND"));
 }
+
+#[tokio::test]
+async fn filters_of_the_wrong_shape_are_refused() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let parts = ["timeline", "state", "ephemeral", "account_data"];
+    let parts = parts.map(|part| json!({ part: "x" }));
+    let lists = [
+        "rooms",
+        "not_rooms",
+        "senders",
+        "not_senders",
+        "types",
+        "not_types",
+    ];
+    let lists = lists.map(|list| json!({ "timeline": { list: "x" } }));
+    for room in parts.into_iter().chain(lists) {
+        let filter = json!({ "room": room });
+        let answer = alice.post(&of(&alice, "filter"), filter.clone()).await;
+        assert_eq!(answer.refused(), (400, "M_BAD_JSON"), "{filter}");
+    }
+}

@@ -101,3 +101,23 @@ async fn who_left_sees_shared_history_up_to_the_leave_only() {
     assert_eq!(chunk[0]["state_key"], bob.user_id);
     assert_eq!(chunk[1]["content"]["body"], "during");
 }
+
+#[tokio::test]
+async fn who_left_pages_no_further_than_the_leave() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = room_with(&alice, "shared").await;
+    bob.join(&room_id).await.ok();
+    alice.say(&room_id, "during").await;
+    bob.leave(&room_id).await.ok();
+    let from = bob.since().await.replace("since=", "from=");
+    alice.say(&room_id, "after").await;
+    let page = async |query: &str| {
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?{query}&{from}");
+        bob.get(&path).await.ok()["chunk"].take()
+    };
+    let backwards = page("dir=b&limit=2").await;
+    assert_eq!(backwards[0]["state_key"], bob.user_id);
+    assert_eq!(backwards[1]["content"]["body"], "during");
+    assert_eq!(page("dir=f&limit=100").await, json!([]));
+}

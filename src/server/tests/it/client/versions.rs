@@ -1,0 +1,30 @@
+//! `/versions` and `/capabilities`.
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn server_tells_what_it_can() {
+    let app = TestApp::start().await;
+    let told = app.anybody().get("/_matrix/client/versions").await.ok();
+    let versions = told["versions"].as_array().unwrap();
+    assert!(!versions.is_empty());
+    for version in versions {
+        let version = version.as_str().unwrap();
+        let (form, numbers) = match version.strip_prefix('r') {
+            Some(numbers) => (3, numbers),
+            None => (2, version.strip_prefix('v').unwrap()),
+        };
+        let numbers: Result<Vec<u8>, _> = numbers.split('.').map(str::parse).collect();
+        assert_eq!(numbers.unwrap().len(), form, "{version}");
+    }
+    let features = told["unstable_features"].as_object().unwrap();
+    assert!(features.values().all(serde_json::Value::is_boolean));
+
+    let alice = app.user("alice").await;
+    let told = alice.get("/_matrix/client/v3/capabilities").await.ok();
+    let capabilities = &told["capabilities"];
+    let rooms = &capabilities["m.room_versions"];
+    let default = rooms["default"].as_str().unwrap();
+    assert_eq!(rooms["available"][default], "stable");
+    assert_eq!(capabilities["m.change_password"]["enabled"], true);
+}
