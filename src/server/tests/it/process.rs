@@ -1,8 +1,10 @@
 //! The server as a process: it starts from nothing, stops when it is told to, and survives being killed.
 
+mod client;
 mod federation;
 mod http;
 mod killed;
+mod pair;
 mod server;
 mod user_create;
 

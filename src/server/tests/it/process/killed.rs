@@ -1,6 +1,5 @@
 //! Killed under load: nothing that was acknowledged is lost, and nothing is there twice.
 
-mod client;
 mod load;
 
 use std::{

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::client::{Client, Connection};
+use super::super::client::{Client, Connection};
 
 /// One room and those who talk in it.
 pub(super) struct Load {
