@@ -184,9 +184,7 @@ async fn visibility_in_the_directory_is_changed_by_those_with_power() {
 #[tokio::test]
 async fn alias_is_deleted_by_its_maker_without_power_and_by_those_with_power() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let of_bob = format!("#of-bob:{}", app.server_name());
     let of_alice = format!("#of-alice:{}", app.server_name());
     let state = async |kind: &str, content: Value| {

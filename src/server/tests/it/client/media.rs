@@ -78,11 +78,11 @@ async fn what_a_browser_could_run_is_saved_and_not_shown() {
 async fn old_paths_serve_those_with_a_token_and_hide_files_from_others() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
-    let file = upload(&alice, "", "text/plain", "content").await;
+    let file = upload(&alice, "", "img/png", "content").await;
     let path = format!("{OLD}/download/{file}");
     assert_eq!(
-        download(&alice, &path, header::CONTENT_TYPE).await.0,
-        "content"
+        download(&alice, &path, header::CONTENT_TYPE).await,
+        ("content".to_owned(), "img/png".to_owned())
     );
     assert_eq!(
         app.anybody().get(&path).await.refused(),

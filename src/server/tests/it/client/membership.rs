@@ -152,13 +152,8 @@ async fn banned_user_joins_only_after_the_ban_is_lifted() {
 #[tokio::test]
 async fn users_without_power_or_presence_cannot_kick_or_ban() {
     let app = TestApp::start().await;
-    let (alice, bob, charlie) = (
-        app.user("alice").await,
-        app.user("bob").await,
-        app.user("charlie").await,
-    );
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
+    let charlie = app.user("charlie").await;
     let alice_body = json!({ "user_id": alice.user_id });
     for action in ["kick", "ban", "unban"] {
         let answer = bob.room(&room_id, action, alice_body.clone()).await;
@@ -251,13 +246,8 @@ async fn body_may_be_left_out_where_all_of_it_is_optional() {
 #[tokio::test]
 async fn power_is_nothing_to_those_outside_and_nobody_outside_is_kicked() {
     let app = TestApp::start().await;
-    let (alice, bob, charlie) = (
-        app.user("alice").await,
-        app.user("bob").await,
-        app.user("charlie").await,
-    );
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
+    let charlie = app.user("charlie").await;
     let levels = json!({ "users": { &charlie.user_id: 100 } });
     alice
         .set_state(&room_id, "m.room.power_levels", "", levels)

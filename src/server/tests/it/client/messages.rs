@@ -224,9 +224,7 @@ async fn history_goes_on_from_where_a_sync_ended() {
 #[tokio::test]
 async fn lazy_loading_brings_nobody_who_spoke_outside_the_page() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let mut tokens = Vec::new();
     for speaker in [&alice, &bob, &alice] {
         tokens.push(alice.since().await.replace("since=", ""));

@@ -5,30 +5,14 @@ mod rooms;
 
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, TestUser, encoded};
-
-async fn sync(user: &TestUser, query: &str) -> Value {
-    let timeout = if query.contains("timeout") {
-        ""
-    } else {
-        "&timeout=10000"
-    };
-    user.get(&format!("/_matrix/client/v3/sync?{query}{timeout}"))
-        .await
-        .ok()
-}
-
-async fn since(user: &TestUser) -> String {
-    let first = sync(user, "timeout=0").await;
-    format!("since={}", first["next_batch"].as_str().unwrap())
-}
+use crate::app::{TestApp, encoded, filter, since};
 
 #[tokio::test]
 async fn waiting_client_is_woken_by_a_message() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
-    let since = since(&bob).await;
-    let (woken, event_id) = tokio::join!(sync(&bob, &since), alice.say(&room_id, "hello"));
+    let waiting = format!("{}&timeout=10000", bob.since().await);
+    let (woken, event_id) = tokio::join!(bob.sync(&waiting), alice.say(&room_id, "hello"));
     let timeline = &woken["rooms"]["join"][&room_id]["timeline"]["events"];
     assert_eq!(timeline[0]["event_id"], event_id);
     assert_eq!(timeline[0]["unsigned"]["membership"], "join");
@@ -41,7 +25,7 @@ async fn invited_user_sees_stripped_state_and_then_the_room() {
     let room_id = alice
         .create_room(json!({ "name": "Budget", "invite": [bob.user_id] }))
         .await;
-    let invited = sync(&bob, "timeout=0").await;
+    let invited = bob.sync("").await;
     let state = invited["rooms"]["invite"][&room_id]["invite_state"]["events"]
         .as_array()
         .unwrap();
@@ -57,9 +41,9 @@ async fn invited_user_sees_stripped_state_and_then_the_room() {
     ] {
         assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
     }
-    let since = format!("since={}", invited["next_batch"].as_str().unwrap());
+    let since = since(&invited);
     bob.join(&room_id).await.ok();
-    let joined = sync(&bob, &since).await;
+    let joined = bob.sync(&since).await;
     let events = joined["rooms"]["join"][&room_id]["timeline"]["events"]
         .as_array()
         .unwrap();
@@ -84,12 +68,12 @@ async fn invites_from_ignored_users_are_not_shown() {
         .put(&format!("{user}/account_data/m.ignored_user_list"), ignored)
         .await
         .ok();
-    let since = since(&alice).await;
+    let since = alice.since().await;
     let hidden = bob.create_room(json!({ "invite": [alice.user_id] })).await;
     let shown = chris
         .create_room(json!({ "invite": [alice.user_id] }))
         .await;
-    let synced = sync(&alice, &since).await;
+    let synced = alice.sync(&since).await;
     assert_eq!(synced["rooms"]["invite"].get(&hidden), None);
     assert!(synced["rooms"]["invite"][&shown].is_object(), "{synced}");
 }
@@ -99,7 +83,7 @@ async fn typing_receipts_and_account_data_come_down() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let event_id = alice.say(&room_id, "hello").await;
-    let since = since(&bob).await;
+    let since = bob.since().await;
     let typing = format!(
         "/_matrix/client/v3/rooms/{room_id}/typing/{}",
         encoded(&alice.user_id)
@@ -119,7 +103,7 @@ async fn typing_receipts_and_account_data_come_down() {
     )
     .await
     .ok();
-    let synced = sync(&bob, &since).await;
+    let synced = bob.sync(&since).await;
     let room = &synced["rooms"]["join"][&room_id];
     let ephemeral = room["ephemeral"]["events"].as_array().unwrap();
     let typing = ephemeral
@@ -142,7 +126,7 @@ async fn typing_receipts_and_account_data_come_down() {
 async fn push_rules_come_down_and_their_change_wakes() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
-    let first = sync(&alice, "timeout=0").await;
+    let first = alice.sync("").await;
     let of = |synced: &Value| {
         let events = synced["account_data"]["events"].as_array().unwrap().clone();
         events
@@ -150,10 +134,10 @@ async fn push_rules_come_down_and_their_change_wakes() {
             .find(|event| event["type"] == "m.push_rules")
     };
     assert!(of(&first).unwrap()["content"]["global"].is_object());
-    let since = format!("since={}", first["next_batch"].as_str().unwrap());
+    let waiting = format!("{}&timeout=10000", since(&first));
     let path = "/_matrix/client/v3/pushrules/global/room/!foo:example.com";
     let (woken, put) = tokio::join!(
-        sync(&alice, &since),
+        alice.sync(&waiting),
         alice.put(path, json!({ "actions": ["notify"] })),
     );
     put.ok();
@@ -167,21 +151,21 @@ async fn push_rules_come_down_and_their_change_wakes() {
 async fn to_device_messages_arrive_and_go_when_acknowledged() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let since = since(&bob).await;
+    let before = bob.since().await;
     let messages = json!({ "messages": { &bob.user_id: { &bob.device_id: { "a": 1 } } } });
     for _ in 0..2 {
         let path = "/_matrix/client/v3/sendToDevice/org.example/once";
         alice.put(path, messages.clone()).await.ok();
     }
-    let first = sync(&bob, &since).await;
+    let first = bob.sync(&before).await;
     let events = first["to_device"]["events"].as_array().unwrap();
     assert_eq!(events.len(), 1, "{first}");
     assert_eq!(events[0]["content"], json!({ "a": 1 }));
     assert_eq!(events[0]["sender"], alice.user_id);
-    let repeated = sync(&bob, &since).await;
+    let repeated = bob.sync(&before).await;
     assert_eq!(repeated["to_device"]["events"].as_array().unwrap().len(), 1);
-    let next = format!("since={}&timeout=0", first["next_batch"].as_str().unwrap());
-    let acknowledged = sync(&bob, &next).await;
+    let next = since(&first);
+    let acknowledged = bob.sync(&next).await;
     assert_eq!(
         acknowledged["to_device"]["events"]
             .as_array()
@@ -194,18 +178,18 @@ async fn to_device_messages_arrive_and_go_when_acknowledged() {
 async fn left_room_is_told_as_news_and_forgotten_room_never_again() {
     let app = TestApp::start().await;
     let (_, bob, room_id) = app.public_room().await;
-    let since = since(&bob).await;
+    let since = bob.since().await;
     bob.leave(&room_id).await.ok();
-    let left = sync(&bob, &since).await;
+    let left = bob.sync(&since).await;
     assert!(left["rooms"]["leave"][&room_id].is_object(), "{left}");
     bob.room(&room_id, "forget", json!({})).await.ok();
-    let forgotten = sync(&bob, &since).await;
+    let forgotten = bob.sync(&since).await;
     assert!(
         forgotten["rooms"]["leave"][&room_id].is_object(),
         "{forgotten}"
     );
-    let filter = encoded(&json!({ "room": { "include_leave": true } }).to_string());
-    let fresh = sync(&bob, &format!("timeout=0&filter={filter}")).await;
+    let archived = filter(&json!({ "room": { "include_leave": true } }));
+    let fresh = bob.sync(&archived).await;
     for section in ["join", "invite", "leave"] {
         assert_eq!(fresh["rooms"][section].get(&room_id), None, "{section}");
     }

@@ -53,13 +53,8 @@ async fn receipts_are_accepted_from_members_only() {
 #[tokio::test]
 async fn typing_comes_down_to_members_until_it_stops() {
     let app = TestApp::start().await;
-    let (alice, bob, stranger) = (
-        app.user("alice").await,
-        app.user("bob").await,
-        app.user("stranger").await,
-    );
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
+    let stranger = app.user("stranger").await;
     let path = format!(
         "/_matrix/client/v3/rooms/{room_id}/typing/{}",
         encoded(&alice.user_id)
@@ -112,9 +107,7 @@ fn counts(counts: &Value) -> [u64; 2] {
 #[tokio::test]
 async fn threads_are_read_and_counted_apart() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let root = alice.say(&room_id, "root").await;
     let reply = async |text: &str| {
         let thread = json!({ "rel_type": "m.thread", "event_id": root });

@@ -83,9 +83,7 @@ async fn left_room_is_told_once_however_much_happens_elsewhere() {
 #[tokio::test]
 async fn archived_room_is_shown_as_it_was_when_the_user_left() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let before = bob.since().await;
     for moment in ["before", "after"] {
         alice.say(&room_id, moment).await;
@@ -158,9 +156,7 @@ async fn rejected_invitation_is_told_as_left_until_the_room_is_joined() {
 #[tokio::test]
 async fn kicked_user_is_not_told_of_the_room_on_a_new_device() {
     let app = TestApp::start().await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    bob.join(&room_id).await.ok();
+    let (alice, bob, room_id) = app.public_room().await;
     let before = bob.since().await;
     let kick = json!({ "user_id": bob.user_id });
     alice.room(&room_id, "kick", kick).await.ok();
