@@ -28,7 +28,7 @@ pub(crate) struct Inner {
     /// The ids whose content has come after all.
     pub(crate) completed: broadcast::Sender<String>,
     /// The right to work on an image.
-    pub(crate) at_work: Semaphore,
+    pub(crate) at_work: Arc<Semaphore>,
 }
 
 impl Media {
@@ -50,7 +50,7 @@ impl Media {
             store,
             max_upload_bytes: settings.max_upload_size.get(),
             completed: broadcast::Sender::new(ANNOUNCED),
-            at_work: Semaphore::new(AT_WORK),
+            at_work: Arc::new(Semaphore::new(AT_WORK)),
         })))
     }
 

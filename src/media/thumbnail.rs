@@ -2,7 +2,7 @@
 //!
 //! Spec: client-server, "Thumbnails".
 
-use std::{io::Cursor, time::Duration};
+use std::{io::Cursor, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use image::{
@@ -88,9 +88,14 @@ impl Media {
         if let Some(bytes) = store.derived(sha256, &name).await? {
             return Ok(Made::Image(bytes));
         }
-        let _at_work = self.inner().at_work.acquire().await;
+        let at_work = Arc::clone(&self.inner().at_work).acquire_owned();
+        let at_work = at_work.await.map_err(|_| Error::NoThumbnail)?;
         let content = store.read_all(sha256).await?;
-        let work = tokio::task::spawn_blocking(move || thumbnail(&content, size, still));
+        let work = tokio::task::spawn_blocking(move || {
+            // It goes along: when the request is cancelled, the work still goes on.
+            let _at_work = at_work;
+            thumbnail(&content, size, still)
+        });
         // A decoder that panics has met an image that it does not understand.
         let made = work.await.map_err(|_| Error::NoThumbnail)??;
         if let Made::Image(bytes) = &made {
@@ -144,6 +149,10 @@ fn thumbnail(content: &[u8], size: Size, still: bool) -> Result<Made, Error> {
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(refused)?;
+    // The limits bind the decoder only; the pixels that come out of it are ours to bound.
+    if decoder.total_bytes() > MAX_BYTES {
+        return Err(Error::ImageTooLarge);
+    }
     let orientation = decoder.orientation().map_err(refused)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(refused)?;
     image.apply_orientation(orientation);

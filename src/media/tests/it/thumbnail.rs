@@ -137,6 +137,18 @@ async fn images_of_too_many_pixels_are_refused_before_they_are_decoded() {
     assert!(matches!(refused, Err(Error::ImageTooLarge)), "{refused:?}");
 }
 
+#[tokio::test]
+async fn pixels_that_would_not_fit_are_refused_though_the_file_is_small() {
+    let setting = setting().await;
+    // A GIF of 16,384 by 16,384 pixels that says nothing of any of them.
+    let mut bomb = b"GIF89a".to_vec();
+    bomb.extend([0, 0x40, 0, 0x40, 0x80, 0, 0, 0, 0, 0, 255, 255, 255]);
+    bomb.extend([0x2C, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0, 0x3B]);
+    let uri = upload(&setting, bomb).await;
+    let refused = served(&setting, &uri, wanted(32, 32, Method::Scale)).await;
+    assert!(matches!(refused, Err(Error::ImageTooLarge)), "{refused:?}");
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
