@@ -12,7 +12,7 @@ use storage::{
     one_time_keys::{self, Claimed, Wanted},
 };
 
-use crate::{Error, Keys};
+use crate::{Error, Keys, names::is_name};
 
 /// The keys that were given out.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,11 @@ impl Keys {
                 claimed.failures.insert(user_id.server_name().to_owned());
                 continue;
             }
-            local.extend(devices.into_iter().map(|(device_id, algorithm)| Wanted {
+            // What cannot be stored has no key.
+            let devices = devices.into_iter().filter(|(device_id, algorithm)| {
+                is_name(device_id.as_str()) && is_name(algorithm.as_str())
+            });
+            local.extend(devices.map(|(device_id, algorithm)| Wanted {
                 user_id: user_id.clone(),
                 device_id,
                 algorithm: algorithm.as_str().to_owned(),

@@ -90,7 +90,10 @@ impl Keys {
         for key in &mut uploaded {
             key.check_signatures(user_id, &master, &devices)?;
         }
-        uploaded.retain(|key| !stored.holds(key));
+        // A new master key takes the others along, be they the same: it has signed them anew.
+        if stored.master() == Some(&*master) {
+            uploaded.retain(|key| !stored.holds(key));
+        }
         if uploaded.is_empty() {
             return Ok(());
         }

@@ -17,6 +17,12 @@ pub enum Error {
     /// Another one-time key has the same id.
     #[error("There is another one-time key with the id {0}")]
     OneTimeKeyExists(String),
+    /// A name is longer than any that is in use, or holds what no name does.
+    #[error("The {0} is too long or contains a null character")]
+    InvalidName(&'static str),
+    /// A key with all that is signed with it is too large.
+    #[error("The key is too large")]
+    KeyTooLarge,
     /// The device holds as many one-time keys as it may.
     #[error("The device has too many one-time keys")]
     TooManyKeys,
@@ -53,10 +59,10 @@ impl Fault for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Malformed(_) | Self::MalformedMessage => Kind::BadJson,
-            Self::NotYours | Self::OtherKey => Kind::InvalidParam,
+            Self::NotYours | Self::OtherKey | Self::InvalidName(_) => Kind::InvalidParam,
             Self::InvalidSignature(_) => Kind::InvalidSignature,
             Self::OneTimeKeyExists(_) => Kind::Unknown,
-            Self::TooManyKeys | Self::MessageTooLarge => Kind::TooLarge,
+            Self::TooManyKeys | Self::KeyTooLarge | Self::MessageTooLarge => Kind::TooLarge,
             Self::NoMasterKey => Kind::MissingParam,
             Self::KeyIsDeviceId | Self::ReplacementForbidden => Kind::Forbidden,
             Self::UnknownKey => Kind::NotFound,

@@ -8,6 +8,7 @@ mod cross_signing;
 mod device_lists;
 mod error;
 mod keys;
+mod names;
 mod query;
 mod signatures;
 mod signed;

@@ -13,6 +13,7 @@ use storage::{
 use crate::{
     Error, Keys,
     cross_signing::{Stored, device_signers},
+    names::is_name,
     signed::{PublicKeys, Signed},
     upload::public_key,
 };
@@ -90,6 +91,9 @@ impl Signer<'_> {
         key_id: &str,
         json: &str,
     ) -> Result<bool, Error> {
+        if !is_name(owner.as_str()) || !is_name(key_id) {
+            return Err(Error::UnknownKey);
+        }
         let object = Signed::parse(json)?;
         if owner != self.user_id {
             let keys = Stored::of(&mut *db, owner).await?;

@@ -8,7 +8,7 @@ use ruma::{
 };
 use storage::{Change, Changes, device_keys, stream::ToDevice, to_device};
 
-use crate::{Error, Keys};
+use crate::{Error, Keys, names::check_name};
 
 /// The largest content of one message; as for events.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
@@ -30,6 +30,8 @@ impl Keys {
         kind: &str,
         messages: Messages,
     ) -> Result<(), Error> {
+        check_name("transaction id", transaction_id.as_str())?;
+        check_name("type of the message", kind)?;
         for content in messages.values().flat_map(BTreeMap::values) {
             check(content.json().get())?;
         }

@@ -15,11 +15,14 @@ use storage::{
 
 use crate::{
     Error, Keys,
+    names::check_name,
     signed::{PublicKeys, Signed},
 };
 
 /// One-time keys that one device may have on the server; clients keep about fifty there.
 const MAX_ONE_TIME_KEYS: u64 = 10_000;
+/// The largest key with its signatures, in bytes: whoever shares a room with the device fetches it.
+const MAX_KEY_BYTES: usize = 65_536;
 
 /// What a device uploads; each part may be missing.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +112,7 @@ fn device_keys(
     json: &str,
     stored: Option<&Signed>,
 ) -> Result<Signed, Error> {
+    check_size(json)?;
     let identity: Identity =
         serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
     if identity.user_id != user_id || identity.device_id != device_id {
@@ -126,6 +130,14 @@ fn device_keys(
         }
     }
     Ok(keys)
+}
+
+fn check_size(key: &str) -> Result<(), Error> {
+    if key.len() > MAX_KEY_BYTES {
+        Err(Error::KeyTooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 /// The key with which the device signs, of all its keys.
@@ -209,6 +221,8 @@ impl Signer<'_> {
         keys.into_iter()
             .map(|(id, key)| {
                 let algorithm = id.algorithm();
+                check_name("id of the key", id.as_str())?;
+                check_size(key.json().get())?;
                 let key = if algorithm == OneTimeKeyAlgorithm::SignedCurve25519 {
                     self.check_signed(key.json().get())?
                 } else {

@@ -129,3 +129,20 @@ async fn keys_of_another_user_or_of_the_wrong_shape_are_refused() {
         assert!(matches!(refused, Err(Error::Malformed(_))));
     }
 }
+
+#[tokio::test]
+async fn a_new_master_key_that_signed_the_other_keys_keeps_them() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let mut signer = CrossSigner::new(&alice);
+    for replacing in [Replacing::Forbidden, Replacing::Allowed] {
+        let uploaded = setting
+            .keys
+            .upload_cross_signing(&alice, signer.upload(), replacing);
+        uploaded.await.expect("uploaded");
+        signer.master = Pair::new();
+    }
+    let mut db = setting.test.database.acquire().await.expect("a connection");
+    let stored = storage::cross_signing::of_users(&mut db, std::slice::from_ref(&alice)).await;
+    assert_eq!(stored.expect("keys").len(), 3);
+}

@@ -63,6 +63,12 @@ async fn malformed_and_oversized_messages_are_refused() {
     }
     let large = to_alice(json!({ "body": "x".repeat(65_536) }));
     assert_eq!(alice.put(path, large).await.refused(), (413, "M_TOO_LARGE"));
+    let long = format!(
+        "/_matrix/client/v3/sendToDevice/my.test.type/{}",
+        "t".repeat(3000)
+    );
+    let answer = alice.put(&long, to_alice(json!({}))).await;
+    assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
     let answer = app.anybody().put(path, to_alice(json!({}))).await;
     assert_eq!(answer.refused(), (401, "M_MISSING_TOKEN"));
 }
