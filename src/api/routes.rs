@@ -16,6 +16,11 @@ pub fn all() -> Routes<App> {
         .merge(administration())
 }
 
+/// The endpoints that other servers need, for a listener that is theirs alone.
+pub fn for_servers() -> Routes<App> {
+    operations().merge(federation())
+}
+
 /// For load balancers and those who run the server.
 fn operations() -> Routes<App> {
     Routes::default().raw(Method::GET, "/health", health::health)
@@ -248,7 +253,7 @@ fn encryption() -> Routes<App> {
         .matrix(keys::query)
         .matrix(keys::claim)
         .matrix(keys::changes)
-        .matrix(keys::upload_cross_signing)
+        .limited(Class::Login, keys::upload_cross_signing)
         .matrix(keys::upload_signatures)
         .matrix(client::to_device::send)
 }

@@ -12,7 +12,7 @@ use crate::{
     app,
     database::{self, Opened, Sharing},
     ready,
-    sockets::Sockets,
+    sockets::{Routers, Sockets},
     stack, telemetry,
     workers::Workers,
 };
@@ -69,16 +69,22 @@ async fn run(
     workers.keep_house(&app);
     let has_admin = app.identity.has_admin().await?;
     let stopping = workers.supervisor.stopping();
-    let router = api::routes::all()
-        .into_router(app)
-        .merge(ready::router(database, stopping));
+    let ready = ready::router(database, stopping);
+    let routers = Routers {
+        servers: api::routes::for_servers()
+            .into_router(app.clone())
+            .merge(ready.clone()),
+        clients: api::routes::all().into_router(app).merge(ready),
+    };
     let max_body = config
         .client
         .max_body
         .max(config.media.max_upload_size)
         .as_usize();
-    let (mut serving, cut_off) =
-        sockets.serve(stack::wrap(router, max_body), &workers.supervisor)?;
+    let (mut serving, cut_off) = sockets.serve(
+        routers.map(|router| stack::wrap(router, max_body)),
+        &workers.supervisor,
+    )?;
     announce(config, has_admin);
 
     let outcome = tokio::select! {

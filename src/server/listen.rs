@@ -144,6 +144,12 @@ impl Connection {
             tracing::debug!(%error, "A connection was gone before it was served");
             return;
         }
+        // The time for a head is counted from its first byte only.
+        let first = tokio::time::timeout(HEADERS_WITHIN, stream.readable());
+        if !matches!(stopping.run_until_cancelled(first).await, Some(Ok(Ok(())))) {
+            tracing::debug!("A connection ended before anything was said on it");
+            return;
+        }
         match &self.tls {
             None => self.speak(stream, peer, stopping).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {

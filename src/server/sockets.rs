@@ -20,6 +20,24 @@ pub(crate) struct Sockets {
     metrics: Option<(Listener, PrometheusHandle)>,
 }
 
+/// What is served to whom.
+pub(crate) struct Routers {
+    /// Everything: a proxy may lead other servers there, too.
+    pub(crate) clients: Router,
+    /// What other servers need.
+    pub(crate) servers: Router,
+}
+
+impl Routers {
+    /// The same with each of them changed.
+    pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
+        Self {
+            clients: change(self.clients),
+            servers: change(self.servers),
+        }
+    }
+}
+
 impl Sockets {
     /// Binds them; whatever is wrong with an address or a certificate shows here.
     pub(crate) async fn bind(
@@ -82,7 +100,7 @@ impl Sockets {
     /// Serves on all of them; the token cuts off what is in flight.
     pub(crate) fn serve(
         self,
-        router: Router,
+        routers: Routers,
         supervisor: &Supervisor,
     ) -> anyhow::Result<(JoinSet<()>, CancellationToken)> {
         let (stopping, aborting) = (supervisor.stopping(), CancellationToken::new());
@@ -106,9 +124,9 @@ impl Sockets {
             start(listener, "Prometheus", telemetry::metrics_router(recorder))?;
         }
         if let Some(listener) = self.federation {
-            start(listener, "other servers", router.clone())?;
+            start(listener, "other servers", routers.servers)?;
         }
-        start(self.client, "clients", router)?;
+        start(self.client, "clients", routers.clients)?;
         Ok((serving, aborting))
     }
 }

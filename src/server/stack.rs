@@ -4,7 +4,7 @@ mod finish;
 mod observe;
 mod size;
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use axum::{
     Router,
@@ -17,7 +17,11 @@ use serde_json::json;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{Any as AnyOrigin, CorsLayer},
+    timeout::RequestBodyTimeoutLayer,
 };
+
+/// A body that has begun goes on within this time, again and again until its end.
+const NEXT_BYTES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Wraps the routes; no body is larger than `max_body` bytes.
 pub(crate) fn wrap(router: Router, max_body: usize) -> Router {
@@ -25,6 +29,7 @@ pub(crate) fn wrap(router: Router, max_body: usize) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(finish::finish))
         .layer(from_fn_with_state(max_body, size::limit))
+        .layer(RequestBodyTimeoutLayer::new(NEXT_BYTES_WITHIN))
         .layer(cors())
         .layer(from_fn(observe::observe))
 }

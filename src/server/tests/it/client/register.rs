@@ -128,6 +128,8 @@ async fn closed_server_says_so() {
     for form in [json!({}), dummy("alice")] {
         assert_eq!(register(&app, form).await.refused(), (403, "M_FORBIDDEN"));
     }
+    let validity = app.anybody().get(VALIDITY_OF_A_GUESS).await;
+    assert_eq!(validity.refused(), (403, "M_FORBIDDEN"));
 }
 
 #[tokio::test]
@@ -143,13 +145,14 @@ async fn registration_token_must_be_valid() {
     form["auth"] = json!({ "type": "m.login.registration_token", "token": "guessed" });
     let answer = register(&app, form).await;
     assert_eq!(answer.refused(), (401, "M_UNAUTHORIZED"));
-    let validity = "/_matrix/client/v1/register/m.login.registration_token/validity?token=guessed";
     assert_eq!(
-        app.anybody().get(validity).await.ok(),
+        app.anybody().get(VALIDITY_OF_A_GUESS).await.ok(),
         json!({ "valid": false })
     );
 }
 
+const VALIDITY_OF_A_GUESS: &str =
+    "/_matrix/client/v1/register/m.login.registration_token/validity?token=guessed";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// A registration as tools send it that know the shared secret.

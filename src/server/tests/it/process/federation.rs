@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::server::Server;
 
 #[test]
-fn other_servers_are_answered_over_tls() {
+fn other_servers_are_answered_over_tls_and_given_nothing_else() {
     let files = tempfile::tempdir().unwrap();
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (
@@ -41,17 +41,34 @@ fn other_servers_are_answered_over_tls() {
             .unwrap()
             .with_root_certificates(trusted)
             .with_no_client_auth();
-    let connection =
-        ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-    let stream = TcpStream::connect(server.address("Listening for other servers")).unwrap();
-    let mut stream = StreamOwned::new(connection, stream);
-    write!(stream, "GET /_matrix/federation/v1/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    // The server may close without saying goodbye first; what it answered is here by then.
-    let _ended = stream.read_to_string(&mut answer);
+    let config = Arc::new(config);
+    let ask = |path: &str| {
+        let connection =
+            ClientConnection::new(Arc::clone(&config), "localhost".try_into().unwrap()).unwrap();
+        let stream = TcpStream::connect(server.address("Listening for other servers")).unwrap();
+        let mut stream = StreamOwned::new(connection, stream);
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        // The server may close without saying goodbye first; what it answered is here by then.
+        let _ended = stream.read_to_string(&mut answer);
+        answer
+    };
+    let version = ask("/_matrix/federation/v1/version");
     assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("Chancery"),
-        "{answer}"
+        version.starts_with("HTTP/1.1 200 ") && version.contains("Chancery"),
+        "{version}"
     );
+    for path in [
+        "/_matrix/client/v3/login",
+        "/_synapse/admin/v1/register",
+        "/_matrix/media/v3/config",
+    ] {
+        let answer = ask(path);
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+    }
     server.terminate();
 }
