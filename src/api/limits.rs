@@ -27,7 +27,7 @@ const SWEEP_INTERVAL: u32 = 4096;
 pub enum Class {
     /// Creating accounts and asking whether a name is free.
     Registration,
-    /// Logging in and refreshing tokens.
+    /// Logging in, and whatever asks for the password again.
     Login,
     /// Sending messages, state and redactions.
     Send,
@@ -55,6 +55,8 @@ struct Limiter {
 enum Key {
     User(OwnedUserId),
     Address(IpAddr),
+    /// Whoever tries to become this user.
+    Guesses(OwnedUserId),
 }
 
 impl Limits {
@@ -83,13 +85,23 @@ impl Limits {
 
     /// Takes one call from the budget of the user, or of the address when there is no user.
     pub fn take(&self, class: Class, user_id: Option<&UserId>, address: IpAddr) -> Result<()> {
-        let Some(limiter) = self.0.get(&class) else {
-            return Ok(());
-        };
         let key = user_id.map_or(Key::Address(address), |user_id| {
             Key::User(user_id.to_owned())
         });
-        limiter.take(&key).map_err(|wait| {
+        self.take_of(class, &key)
+    }
+
+    /// Takes one login from what all those together have who try to become a user. It is not the
+    /// user's own budget: a stranger who guesses keeps nobody from changing the password.
+    pub fn take_guess(&self, user_id: &UserId) -> Result<()> {
+        self.take_of(Class::Login, &Key::Guesses(user_id.to_owned()))
+    }
+
+    fn take_of(&self, class: Class, key: &Key) -> Result<()> {
+        let Some(limiter) = self.0.get(&class) else {
+            return Ok(());
+        };
+        limiter.take(key).map_err(|wait| {
             Error::new(
                 Kind::LimitExceeded {
                     retry_after: Some(wait),

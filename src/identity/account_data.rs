@@ -11,6 +11,8 @@ use crate::{Error, Identity, Result};
 const MANAGED: [&str; 2] = ["m.push_rules", "m.fully_read"];
 /// The longest type, in bytes.
 const MAX_KIND: usize = 255;
+/// The largest content of one type, in bytes: all of it is sent to every new device.
+const MAX_CONTENT: usize = 512 * 1024;
 
 impl Identity {
     /// The content of one type of data, JSON text.
@@ -38,6 +40,9 @@ impl Identity {
         check_kind(kind)?;
         if MANAGED.contains(&kind) {
             return Err(Error::ManagedAccountData);
+        }
+        if content.len() > MAX_CONTENT {
+            return Err(Error::TooLarge("Account data of one type is too large"));
         }
         if serde_json::from_str::<Map<String, Value>>(content).is_err() {
             return Err(Error::BadJson("Account data must be a JSON object"));

@@ -4,7 +4,9 @@ use ruma::{OwnedUserId, UserId};
 use storage::{Change, Tx, stream::AccountData};
 use types::Secret;
 
-use crate::{ActiveUser, Error, Identity, Result, devices::remove_in, push_rules, uia::Confirmed};
+use crate::{
+    ActiveUser, Error, Identity, Result, devices::remove_all_in, push_rules, uia::Confirmed,
+};
 
 /// An account to be created.
 #[derive(Clone, Debug)]
@@ -80,6 +82,12 @@ impl Identity {
         Ok(user.is_some_and(|user| user.deactivated_ts.is_none()))
     }
 
+    /// Users whose accounts are closed and who are in rooms nevertheless.
+    pub async fn closed_in_rooms(&self) -> Result<Vec<OwnedUserId>> {
+        let mut db = self.0.database.acquire().await?;
+        Ok(storage::users::closed_in_rooms(&mut db).await?)
+    }
+
     /// Replaces the user's password, and ends the user's other sessions if so asked.
     #[tracing::instrument(name = "identity.change_password", skip_all, err(level = "debug"))]
     pub async fn change_password(
@@ -90,14 +98,12 @@ impl Identity {
         _: Confirmed,
     ) -> Result<()> {
         let hash = self.0.passwords.hash(new_password).await?;
-        let mut others = if logout_others {
-            self.device_ids(&user.user_id).await?
-        } else {
-            Vec::new()
-        };
-        others.retain(|device_id| *device_id != user.device_id);
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = remove_in(&mut tx, &user.user_id, &others).await?;
+        let (change, ended) = if logout_others {
+            remove_all_in(&mut tx, &user.user_id, Some(&user.device_id)).await?
+        } else {
+            (None, Vec::new())
+        };
         storage::users::set_password(&mut tx, &user.user_id, &hash).await?;
         tx.commit_with(change.into_iter().collect()).await?;
         self.forget_tokens(&ended);
@@ -106,13 +112,14 @@ impl Identity {
 
     /// Closes the user's account for good: no login, no devices, no private data.
     ///
-    /// The caller makes the user leave all rooms afterwards; that can be repeated, this cannot.
+    /// The caller makes the user leave all rooms afterwards; [`closed_in_rooms`] finds whom that failed for.
+    ///
+    /// [`closed_in_rooms`]: Self::closed_in_rooms
     #[tracing::instrument(name = "identity.deactivate", skip_all, err(level = "debug"))]
     pub async fn deactivate(&self, user: &ActiveUser, erase: bool, _: Confirmed) -> Result<()> {
         let user_id = &user.user_id;
-        let device_ids = self.device_ids(user_id).await?;
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = remove_in(&mut tx, user_id, &device_ids).await?;
+        let (change, ended) = remove_all_in(&mut tx, user_id, None).await?;
         storage::users::deactivate(&mut tx, user_id, erase, self.now()).await?;
         storage::account_data::delete_all(&mut tx, user_id).await?;
         storage::cross_signing::delete(&mut tx, user_id).await?;

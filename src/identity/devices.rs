@@ -101,3 +101,22 @@ pub(crate) async fn remove_in(
     };
     Ok(((!deleted.is_empty()).then_some(change), ended))
 }
+
+/// Deletes a user's devices but the one to be kept, and the tokens with which more could log in;
+/// returns what [`remove_in`] does.
+pub(crate) async fn remove_all_in(
+    tx: &mut Tx,
+    user_id: &UserId,
+    kept: Option<&DeviceId>,
+) -> Result<(Option<Change>, Vec<TokenHash>)> {
+    // Held before it is read which devices there are: none is added meanwhile.
+    storage::users::lock(tx, user_id).await?;
+    storage::sessions::delete_login_tokens(tx, user_id).await?;
+    let devices = storage::devices::of_user(tx, user_id).await?;
+    let device_ids: Vec<OwnedDeviceId> = devices
+        .into_iter()
+        .map(|device| device.device_id)
+        .filter(|device_id| Some(&**device_id) != kept)
+        .collect();
+    remove_in(tx, user_id, &device_ids).await
+}

@@ -39,25 +39,32 @@ impl Identity {
     /// Logs in.
     #[tracing::instrument(name = "identity.login", skip_all, err(level = "debug"))]
     pub async fn login(&self, proof: Proof, device: DeviceRequest) -> Result<Login> {
-        let user_id = match proof {
+        let proved = match proof {
             Proof::Password { user, password } => self.by_password(&user, password).await,
             Proof::Token(token) => self.by_token(&token).await,
         };
-        metrics::login(user_id.is_ok());
-        self.begin_session(user_id?, device).await
+        metrics::login(proved.is_ok());
+        let (user_id, password_hash) = proved?;
+        self.begin_session(user_id, password_hash, device).await
     }
 
-    async fn by_password(&self, user: &str, password: Secret) -> Result<OwnedUserId> {
+    /// Who has that password, and the hash that it fits.
+    pub(crate) async fn by_password(
+        &self,
+        user: &str,
+        password: Secret,
+    ) -> Result<(OwnedUserId, Option<String>)> {
         let user_id = self.named_user(user);
         let hash = match &user_id {
             Some(user_id) => self.password_hash(user_id).await?,
             None => None,
         };
-        let fits = self.0.passwords.verify(password, hash).await?;
-        user_id.filter(|_| fits).ok_or(Error::WrongCredentials)
+        let fits = self.0.passwords.verify(password, hash.clone()).await?;
+        let user_id = user_id.filter(|_| fits).ok_or(Error::WrongCredentials)?;
+        Ok((user_id, hash))
     }
 
-    async fn by_token(&self, token: &Secret) -> Result<OwnedUserId> {
+    async fn by_token(&self, token: &Secret) -> Result<(OwnedUserId, Option<String>)> {
         let hash = tokens::hash(token.expose());
         let mut db = self.0.database.acquire().await?;
         let user_id = storage::sessions::take_login_token(&mut db, &hash, self.now())
@@ -65,7 +72,7 @@ impl Identity {
             .ok_or(Error::WrongLoginToken)?;
         let user = storage::users::find(&mut db, &user_id).await?;
         match user {
-            Some(user) if user.deactivated_ts.is_none() => Ok(user_id),
+            Some(user) if user.deactivated_ts.is_none() => Ok((user_id, None)),
             _ => Err(Error::WrongLoginToken),
         }
     }

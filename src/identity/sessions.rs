@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedDeviceId, OwnedUserId};
 use storage::{
     Change, Tx,
     sessions::{NewToken, TokenHash},
 };
 use types::random;
 
-use crate::{ActiveUser, Error, Identity, Result, tokens};
+use crate::{ActiveUser, Error, Identity, Result, devices::remove_all_in, tokens};
 
 /// How many letters the server's own device ids have.
 const DEVICE_ID_LETTERS: usize = 10;
@@ -59,13 +59,24 @@ pub(crate) struct Begun {
 }
 
 impl Identity {
-    /// Begins a session for a user who has been authenticated.
+    /// Begins a session for a user who has been authenticated, if by a password, by that of the hash.
+    ///
+    /// Refused when the account was closed or the password replaced since.
     pub(crate) async fn begin_session(
         &self,
         user_id: OwnedUserId,
+        password_hash: Option<String>,
         device: DeviceRequest,
     ) -> Result<Login> {
         let mut tx = self.0.database.begin().await?;
+        let user = storage::users::lock(&mut tx, &user_id).await?;
+        let still_holds = user.is_some_and(|user| {
+            user.deactivated_ts.is_none()
+                && (password_hash.is_none() || user.password_hash == password_hash)
+        });
+        if !still_holds {
+            return Err(Error::WrongCredentials);
+        }
         let begun = self.begin_session_in(&mut tx, user_id, device).await?;
         tx.commit_with(begun.change.into_iter().collect()).await?;
         self.forget_tokens(&begun.ended);
@@ -143,15 +154,11 @@ impl Identity {
 
     /// Ends all sessions of a user and deletes the devices.
     pub async fn logout_all(&self, user: &ActiveUser) -> Result<()> {
-        let device_ids = self.device_ids(&user.user_id).await?;
-        self.remove_devices(&user.user_id, &device_ids).await
-    }
-
-    /// The ids of a user's devices.
-    pub(crate) async fn device_ids(&self, user_id: &UserId) -> Result<Vec<OwnedDeviceId>> {
-        let mut db = self.0.database.acquire().await?;
-        let devices = storage::devices::of_user(&mut db, user_id).await?;
-        Ok(devices.into_iter().map(|device| device.device_id).collect())
+        let mut tx = self.0.database.begin().await?;
+        let (change, ended) = remove_all_in(&mut tx, &user.user_id, None).await?;
+        tx.commit_with(change.into_iter().collect()).await?;
+        self.forget_tokens(&ended);
+        Ok(())
     }
 
     async fn new_tokens(

@@ -64,7 +64,8 @@ impl Identity {
                 is_admin: request.is_admin,
             })
             .await?;
-        self.begin_session(user_id, DeviceRequest::default()).await
+        self.begin_session(user_id, None, DeviceRequest::default())
+            .await
     }
 
     fn shared_secret(&self) -> Result<&Secret> {

@@ -13,6 +13,9 @@ use worker::{Supervisor, Unfinished};
 
 use crate::{app::Ground, database::Opened};
 
+/// How often it is looked for closed accounts that are still in rooms.
+const SEEING_OUT: Duration = Duration::from_hours(1);
+
 /// The tasks of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
@@ -62,6 +65,16 @@ impl Workers {
             .spawn("identity.keep_house", move |stopping| {
                 identity.clone().keep_house(stopping)
             });
+        let app = app.clone();
+        self.supervisor.spawn("server.see_out", move |stopping| {
+            let app = app.clone();
+            async move {
+                stopping
+                    .run_until_cancelled(see_out(&app))
+                    .await
+                    .unwrap_or(Ok(()))
+            }
+        });
     }
 
     /// Asks all tasks to end, now that no request is left, and waits for them.
@@ -89,5 +102,18 @@ impl Workers {
         self.supervisor.spawn_essential(name, async move {
             served.run_until_cancelled(task).await;
         });
+    }
+}
+
+/// Makes closed accounts leave the rooms that a crash or a failure left them in.
+async fn see_out(app: &App) -> anyhow::Result<()> {
+    let mut hourly = tokio::time::interval(SEEING_OUT);
+    loop {
+        hourly.tick().await;
+        for user_id in app.identity.closed_in_rooms().await? {
+            if let Err(error) = app.rooms.leave_all(&user_id).await {
+                tracing::warn!(user.id = %user_id, %error, "A closed account could not leave all rooms yet");
+            }
+        }
     }
 }

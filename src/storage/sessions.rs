@@ -237,6 +237,17 @@ pub async fn take_login_token(
         .transpose()
 }
 
+/// Forgets a user's tokens for `m.login.token`.
+pub async fn delete_login_tokens(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "DELETE FROM login_tokens WHERE user_id = $1",
+        user_id.as_str()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Forgets tokens for `m.login.token` that have expired.
 pub async fn delete_expired_login_tokens(db: &mut Connection, now: i64) -> Result<(), Error> {
     sqlx::query!("DELETE FROM login_tokens WHERE expires_ts <= $1", now)

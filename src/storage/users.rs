@@ -17,6 +17,26 @@ pub struct User {
     pub deactivated_ts: Option<i64>,
 }
 
+struct Row {
+    user_id: String,
+    password_hash: Option<String>,
+    is_admin: bool,
+    deactivated_ts: Option<i64>,
+}
+
+impl TryFrom<Row> for User {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            user_id: id(row.user_id)?,
+            password_hash: row.password_hash,
+            is_admin: row.is_admin,
+            deactivated_ts: row.deactivated_ts,
+        })
+    }
+}
+
 /// Creates an account; `false` if the name is taken, be it by a closed account.
 pub async fn insert(
     db: &mut Connection,
@@ -40,21 +60,14 @@ pub async fn insert(
 
 /// The account of that id.
 pub async fn find(db: &mut Connection, user_id: &UserId) -> Result<Option<User>, Error> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Row,
         "SELECT user_id, password_hash, is_admin, deactivated_ts FROM users WHERE user_id = $1",
         user_id.as_str()
     )
     .fetch_optional(db)
     .await?;
-    row.map(|row| {
-        Ok(User {
-            user_id: id(row.user_id)?,
-            password_hash: row.password_hash,
-            is_admin: row.is_admin,
-            deactivated_ts: row.deactivated_ts,
-        })
-    })
-    .transpose()
+    row.map(User::try_from).transpose()
 }
 
 /// Whether anybody administers the server.
@@ -81,15 +94,29 @@ pub async fn active(
     found.into_iter().map(id).collect()
 }
 
-/// Holds the account until the transaction ends, so that what is read of it can be written back.
-pub async fn lock(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
-    sqlx::query!(
-        "SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
+/// The account of that id, held until the transaction ends, so that what is read of it stays true.
+pub async fn lock(db: &mut Connection, user_id: &UserId) -> Result<Option<User>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT user_id, password_hash, is_admin, deactivated_ts FROM users WHERE user_id = $1
+         FOR NO KEY UPDATE",
         user_id.as_str()
     )
     .fetch_optional(db)
     .await?;
-    Ok(())
+    row.map(User::try_from).transpose()
+}
+
+/// The closed accounts that are still in a room, invited to one or knocking at one.
+pub async fn closed_in_rooms(db: &mut Connection) -> Result<Vec<OwnedUserId>, Error> {
+    let found = sqlx::query_scalar!(
+        "SELECT u.user_id FROM users u WHERE u.deactivated_ts IS NOT NULL AND EXISTS (
+            SELECT FROM memberships m
+            WHERE m.user_id = u.user_id AND m.membership IN ('join', 'invite', 'knock'))"
+    )
+    .fetch_all(db)
+    .await?;
+    found.into_iter().map(id).collect()
 }
 
 /// Replaces the password of an open account.

@@ -15,7 +15,7 @@ use ruma::{
     },
 };
 
-use crate::{App, Matrix, Result, interactive::Interactive, limits::Class};
+use crate::{App, Matrix, Result, interactive::Interactive};
 
 use self::request::Request;
 
@@ -45,8 +45,7 @@ pub(crate) async fn login(app: App, call: Matrix<Request>) -> Result<Response> {
     if let Proof::Password { user, .. } = &proof
         && let Some(user_id) = app.identity.named_user(user)
     {
-        app.limits
-            .take(Class::Login, Some(&user_id), call.address)?;
+        app.limits.take_guess(&user_id)?;
     }
     let login = app.identity.login(proof, device).await?;
     Ok(response(login, &app.server_name))

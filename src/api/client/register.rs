@@ -98,6 +98,8 @@ pub(crate) async fn token_validity(
     app: App,
     call: Matrix<check_registration_token_validity::v1::Request>,
 ) -> Result<check_registration_token_validity::v1::Response> {
+    // Where nobody may register no token is any good.
+    app.identity.registration_flows()?;
     let valid = app
         .identity
         .is_registration_token_valid(&call.request.token)

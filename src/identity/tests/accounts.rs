@@ -199,7 +199,7 @@ async fn account_without_a_password_confirms_nothing() {
     let user_id = world.identity.create_user(new).await.unwrap();
     let login = world
         .identity
-        .begin_session(user_id, DeviceRequest::default())
+        .begin_session(user_id, None, DeviceRequest::default())
         .await
         .unwrap();
     let user = world.active(&login).await;

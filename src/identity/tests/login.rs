@@ -244,3 +244,49 @@ async fn logins_on_one_device_at_once_leave_one_session() {
     let two = world.identity.authenticate(&two.tokens.access_token).await;
     assert!(one.is_ok() != two.is_ok());
 }
+
+#[tokio::test]
+async fn login_tokens_end_with_the_sessions() {
+    let world = world(RegistrationMode::Closed).await;
+    let user = world.active(&world.user("alice", "secret").await).await;
+    let confirmed = world.confirm(&user, "secret").await;
+    let token = world.identity.login_token(&user, confirmed).await.unwrap();
+    world.identity.logout_all(&user).await.unwrap();
+    let proof = Proof::Token(Secret::new(token.token));
+    let late = world.identity.login(proof, device("NEW")).await;
+    assert!(matches!(late, Err(Error::WrongLoginToken)));
+}
+
+#[tokio::test]
+async fn login_whose_password_was_replaced_meanwhile_is_refused() {
+    let world = world(RegistrationMode::Closed).await;
+    let user = world.active(&world.user("alice", "secret").await).await;
+    let (user_id, proved) = world
+        .identity
+        .by_password("alice", Secret::new("secret"))
+        .await
+        .unwrap();
+    let confirmed = world.confirm(&user, "secret").await;
+    let new = Secret::new("another");
+    let changed = world.identity.change_password(&user, new, true, confirmed);
+    changed.await.unwrap();
+    let late = world
+        .identity
+        .begin_session(user_id, proved, DeviceRequest::default())
+        .await;
+    assert!(matches!(late, Err(Error::WrongCredentials)));
+}
+
+#[tokio::test]
+async fn login_to_an_account_that_was_closed_meanwhile_is_refused() {
+    let world = world(RegistrationMode::Closed).await;
+    let user = world.active(&world.user("alice", "secret").await).await;
+    let confirmed = world.confirm(&user, "secret").await;
+    let closed = world.identity.deactivate(&user, false, confirmed);
+    closed.await.unwrap();
+    let late = world
+        .identity
+        .begin_session(user.user_id.clone(), None, DeviceRequest::default())
+        .await;
+    assert!(matches!(late, Err(Error::WrongCredentials)));
+}
