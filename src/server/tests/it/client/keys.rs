@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, TestUser};
+use crate::app::{TestApp, TestUser, since};
 
 const KEYS: &str = "/_matrix/client/v3/keys";
 
@@ -219,4 +219,33 @@ async fn one_time_keys_are_counted_once_and_claimed_in_the_order_of_their_upload
     }
     let nothing = claim(&bob, &alice).await;
     assert_eq!(nothing["one_time_keys"].get(&alice.user_id), None);
+}
+
+#[tokio::test]
+async fn keys_are_told_while_a_room_is_shared_and_again_when_it_is_again() {
+    let app = TestApp::start().await;
+    let (alice, bob, room_id) = app.public_room().await;
+    let set_keys = async |key: &str| {
+        upload(&bob, json!({ "device_keys": device_keys(&bob, key) })).await;
+    };
+    let mut token = alice.since().await;
+    let mut told = async || {
+        let mut answer = alice.sync(&token).await;
+        token = since(&answer);
+        let mut list = |name: &str| answer["device_lists"][name].take();
+        [list("changed"), list("left")].map(|users| users == json!([bob.user_id]))
+    };
+    set_keys("one").await;
+    assert_eq!(told().await, [true, false]);
+    bob.leave(&room_id).await.ok();
+    assert_eq!(told().await, [false, true]);
+    set_keys("two").await;
+    assert_eq!(told().await, [false, false]);
+    bob.join(&room_id).await.ok();
+    assert_eq!(told().await, [true, false]);
+    let found = query(&alice, &bob).await;
+    let found = &found["device_keys"][&bob.user_id][&bob.device_id];
+    assert_eq!(found["keys"], device_keys(&bob, "two")["keys"]);
+    alice.leave(&room_id).await.ok();
+    assert_eq!(told().await, [false, true]);
 }

@@ -161,3 +161,23 @@ async fn threads_are_read_and_counted_apart() {
         assert_eq!(counts(&threads[&root]), in_thread);
     }
 }
+
+#[tokio::test]
+async fn receipt_without_a_thread_is_told_rather_than_one_of_a_thread() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    let thread = json!({ "rel_type": "m.thread", "event_id": root });
+    let body = json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": thread });
+    let reply = alice.send(&room_id, "reply", body).await;
+    for body in [json!({}), json!({ "thread_id": root })] {
+        let action = format!("receipt/m.read/{reply}");
+        alice.room(&room_id, &action, body).await.ok();
+        let answer = alice.sync("").await;
+        let events = &answer["rooms"]["join"][&room_id]["ephemeral"]["events"];
+        let receipt = &events[0]["content"][&reply]["m.read"][&alice.user_id];
+        assert!(receipt["ts"].is_u64(), "{events}");
+        assert_eq!(receipt.get("thread_id"), None, "{events}");
+    }
+}
