@@ -28,8 +28,9 @@ pub(crate) fn wrap(router: Router, max_body: usize) -> Router {
     router
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(finish::finish))
-        .layer(from_fn_with_state(max_body, size::limit))
         .layer(RequestBodyTimeoutLayer::new(NEXT_BYTES_WITHIN))
+        // Outside the layer above, behind which no body says how long it is.
+        .layer(from_fn_with_state(max_body, size::limit))
         .layer(cors())
         .layer(from_fn(observe::observe))
 }
