@@ -93,7 +93,10 @@ impl Memory {
                 marks.change(position);
             }),
             Change::UserSigned { signer, .. } => {
-                self.mark(signer, wakes, |marks| marks.change_device_lists(position));
+                self.mark(signer, wakes, |marks| {
+                    marks.change_device_lists(position);
+                    marks.change(position);
+                });
             }
             Change::DeviceList { user_id } => {
                 self.apply_device_list(position, user_id, sharing, wakes);
@@ -287,18 +290,31 @@ fn relation(
     }
 }
 
-/// Brings a room that was read from the database up to a later change; `false` when it must be
-/// read once more.
-pub(crate) fn catch_up_room(room: &mut Room, position: StreamPosition, change: &Change) -> bool {
+/// Brings rooms that were read from the database up to a later change; takes away the one that must
+/// be read once more.
+pub(crate) fn catch_up_rooms(
+    rooms: &mut HashMap<RoomNid, Room>,
+    position: StreamPosition,
+    change: &Change,
+) {
+    let room_nid = match change {
+        Change::Event(change) => change.event.room_nid,
+        Change::Receipt(receipt) => receipt.room_nid,
+        _ => return,
+    };
+    let Some(room) = rooms.get_mut(&room_nid) else {
+        return;
+    };
     if position <= room.loaded_at {
-        return true;
+        return;
     }
     match change {
-        Change::Event(change) if change.event.room_nid == room.nid => room.apply(change),
-        Change::Receipt(receipt) if receipt.room_nid == room.nid => {
-            room.receipt(position, receipt.clone());
-            true
+        Change::Event(change) => {
+            if !room.apply(change) {
+                rooms.remove(&room_nid);
+            }
         }
-        _ => true,
+        Change::Receipt(receipt) => room.receipt(position, receipt.clone()),
+        _ => {}
     }
 }

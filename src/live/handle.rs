@@ -107,7 +107,7 @@ impl Live {
                 memory.apply(*position, change, sharing, &mut wakes);
             }
             memory.position = until;
-            if memory.loads > 0 {
+            if !memory.loads.is_empty() {
                 memory.log.push(Arc::new(stretch));
             }
             memory.evict(self.0.budget);

@@ -3,7 +3,7 @@
 //! What is read stands at the position of a snapshot. Changes that are applied meanwhile are kept,
 //! and what came after the snapshot is caught up with before the entry takes its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, btree_map::Entry};
 
 use ruma::{OwnedRoomId, UserId};
 use storage::{Error, StoredEvent, account_data, events, memberships, receipts, stream};
@@ -11,7 +11,7 @@ use types::{RoomNid, StreamPosition};
 
 use crate::{
     Live,
-    apply::{catch_up_room, catch_up_user},
+    apply::{catch_up_rooms, catch_up_user},
     look::Pins,
     memory::Memory,
     room::Room,
@@ -21,23 +21,36 @@ use crate::{
 /// Events that are read with a room.
 const RECENT: usize = 24;
 
-/// While it lives, applied changes are kept for the one who reads.
-struct Load<'a>(&'a Live);
+/// While it lives, what is applied after its beginning is kept for the one who reads.
+struct Load<'a> {
+    live: &'a Live,
+    from: StreamPosition,
+}
 
 impl<'a> Load<'a> {
     fn begin(live: &'a Live) -> Self {
-        live.0.memory.write().loads += 1;
-        Self(live)
+        let mut memory = live.0.memory.write();
+        let from = memory.position;
+        *memory.loads.entry(from).or_default() += 1;
+        Self { live, from }
     }
 }
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
-        let mut memory = self.0.0.memory.write();
-        memory.loads -= 1;
-        if memory.loads == 0 {
-            memory.log = Vec::new();
+        let mut memory = self.live.0.memory.write();
+        if let Entry::Occupied(mut begun) = memory.loads.entry(self.from) {
+            *begun.get_mut() -= 1;
+            if *begun.get() == 0 {
+                begun.remove();
+            }
         }
+        // What the others need begins where the first of them did.
+        let first = memory.loads.first_key_value().map(|(from, _)| *from);
+        let passed = first.map_or(memory.log.len(), |first| {
+            memory.log.partition_point(|stretch| stretch.until <= first)
+        });
+        memory.log.drain(..passed);
     }
 }
 
@@ -94,8 +107,9 @@ impl Live {
             memory.put_user(user);
             if let Some(slot) = memory.users.get(user_id) {
                 // What happened before is not known here: look once.
-                slot.marks.change(position);
-                slot.marks.change_device_lists(position);
+                let seen = position.max(memory.position);
+                slot.marks.change(seen);
+                slot.marks.change_device_lists(seen);
             }
             memory.evict(self.0.budget);
         }
@@ -136,18 +150,16 @@ impl Live {
         }
         {
             let mut memory = self.0.memory.write();
-            let log = memory.log.clone();
-            for mut room in rooms.into_values() {
-                let fresh = log
-                    .iter()
-                    .flat_map(|stretch| &stretch.changes)
-                    .all(|(position, change)| catch_up_room(&mut room, *position, change));
-                // One that is not is read again by whoever still needs it.
-                if fresh {
-                    let room_nid = room.nid;
-                    memory.put_room(room);
-                    pins.hold(&mut memory, room_nid);
+            for stretch in memory.log.clone() {
+                for (position, change) in &stretch.changes {
+                    catch_up_rooms(&mut rooms, *position, change);
                 }
+            }
+            // One that was taken away is read again by whoever still needs it.
+            for room in rooms.into_values() {
+                let room_nid = room.nid;
+                memory.put_room(room);
+                pins.hold(&mut memory, room_nid);
             }
             memory.evict(self.0.budget);
         }

@@ -1,7 +1,7 @@
 //! All that is in memory, behind one lock that is never held across a wait.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -36,8 +36,8 @@ pub(crate) struct Memory {
     /// The users in memory who are joined to each room.
     pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<Marks>>>,
     pub(crate) typing: HashMap<RoomNid, Typing>,
-    /// Reads from the database that are under way.
-    pub(crate) loads: usize,
+    /// Reads from the database that are under way, by where they began.
+    pub(crate) loads: BTreeMap<StreamPosition, usize>,
     /// What was applied while reads were under way: they catch up with it.
     pub(crate) log: Vec<Arc<Stretch>>,
     /// About how many bytes users and rooms take.
@@ -73,7 +73,7 @@ impl Memory {
             changes: HashMap::new(),
             joined: HashMap::new(),
             typing: HashMap::new(),
-            loads: 0,
+            loads: BTreeMap::new(),
             log: Vec::new(),
             bytes: 0,
             uses: AtomicU64::new(0),

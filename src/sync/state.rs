@@ -6,7 +6,7 @@ use std::{
 };
 
 use event::{Pdu, State};
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, UserId};
 use storage::StoredEvent;
 
 use crate::timeline::Timeline;
@@ -50,7 +50,8 @@ impl Told {
             pdu.kind() != "m.room.member"
                 || pdu
                     .state_key()
-                    .is_some_and(|key| members.iter().any(|user_id| user_id == key))
+                    .and_then(|key| <&UserId>::try_from(key).ok())
+                    .is_some_and(|user_id| members.contains(user_id))
         };
         state.iter().filter(is_told).cloned().collect()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use storage::{Change, stream::AccountData};
 use testkit::room::{TestRoom, commit_changes};
 
@@ -93,6 +94,23 @@ async fn waiting_client_is_answered_when_invited() {
     let invites = room.member(&server.db, &alice, &bob, "invite");
     let (answer, _) = tokio::join!(server.ask(&waits), invites);
     assert_eq!(answer["rooms"]["invite"].as_object().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn waiting_client_is_answered_when_its_user_has_signed_a_key() {
+    let server = server().await;
+    let mut room = TestRoom::create(&server.db, &alice()).await;
+    room.member(&server.db, &bob(), &bob(), "join").await;
+    let token = server.token(&bob()).await;
+    let mut waits = request(&bob(), Some(&token));
+    waits.timeout = LONG;
+    let signed = Change::UserSigned {
+        signer: bob(),
+        user_id: alice(),
+    };
+    let signs = commit_changes(&server.db, [signed]);
+    let (answer, _) = tokio::join!(server.ask(&waits), signs);
+    assert_eq!(answer["device_lists"]["changed"], json!([alice()]));
 }
 
 #[tokio::test]
