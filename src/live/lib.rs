@@ -24,6 +24,6 @@ pub use look::{Look, Want};
 pub use members::{Heroes, Members};
 pub use moment::{Moment, Reader, shared};
 pub use room::Room;
-pub use unread::{Count, ReadUpTo, Tally, Thread};
+pub use unread::{Count, ReadUpTo, Tally, Thread, Undone};
 pub use user::{Datum, User};
 pub use watch::Watch;

@@ -21,11 +21,13 @@ use crate::{
     members::{Heroes, Members},
     moment::Moment,
     sight::Sight,
-    unread::{ReadUpTo, Thread},
+    unread::{ReadUpTo, Thread, Undone},
 };
 
 /// Events that a room keeps at hand.
 const TIMELINE: usize = 64;
+/// Redactions that a room keeps at hand.
+const UNDONE: usize = 32;
 
 /// A room as it stands at a position; a clone shares what is large.
 #[derive(Clone, Debug)]
@@ -39,8 +41,10 @@ pub struct Room {
     complete_after: StreamPosition,
     receipts: OrdMap<StreamPosition, Arc<Receipt>>,
     latest_receipts: OrdMap<ReceiptKey, StreamPosition>,
-    /// When something that may have been counted as unread was last redacted.
-    redacted_at: StreamPosition,
+    /// The last redactions of what may have been counted as unread.
+    undone: VecDeque<Arc<Undone>>,
+    /// Every such redaction after this is among them.
+    undone_complete_after: StreamPosition,
     /// The room was read from the database as it stood here.
     pub(crate) loaded_at: StreamPosition,
     pub(crate) heroes: OnceLock<Heroes>,
@@ -75,7 +79,8 @@ impl Room {
             complete_after,
             receipts: OrdMap::new(),
             latest_receipts: OrdMap::new(),
-            redacted_at: StreamPosition::default(),
+            undone: VecDeque::new(),
+            undone_complete_after: loaded_at,
             push_levels: OnceLock::new(),
             loaded_at,
             heroes: OnceLock::new(),
@@ -152,10 +157,17 @@ impl Room {
         read
     }
 
-    /// Whether what was counted up to a position still holds: not when something that may have
-    /// been counted was redacted since.
-    pub fn count_holds(&self, until: StreamPosition) -> bool {
-        self.loaded_at.max(self.redacted_at) <= until && self.reaches(until)
+    /// Whether it is known what happened to a count that ended at a position.
+    pub fn continues(&self, until: StreamPosition) -> bool {
+        self.undone_complete_after <= until && self.reaches(until)
+    }
+
+    /// What was redacted after a position and may have been counted as unread.
+    pub fn undone_after(&self, until: StreamPosition) -> impl Iterator<Item = &Undone> {
+        self.undone
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(move |undone| undone.at > until)
     }
 
     /// Who may notify everybody.
@@ -210,14 +222,11 @@ impl Room {
         self.push(event.clone());
         match &change.redacts {
             Some(redacted) => {
+                self.undo(event.position, redacted);
                 self.redact(redacted, &event.pdu);
-                // Reactions come and go, and nobody is notified of one unless by a rule of his own.
-                if redacted.pdu.kind() != "m.reaction" {
-                    self.redacted_at = event.position;
-                }
                 true
             }
-            None => event.pdu.kind() != "m.room.redaction",
+            None => event.pdu.kind() != "m.room.redaction" || event.pdu.redacts().is_none(),
         }
     }
 
@@ -250,13 +259,18 @@ impl Room {
         }
     }
 
-    /// Takes a receipt in; the one it replaces goes.
+    /// Takes a receipt in; the one it replaces goes. One that goes back is passed over.
     pub(crate) fn receipt(&mut self, position: StreamPosition, receipt: Receipt) {
         let key = (
             receipt.user_id.clone(),
             receipt.receipt_type.clone(),
             receipt.thread_id.clone(),
         );
+        let before = self.latest_receipts.get(&key);
+        let before = before.and_then(|position| self.receipts.get(position));
+        if before.is_some_and(|before| before.event_position > receipt.event_position) {
+            return;
+        }
         match self.latest_receipts.insert(key, position) {
             Some(old) => {
                 self.receipts.remove(&old);
@@ -266,9 +280,29 @@ impl Room {
         self.receipts.insert(position, Arc::new(receipt));
     }
 
+    /// Notes that a redaction took away what may have been counted as unread.
+    fn undo(&mut self, at: StreamPosition, redacted: &Redacted) {
+        // Reactions come and go, and nobody is notified of one unless by a rule of his own.
+        if redacted.pdu.kind() == "m.reaction" {
+            return;
+        }
+        let mut timeline = self.timeline.iter();
+        let was = timeline.find(|moment| moment.event().nid == redacted.event_nid);
+        self.undone.push_back(Arc::new(Undone {
+            at,
+            target: redacted.position,
+            was: was.cloned(),
+        }));
+        if self.undone.len() > UNDONE
+            && let Some(dropped) = self.undone.pop_front()
+        {
+            self.undone_complete_after = dropped.at;
+        }
+    }
+
     /// Leaves of an event what a redaction left, wherever it is at hand.
     fn redact(&mut self, redacted: &Redacted, because: &Arc<Pdu>) {
-        let Redacted { event_nid, pdu } = redacted;
+        let Redacted { event_nid, pdu, .. } = redacted;
         if let Some(state_key) = pdu.state_key() {
             let current = self.state.get(pdu.kind(), state_key);
             if current.is_some_and(|current| current.event_id() == pdu.event_id()) {

@@ -3,10 +3,12 @@
 //! Nothing is written for it: whoever tells a user of a room counts, from where the last count
 //! ended. Spec: client-server, "Receiving notifications" and "Marking notifications as read".
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::OwnedEventId;
 use types::StreamPosition;
+
+use crate::Moment;
 
 /// A part of a room that is read on its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +71,17 @@ pub struct Count {
     pub notifications: u64,
     /// Those that stand out.
     pub highlights: u64,
+}
+
+/// An event that was redacted after it may have been counted.
+#[derive(Debug)]
+pub struct Undone {
+    /// When.
+    pub at: StreamPosition,
+    /// Where it stood; 0 when it is not part of the timeline.
+    pub target: StreamPosition,
+    /// What it was, if that was at hand.
+    pub was: Option<Arc<Moment>>,
 }
 
 /// What was counted in a room for a user.

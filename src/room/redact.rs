@@ -73,6 +73,7 @@ impl Rooms {
                 target.to_owned(),
                 Some(Redacted {
                     event_nid: found.nid,
+                    position: found.position,
                     pdu: Arc::new(left),
                 }),
             )),

@@ -61,6 +61,8 @@ pub struct EventChange {
 pub struct Redacted {
     /// Which event.
     pub event_nid: EventNid,
+    /// Where it stands in the stream; 0 when it is not part of the timeline.
+    pub position: StreamPosition,
     /// What is left of it.
     pub pdu: std::sync::Arc<event::Pdu>,
 }

@@ -21,7 +21,7 @@ use crate::{Error, v3::Ask};
 
 /// Unread events of a room that are looked at, the newest ones: a count does not go beyond it by
 /// what happened before this process knew the user.
-const MOST: i64 = 5_000;
+const MOST: i64 = 1_000;
 
 /// Relations that are followed from an event to the thread that it is in.
 const HOPS: usize = 3;
@@ -57,7 +57,7 @@ pub(crate) async fn count<'a>(
                 counter.read(position, &pdu);
             }
         };
-        events::unread(&mut db, &wanted, MOST, see).await?;
+        events::unread(&mut db, &ask.request.user_id, &wanted, MOST, see).await?;
     }
     if counters
         .values()

@@ -371,6 +371,7 @@ impl TestRoom {
         let left = event::redact(&self.version, &found.pdu).expect("a well-formed event");
         Some(Redacted {
             event_nid: found.nid,
+            position: found.position,
             pdu: Arc::new(left),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use event::{Pdu, Relation};
 use futures::TryStreamExt;
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, UserId};
 use types::{RoomNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id};
@@ -22,10 +22,11 @@ pub struct Unread {
     pub until: StreamPosition,
 }
 
-/// Shows the events of each room that may be unread, of each room and kind the newest `limit`: one
-/// query, row by row.
+/// Shows a user the events of each room that may be unread, of each room and kind the newest `limit`:
+/// one query, row by row. Of what was redacted only the user's own is shown.
 pub async fn unread(
     db: &mut Connection,
+    user_id: &UserId,
     wanted: &[Unread],
     limit: i64,
     mut see: impl FnMut(RoomNid, StreamPosition, Pdu),
@@ -40,20 +41,21 @@ pub async fn unread(
          CROSS JOIN LATERAL (
             (SELECT event_id, position, json FROM events
              WHERE room_nid = w.room_nid AND position > w.after_main AND position <= w.until
-                AND verdict = 0 AND redacted_by_nid IS NULL
+                AND verdict = 0 AND (redacted_by_nid IS NULL OR sender = $6)
              ORDER BY position DESC LIMIT $5)
             UNION ALL
             (SELECT t.event_id, t.position, t.json FROM relations l JOIN events t ON t.event_nid = l.event_nid
              WHERE l.room_nid = w.room_nid AND l.rel_type = 'm.thread'
                 AND l.position > w.after AND l.position <= w.after_main
-                AND t.verdict = 0 AND t.redacted_by_nid IS NULL
+                AND t.verdict = 0 AND (t.redacted_by_nid IS NULL OR t.sender = $6)
              ORDER BY l.position DESC LIMIT $5)
          ) e"#,
         &column(|unread| unread.room_nid.get()),
         &column(|unread| unread.after.get()),
         &column(|unread| unread.after_main.get()),
         &column(|unread| unread.until.get()),
-        limit
+        limit,
+        user_id.as_str()
     )
     .fetch(db);
     while let Some(row) = rows.try_next().await? {

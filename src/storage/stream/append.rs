@@ -61,6 +61,7 @@ pub(crate) async fn append(
             ON CONFLICT (room_nid, user_id, receipt_type, thread_id) DO UPDATE SET
                 event_id = excluded.event_id, event_position = excluded.event_position,
                 ts = excluded.ts, position = excluded.position
+                WHERE receipts.event_position <= excluded.event_position
         ), new_account_data AS (
             INSERT INTO account_data (user_id, room_nid, kind, content, position)
             SELECT r.user_id, r.room_nid, r.kind, r.content, base + r.ordinal
@@ -319,7 +320,7 @@ impl Memberships {
 
 impl Receipts {
     fn of(changes: &Changes) -> Self {
-        let rows = changes
+        let mut rows: Vec<_> = changes
             .numbered()
             .filter_map(|(ordinal, change)| match change {
                 Change::Receipt(receipt) => {
@@ -343,8 +344,11 @@ impl Receipts {
                     Some((key, (ordinal, row)))
                 }
                 _ => None,
-            });
-        last_of_each(rows).into_iter().collect()
+            })
+            .collect();
+        // The one that is furthest ahead is written, whichever came last.
+        rows.sort_by_key(|(_, (_, row))| row.5);
+        last_of_each(rows.into_iter()).into_iter().collect()
     }
 }
 

@@ -83,7 +83,7 @@ impl<'a> Counter<'a> {
         let user = &*ask.look.user;
         let read = room.read_up_to(user.user_id(), joined);
         let wishes = user.wishes_changed();
-        let (basis, counts) = basis(room, &read, wishes, before);
+        let in_memory = room.reaches(read.everywhere);
         let mut counter = Self {
             room,
             user_id: &ask.request.user_id,
@@ -91,12 +91,98 @@ impl<'a> Counter<'a> {
             until: ask.look.position,
             wishes,
             read,
-            basis,
-            counts,
+            basis: Basis::Nothing { in_memory },
+            counts: BTreeMap::new(),
             noted: Vec::new(),
         };
+        if let Some(before) = before {
+            counter.go_on_from(before);
+        }
         counter.recall();
         counter
+    }
+
+    /// Makes the last count the basis, as far as it holds.
+    fn go_on_from(&mut self, before: &Tally) {
+        let holds = before.wishes == self.wishes
+            && self.room.continues(before.until)
+            && !self.read.falls_behind(&before.read);
+        if !holds {
+            return;
+        }
+        let again: BTreeSet<Thread> = before
+            .counts
+            .keys()
+            .filter(|thread| self.read.of(thread) != before.read.of(thread))
+            .cloned()
+            .collect();
+        if !again
+            .iter()
+            .all(|thread| self.room.reaches(self.read.of(thread)))
+        {
+            return;
+        }
+        let mut counts = before.counts.clone();
+        counts.retain(|thread, _| !again.contains(thread));
+        if self.take_off_undone(&mut counts, &again, before.until) {
+            self.counts = counts;
+            self.basis = Basis::AllBut(again, before.until);
+        }
+    }
+
+    /// Takes what was redacted since off the counts that are kept; `false` if it is not known what
+    /// it was.
+    fn take_off_undone(
+        &mut self,
+        counts: &mut BTreeMap<Thread, Count>,
+        again: &BTreeSet<Thread>,
+        until: StreamPosition,
+    ) -> bool {
+        let room = self.room;
+        for undone in room.undone_after(until) {
+            let target = undone.target;
+            if counts.is_empty() || target > until || target <= self.read.everywhere {
+                continue;
+            }
+            let Some(was) = undone.was.as_ref().filter(|_| room.reaches(target)) else {
+                return false;
+            };
+            let Place::Thread(thread) = self.place(was.pdu()) else {
+                return false;
+            };
+            let counted = target > self.read.of(&thread)
+                && !again.contains(&thread)
+                && !self.sent_into(&thread, target, until);
+            if !counted || was.pdu().sender() == self.user_id {
+                continue;
+            }
+            let notice = self.judge.judge(was.pdu(), was.flattened());
+            if notice == Notice::Silent {
+                continue;
+            }
+            if let Some(count) = counts.get_mut(&thread) {
+                count.notifications = count.notifications.saturating_sub(1);
+                let highlights = u64::from(notice == Notice::Highlight);
+                count.highlights = count.highlights.saturating_sub(highlights);
+                if count.notifications == 0 {
+                    counts.remove(&thread);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether the user sent something into a thread between two positions that memory reaches.
+    fn sent_into(&self, thread: &Thread, after: StreamPosition, until: StreamPosition) -> bool {
+        self.room.timeline().any(|moment| {
+            let position = moment.event().position;
+            let pdu = moment.pdu();
+            after < position
+                && position <= until
+                && pdu.sender() == self.user_id
+                && !pdu.is_state()
+                && matches!(self.place(pdu), Place::Thread(of) if of == *thread)
+        })
     }
 
     /// Whether the count is what it was.
@@ -116,7 +202,8 @@ impl<'a> Counter<'a> {
 
     /// Takes in an event from the database.
     pub(super) fn read(&mut self, position: StreamPosition, pdu: &Pdu) {
-        self.see(position, pdu, || push::flatten(pdu));
+        // Of what was redacted only the user's own is read.
+        self.see(position, pdu, false, || push::flatten(pdu));
     }
 
     /// The events whose threads are not known.
@@ -137,16 +224,19 @@ impl<'a> Counter<'a> {
     }
 
     /// The count.
-    pub(super) fn finish(self) -> Tally {
-        let mut counts = self.counts;
+    pub(super) fn finish(mut self) -> Tally {
+        let mut counts = std::mem::take(&mut self.counts);
         let mut own: BTreeMap<Thread, StreamPosition> = BTreeMap::new();
         let mut unread = Vec::new();
-        for noted in self.noted {
+        for noted in std::mem::take(&mut self.noted) {
             // What is further away from a thread counts as outside of all.
             let thread = match noted.place {
                 Place::Thread(thread) => thread,
                 Place::With(_) => Thread::Main,
             };
+            if !self.counts_in(&thread, noted.position) {
+                continue;
+            }
             match noted.meaning {
                 Meaning::Own => {
                     let last = own.entry(thread).or_default();
@@ -158,7 +248,7 @@ impl<'a> Counter<'a> {
         counts.retain(|thread, _| !own.contains_key(thread));
         for (thread, position, stands_out) in unread {
             let up_to = own.get(&thread).copied().unwrap_or_default();
-            if position > up_to.max(self.read.of(&thread)) {
+            if position > up_to {
                 let count = counts.entry(thread).or_default();
                 count.notifications += 1;
                 count.highlights += u64::from(stands_out);
@@ -185,8 +275,10 @@ impl<'a> Counter<'a> {
         let room = self.room;
         let recent = room.timeline().rev();
         let recent = recent.take_while(|moment| moment.event().position > after);
-        for moment in recent.filter(|moment| moment.event().redacted_because.is_none()) {
-            self.see(moment.event().position, moment.pdu(), || moment.flattened());
+        for moment in recent {
+            let event = moment.event();
+            let is_gone = event.redacted_because.is_some();
+            self.see(event.position, moment.pdu(), is_gone, || moment.flattened());
         }
     }
 
@@ -194,6 +286,7 @@ impl<'a> Counter<'a> {
         &mut self,
         position: StreamPosition,
         pdu: &Pdu,
+        is_gone: bool,
         flattened: impl FnOnce() -> F,
     ) {
         let place = self.place(pdu);
@@ -205,7 +298,10 @@ impl<'a> Counter<'a> {
             if pdu.is_state() {
                 return;
             }
+            // Who sent what was redacted had read what was before it all the same.
             Meaning::Own
+        } else if is_gone {
+            return;
         } else {
             match self.judge.judge(pdu, flattened().borrow()) {
                 Notice::Silent => return,
@@ -221,20 +317,22 @@ impl<'a> Counter<'a> {
         });
     }
 
-    /// Whether an event is neither read nor counted already.
+    /// Whether an event may be neither read nor counted already.
     fn is_wanted(&self, position: StreamPosition, place: &Place) -> bool {
-        let up_to = match place {
-            Place::Thread(thread) => self.read.of(thread),
-            Place::With(_) => self.read.everywhere,
-        };
+        position <= self.until
+            && match place {
+                Place::Thread(thread) => self.counts_in(thread, position),
+                Place::With(_) => position > self.read.everywhere,
+            }
+    }
+
+    /// Whether an event of a thread is neither read nor counted already.
+    fn counts_in(&self, thread: &Thread, position: StreamPosition) -> bool {
         let is_new = match &self.basis {
             Basis::Nothing { .. } => true,
-            Basis::AllBut(again, until) => {
-                position > *until
-                    || matches!(place, Place::Thread(thread) if again.contains(thread))
-            }
+            Basis::AllBut(again, until) => position > *until || again.contains(thread),
         };
-        is_new && position > up_to && position <= self.until
+        is_new && position > self.read.of(thread)
     }
 
     /// Where an event belongs, as far as memory tells.
@@ -255,37 +353,4 @@ impl<'a> Counter<'a> {
         }
         place
     }
-}
-
-/// What of the last count still holds.
-fn basis(
-    room: &Room,
-    read: &ReadUpTo,
-    wishes: StreamPosition,
-    before: Option<&Tally>,
-) -> (Basis, BTreeMap<Thread, Count>) {
-    let from_nothing = || {
-        let in_memory = room.reaches(read.everywhere);
-        (Basis::Nothing { in_memory }, BTreeMap::new())
-    };
-    let Some(before) = before else {
-        return from_nothing();
-    };
-    let holds = before.wishes == wishes
-        && room.count_holds(before.until)
-        && !read.falls_behind(&before.read);
-    if !holds {
-        return from_nothing();
-    }
-    let mut counts = before.counts.clone();
-    let again: BTreeSet<Thread> = counts
-        .keys()
-        .filter(|thread| read.of(thread) != before.read.of(thread))
-        .cloned()
-        .collect();
-    if !again.iter().all(|thread| room.reaches(read.of(thread))) {
-        return from_nothing();
-    }
-    counts.retain(|thread, _| !again.contains(thread));
-    (Basis::AllBut(again, before.until), counts)
 }

@@ -75,8 +75,16 @@ impl Section<'_> {
             || self.timeline.limited
             || !state.is_empty()
             || has_ephemeral
-            || has_data;
+            || has_data
+            || self.was_read(ask, after);
         has_news.then_some(out)
+    }
+
+    /// Whether the user has read on, which changes what is unread even if receipts are not wanted.
+    fn was_read(&self, ask: &Ask<'_>, after: StreamPosition) -> bool {
+        let reader = &ask.request.user_id;
+        let mut receipts = self.room.receipts_after(after);
+        receipts.any(|receipt| receipt.user_id == *reader)
     }
 
     /// A room that the user has left.

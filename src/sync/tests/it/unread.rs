@@ -244,3 +244,109 @@ async fn counting_on_needs_no_query() {
     assert_eq!(counts(&answer, &room), (1, 1));
     assert_eq!(queries, [""; 0]);
 }
+
+#[tokio::test]
+async fn redacting_what_is_at_hand_needs_no_query() {
+    let server = server().await;
+    let mut room = room(&server).await;
+    let one = room.message(&server.db, &alice(), "one").await;
+    let you = room
+        .event(&server.db, &alice(), "m.room.message", mention())
+        .await;
+    room.message(&server.db, &alice(), "three").await;
+    let token = next(&server.sync(&bob(), None).await);
+    room.redact(&server.db, &alice(), &you).await;
+    room.redact(&server.db, &alice(), &one).await;
+    let (answer, queries) = queries_of(server.sync(&bob(), Some(&token))).await;
+    assert_eq!(counts(&answer, &room), (1, 0));
+    assert_eq!(queries, [""; 0]);
+}
+
+#[tokio::test]
+async fn redacting_what_was_read_long_ago_needs_no_query() {
+    let server = server().await;
+    let mut room = room(&server).await;
+    let old = room.message(&server.db, &alice(), "old").await;
+    for number in 0..80 {
+        room.message(&server.db, &alice(), &number.to_string())
+            .await;
+    }
+    let last = room.message(&server.db, &alice(), "last").await;
+    read(&server, &room, "", &last).await;
+    let token = next(&server.sync(&bob(), None).await);
+    room.redact(&server.db, &alice(), &old).await;
+    // A redaction of nothing changes nothing.
+    room.event(&server.db, &alice(), "m.room.redaction", json!({}))
+        .await;
+    let (answer, queries) = queries_of(server.sync(&bob(), Some(&token))).await;
+    assert_eq!(counts(&answer, &room), (0, 0));
+    assert_eq!(queries, [""; 0]);
+}
+
+#[tokio::test]
+async fn redacting_an_own_message_makes_nothing_unread() {
+    let server = server().await;
+    let mut room = room(&server).await;
+    room.message(&server.db, &alice(), "one").await;
+    let own = room.message(&server.db, &bob(), "answer").await;
+    room.message(&server.db, &alice(), "two").await;
+    assert_eq!(bobs(&server, &room).await, (1, 0));
+    room.redact(&server.db, &alice(), &own).await;
+    assert_eq!(bobs(&server, &room).await, (1, 0));
+    assert_eq!(bobs(&server.restarted().await, &room).await, (1, 0));
+}
+
+#[tokio::test]
+async fn replies_to_what_memory_has_lost_stay_unread() {
+    let server = server().await;
+    let mut room = room(&server).await;
+    let poll = room.message(&server.db, &alice(), "poll").await;
+    for number in 0..80 {
+        room.message(&server.db, &alice(), &number.to_string())
+            .await;
+    }
+    let last = room.message(&server.db, &alice(), "last").await;
+    read(&server, &room, "", &last).await;
+    assert_eq!(bobs(&server, &room).await, (0, 0));
+    let plain = room.message(&server.db, &alice(), "plain").await;
+    for number in 0..3 {
+        let reply = json!({
+            "msgtype": "m.text", "body": number.to_string(),
+            "m.relates_to": { "rel_type": "m.reference", "event_id": poll },
+        });
+        room.event(&server.db, &alice(), "m.room.message", reply)
+            .await;
+    }
+    assert_eq!(bobs(&server, &room).await, (4, 0));
+    read(&server, &room, "", &plain).await;
+    assert_eq!(bobs(&server, &room).await, (3, 0));
+}
+
+#[tokio::test]
+async fn receipts_that_overtake_each_other_leave_the_furthest() {
+    let server = server().await;
+    let mut room = room(&server).await;
+    let one = room.message(&server.db, &alice(), "one").await;
+    let two = room.message(&server.db, &alice(), "two").await;
+    bobs(&server, &room).await;
+    let bob = bob();
+    let receipt = |event_id| room.receipt(&server.db, &bob, "m.read", "", event_id);
+    let (far, near) = (receipt(&two).await, receipt(&one).await);
+    commit_changes(&server.db, [far, near.clone()]).await;
+    assert_eq!(bobs(&server, &room).await, (0, 0));
+    commit_changes(&server.db, [near]).await;
+    assert_eq!(bobs(&server, &room).await, (0, 0));
+    assert_eq!(bobs(&server.restarted().await, &room).await, (0, 0));
+}
+
+#[tokio::test]
+async fn count_that_fell_is_told_to_those_who_want_no_receipts() {
+    let server = server().await;
+    let mut room = room(&server).await;
+    let one = room.message(&server.db, &alice(), "one").await;
+    let token = next(&server.sync(&bob(), None).await);
+    read(&server, &room, "", &one).await;
+    let mut wants = request(&bob(), Some(&token));
+    wants.filter = filter(json!({ "room": { "ephemeral": { "types": [] } } }));
+    assert_eq!(counts(&server.ask(&wants).await, &room), (0, 0));
+}
