@@ -308,13 +308,15 @@ pub(crate) fn catch_up_rooms(
     if position <= room.loaded_at {
         return;
     }
-    match change {
-        Change::Event(change) => {
-            if !room.apply(change) {
-                rooms.remove(&room_nid);
-            }
+    let keep = match change {
+        Change::Event(change) => room.apply(change),
+        Change::Receipt(receipt) => {
+            room.receipt(position, receipt.clone());
+            true
         }
-        Change::Receipt(receipt) => room.receipt(position, receipt.clone()),
-        _ => {}
+        _ => true,
+    };
+    if !keep {
+        rooms.remove(&room_nid);
     }
 }
