@@ -33,6 +33,8 @@ pub use relations::RelationsQuery;
 const MAX_PAGE: usize = 1000;
 /// Events that a filter may pass over before a page ends early.
 const MAX_SCANNED: usize = 10_000;
+/// Events that every query but the first one reads: what a filter passes over takes few of them.
+const STRETCH: usize = 500;
 
 /// Which events of a room are asked for.
 #[derive(Clone, Debug)]
@@ -221,7 +223,6 @@ async fn page(
     let mut events: Vec<StoredEvent> = Vec::new();
     let mut scanned = 0;
     let end = loop {
-        let stretch = limit + 1;
         let found = source
             .read(db, after, until, direction, stretch as i64)
             .await?;
@@ -243,6 +244,7 @@ async fn page(
         }
         let at = PageToken(if backward { until } else { after });
         if events.len() == limit || scanned >= MAX_SCANNED {
+    let mut stretch = limit + 1;
             break Some(at);
         }
         if exhausted {
@@ -271,4 +273,5 @@ fn senders<'h>(head: &'h Head, events: &[StoredEvent]) -> Vec<&'h Pdu> {
         .filter_map(|sender| head.state.get("m.room.member", sender))
         .map(AsRef::as_ref)
         .collect()
+        stretch = stretch.max(STRETCH);
 }

@@ -3,6 +3,7 @@
 use room::{Error, EventFilter, PageRequest};
 use ruma::{EventId, OwnedRoomId, RoomId, api::client::filter::RoomEventFilter, owned_event_id};
 use serde_json::{Value, json};
+use testkit::Queries;
 use types::Kind;
 
 use crate::support::{
@@ -134,6 +135,23 @@ async fn a_filter_is_applied_before_the_limit() {
         };
         let page = read(&server, &room_id, &request).await;
         assert_eq!(bodies(&page["chunk"]), expected, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_filter_passes_over_is_read_in_few_queries() {
+    let server = Server::start().await;
+    let room_id = counted(&server, 40).await;
+    for request in [back(1), forth(1)] {
+        let request = PageRequest {
+            filter: filter(json!({ "types": [] })),
+            ..request
+        };
+        let queries = Queries::listen();
+        let page = read(&server, &room_id, &request).await;
+        let asked = queries.take();
+        assert_eq!(page["chunk"], json!([]));
+        assert!(asked.len() <= 6, "{asked:?}");
     }
 }
 
