@@ -1,6 +1,7 @@
 //! Member lists and whole states.
 
 use event::State;
+use live::sight::Sight;
 use ruma::{
     RoomId, UserId,
     events::{StateEventType, room::member::MembershipState},
@@ -131,7 +132,8 @@ impl Rooms {
         }
     }
 
-    /// The state as of a position in the stream, but not after the user left.
+    /// The state as of a position in the stream, but not after the user left; as the user first saw
+    /// it if what happened last until then is hidden.
     async fn visible_state_at(
         &self,
         room_id: &RoomId,
@@ -147,7 +149,8 @@ impl Rooms {
         let beginning = StreamPosition(i64::MIN);
         let last =
             events::timeline(&mut db, room_nid, beginning, at, Direction::Backward, 1).await?;
-        match last.first() {
+        let sight = Sight::of(&mut db, room_nid, user_id).await?;
+        match last.first().filter(|last| sight.may_see(last)) {
             Some(last) => self.state_after(&mut db, last.snapshot_nid).await,
             None => self.first_state(&mut db, room_id, user_id).await,
         }

@@ -287,6 +287,34 @@ async fn who_left_is_not_told_who_came_later() {
 }
 
 #[tokio::test]
+async fn members_of_a_time_that_is_hidden_are_told_as_of_the_first_sight() {
+    let server = Server::start().await;
+    let is = |user: ruma::OwnedUserId, membership: &str| (user.to_string(), membership.to_owned());
+    for visibility in ["joined", "invited"] {
+        let room_id = room(&server, visibility).await;
+        server.enter(&room_id, &carol()).await.expect("joined");
+        let then = MembersQuery {
+            at: Some(PageToken(StreamPosition(server.position().await))),
+            ..MembersQuery::default()
+        };
+        server.leave(&room_id, &carol(), None).await.expect("left");
+        server.enter(&room_id, &bob()).await.expect("joined");
+        let seen = [is(alice(), "join"), is(bob(), "join"), is(carol(), "leave")];
+        let told = members(&server, &room_id, &bob(), &then).await;
+        assert_eq!(told, seen, "{visibility}");
+        let told = members(&server, &room_id, &alice(), &then).await;
+        assert_eq!(told, [is(alice(), "join"), is(carol(), "join")]);
+        show(&server, &room_id, "world_readable").await;
+        let stranger = crate::support::user("dave");
+        let told = members(&server, &room_id, &stranger, &then).await;
+        assert_eq!(told, seen, "{visibility}");
+        server.leave(&room_id, &bob(), None).await.expect("left");
+        let told = members(&server, &room_id, &bob(), &then).await;
+        assert_eq!(told, seen, "{visibility}");
+    }
+}
+
+#[tokio::test]
 async fn members_of_the_room_are_told_who_is_in_it() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
