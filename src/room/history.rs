@@ -4,10 +4,10 @@
 
 use std::collections::HashSet;
 
-use event::{Pdu, visibility::visibility};
+use event::{Pdu, State, visibility::visibility};
 use live::sight::Sight;
 use ruma::{
-    EventId, RoomId,
+    EventId, RoomId, UserId,
     api::Direction as Way,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
@@ -79,7 +79,10 @@ impl Rooms {
             body.push('"');
         }
         if request.filter.lazy_load_members() {
-            let members = senders(&head, &page.events);
+            let state = self
+                .seen_with(&mut db, head, reader.user_id, &page.events)
+                .await?;
+            let members = senders(&state, &page.events);
             body.push_str(r#","state":"#);
             body.push_str(&crate::render::state(members, renderer.now_ms));
         }
@@ -123,6 +126,26 @@ impl Rooms {
             .filter(|event| event.verdict == storage::Verdict::Accepted && sight.may_see(event))
             .ok_or(Error::UnknownEvent)?;
         Ok((event, sight))
+    }
+
+    /// The state that goes with events which the user sees: the current one for whoever may see it,
+    /// and that after the newest of the events for the others.
+    async fn seen_with(
+        &self,
+        db: &mut storage::Connection,
+        head: Head,
+        user_id: &UserId,
+        events: &[StoredEvent],
+    ) -> Result<State, Error> {
+        if head.state.membership(user_id) == MembershipState::Join
+            || visibility(&head.state) == HistoryVisibility::WorldReadable
+        {
+            return Ok(head.state);
+        }
+        match events.iter().max_by_key(|event| event.position) {
+            Some(newest) => self.state_after(db, newest.snapshot_nid).await,
+            None => Ok(State::new()),
+        }
     }
 
     /// The head of a room in whose past the reader may look: as a member, as somebody who was one
@@ -222,6 +245,7 @@ async fn page(
     };
     let mut events: Vec<StoredEvent> = Vec::new();
     let mut scanned = 0;
+    let mut stretch = limit + 1;
     let end = loop {
         let found = source
             .read(db, after, until, direction, stretch as i64)
@@ -244,12 +268,12 @@ async fn page(
         }
         let at = PageToken(if backward { until } else { after });
         if events.len() == limit || scanned >= MAX_SCANNED {
-    let mut stretch = limit + 1;
             break Some(at);
         }
         if exhausted {
             break None;
         }
+        stretch = stretch.max(STRETCH);
     };
     // What a filter passed over does not show where the room ends, and forward it goes on: only an
     // empty page is the last one.
@@ -263,15 +287,14 @@ async fn page(
 }
 
 /// The member events of those who sent the events.
-fn senders<'h>(head: &'h Head, events: &[StoredEvent]) -> Vec<&'h Pdu> {
+fn senders<'s>(state: &'s State, events: &[StoredEvent]) -> Vec<&'s Pdu> {
     let senders: HashSet<&str> = events
         .iter()
         .map(|event| event.pdu.sender().as_str())
         .collect();
     senders
         .into_iter()
-        .filter_map(|sender| head.state.get("m.room.member", sender))
+        .filter_map(|sender| state.get("m.room.member", sender))
         .map(AsRef::as_ref)
         .collect()
-        stretch = stretch.max(STRETCH);
 }

@@ -1,6 +1,6 @@
 //! Who sees which part of a room's past.
 
-use room::{Error, MembersQuery, MembershipChange};
+use room::{Error, EventFilter, MembersQuery, MembershipChange, PageRequest, Profile};
 use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use types::{Kind, PageToken, StreamPosition};
@@ -312,6 +312,50 @@ async fn members_of_a_time_that_is_hidden_are_told_as_of_the_first_sight() {
         let told = members(&server, &room_id, &bob(), &then).await;
         assert_eq!(told, seen, "{visibility}");
     }
+}
+
+/// The content of Alice's member event as it comes with the messages that the user reads.
+async fn told_of_alice(server: &Server, room_id: &OwnedRoomId, user_id: &UserId) -> Value {
+    let filter = serde_json::from_value(json!({ "lazy_load_members": true })).expect("a filter");
+    let request = PageRequest {
+        filter: EventFilter::new(filter),
+        ..back(5)
+    };
+    let page = server.page(room_id, user_id, &request).await;
+    let page = page.expect("messages");
+    let members = page["state"].as_array().expect("a list").iter();
+    let mut members = members.filter(|event| event["state_key"] == alice().as_str());
+    members.next().expect("the member event")["content"].clone()
+}
+
+#[tokio::test]
+async fn members_that_come_with_messages_are_told_as_the_reader_knew_them() {
+    let server = Server::start().await;
+    let renamed = async |name: &str| {
+        let profile = Profile {
+            displayname: Some(name.to_owned()),
+            avatar_url: None,
+        };
+        let updated = server.update_profile(&alice(), &profile).await;
+        updated.expect("renamed");
+    };
+    let room_id = room(&server, "invited").await;
+    renamed("Early").await;
+    server.enter(&room_id, &bob()).await.expect("joined");
+    say(&server, &room_id, "there").await;
+    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .invite(&room_id, &alice(), &carol())
+        .await
+        .expect("invited");
+    say(&server, &room_id, "for carol").await;
+    let early = json!({ "membership": "join", "displayname": "Early" });
+    let told = told_of_alice(&server, &room_id, &carol()).await;
+    assert_eq!(told, early, "who is invited may look in");
+    renamed("Late").await;
+    assert_eq!(told_of_alice(&server, &room_id, &bob()).await, early);
+    let late = json!({ "membership": "join", "displayname": "Late" });
+    assert_eq!(told_of_alice(&server, &room_id, &alice()).await, late);
 }
 
 #[tokio::test]
