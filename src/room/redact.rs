@@ -29,6 +29,7 @@ impl Rooms {
         }
         let transaction = Transaction {
             device_id: device_id.to_owned(),
+            target: Some(target.to_owned()),
             id: transaction_id,
         };
         let content = raw(&Value::Object(content))?;

@@ -32,6 +32,7 @@ impl Rooms {
     ) -> Result<OwnedEventId, Error> {
         let transaction = Transaction {
             device_id: device_id.to_owned(),
+            target: None,
             id: outgoing.transaction_id,
         };
         if let Some(target) = redacts(&outgoing.event_type, &outgoing.content) {
@@ -67,8 +68,8 @@ impl Rooms {
         }
         let key = Key {
             room_nid: self.head(room_id).await?.room_nid,
+            id: transaction.key(&event.event_type.to_string()),
             kind: event.event_type.to_string(),
-            id: transaction.id,
         };
         let outcome = (self.0.transactions).outcome(&event.sender, &transaction.device_id, key);
         let made = outcome.get_or_try_init(async || {

@@ -16,7 +16,7 @@ const DEVICES: u64 = 20_000;
 /// Transactions of a device that are remembered; clients repeat only their latest.
 const REMEMBERED: usize = 256;
 
-/// One transaction: the endpoint (room and event type) and the client's id.
+/// One transaction: the room, the event type, and what tells it from others of these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) room_nid: RoomNid,

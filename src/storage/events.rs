@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use event::Pdu;
-use ruma::{EventId, OwnedDeviceId};
+use ruma::{EventId, OwnedDeviceId, OwnedEventId};
 use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
-use crate::{Connection, Error, rows::id};
+use crate::{
+    Connection, Error,
+    rows::{self, id},
+};
 
 /// What the authorization rules said of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +46,41 @@ impl Verdict {
 pub struct Transaction {
     /// The device; the sender is the event's.
     pub device_id: OwnedDeviceId,
+    /// What `/redact` was asked to redact; none if the event was sent like any other.
+    pub target: Option<OwnedEventId>,
     /// The client's transaction id.
     pub id: String,
+}
+
+/// The type of the events that two endpoints send, one of which has transactions of each target.
+const REDACTION: &str = "m.room.redaction";
+
+impl Transaction {
+    /// What tells the transaction from the others of its device, room and event type.
+    ///
+    /// Spec: client-server, "Transaction identifiers": they are scoped to the endpoint's path.
+    pub fn key(&self, kind: &str) -> String {
+        if kind != REDACTION {
+            return self.id.clone();
+        }
+        // No event id has a space in it.
+        let target = self.target.as_ref().map_or("", |target| target.as_str());
+        format!("{target} {}", self.id)
+    }
+
+    /// Reads what [`key`](Self::key) has written.
+    fn from_key(device_id: String, key: String, kind: &str) -> Result<Self, Error> {
+        let (target, id) = match key.split_once(' ').filter(|_| kind == REDACTION) {
+            Some((target, id)) => (target, id.to_owned()),
+            None => ("", key),
+        };
+        let target = (!target.is_empty()).then(|| rows::id(target.to_owned()));
+        Ok(Self {
+            device_id: device_id.into(),
+            target: target.transpose()?,
+            id,
+        })
+    }
 }
 
 /// The state event that another one replaced.
@@ -131,18 +167,17 @@ impl Row {
             (Some(event_id), Some(json)) => Some(pdu(event_id, json)?),
             _ => None,
         };
-        let transaction =
-            self.transaction_device
-                .zip(self.transaction_id)
-                .map(|(device_id, id)| Transaction {
-                    device_id: device_id.into(),
-                    id,
-                });
+        let event = pdu(self.event_id, self.json)?;
+        let transaction = self
+            .transaction_device
+            .zip(self.transaction_id)
+            .map(|(device_id, key)| Transaction::from_key(device_id, key, event.kind()))
+            .transpose()?;
         Ok(StoredEvent {
             nid: EventNid(self.event_nid),
             room_nid: RoomNid(self.room_nid),
             position: StreamPosition(self.position.unwrap_or_default()),
-            pdu: pdu(self.event_id, self.json)?,
+            pdu: event,
             verdict: Verdict::from_number(self.verdict)?,
             snapshot_nid: SnapshotNid(self.snapshot_nid),
             replaces,

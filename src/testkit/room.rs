@@ -315,6 +315,7 @@ impl TestRoom {
     ) -> StoredEvent {
         let transaction = device_id.map(|device_id| Transaction {
             device_id,
+            target: None,
             id: pdu.content_as::<Value>().expect("an object")["body"]
                 .as_str()
                 .unwrap_or_default()

@@ -65,7 +65,7 @@ impl Rows {
         self.index.push(index as i64);
         self.sender.push(event.pdu.sender().to_string());
         self.device.push(transaction.device_id.to_string());
-        self.transaction.push(transaction.id.clone());
+        self.transaction.push(transaction.key(event.pdu.kind()));
         self.room_nid.push(event.room_nid.get());
         self.kind.push(event.pdu.kind().to_owned());
     }

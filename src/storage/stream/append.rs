@@ -265,7 +265,7 @@ impl Events {
                     event
                         .transaction
                         .as_ref()
-                        .map(|transaction| transaction.id.clone()),
+                        .map(|transaction| transaction.key(pdu.kind())),
                     pdu.json().to_owned(),
                 ),
             );

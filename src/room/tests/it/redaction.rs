@@ -188,3 +188,52 @@ async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
         .expect("redacted");
     assert!(server.heard(&room_id, &alice()).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let mut said = Vec::new();
+    for text in ["one", "two", "three"] {
+        said.push(server.say(&room_id, &alice(), text).await.expect("sent"));
+    }
+    let by_endpoint = async |server: &Server, target: &EventId| {
+        let id = "the same".to_owned();
+        let redacted = server
+            .redact(&room_id, &alice(), phone(), target, id, None)
+            .await;
+        redacted.expect("redacted")
+    };
+    let by_message = async |server: &Server, target: &EventId| {
+        let outgoing = room::Outgoing {
+            event_type: "m.room.redaction".into(),
+            transaction_id: "the same".to_owned(),
+            content: crate::support::raw(&json!({ "redacts": target })),
+        };
+        let sent = server
+            .send_once(&alice(), phone(), &room_id, outgoing)
+            .await;
+        sent.expect("redacted")
+    };
+    let made = [
+        by_endpoint(&server, &said[0]).await,
+        by_endpoint(&server, &said[1]).await,
+        by_message(&server, &said[2]).await,
+    ];
+    assert!(server.heard(&room_id, &alice()).await.is_empty());
+    for server in [&server, &server.another().await] {
+        let position = server.position().await;
+        let again = [
+            by_endpoint(server, &said[0]).await,
+            by_endpoint(server, &said[1]).await,
+            by_message(server, &said[2]).await,
+        ];
+        assert_eq!(again, made);
+        assert_eq!(server.position().await, position);
+        for redaction in &made {
+            let event = server.read(&room_id, &alice(), redaction).await;
+            let event = event.expect("seen");
+            assert_eq!(event["unsigned"]["transaction_id"], "the same");
+        }
+    }
+}
