@@ -115,6 +115,12 @@ impl<'a> Pen<'a> {
 
     /// Builds, signs, checks and adds an event; returns its id.
     pub(crate) fn append(&mut self, event: NewEvent) -> Result<OwnedEventId, Error> {
+        // The rules ask for it, too, but would tell strangers that there is a room.
+        let is_own_membership = event.event_type == TimelineEventType::RoomMember
+            && event.state_key.as_deref() == Some(event.sender.as_str());
+        if !is_own_membership {
+            self.head.require_member(&event.sender)?;
+        }
         let version = &self.head.version;
         let auth_events = auth::select(
             version,

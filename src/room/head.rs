@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, RoomVersion, State};
-use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use storage::{Connection, events, rooms, snapshots, stream};
 use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
@@ -49,6 +49,15 @@ impl Head {
             state: State::new(),
             nids: imbl::HashMap::new(),
             layers: Vec::new(),
+        }
+    }
+
+    /// Refuses whoever is not in the room, in the words for a room that does not exist.
+    pub(crate) fn require_member(&self, user_id: &UserId) -> Result<(), Error> {
+        if self.state.membership(user_id) == MembershipState::Join {
+            Ok(())
+        } else {
+            Err(Error::NotInRoom)
         }
     }
 

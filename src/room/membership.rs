@@ -74,7 +74,8 @@ impl Rooms {
         if matches!(change, MembershipChange::Invite { .. }) && !self.is_local(target) {
             return Err(Error::Remote(target.to_string()));
         }
-        self.write(room_id, 1, |pen| {
+        let changed = self.write(room_id, 1, |pen| {
+            pen.head().require_member(sender)?;
             let before = pen.head().state.membership(target);
             let content = match &change {
                 MembershipChange::Invite { profile, is_direct } => {
@@ -103,10 +104,9 @@ impl Rooms {
                     shown_as(pen, target, "leave")
                 }
             };
-            set(pen, sender, target, with_reason(content, reason))
-        })
-        .await?;
-        Ok(())
+            set(pen, sender, target, with_reason(content, reason)).map(|_| ())
+        });
+        changed.await.map_err(Error::hiding_unknown_room)
     }
 
     /// The rooms that a user is in.
@@ -122,7 +122,7 @@ impl Rooms {
         user_id: &UserId,
         reason: Option<&str>,
     ) -> Result<(), Error> {
-        self.write(room_id, 1, |pen| {
+        let left = self.write(room_id, 1, |pen| {
             if pen
                 .head()
                 .state
@@ -139,8 +139,8 @@ impl Rooms {
                     set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
                 }
             }
-        })
-        .await
+        });
+        left.await.map_err(Error::hiding_unknown_room)
     }
 
     /// Leaves all rooms and turns down all invitations, all at once; when some fail, returns the

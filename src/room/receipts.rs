@@ -2,7 +2,7 @@
 //!
 //! Spec: client-server, "Receipts" and "Fully read markers".
 
-use ruma::{EventId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{EventId, RoomId, UserId};
 use serde_json::json;
 use storage::{
     Change, Changes,
@@ -53,9 +53,7 @@ impl Rooms {
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
-        if head.state.membership(user_id) != MembershipState::Join {
-            return Err(Error::NotInRoom);
-        }
+        head.require_member(user_id)?;
         let event_ids: Vec<&EventId> = marks.iter().map(|mark| mark.event_id).collect();
         let mut db = self.0.database.acquire().await?;
         let positions = receipts::positions(&mut db, head.room_nid, &event_ids).await?;

@@ -50,6 +50,7 @@ impl Rooms {
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
+        head.require_member(sender)?;
         let found = {
             let mut db = self.0.database.acquire().await?;
             events::find(&mut db, head.room_nid, target)

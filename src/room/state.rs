@@ -35,12 +35,13 @@ impl Rooms {
         content: Box<RawValue>,
     ) -> Result<OwnedEventId, Error> {
         if kind == StateEventType::RoomCanonicalAlias {
-            self.check_canonical_alias(room_id, state_key, &content)
+            self.check_canonical_alias(room_id, sender, state_key, &content)
                 .await?;
         }
         let wanted = event::canonical_object(content.get())?;
         let set = self.write(room_id, 1, |pen| {
             if kind == StateEventType::RoomPowerLevels {
+                pen.head().require_member(sender)?;
                 check_creators(pen.head(), &wanted)?;
             }
             let present = pen.head().state.get(&kind.to_string(), state_key);
@@ -153,13 +154,18 @@ impl Rooms {
     async fn check_canonical_alias(
         &self,
         room_id: &RoomId,
+        sender: &UserId,
         state_key: &str,
         content: &RawValue,
     ) -> Result<(), Error> {
         if !state_key.is_empty() {
             return Ok(());
         }
-        let head = self.head(room_id).await?;
+        let head = self
+            .head(room_id)
+            .await
+            .map_err(Error::hiding_unknown_room)?;
+        head.require_member(sender)?;
         let before = head
             .state
             .get("m.room.canonical_alias", "")

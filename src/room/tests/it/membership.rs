@@ -320,3 +320,25 @@ async fn rooms_and_users_of_other_servers_are_not_reached() {
         Kind::NotFound
     );
 }
+
+#[tokio::test]
+async fn strangers_do_not_learn_which_rooms_exist() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    for room_id in [&*room_id, room_id!("!nowhere:test.localhost")] {
+        let left = server.leave(room_id, &carol(), None).await;
+        assert!(matches!(left, Err(Error::NotInRoom)));
+        for change in [
+            MembershipChange::Invite {
+                profile: Profile::default(),
+                is_direct: false,
+            },
+            MembershipChange::Kick,
+            MembershipChange::Ban,
+            MembershipChange::Unban,
+        ] {
+            let changed = server.change(room_id, &carol(), &bob(), change).await;
+            assert!(matches!(changed, Err(Error::NotInRoom)));
+        }
+    }
+}

@@ -237,3 +237,15 @@ async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
         }
     }
 }
+
+#[tokio::test]
+async fn strangers_do_not_learn_which_events_exist() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let said = server.say(&room_id, &alice(), "mine").await.expect("sent");
+    let unknown = ruma::event_id!("$unknown");
+    for event_id in [&*said, unknown] {
+        let result = redact(&server, &room_id, &bob(), event_id).await;
+        assert!(matches!(result, Err(Error::NotInRoom)));
+    }
+}
