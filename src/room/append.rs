@@ -121,6 +121,11 @@ impl<'a> Pen<'a> {
         if !is_own_membership {
             self.head.require_member(&event.sender)?;
         }
+        if event.event_type == TimelineEventType::RoomRedaction && event.redacts.is_none() {
+            return Err(Error::BadContent(
+                "A redaction is a message event that names its target in `redacts`".to_owned(),
+            ));
+        }
         let version = &self.head.version;
         let auth_events = auth::select(
             version,

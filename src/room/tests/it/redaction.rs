@@ -239,6 +239,50 @@ async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
 }
 
 #[tokio::test]
+async fn a_redaction_names_its_target() {
+    let server = Server::start().await;
+    for version in ["10", "12"] {
+        let room_id = server
+            .create(&alice(), room::Profile::default(), of_version(version))
+            .await
+            .expect("made");
+        let position = server.position().await;
+        for content in [
+            json!({}),
+            json!({ "redacts": 5 }),
+            json!({ "redacts": "nothing" }),
+        ] {
+            let outgoing = room::Outgoing {
+                event_type: "m.room.redaction".into(),
+                transaction_id: "1".to_owned(),
+                content: crate::support::raw(&content),
+            };
+            let sent = server
+                .send_once(&alice(), phone(), &room_id, outgoing)
+                .await;
+            assert_eq!(kind(sent), Kind::BadJson);
+            let set = server
+                .set(&room_id, &alice(), "m.room.redaction", content)
+                .await;
+            assert_eq!(kind(set), Kind::BadJson);
+        }
+        assert_eq!(server.position().await, position);
+    }
+    let request = room::CreateRoom {
+        initial_state: vec![(
+            "m.room.redaction".into(),
+            String::new(),
+            crate::support::raw(&json!({})),
+        )],
+        ..crate::support::public()
+    };
+    let made = server
+        .create(&alice(), room::Profile::default(), request)
+        .await;
+    assert_eq!(kind(made), Kind::BadJson);
+}
+
+#[tokio::test]
 async fn strangers_do_not_learn_which_events_exist() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
