@@ -93,7 +93,7 @@ pub fn canonical_object(json: &str) -> Result<CanonicalJsonObject, FormatError> 
     }
 }
 
-/// Checks that the fields are there, of the right type and not too large.
+/// Checks that the fields are there, of the right type, not too large, and can be stored.
 pub(crate) fn check(event: &CanonicalJsonObject, version: &RoomVersion) -> Result<(), FormatError> {
     let rules = version.event_format();
     let is_create = required_string(event, "type")? == "m.room.create";
@@ -149,6 +149,12 @@ fn optional_string<'a>(
         None => Ok(None),
         Some(CanonicalJsonValue::String(text)) => {
             limit(field, text.len(), MAX_FIELD_BYTES)?;
+            // Databases keep no such text.
+            if text.contains('\0') {
+                return Err(FormatError::malformed(format_args!(
+                    "`{field}` contains the character U+0000"
+                )));
+            }
             Ok(Some(text))
         }
         Some(_) => Err(FormatError::malformed(format_args!(

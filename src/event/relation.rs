@@ -37,8 +37,8 @@ impl Pdu {
             return None;
         }
         let relation = self.content_as::<Content>().ok()?.relates_to;
-        // Longer names are in no specification and would not fit into an index.
-        let fits = relation.rel_type.len() <= crate::MAX_FIELD_BYTES;
-        (fits && !relation.rel_type.contains('\0')).then_some(relation)
+        // What is longer is in no specification and would not fit into an index.
+        let fits = |text: &str| text.len() <= crate::MAX_FIELD_BYTES && !text.contains('\0');
+        (fits(&relation.rel_type) && fits(relation.event_id.as_str())).then_some(relation)
     }
 }

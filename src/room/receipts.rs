@@ -67,6 +67,9 @@ impl Rooms {
                 Marker::Public { thread_id } => ("m.read", thread_id),
                 Marker::Private { thread_id } => ("m.read.private", thread_id),
                 Marker::FullyRead => {
+        if event_ids.iter().any(|id| id.as_str().contains('\0')) {
+            return Err(Error::Invalid("This is not the id of an event".to_owned()));
+        }
                     changes.push(Change::AccountData(AccountData {
                         user_id: user_id.to_owned(),
                         room_nid: Some(head.room_nid),

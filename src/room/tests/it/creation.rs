@@ -308,3 +308,16 @@ async fn users_of_other_servers_cannot_be_invited() {
     assert_eq!(kind(result), Kind::Forbidden);
     assert_eq!(server.position().await, 0);
 }
+
+#[tokio::test]
+async fn what_the_database_cannot_hold_is_refused() {
+    let server = Server::start().await;
+    for (event_type, state_key) in [("m.\0", "key"), ("m.x", "\0")] {
+        let request = CreateRoom {
+            initial_state: vec![(event_type.into(), state_key.to_owned(), raw(&json!({})))],
+            ..public()
+        };
+        let refused = server.create(&alice(), Profile::default(), request).await;
+        assert_eq!(kind(refused), Kind::BadJson);
+    }
+}

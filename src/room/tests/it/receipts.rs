@@ -3,9 +3,10 @@
 use room::{Error, Marker, ReadUpTo};
 use ruma::OwnedEventId;
 use storage::Change;
-use types::StreamPosition;
+use testkit::Queries;
+use types::{Kind, StreamPosition};
 
-use crate::support::{NOW, Server, alice, bob};
+use crate::support::{NOW, Server, alice, bob, kind};
 
 #[tokio::test]
 async fn each_mark_becomes_one_change_of_the_stream() {
@@ -99,4 +100,22 @@ async fn receipts_only_move_forward() {
     assert_eq!(mark(&new, None).await, 0);
     assert_eq!(mark(&old, None).await, 0);
     assert_eq!(mark(&old, Some("main")).await, 1);
+}
+
+#[tokio::test]
+async fn what_no_id_can_hold_is_refused() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let odd = OwnedEventId::try_from("$a\0b").expect("an event id");
+    let queries = Queries::listen();
+    for (event_id, marker) in [
+        (&odd, Marker::Public { thread_id: None }),
+        (&odd, Marker::FullyRead),
+    ] {
+        let marks = [ReadUpTo { event_id, marker }];
+        let refused = server.mark_read(&room_id, &alice(), &marks).await;
+        assert_eq!(kind(refused), Kind::InvalidParam);
+    }
+    let told = queries.take();
+    assert!(!told.iter().any(|told| told == "COMMIT"), "{told:?}");
 }

@@ -216,3 +216,20 @@ async fn creators_have_no_number_in_version_12() {
         .await;
     assert!(matches!(result, Err(Error::Invalid(_))));
 }
+
+#[tokio::test]
+async fn a_relation_to_what_no_id_can_hold_is_none() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    for rel_type in ["m.thread", "m.\0"] {
+        let relation = json!({ "rel_type": rel_type, "event_id": "$a\0b" });
+        let outgoing = Outgoing {
+            content: raw(&json!({ "body": "odd", "m.relates_to": relation })),
+            ..message(&rel_type.len().to_string(), "odd")
+        };
+        let sent = server
+            .send_once(&alice(), phone(), &room_id, outgoing)
+            .await;
+        sent.expect("sent");
+    }
+}
