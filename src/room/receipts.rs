@@ -13,6 +13,8 @@ use storage::{
 
 use crate::{Error, Rooms};
 
+mod thread;
+
 /// How far a user has read.
 #[derive(Clone, Debug)]
 pub struct ReadUpTo<'a> {
@@ -39,8 +41,18 @@ pub enum Marker {
     FullyRead,
 }
 
+impl Marker {
+    fn thread_id(&self) -> Option<&str> {
+        match self {
+            Self::Public { thread_id } | Self::Private { thread_id } => thread_id.as_deref(),
+            Self::FullyRead => None,
+        }
+    }
+}
+
 impl Rooms {
-    /// Notes how far a member has read, all marks or none: the events must be known in the room.
+    /// Notes how far a member has read, all marks or none: the events must be known in the room, and
+    /// belong to the threads that are named with them.
     ///
     /// Receipts only move forward.
     pub async fn mark_read(
@@ -55,8 +67,21 @@ impl Rooms {
             .map_err(Error::hiding_unknown_room)?;
         head.require_member(user_id)?;
         let event_ids: Vec<&EventId> = marks.iter().map(|mark| mark.event_id).collect();
+        if event_ids.iter().any(|id| id.as_str().contains('\0')) {
+            return Err(Error::Invalid("This is not the id of an event".to_owned()));
+        }
         let mut db = self.0.database.acquire().await?;
         let positions = receipts::positions(&mut db, head.room_nid, &event_ids).await?;
+        for mark in marks {
+            if !positions.contains_key(mark.event_id) {
+                return Err(Error::UnknownEvent);
+            }
+            if let Some(thread_id) = mark.marker.thread_id()
+                && !thread::holds(&mut db, head.room_nid, thread_id, mark.event_id).await?
+            {
+                return Err(Error::Invalid("The event is not in the thread".to_owned()));
+            }
+        }
         let first = positions.values().min().copied().unwrap_or_default();
         let reaching = receipts::reaching(&mut db, head.room_nid, user_id, first).await?;
         drop(db);
@@ -67,9 +92,6 @@ impl Rooms {
                 Marker::Public { thread_id } => ("m.read", thread_id),
                 Marker::Private { thread_id } => ("m.read.private", thread_id),
                 Marker::FullyRead => {
-        if event_ids.iter().any(|id| id.as_str().contains('\0')) {
-            return Err(Error::Invalid("This is not the id of an event".to_owned()));
-        }
                     changes.push(Change::AccountData(AccountData {
                         user_id: user_id.to_owned(),
                         room_nid: Some(head.room_nid),

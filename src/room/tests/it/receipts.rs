@@ -1,12 +1,13 @@
 //! How far a member has read.
 
-use room::{Error, Marker, ReadUpTo};
+use room::{Error, Marker, Outgoing, ReadUpTo};
 use ruma::OwnedEventId;
+use serde_json::json;
 use storage::Change;
 use testkit::Queries;
 use types::{Kind, StreamPosition};
 
-use crate::support::{NOW, Server, alice, bob, kind};
+use crate::support::{NOW, Server, alice, bob, kind, message, phone, raw};
 
 #[tokio::test]
 async fn each_mark_becomes_one_change_of_the_stream() {
@@ -106,9 +107,14 @@ async fn receipts_only_move_forward() {
 async fn what_no_id_can_hold_is_refused() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
+    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
     let odd = OwnedEventId::try_from("$a\0b").expect("an event id");
     let queries = Queries::listen();
+    let threaded = Marker::Public {
+        thread_id: Some(odd.to_string()),
+    };
     for (event_id, marker) in [
+        (&said, threaded),
         (&odd, Marker::Public { thread_id: None }),
         (&odd, Marker::FullyRead),
     ] {
@@ -118,4 +124,57 @@ async fn what_no_id_can_hold_is_refused() {
     }
     let told = queries.take();
     assert!(!told.iter().any(|told| told == "COMMIT"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let related = async |rel_type: &str, target: &OwnedEventId, text: &str| {
+        let relation = json!({ "rel_type": rel_type, "event_id": target });
+        let outgoing = Outgoing {
+            content: raw(&json!({ "body": text, "m.relates_to": relation })),
+            ..message(text, text)
+        };
+        let sent = server
+            .send_once(&alice(), phone(), &room_id, outgoing)
+            .await;
+        sent.expect("sent")
+    };
+    let root = server.say(&room_id, &alice(), "root").await.expect("sent");
+    let other = server.say(&room_id, &alice(), "other").await.expect("sent");
+    let on_root = related("m.annotation", &root, "on the root").await;
+    let reply = related("m.thread", &root, "in the thread").await;
+    let edit = related("m.replace", &reply, "one hop").await;
+    let on_edit = related("m.annotation", &edit, "two hops").await;
+    let marked = async |event_id: &OwnedEventId, thread_id: &str| {
+        let thread_id = Some(thread_id.to_owned());
+        for marker in [
+            Marker::Public {
+                thread_id: thread_id.clone(),
+            },
+            Marker::Private { thread_id },
+        ] {
+            let marks = [ReadUpTo { event_id, marker }];
+            server.mark_read(&room_id, &alice(), &marks).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    for event_id in [&root, &on_root, &reply, &edit, &on_edit] {
+        marked(event_id, root.as_str()).await.expect("in it");
+    }
+    for event_id in [&root, &other, &on_root] {
+        marked(event_id, "main").await.expect("in no thread");
+    }
+    for (event_id, thread_id) in [
+        (&other, root.as_str()),
+        (&reply, other.as_str()),
+        (&reply, "main"),
+        (&on_edit, "main"),
+        (&other, "$unknown"),
+        (&other, "org.example.thread"),
+    ] {
+        let refused = marked(event_id, thread_id).await;
+        assert_eq!(kind(refused), Kind::InvalidParam, "{thread_id}");
+    }
 }
