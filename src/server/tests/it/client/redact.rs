@@ -63,3 +63,36 @@ async fn member_redacts_own_events_and_moderator_all() {
     let own = bob.say(&room_id, "again").await;
     redact(&bob, &room_id, &own, "3").await.ok();
 }
+
+#[tokio::test]
+async fn transaction_redacts_each_target_once() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let mut made = Vec::new();
+    for text in ["one", "two"] {
+        let event_id = alice.say(&room_id, text).await;
+        let redaction = redact(&alice, &room_id, &event_id, "txn").await.ok();
+        let event = alice.event(&room_id, &event_id).await.ok();
+        assert_eq!(event["content"], json!({}));
+        made.push(redaction["event_id"].clone());
+    }
+    assert_ne!(made[0], made[1]);
+    let answer = alice.sync("").await;
+    let events = &answer["rooms"]["join"][&room_id]["timeline"]["events"];
+    let last = events.as_array().unwrap().last().unwrap();
+    assert_eq!(last["event_id"], made[1]);
+    assert_eq!(last["unsigned"]["transaction_id"], "txn");
+}
+
+#[tokio::test]
+async fn redaction_without_target_is_refused() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    for action in ["send/m.room.redaction/txn", "state/m.room.redaction"] {
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/{action}");
+        let answer = alice.put(&path, json!({ "reason": "regret" })).await;
+        assert_eq!(answer.refused(), (400, "M_BAD_JSON"), "{action}");
+    }
+}

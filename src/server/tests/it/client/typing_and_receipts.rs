@@ -181,3 +181,22 @@ async fn receipt_without_a_thread_is_told_rather_than_one_of_a_thread() {
         assert_eq!(receipt.get("thread_id"), None, "{events}");
     }
 }
+
+#[tokio::test]
+async fn receipt_for_a_thread_of_which_the_event_is_not_is_refused() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    let other = alice.say(&room_id, "other").await;
+    let thread = json!({ "rel_type": "m.thread", "event_id": root });
+    let body = json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": thread });
+    let reply = alice.send(&room_id, "reply", body).await;
+    for (event_id, thread_id) in [(&other, &*root), (&reply, "main"), (&reply, "")] {
+        let action = format!("receipt/m.read/{event_id}");
+        let answer = alice
+            .room(&room_id, &action, json!({ "thread_id": thread_id }))
+            .await;
+        assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"), "{thread_id}");
+    }
+}
