@@ -288,6 +288,9 @@ impl Room {
         }
         let mut timeline = self.timeline.iter();
         let was = timeline.find(|moment| moment.event().nid == redacted.event_nid);
+        if was.is_some_and(|moment| moment.event().redacted_because.is_some()) {
+            return;
+        }
         self.undone.push_back(Arc::new(Undone {
             at,
             target: redacted.position,
