@@ -1,3 +1,5 @@
+use testkit::{Writer, room::TestRoom};
+
 use super::*;
 use crate::{Error, uia::Challenge};
 
@@ -213,4 +215,28 @@ async fn account_without_a_password_confirms_nothing() {
         .login(proof("alice", "no such user"), DeviceRequest::default())
         .await;
     assert!(matches!(refused, Err(Error::WrongCredentials)));
+}
+
+#[tokio::test]
+async fn closed_account_is_found_as_long_as_it_is_in_a_room() {
+    let database = testkit::database().await;
+    let writer = Writer {
+        database: database.database.clone(),
+        committer: database.committer.clone(),
+        nids: database.nids.clone(),
+    };
+    let world = world_on(database, RegistrationMode::Closed);
+    let user = world.active(&world.user("alice", "secret").await).await;
+    let alice = &user.user_id;
+    let mut room = TestRoom::create(&writer, alice).await;
+    assert_eq!(world.identity.closed_in_rooms().await.unwrap(), [""; 0]);
+    let confirmed = world.confirm(&user, "secret").await;
+    let closed = world.identity.deactivate(&user, false, confirmed);
+    closed.await.unwrap();
+    assert_eq!(
+        world.identity.closed_in_rooms().await.unwrap(),
+        [alice.as_str()]
+    );
+    room.member(&writer, alice, alice, "leave").await;
+    assert_eq!(world.identity.closed_in_rooms().await.unwrap(), [""; 0]);
 }
