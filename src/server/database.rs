@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use config::Config;
-use storage::{
-    Database, Feed,
-    managed::{ManagedPostgres, ManagedSettings},
-};
+use postgres::ManagedPostgres;
+use storage::{Database, Feed};
 
 /// Whether a managed PostgreSQL that another process looks after will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +76,8 @@ pub(crate) async fn stop(managed: Option<Arc<ManagedPostgres>>) {
     }
 }
 
-fn managed_settings(config: &Config) -> ManagedSettings {
-    ManagedSettings {
+fn managed_settings(config: &Config) -> postgres::Settings {
+    postgres::Settings {
         data_dir: config.data_dir.clone(),
         bin_dir: config.database.bin_dir.clone(),
         run_as: None,

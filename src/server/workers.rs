@@ -33,7 +33,7 @@ impl Workers {
             managed,
         } = opened;
         if let Some(managed) = managed {
-            self.supervisor.spawn("storage.managed", move |stopping| {
+            self.supervisor.spawn("postgres.watch", move |stopping| {
                 let managed = Arc::clone(&managed);
                 async move {
                     stopping.run_until_cancelled(managed.watch()).await;

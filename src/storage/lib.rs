@@ -13,7 +13,6 @@ pub mod events;
 pub mod feed;
 pub mod filters;
 pub mod keys;
-pub mod managed;
 pub mod media;
 pub mod memberships;
 mod nids;

@@ -8,12 +8,10 @@ use std::{
     sync::OnceLock,
 };
 
+use postgres::ManagedPostgres;
 use ruma::{ServerName, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use storage::{
-    Committer, Database, Feed, Nids,
-    managed::{ManagedPostgres, ManagedSettings},
-};
+use storage::{Committer, Database, Feed, Nids};
 use tokio::sync::OnceCell;
 
 /// A migrated, empty database of this test alone.
@@ -169,7 +167,7 @@ async fn cluster() -> PgConnectOptions {
     let directory = tempfile::tempdir().expect("a temporary directory").keep();
     // The cluster runs as another user when the tests run as root.
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("it is ours");
-    let postgres = ManagedPostgres::start(ManagedSettings {
+    let postgres = ManagedPostgres::start(postgres::Settings {
         data_dir: directory.clone(),
         bin_dir: None,
         run_as: None,

@@ -10,7 +10,7 @@ use std::{
 const LAYERS: [&[&str]; 8] = [
     &["types"],
     &["event", "config"],
-    &["storage", "net"],
+    &["postgres", "storage", "net"],
     &["federation", "live", "worker"],
     &[
         "room", "identity", "e2ee", "media", "sync", "delivery", "testkit",
@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 8] = [
 
 /// Third-party crates that only these members may use outside their tests.
 const RESERVED: [(&str, &[&str]); 3] = [
-    ("sqlx", &["storage", "testkit"]),
+    ("sqlx", &["postgres", "storage", "testkit"]),
     ("reqwest", &["net"]),
     ("axum", &["api", "server", "testkit"]),
 ];

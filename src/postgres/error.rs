@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 /// Why the managed PostgreSQL cannot run.
 #[derive(Debug, thiserror::Error)]
-pub enum ManagedError {
+pub enum Error {
     /// No usable programs were found.
     #[error(
         "PostgreSQL {oldest} or newer is not installed (looked in {searched}). Install it (on Debian: apt-get install \
@@ -90,9 +90,9 @@ pub enum ManagedError {
     Setup(#[from] sqlx::Error),
 }
 
-impl ManagedError {
+impl Error {
     /// Wraps an error of the file system.
-    pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
@@ -104,7 +104,7 @@ impl ManagedError {
     }
 
     /// Wraps what a failed program said.
-    pub(super) fn program(program: &'static str, path: impl Into<PathBuf>, said: &str) -> Self {
+    pub(crate) fn program(program: &'static str, path: impl Into<PathBuf>, said: &str) -> Self {
         let lines: Vec<_> = said
             .lines()
             .map(str::trim)

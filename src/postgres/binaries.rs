@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::ManagedError;
+use crate::Error;
 
 const OLDEST: u32 = 14;
 
@@ -16,24 +16,24 @@ const INSTALLED: &str = "/usr/lib/postgresql";
 
 /// One installation of PostgreSQL.
 #[derive(Clone, Debug)]
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     directory: PathBuf,
     version: u32,
 }
 
 impl Binaries {
     /// The configured programs or, of those installed, the ones that fit the cluster or are newest.
-    pub(super) fn find(
+    pub(crate) fn find(
         configured: Option<&Path>,
         cluster: Option<(PathBuf, String)>,
-    ) -> Result<Self, ManagedError> {
+    ) -> Result<Self, Error> {
         let candidates = configured.map_or_else(candidates, |directory| vec![directory.to_owned()]);
         let mut found: Vec<Self> = candidates
             .iter()
             .filter_map(|directory| Self::at(directory))
             .collect();
         found.sort_by_key(|binaries| binaries.version);
-        let missing = || ManagedError::MissingBinaries {
+        let missing = || Error::MissingBinaries {
             oldest: OLDEST,
             searched: joined(candidates.iter().map(|path| path.display())),
         };
@@ -47,7 +47,7 @@ impl Binaries {
         let same = found
             .into_iter()
             .find(|binaries| binaries.version.to_string() == version);
-        same.ok_or(ManagedError::VersionMismatch {
+        same.ok_or(Error::VersionMismatch {
             path,
             cluster: version,
             installed,
@@ -55,7 +55,7 @@ impl Binaries {
     }
 
     /// The path of one program.
-    pub(super) fn program(&self, name: &str) -> PathBuf {
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 

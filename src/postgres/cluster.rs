@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use super::{
-    ManagedError,
+use crate::{
+    Error,
     binaries::Binaries,
     directory::{Directory, NAME},
 };
@@ -16,23 +16,23 @@ const ACCESS: &str = "local all all trust\n";
 /// Runs `initdb` unless there is a cluster.
 ///
 /// It is made under another name and renamed when it is complete, so that a crash leaves no half of one.
-pub(super) async fn make(directory: &Directory, binaries: &Binaries) -> Result<(), ManagedError> {
+pub(crate) async fn make(directory: &Directory, binaries: &Binaries) -> Result<(), Error> {
     let cluster = directory.cluster();
     if cluster.join("PG_VERSION").exists() {
         return Ok(());
     }
     let unfinished = directory.beside("cluster.new");
     if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(ManagedError::file(&unfinished))?;
+        fs::remove_dir_all(&unfinished).map_err(Error::file(&unfinished))?;
     }
     let made = initdb(directory, binaries, &unfinished).await;
     if made.is_err() && unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(ManagedError::file(&unfinished))?;
+        fs::remove_dir_all(&unfinished).map_err(Error::file(&unfinished))?;
     }
     made?;
     let access = unfinished.join("pg_hba.conf");
-    fs::write(&access, ACCESS).map_err(ManagedError::file(&access))?;
-    fs::rename(&unfinished, &cluster).map_err(ManagedError::file(&cluster))?;
+    fs::write(&access, ACCESS).map_err(Error::file(&access))?;
+    fs::rename(&unfinished, &cluster).map_err(Error::file(&cluster))?;
     tracing::info!(path = %cluster.display(), "Made a database cluster");
     Ok(())
 }
@@ -41,7 +41,7 @@ async fn initdb(
     directory: &Directory,
     binaries: &Binaries,
     unfinished: &Path,
-) -> Result<(), ManagedError> {
+) -> Result<(), Error> {
     let program = binaries.program("initdb");
     let mut command = directory.command(&program);
     command
@@ -60,15 +60,15 @@ async fn initdb(
         .stderr(std::process::Stdio::piped());
     let child = directory
         .inherited(|| command.spawn())
-        .map_err(ManagedError::file(&program))?;
+        .map_err(Error::file(&program))?;
     let output = child
         .wait_with_output()
         .await
-        .map_err(ManagedError::file(&program))?;
+        .map_err(Error::file(&program))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(ManagedError::program(
+    Err(Error::program(
         "initdb",
         unfinished,
         &String::from_utf8_lossy(&output.stderr),
@@ -76,7 +76,7 @@ async fn initdb(
 }
 
 /// Whether the cluster accepts connections.
-pub(super) async fn answers(connection: &PgConnectOptions) -> bool {
+pub(crate) async fn answers(connection: &PgConnectOptions) -> bool {
     let connection = connection.clone().database("postgres");
     let attempt = PgConnection::connect_with(&connection);
     let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(5), attempt).await else {
@@ -87,7 +87,7 @@ pub(super) async fn answers(connection: &PgConnectOptions) -> bool {
 }
 
 /// Makes the database unless it is there.
-pub(super) async fn prepare(connection: &PgConnectOptions) -> Result<(), ManagedError> {
+pub(crate) async fn prepare(connection: &PgConnectOptions) -> Result<(), Error> {
     let mut db = PgConnection::connect_with(&connection.clone().database("postgres")).await?;
     let exists: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'chancery')")

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn settings(data_dir: &Path) -> ManagedSettings {
-    ManagedSettings {
+fn settings(data_dir: &Path) -> Settings {
+    Settings {
         data_dir: data_dir.to_owned(),
         bin_dir: None,
         run_as: None,
@@ -33,8 +33,8 @@ async fn start(data_dir: &Path) -> ManagedPostgres {
 }
 
 /// Why it does not start with these programs.
-async fn refused_with(data_dir: &Path, programs: &Path) -> ManagedError {
-    let settings = ManagedSettings {
+async fn refused_with(data_dir: &Path, programs: &Path) -> Error {
+    let settings = Settings {
         bin_dir: Some(programs.to_owned()),
         ..settings(data_dir)
     };
@@ -199,7 +199,7 @@ async fn a_second_process_on_the_same_data_is_refused() {
     let directory = open_directory();
     let postgres = start(directory.path()).await;
     let second = ManagedPostgres::start(settings(directory.path())).await;
-    assert!(matches!(second, Err(ManagedError::InUse(_))), "{second:?}");
+    assert!(matches!(second, Err(Error::InUse(_))), "{second:?}");
     assert!(
         ManagedPostgres::running(&settings(directory.path()))
             .await
@@ -220,7 +220,7 @@ async fn the_data_of_another_server_name_is_refused() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, ManagedError::ForeignServer { found, .. } if found == "other.localhost"),
+        matches!(&error, Error::ForeignServer { found, .. } if found == "other.localhost"),
         "{error}"
     );
 }
@@ -229,16 +229,13 @@ async fn the_data_of_another_server_name_is_refused() {
 async fn missing_programs_are_explained() {
     let (directory, programs) = (open_directory(), open_directory());
     let error = refused_with(directory.path(), programs.path()).await;
-    assert!(
-        matches!(error, ManagedError::MissingBinaries { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::MissingBinaries { .. }), "{error}");
     assert!(error.to_string().contains("apt-get install"), "{error}");
 
     fake_programs(programs.path(), "13.4", "exit 1");
     let error = refused_with(directory.path(), programs.path()).await;
     assert!(
-        matches!(error, ManagedError::MissingBinaries { .. }),
+        matches!(error, Error::MissingBinaries { .. }),
         "too old: {error}"
     );
 }
@@ -252,10 +249,7 @@ async fn a_cluster_of_another_version_is_refused() {
     fake_programs(programs.path(), "17.2 (Debian 17.2-1)", "exit 1");
     let error = refused_with(directory.path(), programs.path()).await;
     let text = error.to_string();
-    assert!(
-        matches!(error, ManagedError::VersionMismatch { .. }),
-        "{text}"
-    );
+    assert!(matches!(error, Error::VersionMismatch { .. }), "{text}");
     assert!(
         text.contains("made by PostgreSQL 14, but only 17 is installed"),
         "{text}"
@@ -269,7 +263,7 @@ async fn a_failed_initdb_leaves_nothing_and_says_why() {
         "echo 'initdb: error: could not write to file \"x\": No space left on device' >&2; exit 1";
     fake_programs(programs.path(), "15.1", script);
     let error = refused_with(directory.path(), programs.path()).await;
-    assert!(matches!(error, ManagedError::DiskFull { .. }), "{error}");
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
     assert!(!directory.path().join("postgres/cluster").exists());
     assert!(!directory.path().join("postgres/cluster.new").exists());
 }
@@ -295,5 +289,5 @@ async fn a_disk_that_is_really_full_is_explained() {
             .success()
     );
     let error = started.unwrap_err();
-    assert!(matches!(error, ManagedError::DiskFull { .. }), "{error}");
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::{io::unix::AsyncFd, process::Child};
 
-use super::{ManagedError, binaries::Binaries, cluster, directory::Directory, options::options};
+use crate::{Error, binaries::Binaries, cluster, directory::Directory, options::options};
 
 /// Replaying the log after a crash may take long.
 const READY_WITHIN: Duration = Duration::from_mins(5);
@@ -20,7 +20,7 @@ const STOP_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running postmaster.
 #[derive(Debug)]
-pub(super) struct Postmaster {
+pub(crate) struct Postmaster {
     pid: Pid,
     /// Readable once the process has ended; unlike a pid it never means another process.
     ended: AsyncFd<OwnedFd>,
@@ -30,11 +30,11 @@ pub(super) struct Postmaster {
 
 impl Postmaster {
     /// Takes over the postmaster that runs on this cluster, or starts one, and waits until it answers.
-    pub(super) async fn adopt_or_start(
+    pub(crate) async fn adopt_or_start(
         directory: &Directory,
         binaries: &Binaries,
         fsync: bool,
-    ) -> Result<Self, ManagedError> {
+    ) -> Result<Self, Error> {
         if let Some(pid) = left_behind(&directory.cluster())
             && let Ok(postmaster) = Self::of(pid, None)
         {
@@ -47,7 +47,7 @@ impl Postmaster {
                     return Ok(postmaster);
                 }
                 // It was being stopped when its Chancery was killed.
-                Err(ManagedError::Program { .. }) => {}
+                Err(Error::Program { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -56,14 +56,10 @@ impl Postmaster {
         Ok(postmaster)
     }
 
-    fn spawn(
-        directory: &Directory,
-        binaries: &Binaries,
-        fsync: bool,
-    ) -> Result<Self, ManagedError> {
+    fn spawn(directory: &Directory, binaries: &Binaries, fsync: bool) -> Result<Self, Error> {
         forget_stale_lock(&directory.cluster())?;
         let log_path = directory.beside("log");
-        let log = File::create(&log_path).map_err(ManagedError::file(&log_path))?;
+        let log = File::create(&log_path).map_err(Error::file(&log_path))?;
         directory.give(&log_path)?;
         let program = binaries.program("postgres");
         let mut command = directory.command(&program);
@@ -77,18 +73,18 @@ impl Postmaster {
         }
         let child = directory
             .inherited(|| command.spawn())
-            .map_err(ManagedError::file(&program))?;
+            .map_err(Error::file(&program))?;
         let pid = child
             .id()
             .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let Some(pid) = pid else {
-            return Err(ManagedError::program(
+            return Err(Error::program(
                 "postgres",
                 directory.cluster(),
                 &tail(&log_path),
             ));
         };
-        Self::of(pid, Some(child)).map_err(ManagedError::file(program))
+        Self::of(pid, Some(child)).map_err(Error::file(program))
     }
 
     #[expect(
@@ -104,12 +100,12 @@ impl Postmaster {
         })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Waits until the process has ended.
-    pub(super) async fn exited(&self) {
+    pub(crate) async fn exited(&self) {
         // An error would mean that the runtime is going away; then nobody waits any more.
         drop(self.ended.readable().await);
         if let Some(child) = self.child.lock().as_mut() {
@@ -118,7 +114,7 @@ impl Postmaster {
         }
     }
 
-    async fn ready(&self, directory: &Directory) -> Result<(), ManagedError> {
+    async fn ready(&self, directory: &Directory) -> Result<(), Error> {
         let log = directory.beside("log");
         let connection = directory.connection();
         let answering = async {
@@ -129,18 +125,18 @@ impl Postmaster {
         };
         tokio::select! {
             () = answering => Ok(()),
-            () = self.exited() => Err(ManagedError::program("postgres", directory.cluster(), &tail(&log))),
-            () = tokio::time::sleep(READY_WITHIN) => Err(ManagedError::NotReady { seconds: READY_WITHIN.as_secs(), log }),
+            () = self.exited() => Err(Error::program("postgres", directory.cluster(), &tail(&log))),
+            () = tokio::time::sleep(READY_WITHIN) => Err(Error::NotReady { seconds: READY_WITHIN.as_secs(), log }),
         }
     }
 
     /// Ends the cluster: sessions are ended, memory is written out.
-    pub(super) async fn stop(&self) -> Result<(), ManagedError> {
+    pub(crate) async fn stop(&self) -> Result<(), Error> {
         // Fast shutdown; if that takes too long an immediate one, from which the next start recovers.
         for signal in [Signal::INT, Signal::QUIT] {
             match kill_process(self.pid, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(ManagedError::file("postgres")(error.into())),
+                Err(error) => return Err(Error::file("postgres")(error.into())),
             }
             if tokio::time::timeout(STOP_WITHIN, self.exited())
                 .await
@@ -149,7 +145,7 @@ impl Postmaster {
                 return Ok(());
             }
         }
-        Err(ManagedError::DoesNotStop(self.pid()))
+        Err(Error::DoesNotStop(self.pid()))
     }
 }
 
@@ -179,13 +175,13 @@ fn is_postmaster_of(pid: Pid, cluster: &Path) -> bool {
 /// Removes a `postmaster.pid` whose process id now belongs to another program, as happens after a reboot.
 ///
 /// PostgreSQL would take that program for a postmaster and refuse to start.
-fn forget_stale_lock(cluster: &Path) -> Result<(), ManagedError> {
+fn forget_stale_lock(cluster: &Path) -> Result<(), Error> {
     let Some(pid) = recorded(cluster) else {
         return Ok(());
     };
     let lock = cluster.join("postmaster.pid");
     if rustix::process::test_kill_process(pid).is_ok() && !is_postmaster_of(pid, cluster) {
-        fs::remove_file(&lock).map_err(ManagedError::file(lock))?;
+        fs::remove_file(&lock).map_err(Error::file(lock))?;
     }
     Ok(())
 }

@@ -18,12 +18,12 @@ use sqlx::postgres::PgConnectOptions;
 
 use binaries::Binaries;
 use directory::Directory;
-pub use error::ManagedError;
+pub use error::Error;
 use postmaster::Postmaster;
 
 /// What a managed PostgreSQL needs to know.
 #[derive(Clone, Debug)]
-pub struct ManagedSettings {
+pub struct Settings {
     /// The server's data directory; the cluster lives in `postgres` below it.
     pub data_dir: PathBuf,
     /// Where the programs are; found by itself if not given.
@@ -39,7 +39,7 @@ pub struct ManagedSettings {
 /// A PostgreSQL that this process looks after.
 #[derive(Debug)]
 pub struct ManagedPostgres {
-    settings: ManagedSettings,
+    settings: Settings,
     binaries: Binaries,
     directory: Directory,
     postmaster: Mutex<Arc<Postmaster>>,
@@ -47,7 +47,7 @@ pub struct ManagedPostgres {
 
 impl ManagedPostgres {
     /// Makes the cluster unless there is one, and starts it unless it runs.
-    pub async fn start(settings: ManagedSettings) -> Result<Self, ManagedError> {
+    pub async fn start(settings: Settings) -> Result<Self, Error> {
         let run_as = owner::run_as(settings.run_as)?;
         let directory = Directory::open(&settings.data_dir, run_as)?;
         directory.claim(&settings.server_name)?;
@@ -65,7 +65,7 @@ impl ManagedPostgres {
     }
 
     /// How to connect to the cluster of `settings`, if it runs now, whoever looks after it.
-    pub async fn running(settings: &ManagedSettings) -> Option<PgConnectOptions> {
+    pub async fn running(settings: &Settings) -> Option<PgConnectOptions> {
         let socket = directory::socket_directory(&settings.data_dir);
         let connection = directory::connection(&socket);
         cluster::answers(&connection).await.then_some(connection)
@@ -110,7 +110,7 @@ impl ManagedPostgres {
     }
 
     /// Stops the cluster; close all pools first. Sessions that are left are ended.
-    pub async fn stop(&self) -> Result<(), ManagedError> {
+    pub async fn stop(&self) -> Result<(), Error> {
         let postmaster = Arc::clone(&self.postmaster.lock());
         postmaster.stop().await
     }

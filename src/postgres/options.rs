@@ -1,7 +1,7 @@
 //! How the managed PostgreSQL is tuned: one server program, one machine, small to medium memory.
 
 /// `name=value` settings, given on the command line so that an upgrade of Chancery can change them.
-pub(super) fn options(socket_directory: &str, fsync: bool) -> Vec<String> {
+pub(crate) fn options(socket_directory: &str, fsync: bool) -> Vec<String> {
     let mut options = [
         "listen_addresses=",
         "port=5432",

@@ -26,10 +26,10 @@ use rustix::{
 };
 use sqlx::postgres::PgConnectOptions;
 
-use super::{ManagedError, binaries::Binaries, owner::Owner};
+use crate::{Error, binaries::Binaries, owner::Owner};
 
 /// The name of the role and of the database.
-pub(super) const NAME: &str = "chancery";
+pub(crate) const NAME: &str = "chancery";
 
 /// `sockaddr_un` holds 107 bytes and a terminator.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -37,7 +37,7 @@ const SOCKET: &str = ".s.PGSQL.5432";
 
 /// The directory of the managed PostgreSQL, locked for this process.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     /// How the programs name `path`; see [`Directory::reached_by`].
     reached: PathBuf,
@@ -50,23 +50,21 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Makes the directory unless it is there, and locks it.
-    pub(super) fn open(data_dir: &Path, run_as: Option<Owner>) -> Result<Self, ManagedError> {
+    pub(crate) fn open(data_dir: &Path, run_as: Option<Owner>) -> Result<Self, Error> {
         // Others may pass through, so that the user who runs PostgreSQL reaches its own directory.
         make_directory(data_dir, 0o711, None)?;
-        let data_dir = data_dir
-            .canonicalize()
-            .map_err(ManagedError::file(data_dir))?;
+        let data_dir = data_dir.canonicalize().map_err(Error::file(data_dir))?;
         let path = data_dir.join("postgres");
         make_directory(&path, 0o700, run_as)?;
         make_directory(&path.join("run"), 0o700, run_as)?;
         let lock_path = path.join("lock");
-        let lock = File::create(&lock_path).map_err(ManagedError::file(&lock_path))?;
+        let lock = File::create(&lock_path).map_err(Error::file(&lock_path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ManagedError::InUse(data_dir)),
-            Err(error) => return Err(ManagedError::file(lock_path)(error.into())),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::InUse(data_dir)),
+            Err(error) => return Err(Error::file(lock_path)(error.into())),
         }
-        let handle = File::open(&path).map_err(ManagedError::file(&path))?;
+        let handle = File::open(&path).map_err(Error::file(&path))?;
         let (reached, socket) = (path.clone(), path.join("run"));
         Ok(Self {
             path,
@@ -79,19 +77,19 @@ impl Directory {
     }
 
     /// Marks the data as this server's, or finds it to be another's.
-    pub(super) fn claim(&self, server_name: &ServerName) -> Result<(), ManagedError> {
+    pub(crate) fn claim(&self, server_name: &ServerName) -> Result<(), Error> {
         let marker = self.path.join("server_name");
         match fs::read_to_string(&marker) {
             Ok(found) if found.trim() == server_name => Ok(()),
-            Ok(found) if !found.trim().is_empty() => Err(ManagedError::ForeignServer {
+            Ok(found) if !found.trim().is_empty() => Err(Error::ForeignServer {
                 path: self.path.parent().unwrap_or(&self.path).to_owned(),
                 found: found.trim().to_owned(),
                 expected: server_name.to_string(),
             }),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(ManagedError::file(marker)(error))
+                Err(Error::file(marker)(error))
             }
-            _ => fs::write(&marker, format!("{server_name}\n")).map_err(ManagedError::file(marker)),
+            _ => fs::write(&marker, format!("{server_name}\n")).map_err(Error::file(marker)),
         }
     }
 
@@ -99,7 +97,7 @@ impl Directory {
     ///
     /// Their user may not be allowed to pass the directories above it, and a socket's path must be
     /// short. In both cases they go through the open directory that they inherit from this process.
-    pub(super) fn reached_by(mut self, binaries: &Binaries) -> Result<Self, ManagedError> {
+    pub(crate) fn reached_by(mut self, binaries: &Binaries) -> Result<Self, Error> {
         let inherited = PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()));
         let too_long = self.socket.join(SOCKET).as_os_str().len() > LONGEST_SOCKET_PATH;
         if too_long {
@@ -112,7 +110,7 @@ impl Directory {
     }
 
     /// Whether the user who runs PostgreSQL gets here by the plain path.
-    fn is_passable(&self, binaries: &Binaries) -> Result<bool, ManagedError> {
+    fn is_passable(&self, binaries: &Binaries) -> Result<bool, Error> {
         let postgres = binaries.program("postgres");
         let mut command = std::process::Command::new(&postgres);
         // The working directory is entered after the user has been changed.
@@ -122,12 +120,12 @@ impl Directory {
         match command.output() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
-            Err(error) => Err(ManagedError::file(postgres)(error)),
+            Err(error) => Err(Error::file(postgres)(error)),
         }
     }
 
     /// A program that runs as the owner and can reach this directory.
-    pub(super) fn command(&self, program: &Path) -> tokio::process::Command {
+    pub(crate) fn command(&self, program: &Path) -> tokio::process::Command {
         let mut command = std::process::Command::new(program);
         self.as_owner(&mut command);
         command.into()
@@ -151,7 +149,7 @@ impl Directory {
     }
 
     /// Runs `spawn` while new processes inherit the open directory.
-    pub(super) fn inherited<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn inherited<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         fcntl_setfd(self.handle.as_fd(), FdFlags::empty())?;
         let result = spawn();
         fcntl_setfd(self.handle.as_fd(), FdFlags::CLOEXEC)?;
@@ -159,48 +157,48 @@ impl Directory {
     }
 
     /// The major version of the cluster, if there is one, and where it is.
-    pub(super) fn cluster_version(&self) -> Result<Option<(PathBuf, String)>, ManagedError> {
+    pub(crate) fn cluster_version(&self) -> Result<Option<(PathBuf, String)>, Error> {
         let file = self.cluster().join("PG_VERSION");
         match fs::read_to_string(&file) {
             Ok(version) => Ok(Some((self.cluster(), version.trim().to_owned()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ManagedError::file(file)(error)),
+            Err(error) => Err(Error::file(file)(error)),
         }
     }
 
     /// How to connect, whether or not it runs.
-    pub(super) fn connection(&self) -> PgConnectOptions {
+    pub(crate) fn connection(&self) -> PgConnectOptions {
         connection(&self.socket)
     }
 
     /// The cluster, as this process names it.
-    pub(super) fn cluster(&self) -> PathBuf {
+    pub(crate) fn cluster(&self) -> PathBuf {
         self.path.join("cluster")
     }
 
     /// A file or directory beside the cluster, as this process names it.
-    pub(super) fn beside(&self, name: &str) -> PathBuf {
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// A file or directory as the programs name it.
-    pub(super) fn reached(&self, name: &str) -> PathBuf {
+    pub(crate) fn reached(&self, name: &str) -> PathBuf {
         self.reached.join(name)
     }
 
     /// Gives a file or directory to the user who runs PostgreSQL.
-    pub(super) fn give(&self, path: &Path) -> Result<(), ManagedError> {
+    pub(crate) fn give(&self, path: &Path) -> Result<(), Error> {
         give(path, self.run_as)
     }
 }
 
 /// Where the socket of a server's data directory is.
-pub(super) fn socket_directory(data_dir: &Path) -> PathBuf {
+pub(crate) fn socket_directory(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres").join("run")
 }
 
 /// How to connect by a socket.
-pub(super) fn connection(socket_directory: &Path) -> PgConnectOptions {
+pub(crate) fn connection(socket_directory: &Path) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(socket_directory)
         .port(5432)
@@ -208,22 +206,21 @@ pub(super) fn connection(socket_directory: &Path) -> PgConnectOptions {
         .database(NAME)
 }
 
-fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), ManagedError> {
+fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Error> {
     if !path.is_dir() {
         DirBuilder::new()
             .recursive(true)
             .mode(mode)
             .create(path)
-            .map_err(ManagedError::file(path))?;
-        fs::set_permissions(path, Permissions::from_mode(mode))
-            .map_err(ManagedError::file(path))?;
+            .map_err(Error::file(path))?;
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Error::file(path))?;
     }
     give(path, owner)
 }
 
-fn give(path: &Path, owner: Option<Owner>) -> Result<(), ManagedError> {
+fn give(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
     let Some((user, group)) = owner else {
         return Ok(());
     };
-    chown(path, Some(user), Some(group)).map_err(ManagedError::file(path))
+    chown(path, Some(user), Some(group)).map_err(Error::file(path))
 }

@@ -2,24 +2,24 @@
 
 use std::fs;
 
-use super::ManagedError;
+use crate::Error;
 
 const USER: &str = "postgres";
 
 /// A user id and a group id.
-pub(super) type Owner = (u32, u32);
+pub(crate) type Owner = (u32, u32);
 
 /// The user to run as, if it is not the one of this process.
-pub(super) fn run_as(configured: Option<Owner>) -> Result<Option<Owner>, ManagedError> {
+pub(crate) fn run_as(configured: Option<Owner>) -> Result<Option<Owner>, Error> {
     if configured.is_some() || !rustix::process::geteuid().is_root() {
         return Ok(configured);
     }
-    let users = fs::read_to_string("/etc/passwd").map_err(ManagedError::file("/etc/passwd"))?;
+    let users = fs::read_to_string("/etc/passwd").map_err(Error::file("/etc/passwd"))?;
     users
         .lines()
         .find_map(owner)
         .map(Some)
-        .ok_or(ManagedError::NoUnprivilegedUser)
+        .ok_or(Error::NoUnprivilegedUser)
 }
 
 /// Reads a line of `/etc/passwd`: `postgres:x:101:104:…`.
