@@ -15,7 +15,7 @@ use ruma::{
     },
 };
 use serde::Deserialize;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{
     error::{Error, Result},
@@ -120,7 +120,7 @@ anybody!(NoAuthentication, NoAccessToken, AppserviceTokenOptional);
 /// The user that a request's access token stands for, for endpoints without a typed request.
 pub async fn active_user<G: Gate>(gate: &G, head: &Parts) -> Result<ActiveUser> {
     let token =
-        token(head)?.ok_or_else(|| Error::new(Kind::MissingToken, "Missing access token"))?;
+        token(head)?.ok_or_else(|| Error::new(ErrorKind::MissingToken, "Missing access token"))?;
     gate.active_user(&token, address(head)).await
 }
 
@@ -148,7 +148,7 @@ fn token(head: &Parts) -> Result<Option<Cow<'_, str>>> {
             Ok(Some(Cow::Borrowed(token.trim())))
         }
         _ => Err(Error::new(
-            Kind::MissingToken,
+            ErrorKind::MissingToken,
             "The credentials are not a bearer token",
         )),
     }

@@ -32,7 +32,7 @@ pub(crate) mod versions;
 use identity::ActiveUser;
 use room::Reader;
 use ruma::UserId;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{Error, Result};
 
@@ -41,7 +41,10 @@ pub(crate) fn own(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
     if caller.user_id == user_id {
         return Ok(());
     }
-    Err(Error::new(Kind::Forbidden, "This belongs to another user"))
+    Err(Error::new(
+        ErrorKind::Forbidden,
+        "This belongs to another user",
+    ))
 }
 
 /// The caller as the one who reads a room.

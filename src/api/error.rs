@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
-use types::{Fault, Kind};
+use types::{ErrorKind, Fault};
 
 use crate::{json, uia::Challenge};
 
@@ -24,7 +24,7 @@ pub enum Error {
 /// The parts of an error answer.
 #[derive(Debug)]
 pub struct Failure {
-    kind: Kind,
+    kind: ErrorKind,
     status: StatusCode,
     text: String,
     fields: Map<String, Value>,
@@ -35,7 +35,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error that is decided in this crate.
-    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         let (status, _) = table(&kind);
         Self::Failure(Box::new(Failure {
             kind,
@@ -47,13 +47,13 @@ impl Error {
 
     /// The path exists, but not with this method: 405.
     pub fn method_not_allowed() -> Self {
-        Self::new(Kind::Unrecognized, "Unrecognized request")
+        Self::new(ErrorKind::Unrecognized, "Unrecognized request")
             .with_status(StatusCode::METHOD_NOT_ALLOWED)
     }
 
     /// Nothing stands at this path: 404.
     pub fn unrecognized() -> Self {
-        Self::new(Kind::Unrecognized, "Unrecognized request")
+        Self::new(ErrorKind::Unrecognized, "Unrecognized request")
     }
 
     /// The same error with another HTTP status, where an endpoint's specification deviates.
@@ -79,11 +79,11 @@ impl<F: Fault> From<F> for Error {
     fn from(fault: F) -> Self {
         let kind = fault.kind();
         let text = match kind {
-            Kind::Internal => {
+            ErrorKind::Internal => {
                 tracing::error!(error = %with_sources(&fault), "A request failed");
                 "Internal server error".to_owned()
             }
-            Kind::Unavailable => {
+            ErrorKind::Unavailable => {
                 tracing::warn!(error = %with_sources(&fault), "A request met an absent part");
                 "Temporarily unavailable".to_owned()
             }
@@ -116,17 +116,17 @@ impl Failure {
         body.insert("error".to_owned(), self.text.into());
         let mut retry_after = None;
         match self.kind {
-            Kind::UnknownToken { soft_logout: true } => {
+            ErrorKind::UnknownToken { soft_logout: true } => {
                 body.insert("soft_logout".to_owned(), true.into());
             }
-            Kind::LimitExceeded {
+            ErrorKind::LimitExceeded {
                 retry_after: Some(wait),
             } => {
                 let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
                 body.insert("retry_after_ms".to_owned(), millis.into());
                 retry_after = Some(wait);
             }
-            Kind::Unavailable => retry_after = Some(UNAVAILABLE_RETRY),
+            ErrorKind::Unavailable => retry_after = Some(UNAVAILABLE_RETRY),
             _ => {}
         }
         let mut response = json::answer(self.status, Value::Object(body).to_string());
@@ -141,52 +141,52 @@ impl Failure {
 }
 
 /// The `errcode` of a kind of failure.
-pub(crate) fn errcode(kind: &Kind) -> &'static str {
+pub(crate) fn errcode(kind: &ErrorKind) -> &'static str {
     let (_, errcode) = table(kind);
     errcode
 }
 
 /// The status and `errcode` of each kind of failure.
-fn table(kind: &Kind) -> (StatusCode, &'static str) {
+fn table(kind: &ErrorKind) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match kind {
-        Kind::Forbidden => (S::FORBIDDEN, "M_FORBIDDEN"),
-        Kind::UnknownToken { .. } => (S::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
-        Kind::MissingToken => (S::UNAUTHORIZED, "M_MISSING_TOKEN"),
-        Kind::BadJson => (S::BAD_REQUEST, "M_BAD_JSON"),
-        Kind::NotJson => (S::BAD_REQUEST, "M_NOT_JSON"),
-        Kind::NotFound => (S::NOT_FOUND, "M_NOT_FOUND"),
-        Kind::LimitExceeded { .. } => (S::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED"),
-        Kind::Unknown => (S::BAD_REQUEST, "M_UNKNOWN"),
-        Kind::Unrecognized => (S::NOT_FOUND, "M_UNRECOGNIZED"),
-        Kind::Unauthorized => (S::UNAUTHORIZED, "M_UNAUTHORIZED"),
-        Kind::UserDeactivated => (S::FORBIDDEN, "M_USER_DEACTIVATED"),
-        Kind::UserInUse => (S::BAD_REQUEST, "M_USER_IN_USE"),
-        Kind::InvalidUsername => (S::BAD_REQUEST, "M_INVALID_USERNAME"),
-        Kind::RoomInUse => (S::BAD_REQUEST, "M_ROOM_IN_USE"),
-        Kind::InvalidRoomState => (S::BAD_REQUEST, "M_INVALID_ROOM_STATE"),
-        Kind::UnsupportedRoomVersion => (S::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION"),
-        Kind::IncompatibleRoomVersion => (S::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION"),
-        Kind::BadState => (S::BAD_REQUEST, "M_BAD_STATE"),
-        Kind::GuestAccessForbidden => (S::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN"),
-        Kind::MissingParam => (S::BAD_REQUEST, "M_MISSING_PARAM"),
-        Kind::InvalidParam => (S::BAD_REQUEST, "M_INVALID_PARAM"),
-        Kind::TooLarge => (S::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
-        Kind::Exclusive => (S::BAD_REQUEST, "M_EXCLUSIVE"),
-        Kind::ResourceLimitExceeded => (S::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
-        Kind::WeakPassword => (S::BAD_REQUEST, "M_WEAK_PASSWORD"),
-        Kind::InvalidSignature => (S::BAD_REQUEST, "M_INVALID_SIGNATURE"),
-        Kind::BadAlias => (S::BAD_REQUEST, "M_BAD_ALIAS"),
-        Kind::DuplicateAnnotation => (S::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
-        Kind::NotYetUploaded => (S::GATEWAY_TIMEOUT, "M_NOT_YET_UPLOADED"),
-        Kind::CannotOverwriteMedia => (S::CONFLICT, "M_CANNOT_OVERWRITE_MEDIA"),
-        Kind::UnableToAuthoriseJoin => (S::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
-        Kind::UnableToGrantJoin => (S::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN"),
-        Kind::WrongRoomKeysVersion => (S::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
-        Kind::ProfileTooLarge => (S::BAD_REQUEST, "M_PROFILE_TOO_LARGE"),
-        Kind::KeyTooLarge => (S::BAD_REQUEST, "M_KEY_TOO_LARGE"),
-        Kind::Unavailable => (S::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
-        Kind::Internal => (S::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
+        ErrorKind::Forbidden => (S::FORBIDDEN, "M_FORBIDDEN"),
+        ErrorKind::UnknownToken { .. } => (S::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
+        ErrorKind::MissingToken => (S::UNAUTHORIZED, "M_MISSING_TOKEN"),
+        ErrorKind::BadJson => (S::BAD_REQUEST, "M_BAD_JSON"),
+        ErrorKind::NotJson => (S::BAD_REQUEST, "M_NOT_JSON"),
+        ErrorKind::NotFound => (S::NOT_FOUND, "M_NOT_FOUND"),
+        ErrorKind::LimitExceeded { .. } => (S::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED"),
+        ErrorKind::Unknown => (S::BAD_REQUEST, "M_UNKNOWN"),
+        ErrorKind::Unrecognized => (S::NOT_FOUND, "M_UNRECOGNIZED"),
+        ErrorKind::Unauthorized => (S::UNAUTHORIZED, "M_UNAUTHORIZED"),
+        ErrorKind::UserDeactivated => (S::FORBIDDEN, "M_USER_DEACTIVATED"),
+        ErrorKind::UserInUse => (S::BAD_REQUEST, "M_USER_IN_USE"),
+        ErrorKind::InvalidUsername => (S::BAD_REQUEST, "M_INVALID_USERNAME"),
+        ErrorKind::RoomInUse => (S::BAD_REQUEST, "M_ROOM_IN_USE"),
+        ErrorKind::InvalidRoomState => (S::BAD_REQUEST, "M_INVALID_ROOM_STATE"),
+        ErrorKind::UnsupportedRoomVersion => (S::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION"),
+        ErrorKind::IncompatibleRoomVersion => (S::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION"),
+        ErrorKind::BadState => (S::BAD_REQUEST, "M_BAD_STATE"),
+        ErrorKind::GuestAccessForbidden => (S::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN"),
+        ErrorKind::MissingParam => (S::BAD_REQUEST, "M_MISSING_PARAM"),
+        ErrorKind::InvalidParam => (S::BAD_REQUEST, "M_INVALID_PARAM"),
+        ErrorKind::TooLarge => (S::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
+        ErrorKind::Exclusive => (S::BAD_REQUEST, "M_EXCLUSIVE"),
+        ErrorKind::ResourceLimitExceeded => (S::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
+        ErrorKind::WeakPassword => (S::BAD_REQUEST, "M_WEAK_PASSWORD"),
+        ErrorKind::InvalidSignature => (S::BAD_REQUEST, "M_INVALID_SIGNATURE"),
+        ErrorKind::BadAlias => (S::BAD_REQUEST, "M_BAD_ALIAS"),
+        ErrorKind::DuplicateAnnotation => (S::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
+        ErrorKind::NotYetUploaded => (S::GATEWAY_TIMEOUT, "M_NOT_YET_UPLOADED"),
+        ErrorKind::CannotOverwriteMedia => (S::CONFLICT, "M_CANNOT_OVERWRITE_MEDIA"),
+        ErrorKind::UnableToAuthoriseJoin => (S::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
+        ErrorKind::UnableToGrantJoin => (S::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN"),
+        ErrorKind::WrongRoomKeysVersion => (S::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
+        ErrorKind::ProfileTooLarge => (S::BAD_REQUEST, "M_PROFILE_TOO_LARGE"),
+        ErrorKind::KeyTooLarge => (S::BAD_REQUEST, "M_KEY_TOO_LARGE"),
+        ErrorKind::Unavailable => (S::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
+        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
     }
 }
 
@@ -208,10 +208,10 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("the disk at sector 7 is gone")]
-    struct Broken(Kind);
+    struct Broken(ErrorKind);
 
     impl Fault for Broken {
-        fn kind(&self) -> Kind {
+        fn kind(&self) -> ErrorKind {
             self.0.clone()
         }
     }
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn internal_fault_is_answered_without_its_text() {
-        let (status, _, body) = answered(Broken(Kind::Internal).into()).await;
+        let (status, _, body) = answered(Broken(ErrorKind::Internal).into()).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(body["errcode"], "M_UNKNOWN");
         assert!(!body.to_string().contains("sector"));
@@ -236,14 +236,14 @@ mod tests {
 
     #[tokio::test]
     async fn absent_part_is_answered_with_retry_after() {
-        let (status, headers, _) = answered(Broken(Kind::Unavailable).into()).await;
+        let (status, headers, _) = answered(Broken(ErrorKind::Unavailable).into()).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(headers["retry-after"], "5");
     }
 
     #[tokio::test]
     async fn limit_is_answered_with_the_time_to_wait() {
-        let kind = Kind::LimitExceeded {
+        let kind = ErrorKind::LimitExceeded {
             retry_after: Some(Duration::from_millis(1500)),
         };
         let (status, headers, body) = answered(Error::new(kind, "Too many requests")).await;
@@ -255,16 +255,16 @@ mod tests {
 
     #[tokio::test]
     async fn soft_logout_is_told_only_when_it_is_one() {
-        let soft = Error::new(Kind::UnknownToken { soft_logout: true }, "Expired");
+        let soft = Error::new(ErrorKind::UnknownToken { soft_logout: true }, "Expired");
         assert_eq!(answered(soft).await.2["soft_logout"], true);
-        let hard = Error::new(Kind::UnknownToken { soft_logout: false }, "Unknown");
+        let hard = Error::new(ErrorKind::UnknownToken { soft_logout: false }, "Unknown");
         assert_eq!(answered(hard).await.2.get("soft_logout"), None);
     }
 
     #[tokio::test]
     async fn error_carries_the_fields_of_its_endpoint() {
         let error =
-            Error::new(Kind::WrongRoomKeysVersion, "Old").with_field("current_version", "2");
+            Error::new(ErrorKind::WrongRoomKeysVersion, "Old").with_field("current_version", "2");
         assert_eq!(answered(error).await.2["current_version"], "2");
     }
 }

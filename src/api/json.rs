@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::error::Error;
 
@@ -39,16 +39,19 @@ pub(crate) fn answer(status: StatusCode, body: impl Into<axum::body::Body>) -> R
 /// The answer when a response could not be written: a bug, logged.
 pub(crate) fn unwritable(error: &dyn std::error::Error) -> Response {
     tracing::error!(%error, "A response could not be written");
-    Error::new(Kind::Internal, "Internal server error").into_response()
+    Error::new(ErrorKind::Internal, "Internal server error").into_response()
 }
 
 /// Refuses bodies that are not text or nested deeper than any parser should follow.
 pub(crate) fn check(body: &[u8]) -> Result<(), Error> {
     if std::str::from_utf8(body).is_err() {
-        return Err(Error::new(Kind::NotJson, "The body is not UTF-8"));
+        return Err(Error::new(ErrorKind::NotJson, "The body is not UTF-8"));
     }
     if depth_exceeds(body, MAX_DEPTH) {
-        return Err(Error::new(Kind::BadJson, "The body is nested too deeply"));
+        return Err(Error::new(
+            ErrorKind::BadJson,
+            "The body is nested too deeply",
+        ));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 use ruma::{OwnedUserId, UserId};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::error::{Error, Result};
 
@@ -103,7 +103,7 @@ impl Limits {
         };
         limiter.take(key).map_err(|wait| {
             Error::new(
-                Kind::LimitExceeded {
+                ErrorKind::LimitExceeded {
                     retry_after: Some(wait),
                 },
                 "Too many requests",

@@ -12,7 +12,7 @@ use ruma::api::{
     IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponse, OutgoingResponseExt,
     error::{DeserializationError, FromHttpRequestError},
 };
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{
     authenticate::{Authenticate, Caller as _, Gate, address},
@@ -106,7 +106,7 @@ where
             // Clients leave the body out where every field of it is optional; a `PUT` says what it puts.
             Method::POST if body.is_empty() => b"{}",
             Method::PUT if body.is_empty() => {
-                return Err(Error::new(Kind::NotJson, "The body is missing"));
+                return Err(Error::new(ErrorKind::NotJson, "The body is missing"));
             }
             _ => &body,
         };
@@ -144,11 +144,11 @@ fn add_query(head: &mut Parts, name: &str, value: &str) {
 async fn path_params(head: &mut Parts) -> Result<RawPathParams> {
     let params = RawPathParams::from_request_parts(head, &())
         .await
-        .map_err(|_| Error::new(Kind::InvalidParam, "The path is not UTF-8"))?;
+        .map_err(|_| Error::new(ErrorKind::InvalidParam, "The path is not UTF-8"))?;
     // No identifier contains one, and the database cannot hold one.
     if params.iter().any(|(_, value)| value.contains('\0')) {
         return Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             "The path contains a null character",
         ));
     }
@@ -158,9 +158,9 @@ async fn path_params(head: &mut Parts) -> Result<RawPathParams> {
 async fn read(body: axum::body::Body, max_body: usize) -> Result<Bytes> {
     axum::body::to_bytes(body, max_body).await.map_err(|error| {
         if is_length_limit(&error) {
-            Error::new(Kind::TooLarge, "The body is too large")
+            Error::new(ErrorKind::TooLarge, "The body is too large")
         } else {
-            Error::new(Kind::NotJson, "The body ended early")
+            Error::new(ErrorKind::NotJson, "The body ended early")
         }
     })
 }
@@ -172,13 +172,13 @@ fn is_length_limit(error: &axum::Error) -> bool {
 
 fn undecodable(error: FromHttpRequestError) -> Error {
     let FromHttpRequestError::Deserialization(error) = error else {
-        return Error::new(Kind::Unrecognized, "Unrecognized request")
+        return Error::new(ErrorKind::Unrecognized, "Unrecognized request")
             .with_status(StatusCode::METHOD_NOT_ALLOWED);
     };
     let kind = match &error {
-        DeserializationError::Json(error) if error.is_data() => Kind::BadJson,
-        DeserializationError::Json(_) => Kind::NotJson,
-        _ => Kind::InvalidParam,
+        DeserializationError::Json(error) if error.is_data() => ErrorKind::BadJson,
+        DeserializationError::Json(_) => ErrorKind::NotJson,
+        _ => ErrorKind::InvalidParam,
     };
     Error::new(kind, error.to_string())
 }

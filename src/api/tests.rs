@@ -16,7 +16,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{
     Error, Matrix, Result, Routes,
@@ -41,11 +41,11 @@ impl Gate for OneUser {
                 is_guest: false,
             }),
             "old" => Err(Error::new(
-                Kind::UnknownToken { soft_logout: true },
+                ErrorKind::UnknownToken { soft_logout: true },
                 "Expired",
             )),
             _ => Err(Error::new(
-                Kind::UnknownToken { soft_logout: false },
+                ErrorKind::UnknownToken { soft_logout: false },
                 "Unknown",
             )),
         }
@@ -75,7 +75,7 @@ async fn register(
     call: Matrix<register::v3::Request>,
 ) -> Result<register::v3::Response> {
     Err(Error::new(
-        Kind::Forbidden,
+        ErrorKind::Forbidden,
         call.request.username.unwrap_or_default(),
     ))
 }

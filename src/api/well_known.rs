@@ -7,7 +7,7 @@ use axum::{
 use http::StatusCode;
 use ruma::api::client::discovery::{discover_homeserver, discover_support};
 use serde_json::json;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{
     App, Error, Matrix, Result,
@@ -51,5 +51,5 @@ pub(crate) async fn support(app: App, _call: Matrix<discover_support::Request>) 
 }
 
 fn not_configured() -> Error {
-    Error::new(Kind::NotFound, "This is not configured")
+    Error::new(ErrorKind::NotFound, "This is not configured")
 }

@@ -1,6 +1,6 @@
 //! Why something was refused.
 
-use types::{Fault, Kind};
+use types::{ErrorKind, Fault};
 
 /// What can go wrong with keys and to-device messages.
 #[derive(Debug, thiserror::Error)]
@@ -56,17 +56,17 @@ pub enum Error {
 }
 
 impl Fault for Error {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed(_) | Self::MalformedMessage => Kind::BadJson,
-            Self::NotYours | Self::OtherKey | Self::InvalidName(_) => Kind::InvalidParam,
-            Self::InvalidSignature(_) => Kind::InvalidSignature,
-            Self::OneTimeKeyExists(_) => Kind::Unknown,
-            Self::TooManyKeys | Self::KeyTooLarge | Self::MessageTooLarge => Kind::TooLarge,
-            Self::NoMasterKey => Kind::MissingParam,
-            Self::KeyIsDeviceId | Self::ReplacementForbidden => Kind::Forbidden,
-            Self::UnknownKey => Kind::NotFound,
-            Self::UnknownDevice => Kind::UnknownToken { soft_logout: false },
+            Self::Malformed(_) | Self::MalformedMessage => ErrorKind::BadJson,
+            Self::NotYours | Self::OtherKey | Self::InvalidName(_) => ErrorKind::InvalidParam,
+            Self::InvalidSignature(_) => ErrorKind::InvalidSignature,
+            Self::OneTimeKeyExists(_) => ErrorKind::Unknown,
+            Self::TooManyKeys | Self::KeyTooLarge | Self::MessageTooLarge => ErrorKind::TooLarge,
+            Self::NoMasterKey => ErrorKind::MissingParam,
+            Self::KeyIsDeviceId | Self::ReplacementForbidden => ErrorKind::Forbidden,
+            Self::UnknownKey => ErrorKind::NotFound,
+            Self::UnknownDevice => ErrorKind::UnknownToken { soft_logout: false },
             Self::Storage(error) => error.kind(),
         }
     }

@@ -21,8 +21,8 @@ use crate::{Pdu, RoomVersion, State};
 pub struct Denied(pub String);
 
 impl types::Fault for Denied {
-    fn kind(&self) -> types::Kind {
-        types::Kind::Forbidden
+    fn kind(&self) -> types::ErrorKind {
+        types::ErrorKind::Forbidden
     }
 }
 

@@ -43,11 +43,11 @@ pub enum FormatError {
 }
 
 impl types::Fault for FormatError {
-    fn kind(&self) -> types::Kind {
+    fn kind(&self) -> types::ErrorKind {
         match self {
-            Self::TooLarge { .. } => types::Kind::TooLarge,
-            Self::NotJson(_) => types::Kind::NotJson,
-            Self::NotCanonical(_) | Self::Malformed(_) => types::Kind::BadJson,
+            Self::TooLarge { .. } => types::ErrorKind::TooLarge,
+            Self::NotJson(_) => types::ErrorKind::NotJson,
+            Self::NotCanonical(_) | Self::Malformed(_) => types::ErrorKind::BadJson,
         }
     }
 }

@@ -36,8 +36,8 @@ pub enum ResolveError {
 }
 
 impl types::Fault for ResolveError {
-    fn kind(&self) -> types::Kind {
-        types::Kind::Internal
+    fn kind(&self) -> types::ErrorKind {
+        types::ErrorKind::Internal
     }
 }
 

@@ -40,10 +40,10 @@ pub enum SignatureError {
 }
 
 impl types::Fault for SignatureError {
-    fn kind(&self) -> types::Kind {
+    fn kind(&self) -> types::ErrorKind {
         match self {
-            Self::Key(_) => types::Kind::Internal,
-            _ => types::Kind::InvalidSignature,
+            Self::Key(_) => types::ErrorKind::Internal,
+            _ => types::ErrorKind::InvalidSignature,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with users.
 
-use types::{Fault, Kind, random::NoRandomness};
+use types::{ErrorKind, Fault, random::NoRandomness};
 
 /// Why something about a user was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,34 +104,34 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Fault for Error {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::RegistrationClosed
             | Self::WrongCredentials
             | Self::WrongLoginToken
             | Self::OtherUser
             | Self::RequestChanged
-            | Self::SharedSecretRefused(_) => Kind::Forbidden,
-            Self::GuestsRefused => Kind::GuestAccessForbidden,
-            Self::InvalidRegistrationToken => Kind::Unauthorized,
-            Self::UserInUse => Kind::UserInUse,
-            Self::InvalidUsername(_) => Kind::InvalidUsername,
-            Self::MissingParam(_) => Kind::MissingParam,
-            Self::InvalidParam(_) => Kind::InvalidParam,
-            Self::BadJson(_) | Self::ManagedAccountData => Kind::BadJson,
-            Self::UnacceptablePassword => Kind::WeakPassword,
-            Self::UnknownLoginType | Self::InvalidPushRule(_) => Kind::Unknown,
-            Self::UnknownToken { soft_logout } => Kind::UnknownToken {
+            | Self::SharedSecretRefused(_) => ErrorKind::Forbidden,
+            Self::GuestsRefused => ErrorKind::GuestAccessForbidden,
+            Self::InvalidRegistrationToken => ErrorKind::Unauthorized,
+            Self::UserInUse => ErrorKind::UserInUse,
+            Self::InvalidUsername(_) => ErrorKind::InvalidUsername,
+            Self::MissingParam(_) => ErrorKind::MissingParam,
+            Self::InvalidParam(_) => ErrorKind::InvalidParam,
+            Self::BadJson(_) | Self::ManagedAccountData => ErrorKind::BadJson,
+            Self::UnacceptablePassword => ErrorKind::WeakPassword,
+            Self::UnknownLoginType | Self::InvalidPushRule(_) => ErrorKind::Unknown,
+            Self::UnknownToken { soft_logout } => ErrorKind::UnknownToken {
                 soft_logout: *soft_logout,
             },
-            Self::UnexpectedStage => Kind::Unrecognized,
+            Self::UnexpectedStage => ErrorKind::Unrecognized,
             Self::UnknownDevice | Self::UnknownUser | Self::UnknownRoom | Self::NotFound(_) => {
-                Kind::NotFound
+                ErrorKind::NotFound
             }
-            Self::ProfileTooLarge => Kind::ProfileTooLarge,
-            Self::ProfileKeyTooLong => Kind::KeyTooLarge,
-            Self::TooLarge(_) => Kind::TooLarge,
-            Self::Hashing(_) | Self::Json(_) => Kind::Internal,
+            Self::ProfileTooLarge => ErrorKind::ProfileTooLarge,
+            Self::ProfileKeyTooLong => ErrorKind::KeyTooLarge,
+            Self::TooLarge(_) => ErrorKind::TooLarge,
+            Self::Hashing(_) | Self::Json(_) => ErrorKind::Internal,
             Self::Randomness(error) => error.kind(),
             Self::Storage(error) => error.kind(),
         }

@@ -1,6 +1,6 @@
 //! Why a file was not stored or found.
 
-use types::{Fault, Kind};
+use types::{ErrorKind, Fault};
 
 /// The client stopped sending.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +52,16 @@ pub enum Error {
 }
 
 impl Fault for Error {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound => Kind::NotFound,
-            Self::NotYetUploaded => Kind::NotYetUploaded,
-            Self::AlreadyUploaded => Kind::CannotOverwriteMedia,
-            Self::NotYours => Kind::Forbidden,
-            Self::TooManyPending => Kind::LimitExceeded { retry_after: None },
-            Self::TooLarge | Self::ImageTooLarge => Kind::TooLarge,
-            Self::NoThumbnail | Self::Interrupted(_) => Kind::Unknown,
-            Self::Store(_) | Self::Folder(_) => Kind::Internal,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::NotYetUploaded => ErrorKind::NotYetUploaded,
+            Self::AlreadyUploaded => ErrorKind::CannotOverwriteMedia,
+            Self::NotYours => ErrorKind::Forbidden,
+            Self::TooManyPending => ErrorKind::LimitExceeded { retry_after: None },
+            Self::TooLarge | Self::ImageTooLarge => ErrorKind::TooLarge,
+            Self::NoThumbnail | Self::Interrupted(_) => ErrorKind::Unknown,
+            Self::Store(_) | Self::Folder(_) => ErrorKind::Internal,
             Self::Storage(error) => error.kind(),
             Self::NoRandomness(error) => error.kind(),
         }

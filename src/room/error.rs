@@ -1,6 +1,6 @@
 //! What can go wrong in a room.
 
-use types::{Fault, Kind};
+use types::{ErrorKind, Fault};
 
 /// A room said no, or could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -75,23 +75,23 @@ impl Error {
 }
 
 impl Fault for Error {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownRoom | Self::UnknownEvent | Self::UnknownState | Self::UnknownAlias => {
-                Kind::NotFound
+                ErrorKind::NotFound
             }
             Self::NotInRoom | Self::Forbidden(_) | Self::Remote(_) | Self::JoinNotGranted => {
-                Kind::Forbidden
+                ErrorKind::Forbidden
             }
             Self::Denied(denied) => denied.kind(),
             Self::Format(error) => error.kind(),
-            Self::Invalid(_) => Kind::InvalidParam,
-            Self::BadContent(_) => Kind::BadJson,
-            Self::UnsupportedVersion(_) => Kind::UnsupportedRoomVersion,
-            Self::InvalidState(_) => Kind::InvalidRoomState,
-            Self::AliasTaken(_) => Kind::RoomInUse,
-            Self::BadAlias(_) => Kind::BadAlias,
-            Self::StillInRoom => Kind::Unknown,
+            Self::Invalid(_) => ErrorKind::InvalidParam,
+            Self::BadContent(_) => ErrorKind::BadJson,
+            Self::UnsupportedVersion(_) => ErrorKind::UnsupportedRoomVersion,
+            Self::InvalidState(_) => ErrorKind::InvalidRoomState,
+            Self::AliasTaken(_) => ErrorKind::RoomInUse,
+            Self::BadAlias(_) => ErrorKind::BadAlias,
+            Self::StillInRoom => ErrorKind::Unknown,
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),
         }

@@ -7,7 +7,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use types::{Fault, Kind, StreamPosition};
+use types::{ErrorKind, Fault, StreamPosition};
 
 use crate::{Changes, Database, Error, rooms::RoomWrite};
 
@@ -54,10 +54,10 @@ pub enum CommitError {
 }
 
 impl Fault for CommitError {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Conflict | Self::Stopping => Kind::Unavailable,
-            Self::Repeated(_) => Kind::Internal,
+            Self::Conflict | Self::Stopping => ErrorKind::Unavailable,
+            Self::Repeated(_) => ErrorKind::Internal,
             Self::Failed(error) => error.kind(),
         }
     }

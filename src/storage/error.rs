@@ -1,6 +1,6 @@
 //! What can go wrong between Chancery and its database.
 
-use types::{Fault, Kind};
+use types::{ErrorKind, Fault};
 
 /// A failure of the database or of what is stored in it.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +58,13 @@ impl Error {
 }
 
 impl Fault for Error {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         if self.is_unavailable() {
-            Kind::Unavailable
+            ErrorKind::Unavailable
         } else if self.is_unstorable_text() {
-            Kind::InvalidParam
+            ErrorKind::InvalidParam
         } else {
-            Kind::Internal
+            ErrorKind::Internal
         }
     }
 }

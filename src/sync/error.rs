@@ -1,6 +1,6 @@
 //! What can go wrong when a client syncs.
 
-use types::{Fault, InvalidToken, Kind};
+use types::{ErrorKind, Fault, InvalidToken};
 
 /// A failure to answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +17,10 @@ pub enum Error {
 }
 
 impl Fault for Error {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Storage(error) => error.kind(),
-            Self::UnknownFilter => Kind::InvalidParam,
+            Self::UnknownFilter => ErrorKind::InvalidParam,
             Self::Token(error) => error.kind(),
         }
     }

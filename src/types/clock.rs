@@ -10,7 +10,7 @@ use std::{
 
 use ruma::MilliSecondsSinceUnixEpoch;
 
-/// Tells the time; tests hold it still and move it by hand.
+/// A source of wall-clock time: the system's, or a fixed one that tests advance.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 

@@ -1,12 +1,12 @@
-//! How a failure looks from outside.
+//! What a client sees of a failure.
 
 use std::time::Duration;
 
-/// The errors of the client-server and server-server API that Chancery answers with.
+/// The errors of the client-server and server-server API that Chancery returns.
 ///
-/// Each stands for one `errcode` and one usual HTTP status; `api` owns the table.
+/// Each stands for one `errcode` and one usual HTTP status; `api` has the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// `M_FORBIDDEN`, 403.
     Forbidden,
     /// `M_UNKNOWN_TOKEN`, 401.
@@ -83,17 +83,17 @@ pub enum Kind {
     ProfileTooLarge,
     /// `M_KEY_TOO_LARGE`, 400.
     KeyTooLarge,
-    /// `M_UNKNOWN`, 503 with `Retry-After`: the database or another part is away for a while.
+    /// `M_UNKNOWN`, 503 with `Retry-After`: the database or another dependency is unavailable.
     Unavailable,
-    /// `M_UNKNOWN`, 500: a bug or a broken part; the text is not shown.
+    /// `M_UNKNOWN`, 500: a bug or a failure inside the server; the text is not shown.
     Internal,
 }
 
-/// The contract that every domain error keeps: what a stranger may learn of it.
+/// Implemented by every domain error: what a client may learn about it.
 ///
-/// The text shown is the error's `Display`, except for [`Kind::Internal`] and
-/// [`Kind::Unavailable`], whose text stays in the log.
+/// The text sent to the client is the error's `Display`, except for [`ErrorKind::Internal`] and
+/// [`ErrorKind::Unavailable`], whose text is only logged.
 pub trait Fault: std::error::Error + Send + Sync + 'static {
     /// Which error of the specification this is.
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> ErrorKind;
 }

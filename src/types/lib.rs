@@ -1,4 +1,4 @@
-//! Words shared by all crates: stream positions, sync tokens, the clock, randomness, faults.
+//! Types shared by all crates: stream positions, sync tokens, the clock, randomness, errors as clients see them.
 
 mod clock;
 mod fault;
@@ -8,7 +8,7 @@ mod secret;
 mod token;
 
 pub use clock::Clock;
-pub use fault::{Fault, Kind};
+pub use fault::{ErrorKind, Fault};
 pub use position::{EphemeralPosition, EventNid, RoomNid, SnapshotNid, StreamPosition};
 pub use secret::Secret;
 pub use token::{InvalidToken, PageToken, SyncToken};

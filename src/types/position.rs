@@ -1,4 +1,4 @@
-//! Positions and the small integers that stand for long identifiers.
+//! Stream positions, and the integers that stand for room and event ids inside the database (`*_nid`).
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ macro_rules! number {
         pub struct $name(pub i64);
 
         impl $name {
-            /// The bare number, as the database holds it.
+            /// The number as stored in the database.
             pub fn get(self) -> i64 {
                 self.0
             }
@@ -33,12 +33,13 @@ macro_rules! number {
 }
 
 number! {
-    /// A place in the one stream: whoever has read up to it has seen everything at or before it.
+    /// A position in the stream of durable changes: a reader that has read up to it has seen
+    /// everything at or before it.
     StreamPosition
 }
 number! {
-    /// A place in the counter of what may be lost on a restart (typing). Each process has its own;
-    /// they count in moments, and the lowest bits name the process.
+    /// A position in the stream of changes that may be lost on a restart (typing). Each process has
+    /// its own counter, which follows the database's clock; its lowest bits identify the process.
     EphemeralPosition
 }
 number! {
@@ -50,6 +51,6 @@ number! {
     EventNid
 }
 number! {
-    /// Names the complete state of a room after an event.
+    /// Identifies the complete state of a room after an event.
     SnapshotNid
 }

@@ -3,14 +3,14 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// The operating system gave no randomness.
+/// The operating system provided no randomness.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("The operating system gave no randomness")]
+#[error("The operating system provided no randomness")]
 pub struct NoRandomness;
 
 impl crate::Fault for NoRandomness {
-    fn kind(&self) -> crate::Kind {
-        crate::Kind::Internal
+    fn kind(&self) -> crate::ErrorKind {
+        crate::ErrorKind::Internal
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// A secret: printed as `***`, read only where it is used.
+/// A secret: its `Debug` output is `***`; [`Self::expose`] gives the text.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -15,7 +15,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The secret itself.
+    /// The text.
     pub fn expose(&self) -> &str {
         &self.0
     }

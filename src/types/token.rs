@@ -39,8 +39,8 @@ pub struct PageToken(pub StreamPosition);
 pub struct InvalidToken;
 
 impl crate::Fault for InvalidToken {
-    fn kind(&self) -> crate::Kind {
-        crate::Kind::InvalidParam
+    fn kind(&self) -> crate::ErrorKind {
+        crate::ErrorKind::InvalidParam
     }
 }
 

@@ -2,7 +2,7 @@
 
 use identity::ActiveUser;
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
-use types::{Kind, Secret};
+use types::{ErrorKind, Secret};
 
 use crate::{App, Error, Matrix, Result, interactive::Interactive};
 
@@ -49,5 +49,5 @@ pub(crate) async fn deactivate(
 
 /// Without a token only a verified e-mail address would do, which is not offered.
 fn logged_in(caller: Option<ActiveUser>) -> Result<ActiveUser> {
-    caller.ok_or_else(|| Error::new(Kind::MissingToken, "Missing access token"))
+    caller.ok_or_else(|| Error::new(ErrorKind::MissingToken, "Missing access token"))
 }

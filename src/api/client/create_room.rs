@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result};
 
@@ -30,7 +30,7 @@ pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> 
 async fn requested(app: &App, request: Request) -> Result<CreateRoom> {
     if !request.invite_3pid.is_empty() {
         return Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             "Only Matrix users can be invited here",
         ));
     }
@@ -73,7 +73,7 @@ fn preset(preset: Option<RoomPreset>, in_directory: bool) -> Result<Preset> {
         None if in_directory => Ok(Preset::PublicChat),
         None | Some(RoomPreset::PrivateChat) => Ok(Preset::PrivateChat),
         Some(other) => Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             format!("{} is not a preset", other.as_str()),
         )),
     }
@@ -83,12 +83,12 @@ fn alias(app: &App, localpart: &str) -> Result<OwnedRoomAliasId> {
     // A colon would move the alias to another server.
     if localpart.is_empty() || localpart.contains([':', '\0']) {
         return Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             "This is not the local part of an alias",
         ));
     }
     OwnedRoomAliasId::try_from(format!("#{localpart}:{}", app.server_name))
-        .map_err(|error| Error::new(Kind::InvalidParam, error.to_string()))
+        .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))
 }
 
 /// How the invited users show, each once.
@@ -117,5 +117,5 @@ fn initial(event: &Raw<AnyInitialStateEvent>) -> Result<(StateEventType, String,
 
 fn read<T: DeserializeOwned, R>(raw: &Raw<R>) -> Result<T> {
     raw.deserialize_as_unchecked()
-        .map_err(|error| Error::new(Kind::BadJson, error.to_string()))
+        .map_err(|error| Error::new(ErrorKind::BadJson, error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Filters that clients store.
 
 use ruma::api::client::filter::{create_filter, get_filter};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
 
@@ -13,7 +13,7 @@ pub(crate) async fn create(
     own(&call.caller, &call.request.user_id)?;
     // Stored as it was sent: it may ask for more than this server knows.
     let text = std::str::from_utf8(&call.body)
-        .map_err(|_| Error::new(Kind::NotJson, "The body is not UTF-8"))?;
+        .map_err(|_| Error::new(ErrorKind::NotJson, "The body is not UTF-8"))?;
     let content = if text.is_empty() { "{}" } else { text };
     let filter_id = app
         .identity

@@ -26,7 +26,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result, authenticate, json, limits::Class};
 
@@ -69,7 +69,7 @@ pub(crate) async fn upload_to(
     let user = uploader(&app, &head).await?;
     let upload = describe(&app, &head, body)?;
     let server_name = <&ServerName>::try_from(&*server_name)
-        .map_err(|error| Error::new(Kind::InvalidParam, error.to_string()))?;
+        .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))?;
     app.media
         .upload_to(&user.user_id, server_name, &media_id, upload)
         .await?;
@@ -111,7 +111,12 @@ pub(crate) async fn thumbnail(
         u32::try_from(length)
             .ok()
             .filter(|length| *length > 0)
-            .ok_or_else(|| Error::new(Kind::InvalidParam, "Width and height are numbers of pixels"))
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidParam,
+                    "Width and height are numbers of pixels",
+                )
+            })
     };
     let wanted = Thumbnail {
         width: pixels(request.width)?,
@@ -152,7 +157,7 @@ fn describe(app: &App, head: &Parts, body: Body) -> Result<Upload> {
         filename: Option<String>,
     }
     let query: Query = serde_html_form::from_str(head.uri.query().unwrap_or_default())
-        .map_err(|error| Error::new(Kind::InvalidParam, error.to_string()))?;
+        .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))?;
     let length = text(&head.headers, &header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
     if length.is_some_and(|length: u64| length > app.media.max_upload_bytes()) {
         return Err(media::Error::TooLarge.into());

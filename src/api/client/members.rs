@@ -5,7 +5,7 @@ use ruma::{
     api::client::membership::{get_member_events, joined_members},
     events::room::member::MembershipState,
 };
-use types::{Kind, PageToken};
+use types::{ErrorKind, PageToken};
 
 use super::reader;
 use crate::{App, Error, Matrix, Result, json::RawJson};
@@ -40,7 +40,7 @@ pub(crate) async fn joined(app: App, call: Matrix<joined_members::v3::Request>) 
 fn known(membership: MembershipState) -> Result<MembershipState> {
     match membership {
         MembershipState::_Custom(_) => Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             "There is no such membership",
         )),
         known => Ok(known),

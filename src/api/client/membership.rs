@@ -14,7 +14,7 @@ use ruma::{
     },
 };
 use serde_json::{Map, Value};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result};
 
@@ -59,7 +59,7 @@ pub(crate) async fn invite(
 ) -> Result<invite_user::v3::Response> {
     let InvitationRecipient::UserId(recipient) = call.request.recipient else {
         return Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             "Only Matrix users can be invited here",
         ));
     };
@@ -175,7 +175,7 @@ async fn join(app: &App, room_id: &RoomId, user_id: &UserId, body: &[u8]) -> Res
     let mut content: Map<String, Value> = match body {
         [] => Map::new(),
         body => serde_json::from_slice(body)
-            .map_err(|error| Error::new(Kind::BadJson, error.to_string()))?,
+            .map_err(|error| Error::new(ErrorKind::BadJson, error.to_string()))?,
     };
     content.remove("third_party_signed");
     let profile = app.profile(user_id).await?;

@@ -5,7 +5,7 @@ use ruma::api::client::profile::{
     delete_profile_field, get_profile, get_profile_field, set_profile_field,
 };
 use serde_json::{Map, Value};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
 
@@ -25,7 +25,7 @@ pub(crate) async fn field(
     let (field, value) = profile
         .0
         .remove_entry(field)
-        .ok_or_else(|| Error::new(Kind::NotFound, "The profile has no such field"))?;
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "The profile has no such field"))?;
     Ok(Value::Object(Map::from_iter([(field, value)]))
         .to_string()
         .into())

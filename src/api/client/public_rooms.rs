@@ -12,7 +12,7 @@ use ruma::{
     directory::RoomTypeFilter,
 };
 use serde_json::{Map, Value, json};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result, json::RawJson};
 
@@ -95,7 +95,10 @@ async fn page(
     query: DirectoryQuery,
 ) -> Result<RawJson> {
     if server.is_some_and(|server| server != app.server_name) {
-        return Err(Error::new(Kind::Forbidden, "This server does not federate"));
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            "This server does not federate",
+        ));
     }
     let page = app.rooms.directory(&query).await?;
     let mut body = json!({

@@ -8,7 +8,7 @@ use ruma::{
     },
     events::receipt::ReceiptThread,
 };
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result};
 
@@ -29,7 +29,12 @@ pub(crate) async fn create(
         ReceiptType::Read => Marker::Public { thread_id },
         ReceiptType::ReadPrivate => Marker::Private { thread_id },
         ReceiptType::FullyRead if thread_id.is_none() => Marker::FullyRead,
-        _ => return Err(Error::new(Kind::InvalidParam, "There is no such receipt")),
+        _ => {
+            return Err(Error::new(
+                ErrorKind::InvalidParam,
+                "There is no such receipt",
+            ));
+        }
     };
     let mark = ReadUpTo {
         event_id: &event_id,
@@ -75,7 +80,7 @@ fn thread_id(thread: &ReceiptThread) -> Result<Option<String>> {
         ReceiptThread::Main => Ok(Some("main".to_owned())),
         ReceiptThread::Thread(root) => Ok(Some(root.to_string())),
         _ => Err(Error::new(
-            Kind::InvalidParam,
+            ErrorKind::InvalidParam,
             "`thread_id` is not a thread",
         )),
     }

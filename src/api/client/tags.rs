@@ -2,7 +2,7 @@
 
 use ruma::api::client::tag::{create_tag, delete_tag, get_tags};
 use serde_json::{Map, Value, json};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
 
@@ -24,7 +24,7 @@ pub(crate) async fn create(
     own(&call.caller, &call.request.user_id)?;
     // Stored as it was sent: clients may keep more with a tag than its order.
     let info: Map<String, Value> = serde_json::from_slice(&call.body)
-        .map_err(|_| Error::new(Kind::BadJson, "The tag must be a JSON object"))?;
+        .map_err(|_| Error::new(ErrorKind::BadJson, "The tag must be a JSON object"))?;
     let (user_id, room_id) = (&call.request.user_id, &call.request.room_id);
     app.identity
         .add_tag(user_id, room_id, call.request.tag, info)

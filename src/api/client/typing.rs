@@ -1,7 +1,7 @@
 //! Typing notifications.
 
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response, Typing};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result};
 
@@ -15,7 +15,7 @@ pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
     } = call.request;
     if user_id != call.caller.user_id {
         return Err(Error::new(
-            Kind::Forbidden,
+            ErrorKind::Forbidden,
             "You cannot type for somebody else",
         ));
     }
@@ -26,6 +26,6 @@ pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
     if app.live.set_typing(&user_id, &room_id, time).await? {
         Ok(Response::new())
     } else {
-        Err(Error::new(Kind::Forbidden, "You are not in this room"))
+        Err(Error::new(ErrorKind::Forbidden, "You are not in this room"))
     }
 }

@@ -64,7 +64,7 @@ fn floats_and_great_integers_are_bad_json() {
         };
         let error = build("12", draft).unwrap_err();
         assert!(matches!(error, FormatError::NotCanonical(_)), "{error:?}");
-        assert_eq!(types::Fault::kind(&error), types::Kind::BadJson);
+        assert_eq!(types::Fault::kind(&error), types::ErrorKind::BadJson);
     }
 }
 
@@ -87,7 +87,7 @@ fn too_large_is_told_from_bad() {
         let error = build("12", draft).unwrap_err();
         assert_eq!(
             types::Fault::kind(&error),
-            types::Kind::TooLarge,
+            types::ErrorKind::TooLarge,
             "{error:?}"
         );
     }

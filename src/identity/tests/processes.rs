@@ -5,7 +5,7 @@ use ruma::OwnedDeviceId;
 use storage::Heard;
 use testkit::TestDatabase;
 use tokio::{sync::mpsc, task::JoinSet};
-use types::{Fault, Kind, Secret};
+use types::{ErrorKind, Fault, Secret};
 
 use super::{World, device, proof, refreshable, world_on};
 use crate::{DeviceRequest, Error, Login};
@@ -177,7 +177,7 @@ async fn nothing_is_believed_after_the_others_may_have_been_missed() {
         match identity.authenticate(&login.tokens.access_token).await {
             Ok(_) => panic!("it was believed"),
             // The connections of before are found to be dead one by one.
-            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
             Err(Error::UnknownToken { .. }) => break,
             Err(error) => panic!("{error:?}"),
         }

@@ -11,7 +11,7 @@ use ruma::api::{
     client::authenticated_media::{get_content, get_content_as_filename, get_content_thumbnail},
     error::DeserializationError,
 };
-use types::Kind;
+use types::ErrorKind;
 
 use super::file::File;
 use crate::{App, Error, Matrix, Result};
@@ -50,7 +50,7 @@ where
 {
     let Some(caller) = call.caller else {
         return Err(Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             "Files are served to users with an access token only",
         ));
     };

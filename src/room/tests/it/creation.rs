@@ -3,7 +3,7 @@
 use room::{CreateRoom, Error, Preset, Profile};
 use ruma::{OwnedRoomId, RoomVersionId, owned_room_alias_id};
 use serde_json::{Map, Value, json};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, bob, carol, content, create, kind, of_version, public, raw};
 
@@ -206,16 +206,22 @@ async fn a_room_that_cannot_be_made_as_asked_is_not_made_at_all() {
         ..public()
     };
     let attempts = [
-        (of_version("1"), Kind::UnsupportedRoomVersion),
-        (of_version("org.example.next"), Kind::UnsupportedRoomVersion),
+        (of_version("1"), ErrorKind::UnsupportedRoomVersion),
+        (
+            of_version("org.example.next"),
+            ErrorKind::UnsupportedRoomVersion,
+        ),
         (
             overrides(json!({ "users": { alice().as_str(): 100 } })),
-            Kind::InvalidRoomState,
+            ErrorKind::InvalidRoomState,
         ),
-        (overrides(json!({ "users": [] })), Kind::InvalidRoomState),
+        (
+            overrides(json!({ "users": [] })),
+            ErrorKind::InvalidRoomState,
+        ),
         (
             overrides(json!({ "events": { "m.room.name": "50" } })),
-            Kind::InvalidRoomState,
+            ErrorKind::InvalidRoomState,
         ),
         (
             CreateRoom {
@@ -226,21 +232,21 @@ async fn a_room_that_cannot_be_made_as_asked_is_not_made_at_all() {
                 )],
                 ..public()
             },
-            Kind::InvalidRoomState,
+            ErrorKind::InvalidRoomState,
         ),
         (
             CreateRoom {
                 initial_state: vec![("m.x".into(), String::new(), raw(&json!({ "n": 1.5 })))],
                 ..public()
             },
-            Kind::BadJson,
+            ErrorKind::BadJson,
         ),
         (
             CreateRoom {
                 creation_content: object(json!({ "additional_creators": ["nobody"] })),
                 ..public()
             },
-            Kind::BadJson,
+            ErrorKind::BadJson,
         ),
     ];
     for (request, expected) in attempts {
@@ -305,7 +311,7 @@ async fn users_of_other_servers_cannot_be_invited() {
         ..public()
     };
     let result = server.create(&alice(), Profile::default(), request).await;
-    assert_eq!(kind(result), Kind::Forbidden);
+    assert_eq!(kind(result), ErrorKind::Forbidden);
     assert_eq!(server.position().await, 0);
 }
 
@@ -318,6 +324,6 @@ async fn what_the_database_cannot_hold_is_refused() {
             ..public()
         };
         let refused = server.create(&alice(), Profile::default(), request).await;
-        assert_eq!(kind(refused), Kind::BadJson);
+        assert_eq!(kind(refused), ErrorKind::BadJson);
     }
 }

@@ -3,7 +3,7 @@
 use room::{CreateRoom, DirectoryQuery, Error, Profile};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId};
 use serde_json::json;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, bob, carol, kind, public, user};
 
@@ -38,7 +38,7 @@ async fn an_alias_is_made_once_by_a_member() {
     let stranger = server
         .create_alias(&alias("plaza"), &room_id, &carol())
         .await;
-    assert_eq!(kind(stranger), Kind::Forbidden);
+    assert_eq!(kind(stranger), ErrorKind::Forbidden);
     server
         .create_alias(&alias("plaza"), &room_id, &bob())
         .await
@@ -65,7 +65,7 @@ async fn an_alias_is_removed_by_its_maker_a_moderator_or_an_administrator() {
             .expect("made");
     }
     let denied = server.delete_alias(&alias("one"), &carol(), false).await;
-    assert_eq!(kind(denied), Kind::Forbidden);
+    assert_eq!(kind(denied), ErrorKind::Forbidden);
     server
         .delete_alias(&alias("one"), &bob(), false)
         .await
@@ -112,14 +112,14 @@ async fn the_canonical_alias_must_point_to_the_room() {
             let result = server
                 .set(&room_id, &alice(), "m.room.canonical_alias", content)
                 .await;
-            assert_eq!(kind(result), Kind::BadAlias);
+            assert_eq!(kind(result), ErrorKind::BadAlias);
         }
     }
     let malformed = json!({ "alias": "plaza" });
     let result = server
         .set(&room_id, &alice(), "m.room.canonical_alias", malformed)
         .await;
-    assert_eq!(kind(result), Kind::InvalidParam);
+    assert_eq!(kind(result), ErrorKind::InvalidParam);
     let content = json!({ "alias": alias("here"), "alt_aliases": [alias("here")] });
     server
         .set(&room_id, &alice(), "m.room.canonical_alias", content)
@@ -169,7 +169,7 @@ async fn aliases_are_told_to_members_and_where_everybody_reads() {
     assert_eq!(told, [alias("a"), alias("b")]);
     assert_eq!(
         kind(server.aliases(&room_id, &bob()).await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
     let open = json!({ "history_visibility": "world_readable" });
     server
@@ -213,7 +213,10 @@ async fn the_directory_lists_the_largest_rooms_first_page_by_page() {
     let back = server.directory(&query).await.expect("a page");
     assert_eq!(back.rooms[0].room_id, large);
     query.from = Some("elsewhere".to_owned());
-    assert_eq!(kind(server.directory(&query).await), Kind::InvalidParam);
+    assert_eq!(
+        kind(server.directory(&query).await),
+        ErrorKind::InvalidParam
+    );
 }
 
 #[tokio::test]
@@ -254,7 +257,7 @@ async fn who_may_set_the_canonical_alias_lists_the_room() {
     let room_id = server.room(&[&alice(), &bob()]).await;
     for user in [bob(), carol()] {
         let result = server.set_in_directory(&room_id, &user, true).await;
-        assert_eq!(kind(result), Kind::Forbidden);
+        assert_eq!(kind(result), ErrorKind::Forbidden);
     }
     server
         .set_in_directory(&room_id, &alice(), true)

@@ -9,7 +9,7 @@ use std::{
 use room::Profile;
 use serde_json::{Map, json};
 use tokio::task::JoinSet;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, chain, kind, message, phone, user};
 
@@ -29,9 +29,9 @@ async fn a_write_that_is_refused_leaves_the_room_as_it_was() {
         .await
         .expect("sent");
     let refused = server.say(&room_id, &alice(), "poison").await;
-    assert_eq!(kind(refused), Kind::Internal);
+    assert_eq!(kind(refused), ErrorKind::Internal);
     let again = server.say(&room_id, &alice(), "poison").await;
-    assert_eq!(kind(again), Kind::Internal, "it is tried again");
+    assert_eq!(kind(again), ErrorKind::Internal, "it is tried again");
     server.say(&room_id, &alice(), "after").await.expect("sent");
     assert_eq!(server.heard(&room_id, &alice()).await, ["before", "after"]);
     assert_eq!(chain(&server, &room_id).await.len(), 6 + 2);
@@ -88,7 +88,11 @@ async fn a_lost_database_makes_requests_fail_until_it_is_back() {
         let mut failures = 0;
         let text = round.to_string();
         while let Err(error) = server.say(&room_id, &alice(), &text).await {
-            assert_eq!(types::Fault::kind(&error), Kind::Unavailable, "{error:?}");
+            assert_eq!(
+                types::Fault::kind(&error),
+                ErrorKind::Unavailable,
+                "{error:?}"
+            );
             failures += 1;
             assert!(failures < 10, "recovery needs no restart");
         }

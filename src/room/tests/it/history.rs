@@ -4,7 +4,7 @@ use room::{Error, EventFilter, PageRequest};
 use ruma::{EventId, OwnedRoomId, RoomId, api::client::filter::RoomEventFilter, owned_event_id};
 use serde_json::{Value, json};
 use testkit::Queries;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{
     NOW, Server, alice, back, bob, bodies, carol, forth, json as parse, kind, reader, token,
@@ -279,15 +279,15 @@ async fn strangers_read_nothing() {
         .clone();
     assert_eq!(
         kind(server.page(&room_id, &carol(), &back(5)).await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
     assert_eq!(
         kind(server.read(&room_id, &carol(), &said).await),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
     let unknown = ruma::room_id!("!nowhere:test.localhost");
     assert_eq!(
         kind(server.page(unknown, &carol(), &back(5)).await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
 }

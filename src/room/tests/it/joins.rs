@@ -3,7 +3,7 @@
 use room::{Error, MembershipChange, Profile};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, bob, carol, content, kind, of_version};
 
@@ -76,7 +76,10 @@ async fn the_banned_and_those_who_left_the_named_room_stay_out() {
         .change(&room_id, &alice(), &bob(), MembershipChange::Ban)
         .await
         .expect("banned");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
     server.leave(&lobby, &carol(), None).await.expect("left");
     let outside = server.enter(&room_id, &carol()).await;
     assert!(matches!(outside, Err(Error::JoinNotGranted)));
@@ -103,7 +106,7 @@ async fn a_knock_is_answered_by_an_invitation() {
     let closed = server.knock(&room_id, &bob(), profile(), None).await;
     assert_eq!(
         kind(closed),
-        Kind::Forbidden,
+        ErrorKind::Forbidden,
         "the room is not for knocking"
     );
     allow_knocks(&server, &room_id).await;
@@ -111,7 +114,10 @@ async fn a_knock_is_answered_by_an_invitation() {
         .knock(&room_id, &bob(), profile(), Some("let me in"))
         .await
         .expect("knocked");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
     let knock = server.stored(&room_id).await.pop().expect("an event");
     assert_eq!(
         content(&knock.pdu),
@@ -143,7 +149,10 @@ async fn a_knock_is_turned_down_or_taken_back() {
         .leave(&room_id, &carol(), None)
         .await
         .expect("taken back");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
 }
 
 #[tokio::test]
@@ -157,5 +166,5 @@ async fn room_versions_without_knocking_know_no_knock() {
     let knocked = server
         .knock(&room_id, &bob(), Profile::default(), None)
         .await;
-    assert_eq!(kind(knocked), Kind::Forbidden);
+    assert_eq!(kind(knocked), ErrorKind::Forbidden);
 }

@@ -3,7 +3,7 @@
 use room::{CreateRoom, Error, MembershipChange, Preset, Profile};
 use ruma::{events::room::member::MembershipState, owned_user_id, room_id};
 use serde_json::{Map, json};
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, bob, carol, content, create, kind};
 
@@ -29,7 +29,10 @@ async fn a_private_room_is_joined_by_invitation() {
         .create(&alice(), Profile::default(), create(Preset::PrivateChat))
         .await
         .expect("made");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
     server
         .invite(&room_id, &alice(), &bob())
         .await
@@ -37,12 +40,12 @@ async fn a_private_room_is_joined_by_invitation() {
     server.enter(&room_id, &bob()).await.expect("joined");
     assert_eq!(
         kind(server.invite(&room_id, &alice(), &bob()).await),
-        Kind::Forbidden,
+        ErrorKind::Forbidden,
         "who is in the room is not invited again"
     );
     assert_eq!(
         kind(server.invite(&room_id, &carol(), &carol()).await),
-        Kind::Forbidden,
+        ErrorKind::Forbidden,
         "nobody is invited by strangers"
     );
 }
@@ -62,7 +65,10 @@ async fn an_invitation_is_turned_down_by_leaving() {
         .leave(&room_id, &bob(), Some("no time"))
         .await
         .expect("left");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
     let left = server.stored(&room_id).await.pop().expect("an event");
     assert_eq!(
         content(&left.pdu),
@@ -85,7 +91,7 @@ async fn leaving_twice_is_no_error_and_strangers_cannot_leave() {
     assert!(matches!(stranger, Err(Error::NotInRoom)));
     assert_eq!(
         kind(server.say(&room_id, &bob(), "still here").await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
 }
 
@@ -99,7 +105,7 @@ async fn a_kicked_user_may_come_back_to_a_public_room() {
                 .change(&room_id, &bob(), &alice(), MembershipChange::Kick)
                 .await
         ),
-        Kind::Forbidden,
+        ErrorKind::Forbidden,
         "without power nobody is kicked"
     );
     server
@@ -108,14 +114,14 @@ async fn a_kicked_user_may_come_back_to_a_public_room() {
         .expect("kicked");
     assert_eq!(
         kind(server.say(&room_id, &bob(), "hello").await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
     let again = server
         .change(&room_id, &alice(), &bob(), MembershipChange::Kick)
         .await;
     assert_eq!(
         kind(again),
-        Kind::Forbidden,
+        ErrorKind::Forbidden,
         "who is not there is not kicked"
     );
     server.enter(&room_id, &bob()).await.expect("joined again");
@@ -137,7 +143,10 @@ async fn a_kicked_user_cannot_rejoin_an_invite_only_room() {
         .change(&room_id, &alice(), &bob(), MembershipChange::Kick)
         .await
         .expect("kicked");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
 }
 
 #[tokio::test]
@@ -148,10 +157,13 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
         .change(&room_id, &alice(), &bob(), MembershipChange::Ban)
         .await
         .expect("banned");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
     assert_eq!(
         kind(server.invite(&room_id, &alice(), &bob()).await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
     let left = server.leave(&room_id, &bob(), None).await;
     assert!(
@@ -165,7 +177,7 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
     let again = server
         .change(&room_id, &alice(), &bob(), MembershipChange::Unban)
         .await;
-    assert_eq!(kind(again), Kind::Forbidden, "there is no ban to lift");
+    assert_eq!(kind(again), ErrorKind::Forbidden, "there is no ban to lift");
     server.enter(&room_id, &bob()).await.expect("joined again");
 }
 
@@ -177,7 +189,10 @@ async fn who_was_never_in_the_room_can_be_banned_beforehand() {
         .change(&room_id, &alice(), &bob(), MembershipChange::Ban)
         .await
         .expect("banned");
-    assert_eq!(kind(server.enter(&room_id, &bob()).await), Kind::Forbidden);
+    assert_eq!(
+        kind(server.enter(&room_id, &bob()).await),
+        ErrorKind::Forbidden
+    );
 }
 
 #[tokio::test]
@@ -219,7 +234,7 @@ async fn a_room_is_forgotten_only_after_leaving_it() {
     let stayed = server.forget(&room_id, &bob()).await;
     assert!(matches!(stayed, Err(Error::StillInRoom)));
     let stranger = server.forget(&room_id, &carol()).await;
-    assert_eq!(kind(stranger), Kind::NotFound);
+    assert_eq!(kind(stranger), ErrorKind::NotFound);
     server.leave(&room_id, &bob(), None).await.expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
     server
@@ -317,7 +332,7 @@ async fn rooms_and_users_of_other_servers_are_not_reached() {
     let elsewhere = room_id!("!room:elsewhere.example");
     assert_eq!(
         kind(server.enter(elsewhere, &alice()).await),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
 }
 

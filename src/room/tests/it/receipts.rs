@@ -5,7 +5,7 @@ use ruma::OwnedEventId;
 use serde_json::json;
 use storage::Change;
 use testkit::Queries;
-use types::{Kind, StreamPosition};
+use types::{ErrorKind, StreamPosition};
 
 use crate::support::{NOW, Server, alice, bob, kind, message, phone, raw};
 
@@ -120,7 +120,7 @@ async fn what_no_id_can_hold_is_refused() {
     ] {
         let marks = [ReadUpTo { event_id, marker }];
         let refused = server.mark_read(&room_id, &alice(), &marks).await;
-        assert_eq!(kind(refused), Kind::InvalidParam);
+        assert_eq!(kind(refused), ErrorKind::InvalidParam);
     }
     let told = queries.take();
     assert!(!told.iter().any(|told| told == "COMMIT"), "{told:?}");
@@ -175,6 +175,6 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
         (&other, "org.example.thread"),
     ] {
         let refused = marked(event_id, thread_id).await;
-        assert_eq!(kind(refused), Kind::InvalidParam, "{thread_id}");
+        assert_eq!(kind(refused), ErrorKind::InvalidParam, "{thread_id}");
     }
 }

@@ -3,7 +3,7 @@
 use room::Error;
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::json;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, bob, carol, kind, of_version, phone};
 
@@ -82,7 +82,7 @@ async fn others_messages_are_redacted_by_moderators_only() {
     let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
     let position = server.position().await;
     let denied = redact(&server, &room_id, &carol(), &said).await;
-    assert_eq!(kind(denied), Kind::Forbidden);
+    assert_eq!(kind(denied), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
     assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
     redact(&server, &room_id, &alice(), &said)
@@ -160,7 +160,7 @@ async fn strangers_redact_nothing() {
     server.leave(&room_id, &bob(), None).await.expect("left");
     for user in [bob(), carol()] {
         let result = redact(&server, &room_id, &user, &said).await;
-        assert_eq!(kind(result), Kind::Forbidden);
+        assert_eq!(kind(result), ErrorKind::Forbidden);
     }
     assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
 }
@@ -181,7 +181,7 @@ async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
     let denied = server
         .send_once(&bob(), phone(), &room_id, redaction("1"))
         .await;
-    assert_eq!(kind(denied), Kind::Forbidden);
+    assert_eq!(kind(denied), ErrorKind::Forbidden);
     server
         .send_once(&alice(), phone(), &room_id, redaction("2"))
         .await
@@ -260,11 +260,11 @@ async fn a_redaction_names_its_target() {
             let sent = server
                 .send_once(&alice(), phone(), &room_id, outgoing)
                 .await;
-            assert_eq!(kind(sent), Kind::BadJson);
+            assert_eq!(kind(sent), ErrorKind::BadJson);
             let set = server
                 .set(&room_id, &alice(), "m.room.redaction", content)
                 .await;
-            assert_eq!(kind(set), Kind::BadJson);
+            assert_eq!(kind(set), ErrorKind::BadJson);
         }
         assert_eq!(server.position().await, position);
     }
@@ -279,7 +279,7 @@ async fn a_redaction_names_its_target() {
     let made = server
         .create(&alice(), room::Profile::default(), request)
         .await;
-    assert_eq!(kind(made), Kind::BadJson);
+    assert_eq!(kind(made), ErrorKind::BadJson);
 }
 
 #[tokio::test]

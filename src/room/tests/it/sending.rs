@@ -4,7 +4,7 @@ use room::{Error, Outgoing};
 use ruma::{device_id, room_id};
 use serde_json::json;
 use tokio::task::JoinSet;
-use types::Kind;
+use types::ErrorKind;
 
 use crate::support::{Server, alice, bob, carol, kind, message, phone, raw};
 
@@ -96,7 +96,7 @@ async fn a_failed_transaction_can_be_tried_again() {
     let room_id = server.room(&[&alice()]).await;
     assert_eq!(
         kind(server.say(&room_id, &bob(), "hello").await),
-        Kind::Forbidden
+        ErrorKind::Forbidden
     );
     server.enter(&room_id, &bob()).await.expect("joined");
     server.say(&room_id, &bob(), "hello").await.expect("sent");
@@ -110,10 +110,10 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
     let large = "x".repeat(65_537);
     let large = message("large", &large);
     let sent = server.send_once(&alice(), phone(), &room_id, large).await;
-    assert_eq!(kind(sent), Kind::TooLarge);
+    assert_eq!(kind(sent), ErrorKind::TooLarge);
     let named = message(&"x".repeat(256), "long transaction id");
     let sent = server.send_once(&alice(), phone(), &room_id, named).await;
-    assert_eq!(kind(sent), Kind::InvalidParam);
+    assert_eq!(kind(sent), ErrorKind::InvalidParam);
     for content in [
         json!({ "n": 1.5 }),
         json!({ "n": 9_007_199_254_740_992_i64 }),
@@ -125,14 +125,14 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
         let sent = server
             .send_once(&alice(), phone(), &room_id, outgoing)
             .await;
-        assert_eq!(kind(sent), Kind::BadJson);
+        assert_eq!(kind(sent), ErrorKind::BadJson);
     }
     let create = Outgoing {
         event_type: "m.room.create".into(),
         ..message("create", "")
     };
     let sent = server.send_once(&alice(), phone(), &room_id, create).await;
-    assert_eq!(kind(sent), Kind::Forbidden);
+    assert_eq!(kind(sent), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
     server
         .say(&room_id, &alice(), "fine")
@@ -182,7 +182,7 @@ async fn setting_what_is_set_answers_with_the_same_event() {
     assert_eq!(first, second);
     assert_eq!(server.position().await, position);
     let denied = server.set(&room_id, &bob(), "m.room.name", name()).await;
-    assert_eq!(kind(denied), Kind::Forbidden, "it is not his to set");
+    assert_eq!(kind(denied), ErrorKind::Forbidden, "it is not his to set");
     let keyed = server
         .set_keyed(&room_id, &alice(), "m.room.name", "other", name())
         .await
@@ -203,7 +203,7 @@ async fn state_named_after_a_user_is_set_by_that_user_only() {
             json!({}),
         )
         .await;
-    assert_eq!(kind(result), Kind::Forbidden);
+    assert_eq!(kind(result), ErrorKind::Forbidden);
 }
 
 #[tokio::test]

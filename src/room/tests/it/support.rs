@@ -351,7 +351,7 @@ pub(crate) fn content(pdu: &Pdu) -> Value {
 }
 
 /// What `result` failed with.
-pub(crate) fn kind<T>(result: Result<T, Error>) -> types::Kind {
+pub(crate) fn kind<T>(result: Result<T, Error>) -> types::ErrorKind {
     match result {
         Ok(_) => panic!("it was allowed"),
         Err(error) => types::Fault::kind(&error),

@@ -3,7 +3,7 @@
 use room::{Error, EventFilter, MembersQuery, MembershipChange, PageRequest, Profile};
 use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
-use types::{Kind, PageToken, StreamPosition};
+use types::{ErrorKind, PageToken, StreamPosition};
 
 use crate::support::{Server, alice, back, bob, carol, json as parse, kind, reader};
 
@@ -112,7 +112,7 @@ async fn everybody_reads_a_world_readable_room() {
     assert_eq!(parse(&state).as_array().expect("a list").len(), 6);
     show(&server, &room_id, "shared").await;
     let page = server.page(&room_id, &carol(), &back(10)).await;
-    assert_eq!(kind(page), Kind::Forbidden);
+    assert_eq!(kind(page), ErrorKind::Forbidden);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn the_invited_look_in_before_they_join_only_where_that_is_the_setting() {
         .await
         .expect("invited");
     let page = server.page(&room_id, &bob(), &back(10)).await;
-    assert_eq!(kind(page), Kind::Forbidden);
+    assert_eq!(kind(page), ErrorKind::Forbidden);
 }
 
 #[tokio::test]
@@ -190,11 +190,11 @@ async fn a_forgotten_room_is_not_read_any_more() {
     server.leave(&room_id, &bob(), None).await.expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
     let page = server.page(&room_id, &bob(), &back(10)).await;
-    assert_eq!(kind(page), Kind::Forbidden);
+    assert_eq!(kind(page), ErrorKind::Forbidden);
     let state = server.state(&room_id, reader(&bob())).await;
-    assert_eq!(kind(state), Kind::Forbidden);
+    assert_eq!(kind(state), ErrorKind::Forbidden);
     let event = server.read(&room_id, &bob(), said.pdu.event_id()).await;
-    assert_eq!(kind(event), Kind::NotFound);
+    assert_eq!(kind(event), ErrorKind::NotFound);
     server.enter(&room_id, &bob()).await.expect("joined again");
     assert_eq!(server.heard(&room_id, &bob()).await, ["there"]);
 }
