@@ -9,10 +9,10 @@ use std::{
 
 use crate::Error;
 
-const OLDEST: u32 = 14;
+const MIN_VERSION: u32 = 14;
 
-/// Where distributions put one directory per version.
-const INSTALLED: &str = "/usr/lib/postgresql";
+/// Where distributions install one directory per version.
+const VERSIONS_DIRECTORY: &str = "/usr/lib/postgresql";
 
 /// One installation of PostgreSQL.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
-    /// The configured programs or, of those installed, the ones that fit the cluster or are newest.
+    /// The configured programs or else, of the installed ones, those of the cluster's version or the newest.
     pub(crate) fn find(
         configured: Option<&Path>,
         cluster: Option<(PathBuf, String)>,
@@ -30,12 +30,12 @@ impl Binaries {
         let candidates = configured.map_or_else(candidates, |directory| vec![directory.to_owned()]);
         let mut found: Vec<Self> = candidates
             .iter()
-            .filter_map(|directory| Self::at(directory))
+            .filter_map(|directory| Self::in_directory(directory))
             .collect();
         found.sort_by_key(|binaries| binaries.version);
         let missing = || Error::MissingBinaries {
-            oldest: OLDEST,
-            searched: joined(candidates.iter().map(|path| path.display())),
+            oldest: MIN_VERSION,
+            searched: comma_separated(candidates.iter().map(|path| path.display())),
         };
         let Some((path, version)) = cluster else {
             return found.pop().ok_or_else(missing);
@@ -43,11 +43,11 @@ impl Binaries {
         if found.is_empty() {
             return Err(missing());
         }
-        let installed = joined(found.iter().map(|binaries| binaries.version));
-        let same = found
+        let installed = comma_separated(found.iter().map(|binaries| binaries.version));
+        let matching = found
             .into_iter()
             .find(|binaries| binaries.version.to_string() == version);
-        same.ok_or(Error::VersionMismatch {
+        matching.ok_or(Error::VersionMismatch {
             path,
             cluster: version,
             installed,
@@ -59,7 +59,7 @@ impl Binaries {
         self.directory.join(name)
     }
 
-    fn at(directory: &Path) -> Option<Self> {
+    fn in_directory(directory: &Path) -> Option<Self> {
         let has = |name| directory.join(name).is_file();
         if !has("postgres") || !has("initdb") {
             return None;
@@ -71,7 +71,7 @@ impl Binaries {
             .output()
             .ok()?;
         let version = major_version(&String::from_utf8_lossy(&output.stdout))?;
-        (version >= OLDEST).then(|| Self {
+        (version >= MIN_VERSION).then(|| Self {
             directory: directory.to_owned(),
             version,
         })
@@ -90,7 +90,7 @@ fn major_version(output: &str) -> Option<u32> {
 
 fn candidates() -> Vec<PathBuf> {
     let mut candidates = BTreeSet::new();
-    let versions = fs::read_dir(INSTALLED)
+    let versions = fs::read_dir(VERSIONS_DIRECTORY)
         .into_iter()
         .flatten()
         .filter_map(Result::ok);
@@ -110,7 +110,7 @@ fn candidates() -> Vec<PathBuf> {
     candidates.into_iter().collect()
 }
 
-fn joined<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
+fn comma_separated<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
     items
         .map(|item| item.to_string())
         .collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! Makes the cluster and its database.
+//! Creates the cluster and its database.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,43 +10,40 @@ use crate::{
     directory::{Directory, NAME},
 };
 
-/// Whoever can open the socket is let in; its directory is closed to all but the owner.
-const ACCESS: &str = "local all all trust\n";
+/// `pg_hba.conf`: access is controlled by the socket's directory, which only its owner may enter.
+const PG_HBA: &str = "local all all trust\n";
 
 /// Runs `initdb` unless there is a cluster.
 ///
-/// It is made under another name and renamed when it is complete, so that a crash leaves no half of one.
-pub(crate) async fn make(directory: &Directory, binaries: &Binaries) -> Result<(), Error> {
+/// The cluster is created under a temporary name and renamed when it is complete, so that a crash leaves no
+/// incomplete one.
+pub(crate) async fn create(directory: &Directory, binaries: &Binaries) -> Result<(), Error> {
     let cluster = directory.cluster();
     if cluster.join("PG_VERSION").exists() {
         return Ok(());
     }
-    let unfinished = directory.beside("cluster.new");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(Error::file(&unfinished))?;
+    let temporary = directory.path("cluster.new");
+    if temporary.exists() {
+        fs::remove_dir_all(&temporary).map_err(Error::file(&temporary))?;
     }
-    let made = initdb(directory, binaries, &unfinished).await;
-    if made.is_err() && unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(Error::file(&unfinished))?;
+    let created = initdb(directory, binaries, &temporary).await;
+    if created.is_err() && temporary.exists() {
+        fs::remove_dir_all(&temporary).map_err(Error::file(&temporary))?;
     }
-    made?;
-    let access = unfinished.join("pg_hba.conf");
-    fs::write(&access, ACCESS).map_err(Error::file(&access))?;
-    fs::rename(&unfinished, &cluster).map_err(Error::file(&cluster))?;
-    tracing::info!(path = %cluster.display(), "Made a database cluster");
+    created?;
+    let pg_hba = temporary.join("pg_hba.conf");
+    fs::write(&pg_hba, PG_HBA).map_err(Error::file(&pg_hba))?;
+    fs::rename(&temporary, &cluster).map_err(Error::file(&cluster))?;
+    tracing::info!(path = %cluster.display(), "Created a database cluster");
     Ok(())
 }
 
-async fn initdb(
-    directory: &Directory,
-    binaries: &Binaries,
-    unfinished: &Path,
-) -> Result<(), Error> {
+async fn initdb(directory: &Directory, binaries: &Binaries, temporary: &Path) -> Result<(), Error> {
     let program = binaries.program("initdb");
     let mut command = directory.command(&program);
     command
         .arg("-D")
-        .arg(directory.reached("cluster.new"))
+        .arg(directory.program_path("cluster.new"))
         // The C locale sorts by bytes: no index depends on the version of a system library.
         .args([
             "-U",
@@ -59,7 +56,7 @@ async fn initdb(
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped());
     let child = directory
-        .inherited(|| command.spawn())
+        .with_inherited_handle(|| command.spawn())
         .map_err(Error::file(&program))?;
     let output = child
         .wait_with_output()
@@ -70,25 +67,24 @@ async fn initdb(
     }
     Err(Error::program(
         "initdb",
-        unfinished,
+        temporary,
         &String::from_utf8_lossy(&output.stderr),
     ))
 }
 
 /// Whether the cluster accepts connections.
-pub(crate) async fn answers(connection: &PgConnectOptions) -> bool {
-    let connection = connection.clone().database("postgres");
-    let attempt = PgConnection::connect_with(&connection);
+pub(crate) async fn accepts_connections(options: &PgConnectOptions) -> bool {
+    let options = options.clone().database("postgres");
+    let attempt = PgConnection::connect_with(&options);
     let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(5), attempt).await else {
         return false;
     };
-    // That it answered is all that was asked; how the farewell goes does not matter.
     connection.close().await.is_ok()
 }
 
-/// Makes the database unless it is there.
-pub(crate) async fn prepare(connection: &PgConnectOptions) -> Result<(), Error> {
-    let mut db = PgConnection::connect_with(&connection.clone().database("postgres")).await?;
+/// Creates the database unless it exists.
+pub(crate) async fn create_database(options: &PgConnectOptions) -> Result<(), Error> {
+    let mut db = PgConnection::connect_with(&options.clone().database("postgres")).await?;
     let exists: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'chancery')")
             .fetch_one(&mut db)

@@ -1,12 +1,12 @@
-//! The directory of the managed PostgreSQL: who owns it, whose data it holds, how programs reach it.
+//! The directory of the managed PostgreSQL: its owner, its lock, and the paths that the programs use.
 //!
 //! ```text
 //! data_dir/postgres/            only its owner may enter
-//!     server_name               whose data this is
-//!     lock                      held by the process that looks after the cluster
-//!     log                       what PostgreSQL says
+//!     server_name               the server name that the data belongs to
+//!     lock                      held by the process that supervises the cluster
+//!     log                       the messages of PostgreSQL
 //!     cluster/                  PGDATA
-//!     run/.s.PGSQL.5432         the socket
+//!     run/.s.PGSQL.5432         the socket, and its lock file
 //! ```
 
 use std::{
@@ -32,16 +32,16 @@ use crate::{Error, binaries::Binaries, owner::Owner};
 pub(crate) const NAME: &str = "chancery";
 
 /// `sockaddr_un` holds 107 bytes and a terminator.
-const LONGEST_SOCKET_PATH: usize = 107;
+const MAX_SOCKET_PATH: usize = 107;
 const SOCKET: &str = ".s.PGSQL.5432";
 
 /// The directory of the managed PostgreSQL, locked for this process.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// How the programs name `path`; see [`Directory::reached_by`].
-    reached: PathBuf,
-    /// How this process names the directory of the socket.
+    /// `path` as the programs get it; see [`Directory::choose_program_path`].
+    program_path: PathBuf,
+    /// The directory of the socket, as this process opens it.
     socket: PathBuf,
     run_as: Option<Owner>,
     handle: File,
@@ -49,14 +49,14 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Makes the directory unless it is there, and locks it.
+    /// Creates the directory unless it exists, and locks it.
     pub(crate) fn open(data_dir: &Path, run_as: Option<Owner>) -> Result<Self, Error> {
-        // Others may pass through, so that the user who runs PostgreSQL reaches its own directory.
-        make_directory(data_dir, 0o711, None)?;
+        // Others may traverse it, so that the user who runs PostgreSQL reaches its own directory.
+        create_directory(data_dir, 0o711, None)?;
         let data_dir = data_dir.canonicalize().map_err(Error::file(data_dir))?;
         let path = data_dir.join("postgres");
-        make_directory(&path, 0o700, run_as)?;
-        make_directory(&path.join("run"), 0o700, run_as)?;
+        create_directory(&path, 0o700, run_as)?;
+        create_directory(&path.join("run"), 0o700, run_as)?;
         let lock_path = path.join("lock");
         let lock = File::create(&lock_path).map_err(Error::file(&lock_path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -65,10 +65,10 @@ impl Directory {
             Err(error) => return Err(Error::file(lock_path)(error.into())),
         }
         let handle = File::open(&path).map_err(Error::file(&path))?;
-        let (reached, socket) = (path.clone(), path.join("run"));
+        let (program_path, socket) = (path.clone(), path.join("run"));
         Ok(Self {
             path,
-            reached,
+            program_path,
             socket,
             run_as,
             handle,
@@ -76,8 +76,8 @@ impl Directory {
         })
     }
 
-    /// Marks the data as this server's, or finds it to be another's.
-    pub(crate) fn claim(&self, server_name: &ServerName) -> Result<(), Error> {
+    /// Records the server name that the data belongs to; fails if it is recorded with another one.
+    pub(crate) fn check_server_name(&self, server_name: &ServerName) -> Result<(), Error> {
         let marker = self.path.join("server_name");
         match fs::read_to_string(&marker) {
             Ok(found) if found.trim() == server_name => Ok(()),
@@ -93,28 +93,28 @@ impl Directory {
         }
     }
 
-    /// Chooses how the programs name this directory.
+    /// Chooses the path by which the programs open this directory.
     ///
-    /// Their user may not be allowed to pass the directories above it, and a socket's path must be
-    /// short. In both cases they go through the open directory that they inherit from this process.
-    pub(crate) fn reached_by(mut self, binaries: &Binaries) -> Result<Self, Error> {
+    /// Their user may not be allowed to traverse the directories above it, and a socket's path must be
+    /// short. In both cases they use the open directory that they inherit from this process.
+    pub(crate) fn choose_program_path(mut self, binaries: &Binaries) -> Result<Self, Error> {
         let inherited = PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()));
-        let too_long = self.socket.join(SOCKET).as_os_str().len() > LONGEST_SOCKET_PATH;
+        let too_long = self.socket.join(SOCKET).as_os_str().len() > MAX_SOCKET_PATH;
         if too_long {
             self.socket = inherited.join("run");
         }
-        if too_long || !self.is_passable(binaries)? {
-            self.reached = inherited;
+        if too_long || !self.is_accessible(binaries)? {
+            self.program_path = inherited;
         }
         Ok(self)
     }
 
-    /// Whether the user who runs PostgreSQL gets here by the plain path.
-    fn is_passable(&self, binaries: &Binaries) -> Result<bool, Error> {
+    /// Whether the user who runs PostgreSQL can open this directory by its plain path.
+    fn is_accessible(&self, binaries: &Binaries) -> Result<bool, Error> {
         let postgres = binaries.program("postgres");
         let mut command = std::process::Command::new(&postgres);
         // The working directory is entered after the user has been changed.
-        self.as_owner(&mut command)
+        self.set_user(&mut command)
             .arg("--version")
             .current_dir(&self.path);
         match command.output() {
@@ -124,14 +124,14 @@ impl Directory {
         }
     }
 
-    /// A program that runs as the owner and can reach this directory.
+    /// A command that runs as the user who owns this directory.
     pub(crate) fn command(&self, program: &Path) -> tokio::process::Command {
         let mut command = std::process::Command::new(program);
-        self.as_owner(&mut command);
+        self.set_user(&mut command);
         command.into()
     }
 
-    fn as_owner<'a>(
+    fn set_user<'a>(
         &self,
         command: &'a mut std::process::Command,
     ) -> &'a mut std::process::Command {
@@ -139,7 +139,7 @@ impl Directory {
         if let Some((user, group)) = self.run_as {
             command.uid(user).gid(group);
         }
-        // Its own process group: a Ctrl-C at the terminal is for Chancery, which stops PostgreSQL last.
+        // A process group of its own: Ctrl-C at the terminal is for Chancery, which stops PostgreSQL last.
         command
             .process_group(0)
             .stdin(std::process::Stdio::null())
@@ -149,14 +149,17 @@ impl Directory {
     }
 
     /// Runs `spawn` while new processes inherit the open directory.
-    pub(crate) fn inherited<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn with_inherited_handle<T>(
+        &self,
+        spawn: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         fcntl_setfd(self.handle.as_fd(), FdFlags::empty())?;
         let result = spawn();
         fcntl_setfd(self.handle.as_fd(), FdFlags::CLOEXEC)?;
         result
     }
 
-    /// The major version of the cluster, if there is one, and where it is.
+    /// The path and the major version of the cluster, if there is one.
     pub(crate) fn cluster_version(&self) -> Result<Option<(PathBuf, String)>, Error> {
         let file = self.cluster().join("PG_VERSION");
         match fs::read_to_string(&file) {
@@ -166,39 +169,39 @@ impl Directory {
         }
     }
 
-    /// How to connect, whether or not it runs.
-    pub(crate) fn connection(&self) -> PgConnectOptions {
-        connection(&self.socket)
+    /// How to connect, whether or not it is running.
+    pub(crate) fn connect_options(&self) -> PgConnectOptions {
+        connect_options(&self.socket)
     }
 
-    /// The cluster, as this process names it.
+    /// The cluster's directory, as this process opens it.
     pub(crate) fn cluster(&self) -> PathBuf {
         self.path.join("cluster")
     }
 
-    /// A file or directory beside the cluster, as this process names it.
-    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+    /// A file or directory in this directory, as this process opens it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// A file or directory as the programs name it.
-    pub(crate) fn reached(&self, name: &str) -> PathBuf {
-        self.reached.join(name)
+    /// A file or directory in this directory, as the programs open it.
+    pub(crate) fn program_path(&self, name: &str) -> PathBuf {
+        self.program_path.join(name)
     }
 
-    /// Gives a file or directory to the user who runs PostgreSQL.
-    pub(crate) fn give(&self, path: &Path) -> Result<(), Error> {
-        give(path, self.run_as)
+    /// Makes the user who runs PostgreSQL the owner of a file or directory.
+    pub(crate) fn set_owner(&self, path: &Path) -> Result<(), Error> {
+        set_owner(path, self.run_as)
     }
 }
 
-/// Where the socket of a server's data directory is.
+/// The directory of the socket, below a server's data directory.
 pub(crate) fn socket_directory(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres").join("run")
 }
 
-/// How to connect by a socket.
-pub(crate) fn connection(socket_directory: &Path) -> PgConnectOptions {
+/// How to connect through a socket.
+pub(crate) fn connect_options(socket_directory: &Path) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(socket_directory)
         .port(5432)
@@ -206,7 +209,7 @@ pub(crate) fn connection(socket_directory: &Path) -> PgConnectOptions {
         .database(NAME)
 }
 
-fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Error> {
+fn create_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Error> {
     if !path.is_dir() {
         DirBuilder::new()
             .recursive(true)
@@ -215,10 +218,10 @@ fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Er
             .map_err(Error::file(path))?;
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Error::file(path))?;
     }
-    give(path, owner)
+    set_owner(path, owner)
 }
 
-fn give(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+fn set_owner(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
     let Some((user, group)) = owner else {
         return Ok(());
     };

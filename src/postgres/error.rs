@@ -1,4 +1,4 @@
-//! Why the managed PostgreSQL cannot run, said so that an operator can help.
+//! Why the managed PostgreSQL cannot run, in words for the operator.
 
 use std::{io, path::PathBuf};
 
@@ -11,14 +11,14 @@ pub enum Error {
          postgresql), or set database.bin_dir, or set database.url to use an existing server"
     )]
     MissingBinaries {
-        /// The oldest version that will do.
+        /// The oldest supported version.
         oldest: u32,
-        /// The directories that were looked in.
+        /// The directories that were searched.
         searched: String,
     },
-    /// The cluster was made by a version that is not installed.
+    /// The cluster was created by a version that is not installed.
     #[error(
-        "The database in {path} was made by PostgreSQL {cluster}, but only {installed} is installed. Install version \
+        "The database in {path} was created by PostgreSQL {cluster}, but only {installed} is installed. Install version \
          {cluster}, or move the data with pg_dump and pg_restore"
     )]
     VersionMismatch {
@@ -29,7 +29,7 @@ pub enum Error {
         /// The versions that are installed.
         installed: String,
     },
-    /// The data is another server's.
+    /// The data belongs to another server name.
     #[error(
         "The data directory {path} belongs to the server name {found}, this is {expected}. Set data_dir to another one"
     )]
@@ -41,7 +41,7 @@ pub enum Error {
         /// The name in the settings.
         expected: String,
     },
-    /// Another process looks after this cluster.
+    /// Another process supervises this cluster.
     #[error("Another Chancery is running on the data directory {0}")]
     InUse(PathBuf),
     /// The disk is full.
@@ -49,7 +49,7 @@ pub enum Error {
     DiskFull {
         /// The cluster.
         path: PathBuf,
-        /// What the program said.
+        /// The message of the program.
         detail: String,
     },
     /// There is no user to run as.
@@ -63,18 +63,20 @@ pub enum Error {
     Program {
         /// Which one.
         program: &'static str,
-        /// The end of what it said.
+        /// The end of its output.
         detail: String,
     },
-    /// It was started but does not answer.
-    #[error("The managed PostgreSQL did not answer within {seconds} s; its log is {log}")]
+    /// It was started but does not accept connections.
+    #[error(
+        "The managed PostgreSQL did not accept connections within {seconds} s; its log is {log}"
+    )]
     NotReady {
-        /// How long it was waited for.
+        /// The time limit.
         seconds: u64,
-        /// Where its messages are.
+        /// The file with its messages.
         log: PathBuf,
     },
-    /// It does not end.
+    /// It does not exit.
     #[error("The managed PostgreSQL (process {0}) does not stop")]
     DoesNotStop(u32),
     /// A file or directory cannot be used.
@@ -85,7 +87,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The cluster answers but cannot be set up.
+    /// The database cannot be created.
     #[error("The managed PostgreSQL cannot be set up: {0}")]
     Setup(#[from] sqlx::Error),
 }
@@ -103,9 +105,9 @@ impl Error {
         }
     }
 
-    /// Wraps what a failed program said.
-    pub(crate) fn program(program: &'static str, path: impl Into<PathBuf>, said: &str) -> Self {
-        let lines: Vec<_> = said
+    /// Wraps the output of a program that failed.
+    pub(crate) fn program(program: &'static str, path: impl Into<PathBuf>, output: &str) -> Self {
+        let lines: Vec<_> = output
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())

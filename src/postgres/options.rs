@@ -1,4 +1,4 @@
-//! How the managed PostgreSQL is tuned: one server program, one machine, small to medium memory.
+//! The parameters of the managed PostgreSQL: for one Chancery on the same machine, small to medium memory.
 
 /// `name=value` settings, given on the command line so that an upgrade of Chancery can change them.
 pub(crate) fn options(socket_directory: &str, fsync: bool) -> Vec<String> {
@@ -11,7 +11,7 @@ pub(crate) fn options(socket_directory: &str, fsync: bool) -> Vec<String> {
         "effective_cache_size=1GB",
         "work_mem=8MB",
         "maintenance_work_mem=64MB",
-        // Short statements with parameters: compiling them costs more than it saves.
+        // Statements are short: compiling them costs more than it saves.
         "jit=off",
         "wal_compression=on",
         "max_wal_size=2GB",

@@ -1,4 +1,4 @@
-//! The postmaster: the first process of the cluster, started by us or left by a crash of ours.
+//! The postmaster: the first process of the cluster, started by this process or left by one that crashed.
 
 use std::{
     fs::{self, File},
@@ -15,64 +15,66 @@ use tokio::{io::unix::AsyncFd, process::Child};
 use crate::{Error, binaries::Binaries, cluster, directory::Directory, options::options};
 
 /// Replaying the log after a crash may take long.
-const READY_WITHIN: Duration = Duration::from_mins(5);
-const STOP_WITHIN: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_mins(5);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// A running postmaster.
 #[derive(Debug)]
 pub(crate) struct Postmaster {
     pid: Pid,
-    /// Readable once the process has ended; unlike a pid it never means another process.
-    ended: AsyncFd<OwnedFd>,
+    /// Readable once the process has exited; unlike a pid it never means another process.
+    exit: AsyncFd<OwnedFd>,
     /// Kept to be reaped, if it is a child of this process.
     child: Mutex<Option<Child>>,
 }
 
 impl Postmaster {
-    /// Takes over the postmaster that runs on this cluster, or starts one, and waits until it answers.
+    /// Adopts the postmaster that is running on this cluster, or starts one, and waits until it accepts
+    /// connections.
     pub(crate) async fn adopt_or_start(
         directory: &Directory,
         binaries: &Binaries,
         fsync: bool,
     ) -> Result<Self, Error> {
-        if let Some(pid) = left_behind(&directory.cluster())
-            && let Ok(postmaster) = Self::of(pid, None)
+        if let Some(pid) = find_postmaster(&directory.cluster())
+            && let Ok(postmaster) = Self::attach(pid, None)
         {
-            match postmaster.ready(directory).await {
+            match postmaster.wait_until_ready(directory).await {
                 Ok(()) => {
                     tracing::warn!(
                         pid = postmaster.pid(),
-                        "Taking over a PostgreSQL that was left running"
+                        "Adopted a PostgreSQL that was left running"
                     );
                     return Ok(postmaster);
                 }
-                // It was being stopped when its Chancery was killed.
+                // It was already being stopped.
                 Err(Error::Program { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         let postmaster = Self::spawn(directory, binaries, fsync)?;
-        postmaster.ready(directory).await?;
+        postmaster.wait_until_ready(directory).await?;
         Ok(postmaster)
     }
 
     fn spawn(directory: &Directory, binaries: &Binaries, fsync: bool) -> Result<Self, Error> {
-        forget_stale_lock(&directory.cluster())?;
-        let log_path = directory.beside("log");
+        remove_stale_lock(&directory.cluster())?;
+        let log_path = directory.path("log");
         let log = File::create(&log_path).map_err(Error::file(&log_path))?;
-        directory.give(&log_path)?;
+        directory.set_owner(&log_path)?;
         let program = binaries.program("postgres");
         let mut command = directory.command(&program);
         command
             .arg("-D")
-            .arg(directory.reached("cluster"))
+            .arg(directory.program_path("cluster"))
             .stdout(std::process::Stdio::null())
             .stderr(log);
-        for option in options(&directory.reached("run").to_string_lossy(), fsync) {
+        for option in options(&directory.program_path("run").to_string_lossy(), fsync) {
             command.args(["-c", &option]);
         }
         let child = directory
-            .inherited(|| command.spawn())
+            .with_inherited_handle(|| command.spawn())
             .map_err(Error::file(&program))?;
         let pid = child
             .id()
@@ -81,21 +83,21 @@ impl Postmaster {
             return Err(Error::program(
                 "postgres",
                 directory.cluster(),
-                &tail(&log_path),
+                &log_tail(&log_path),
             ));
         };
-        Self::of(pid, Some(child)).map_err(Error::file(program))
+        Self::attach(pid, Some(child)).map_err(Error::file(program))
     }
 
     #[expect(
         deprecated,
-        reason = "an OwnedFd always answers with the same descriptor, which it keeps open"
+        reason = "an OwnedFd always returns the same descriptor, which it keeps open"
     )]
-    fn of(pid: Pid, child: Option<Child>) -> io::Result<Self> {
-        let ended = AsyncFd::new(pidfd_open(pid, PidfdFlags::empty())?)?;
+    fn attach(pid: Pid, child: Option<Child>) -> io::Result<Self> {
+        let exit = AsyncFd::new(pidfd_open(pid, PidfdFlags::empty())?)?;
         Ok(Self {
             pid,
-            ended,
+            exit,
             child: Mutex::new(child),
         })
     }
@@ -104,41 +106,41 @@ impl Postmaster {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process has exited.
     pub(crate) async fn exited(&self) {
-        // An error would mean that the runtime is going away; then nobody waits any more.
-        drop(self.ended.readable().await);
+        // It fails only while the runtime shuts down.
+        drop(self.exit.readable().await);
         if let Some(child) = self.child.lock().as_mut() {
-            // Reaps it; that it has ended is known.
+            // Only reaps it: it is known to have exited.
             drop(child.try_wait());
         }
     }
 
-    async fn ready(&self, directory: &Directory) -> Result<(), Error> {
-        let log = directory.beside("log");
-        let connection = directory.connection();
-        let answering = async {
-            // There is no signal to wait for: a postmaster tells nobody that it accepts connections.
-            while !cluster::answers(&connection).await {
-                tokio::time::sleep(Duration::from_millis(25)).await;
+    async fn wait_until_ready(&self, directory: &Directory) -> Result<(), Error> {
+        let log = directory.path("log");
+        let options = directory.connect_options();
+        let ready = async {
+            // A postmaster gives no signal when it begins to accept connections.
+            while !cluster::accepts_connections(&options).await {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {
-            () = answering => Ok(()),
-            () = self.exited() => Err(Error::program("postgres", directory.cluster(), &tail(&log))),
-            () = tokio::time::sleep(READY_WITHIN) => Err(Error::NotReady { seconds: READY_WITHIN.as_secs(), log }),
+            () = ready => Ok(()),
+            () = self.exited() => Err(Error::program("postgres", directory.cluster(), &log_tail(&log))),
+            () = tokio::time::sleep(START_TIMEOUT) => Err(Error::NotReady { seconds: START_TIMEOUT.as_secs(), log }),
         }
     }
 
-    /// Ends the cluster: sessions are ended, memory is written out.
+    /// Stops the cluster: sessions are terminated, memory is written to disk.
     pub(crate) async fn stop(&self) -> Result<(), Error> {
-        // Fast shutdown; if that takes too long an immediate one, from which the next start recovers.
+        // A fast shutdown; if that takes too long an immediate one, from which the next start recovers.
         for signal in [Signal::INT, Signal::QUIT] {
             match kill_process(self.pid, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(Error::file("postgres")(error.into())),
             }
-            if tokio::time::timeout(STOP_WITHIN, self.exited())
+            if tokio::time::timeout(STOP_TIMEOUT, self.exited())
                 .await
                 .is_ok()
             {
@@ -149,14 +151,14 @@ impl Postmaster {
     }
 }
 
-/// The postmaster that runs on this cluster, if there is one.
-fn left_behind(cluster: &Path) -> Option<Pid> {
-    let pid = recorded(cluster)?;
+/// The postmaster that is running on this cluster, if there is one.
+fn find_postmaster(cluster: &Path) -> Option<Pid> {
+    let pid = recorded_pid(cluster)?;
     is_postmaster_of(pid, cluster).then_some(pid)
 }
 
 /// The process id in `postmaster.pid`.
-fn recorded(cluster: &Path) -> Option<Pid> {
+fn recorded_pid(cluster: &Path) -> Option<Pid> {
     let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
     Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
 }
@@ -175,8 +177,8 @@ fn is_postmaster_of(pid: Pid, cluster: &Path) -> bool {
 /// Removes a `postmaster.pid` whose process id now belongs to another program, as happens after a reboot.
 ///
 /// PostgreSQL would take that program for a postmaster and refuse to start.
-fn forget_stale_lock(cluster: &Path) -> Result<(), Error> {
-    let Some(pid) = recorded(cluster) else {
+fn remove_stale_lock(cluster: &Path) -> Result<(), Error> {
+    let Some(pid) = recorded_pid(cluster) else {
         return Ok(());
     };
     let lock = cluster.join("postmaster.pid");
@@ -186,8 +188,8 @@ fn forget_stale_lock(cluster: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The end of the log.
-fn tail(log: &Path) -> String {
+/// The last 4 KiB of the log.
+fn log_tail(log: &Path) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();

@@ -42,7 +42,9 @@ async fn refused_with(data_dir: &Path, programs: &Path) -> Error {
 }
 
 async fn connect(postgres: &ManagedPostgres) -> PgConnection {
-    PgConnection::connect_with(&postgres.url()).await.unwrap()
+    PgConnection::connect_with(&postgres.connect_options())
+        .await
+        .unwrap()
 }
 
 async fn setting(db: &mut PgConnection, name: &str) -> String {
@@ -98,7 +100,7 @@ async fn data_survives_a_restart() {
         .unwrap();
     postgres.stop().await.unwrap();
     assert!(
-        ManagedPostgres::running(&settings(directory.path()))
+        ManagedPostgres::find_running(&settings(directory.path()))
             .await
             .is_none()
     );
@@ -164,7 +166,7 @@ async fn a_postmaster_that_dies_is_started_again() {
         }
     };
     tokio::select! {
-        () = postgres.watch() => unreachable!("it never returns"),
+        () = postgres.supervise() => unreachable!("it never returns"),
         () = started_again => {}
     }
     connect(&postgres).await;
@@ -201,7 +203,7 @@ async fn a_second_process_on_the_same_data_is_refused() {
     let second = ManagedPostgres::start(settings(directory.path())).await;
     assert!(matches!(second, Err(Error::InUse(_))), "{second:?}");
     assert!(
-        ManagedPostgres::running(&settings(directory.path()))
+        ManagedPostgres::find_running(&settings(directory.path()))
             .await
             .is_some()
     );
@@ -213,7 +215,7 @@ async fn the_data_of_another_server_name_is_refused() {
     let directory = open_directory();
     let opened = Directory::open(directory.path(), None).unwrap();
     opened
-        .claim(&owned_server_name!("other.localhost"))
+        .check_server_name(&owned_server_name!("other.localhost"))
         .unwrap();
     drop(opened);
     let error = ManagedPostgres::start(settings(directory.path()))
@@ -251,7 +253,7 @@ async fn a_cluster_of_another_version_is_refused() {
     let text = error.to_string();
     assert!(matches!(error, Error::VersionMismatch { .. }), "{text}");
     assert!(
-        text.contains("made by PostgreSQL 14, but only 17 is installed"),
+        text.contains("created by PostgreSQL 14, but only 17 is installed"),
         "{text}"
     );
 }

@@ -38,14 +38,14 @@ pub(crate) async fn open(config: &Config, sharing: Sharing) -> anyhow::Result<Op
     } else {
         let settings = managed_settings(config);
         let borrowed = match sharing {
-            Sharing::Borrow => ManagedPostgres::running(&settings).await,
+            Sharing::Borrow => ManagedPostgres::find_running(&settings).await,
             Sharing::Own => None,
         };
         if let Some(options) = borrowed {
             (None, options)
         } else {
             let managed = ManagedPostgres::start(settings).await?;
-            let options = managed.url();
+            let options = managed.connect_options();
             (Some(Arc::new(managed)), options)
         }
     };
@@ -72,7 +72,7 @@ pub(crate) async fn open(config: &Config, sharing: Sharing) -> anyhow::Result<Op
 pub(crate) async fn stop(managed: Option<Arc<ManagedPostgres>>) {
     let Some(managed) = managed else { return };
     if let Err(error) = managed.stop().await {
-        tracing::error!(%error, "The managed PostgreSQL could not be stopped; the next start takes it over");
+        tracing::error!(%error, "The managed PostgreSQL could not be stopped; the next start adopts it");
     }
 }
 

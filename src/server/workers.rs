@@ -33,13 +33,14 @@ impl Workers {
             managed,
         } = opened;
         if let Some(managed) = managed {
-            self.supervisor.spawn("postgres.watch", move |stopping| {
-                let managed = Arc::clone(&managed);
-                async move {
-                    stopping.run_until_cancelled(managed.watch()).await;
-                    Ok::<_, Infallible>(())
-                }
-            });
+            self.supervisor
+                .spawn("postgres.supervise", move |stopping| {
+                    let managed = Arc::clone(&managed);
+                    async move {
+                        stopping.run_until_cancelled(managed.supervise()).await;
+                        Ok::<_, Infallible>(())
+                    }
+                });
         }
         let (committer, commit) = Committer::new(database.clone());
         self.supervisor.spawn_essential("storage.commit", commit);

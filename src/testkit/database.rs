@@ -177,7 +177,7 @@ async fn cluster() -> PgConnectOptions {
     .await
     .expect("PostgreSQL starts");
     end_with_this_process(postgres.pid(), &directory);
-    postgres.url()
+    postgres.connect_options()
 }
 
 /// Leaves a shell behind that waits for this process to end, however it ends, and cleans up.
