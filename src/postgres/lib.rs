@@ -7,9 +7,11 @@ mod binaries;
 mod cluster;
 mod directory;
 mod error;
+mod lock_files;
 mod options;
 mod owner;
 mod postmaster;
+mod process;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

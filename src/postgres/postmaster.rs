@@ -1,9 +1,9 @@
 //! The postmaster: the first process of the cluster, started by this process or left by one that crashed.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Seek, SeekFrom},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::fd::OwnedFd,
     path::Path,
     time::Duration,
 };
@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::{io::unix::AsyncFd, process::Child};
 
-use crate::{Error, binaries::Binaries, cluster, directory::Directory, options::options};
+use crate::{
+    Error, binaries::Binaries, cluster, directory::Directory, lock_files, options::options,
+    process::exit_event,
+};
 
 /// Replaying the log after a crash may take long.
 const START_TIMEOUT: Duration = Duration::from_mins(5);
@@ -37,7 +40,7 @@ impl Postmaster {
         binaries: &Binaries,
         fsync: bool,
     ) -> Result<Self, Error> {
-        if let Some(pid) = find_postmaster(&directory.cluster())
+        if let Some(pid) = lock_files::find_postmaster(directory)
             && let Ok(postmaster) = Self::attach(pid, None)
         {
             match postmaster.wait_until_ready(directory).await {
@@ -53,13 +56,17 @@ impl Postmaster {
                 Err(error) => return Err(error),
             }
         }
+        lock_files::clear_stale(directory).await?;
         let postmaster = Self::spawn(directory, binaries, fsync)?;
         postmaster.wait_until_ready(directory).await?;
         Ok(postmaster)
     }
 
-    fn spawn(directory: &Directory, binaries: &Binaries, fsync: bool) -> Result<Self, Error> {
-        remove_stale_lock(&directory.cluster())?;
+    pub(crate) fn spawn(
+        directory: &Directory,
+        binaries: &Binaries,
+        fsync: bool,
+    ) -> Result<Self, Error> {
         let log_path = directory.path("log");
         let log = File::create(&log_path).map_err(Error::file(&log_path))?;
         directory.set_owner(&log_path)?;
@@ -89,15 +96,10 @@ impl Postmaster {
         Self::attach(pid, Some(child)).map_err(Error::file(program))
     }
 
-    #[expect(
-        deprecated,
-        reason = "an OwnedFd always returns the same descriptor, which it keeps open"
-    )]
     fn attach(pid: Pid, child: Option<Child>) -> io::Result<Self> {
-        let exit = AsyncFd::new(pidfd_open(pid, PidfdFlags::empty())?)?;
         Ok(Self {
             pid,
-            exit,
+            exit: exit_event(pidfd_open(pid, PidfdFlags::empty())?)?,
             child: Mutex::new(child),
         })
     }
@@ -116,7 +118,7 @@ impl Postmaster {
         }
     }
 
-    async fn wait_until_ready(&self, directory: &Directory) -> Result<(), Error> {
+    pub(crate) async fn wait_until_ready(&self, directory: &Directory) -> Result<(), Error> {
         let log = directory.path("log");
         let options = directory.connect_options();
         let ready = async {
@@ -149,43 +151,6 @@ impl Postmaster {
         }
         Err(Error::DoesNotStop(self.pid()))
     }
-}
-
-/// The postmaster that is running on this cluster, if there is one.
-fn find_postmaster(cluster: &Path) -> Option<Pid> {
-    let pid = recorded_pid(cluster)?;
-    is_postmaster_of(pid, cluster).then_some(pid)
-}
-
-/// The process id in `postmaster.pid`.
-fn recorded_pid(cluster: &Path) -> Option<Pid> {
-    let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
-    Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
-}
-
-/// Whether the process works in the cluster's directory, as every process of PostgreSQL does.
-fn is_postmaster_of(pid: Pid, cluster: &Path) -> bool {
-    let working_directory = format!("/proc/{}/cwd", pid.as_raw_nonzero());
-    match (fs::metadata(working_directory), fs::metadata(cluster)) {
-        (Ok(process), Ok(cluster)) => {
-            (process.dev(), process.ino()) == (cluster.dev(), cluster.ino())
-        }
-        _ => false,
-    }
-}
-
-/// Removes a `postmaster.pid` whose process id now belongs to another program, as happens after a reboot.
-///
-/// PostgreSQL would take that program for a postmaster and refuse to start.
-fn remove_stale_lock(cluster: &Path) -> Result<(), Error> {
-    let Some(pid) = recorded_pid(cluster) else {
-        return Ok(());
-    };
-    let lock = cluster.join("postmaster.pid");
-    if rustix::process::test_kill_process(pid).is_ok() && !is_postmaster_of(pid, cluster) {
-        fs::remove_file(&lock).map_err(Error::file(lock))?;
-    }
-    Ok(())
 }
 
 /// The last 4 KiB of the log.

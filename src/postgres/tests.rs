@@ -2,7 +2,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use ruma::owned_server_name;
@@ -10,6 +10,8 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use super::*;
+
+mod stale_locks;
 
 fn settings(data_dir: &Path) -> Settings {
     Settings {
@@ -125,30 +127,6 @@ async fn a_postmaster_left_by_a_crash_is_taken_over() {
     drop(postgres);
     let postgres = start(directory.path()).await;
     assert_eq!(postgres.pid(), pid);
-    connect(&postgres).await;
-    postgres.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_stale_pid_file_that_names_another_program_is_no_obstacle() {
-    let directory = open_directory();
-    let postgres = start(directory.path()).await;
-    let cluster = directory.path().join("postgres/cluster");
-    let recorded = fs::read_to_string(cluster.join("postmaster.pid")).unwrap();
-    let pid = postgres.pid();
-    postgres.stop().await.unwrap();
-    drop(postgres);
-    // After a reboot the number may belong to anybody; here, to a process of the same user.
-    let mut sleeper = Command::new("sleep");
-    std::os::unix::process::CommandExt::uid(&mut sleeper, fs::metadata(&cluster).unwrap().uid());
-    let mut sleeper = sleeper.arg("600").spawn().unwrap();
-    let stale = recorded.replacen(&pid.to_string(), &sleeper.id().to_string(), 1);
-    fs::write(cluster.join("postmaster.pid"), stale).unwrap();
-
-    let started = ManagedPostgres::start(settings(directory.path())).await;
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
-    let postgres = started.unwrap();
     connect(&postgres).await;
     postgres.stop().await.unwrap();
 }
