@@ -1,6 +1,7 @@
--- The whole schema up to the first release. Small integers (nids) stand for long identifiers.
+-- The whole schema up to the first release. A nid (numeric id) is a small integer in place of a long
+-- Matrix identifier.
 
--- Whose data this is, and the keys that sign for it.
+-- The name of this server, and its signing keys.
 CREATE TABLE server (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     server_name text NOT NULL
@@ -21,13 +22,13 @@ CREATE TABLE stream (
 ) WITH (fillfactor = 10);
 INSERT INTO stream (position) VALUES (0);
 
--- How far each follower of the stream has come.
+-- The stream positions of followers.
 CREATE TABLE cursors (
     follower text PRIMARY KEY,
     position bigint NOT NULL
 );
 
--- Numbers are drawn in blocks, so that a write needs no round trip for them.
+-- Nids are allocated in blocks, so that a write needs no round trip for them.
 CREATE SEQUENCE nids INCREMENT BY 1024 MINVALUE 1024 START WITH 1024;
 
 CREATE TABLE rooms (
@@ -51,7 +52,7 @@ CREATE TABLE events (
     -- Null: known only for the state or the auth chain, never part of the timeline.
     position bigint,
     depth bigint NOT NULL,
-    kind text NOT NULL,
+    event_type text NOT NULL,
     state_key text,
     sender text NOT NULL,
     origin_server_ts bigint NOT NULL,
@@ -69,9 +70,9 @@ CREATE TABLE events (
 );
 CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;
 CREATE UNIQUE INDEX events_timeline ON events (room_nid, position) WHERE position IS NOT NULL;
-CREATE INDEX events_state_history ON events (room_nid, kind, state_key, position) WHERE state_key IS NOT NULL;
--- A device's transaction makes one event, whatever happens to the answer and whoever is asked again.
-CREATE UNIQUE INDEX events_transactions ON events (sender, transaction_device, transaction_id, room_nid, kind)
+CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, position) WHERE state_key IS NOT NULL;
+-- A client transaction creates one event, also when it is repeated at another process.
+CREATE UNIQUE INDEX events_transactions ON events (sender, transaction_device, transaction_id, room_nid, event_type)
     WHERE transaction_id IS NOT NULL;
 
 -- The state of a room: what its parent holds, overlaid with these events. Depth is bounded.
@@ -85,10 +86,10 @@ CREATE TABLE snapshots (
 
 CREATE TABLE current_state (
     room_nid bigint NOT NULL REFERENCES rooms,
-    kind text NOT NULL,
+    event_type text NOT NULL,
     state_key text NOT NULL,
     event_nid bigint NOT NULL,
-    PRIMARY KEY (room_nid, kind, state_key)
+    PRIMARY KEY (room_nid, event_type, state_key)
 );
 
 CREATE TABLE memberships (
@@ -102,7 +103,7 @@ CREATE TABLE memberships (
     PRIMARY KEY (room_nid, user_id)
 );
 CREATE INDEX memberships_user ON memberships (user_id, membership);
--- Who joined or left a room since.
+-- Members that joined or left a room after a position.
 CREATE INDEX memberships_moves ON memberships (room_nid, position);
 
 CREATE TABLE room_aliases (
@@ -121,7 +122,7 @@ CREATE TABLE relations (
     rel_type text NOT NULL,
     PRIMARY KEY (room_nid, target_id, position)
 );
--- What is unread in threads.
+-- For unread counts of threads.
 CREATE INDEX relations_threads ON relations (room_nid, position) WHERE rel_type = 'm.thread';
 
 CREATE TABLE receipts (
@@ -131,7 +132,7 @@ CREATE TABLE receipts (
     -- Empty: not bound to a thread.
     thread_id text NOT NULL,
     event_id text NOT NULL,
-    -- Where that event stands in the stream; 0 when it is not known here.
+    -- The position of that event in the stream; 0 when it is not known here.
     event_position bigint NOT NULL,
     ts bigint NOT NULL,
     position bigint NOT NULL,
@@ -144,10 +145,10 @@ CREATE INDEX receipts_room ON receipts (room_nid, position);
 CREATE TABLE account_data (
     user_id text NOT NULL,
     room_nid bigint NOT NULL,
-    kind text NOT NULL,
+    event_type text NOT NULL,
     content text NOT NULL,
     position bigint NOT NULL,
-    PRIMARY KEY (user_id, room_nid, kind)
+    PRIMARY KEY (user_id, room_nid, event_type)
 );
 CREATE INDEX account_data_position ON account_data (position);
 CREATE INDEX account_data_user ON account_data (user_id, position);
@@ -157,7 +158,7 @@ CREATE TABLE to_device (
     device_id text NOT NULL,
     position bigint NOT NULL,
     sender text NOT NULL,
-    kind text NOT NULL,
+    event_type text NOT NULL,
     content text NOT NULL,
     PRIMARY KEY (user_id, device_id, position)
 );
@@ -286,7 +287,7 @@ CREATE TABLE device_keys (
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 );
 
--- Keys that are given out once each, the oldest first.
+-- Claimed once each, the oldest first.
 CREATE TABLE one_time_keys (
     user_id text NOT NULL,
     device_id text NOT NULL,
@@ -299,7 +300,7 @@ CREATE TABLE one_time_keys (
 );
 CREATE INDEX one_time_keys_order ON one_time_keys (user_id, device_id, algorithm, ordinal);
 
--- Given out again and again when no one-time key is left.
+-- Claimed repeatedly when no one-time key is left.
 CREATE TABLE fallback_keys (
     user_id text NOT NULL,
     device_id text NOT NULL,
@@ -331,7 +332,7 @@ CREATE TABLE master_key_signatures (
 );
 CREATE INDEX master_key_signatures_signer ON master_key_signatures (signer);
 
--- To-device messages sent lately: the same transaction id from the same device is sent once.
+-- Recent client transactions of to-device messages, for idempotency.
 CREATE TABLE to_device_transactions (
     user_id text NOT NULL,
     device_id text NOT NULL,

@@ -9,7 +9,7 @@ use ruma::{
 use serde_json::value::RawValue;
 use storage::{
     Change,
-    one_time_keys::{self, Claimed, Wanted},
+    one_time_keys::{self, ClaimedKey, KeyRequest},
 };
 
 use crate::{Error, Keys, names::is_name};
@@ -44,7 +44,7 @@ impl Keys {
             let devices = devices.into_iter().filter(|(device_id, algorithm)| {
                 is_name(device_id.as_str()) && is_name(algorithm.as_str())
             });
-            local.extend(devices.map(|(device_id, algorithm)| Wanted {
+            local.extend(devices.map(|(device_id, algorithm)| KeyRequest {
                 user_id: user_id.clone(),
                 device_id,
                 algorithm: algorithm.as_str().to_owned(),
@@ -66,21 +66,21 @@ impl Keys {
         Ok(claimed)
     }
 
-    async fn claim_local(&self, wanted: Vec<Wanted>) -> Result<Vec<Claimed>, Error> {
+    async fn claim_local(&self, wanted: Vec<KeyRequest>) -> Result<Vec<ClaimedKey>, Error> {
         let mut tx = self.database.begin().await?;
         let mut keys = one_time_keys::claim(&mut tx, &wanted).await?;
         let mut devices: BTreeSet<_> = keys
             .iter()
             .map(|key| (key.user_id.clone(), key.device_id.clone()))
             .collect();
-        let missing: Vec<Wanted> = wanted
+        let missing: Vec<KeyRequest> = wanted
             .into_iter()
             .filter(|wanted| !devices.contains(&(wanted.user_id.clone(), wanted.device_id.clone())))
             .collect();
         if !missing.is_empty() {
             let fallback = one_time_keys::fallback(&mut tx, &missing).await?;
             if !fallback.is_empty() {
-                devices.extend(one_time_keys::use_fallback(&mut tx, &fallback).await?);
+                devices.extend(one_time_keys::mark_fallback_used(&mut tx, &fallback).await?);
                 keys.extend(fallback);
             }
         }

@@ -36,11 +36,11 @@ impl Keys {
             check(content.json().get())?;
         }
         let mut tx = self.database.begin().await?;
-        if !device_keys::hold_device(&mut tx, sender, device_id).await? {
+        if !device_keys::lock_device(&mut tx, sender, device_id).await? {
             return Err(Error::UnknownDevice);
         }
         let now = self.clock.now_ms();
-        if !to_device::begin_transaction(&mut tx, sender, device_id, transaction_id, now).await? {
+        if !to_device::insert_transaction(&mut tx, sender, device_id, transaction_id, now).await? {
             return Ok(());
         }
         let user_ids: Vec<OwnedUserId> = messages
@@ -71,7 +71,7 @@ impl Keys {
                 user_id,
                 device_id,
                 sender,
-                kind,
+                event_type: kind,
                 content,
             }));
         }

@@ -55,7 +55,7 @@ impl Keys {
         upload: Upload,
     ) -> Result<KeyCounts, Error> {
         let mut tx = self.database.begin().await?;
-        if !device_keys::hold_device(&mut tx, user_id, device_id).await? {
+        if !device_keys::lock_device(&mut tx, user_id, device_id).await? {
             return Err(Error::UnknownDevice);
         }
         let stored = device_keys::find_for_update(&mut tx, user_id, device_id).await?;

@@ -45,7 +45,7 @@ pub fn auth_types(
 }
 
 /// Selects an event's `auth_events` from the room's state.
-pub fn select(
+pub fn select_auth_events(
     version: &RoomVersion,
     state: &State,
     event_type: &TimelineEventType,
@@ -56,7 +56,7 @@ pub fn select(
     let places = auth_types(version, event_type, sender, state_key, content)?;
     Ok(places
         .iter()
-        .filter_map(|(kind, key)| state.event(kind, key))
+        .filter_map(|(event_type, key)| state.event(event_type, key))
         .collect())
 }
 
@@ -76,15 +76,15 @@ pub fn check(
             state(&StateEventType::RoomCreate, "").filter(|create| *create.event_id() == *id)
         })
     };
-    check_alone(version, event, &known)?;
-    check_against(version, event, state)
+    check_state_independent(version, event, &known)?;
+    check_state_dependent(version, event, state)
 }
 
 /// Checks a new local event against the state that its `auth_events` were selected from.
-pub fn check_in(version: &RoomVersion, event: &Pdu, state: &State) -> Result<(), Denied> {
+pub fn check_local(version: &RoomVersion, event: &Pdu, state: &State) -> Result<(), Denied> {
     let places = auth_types(
         version,
-        event.event_type(),
+        event.timeline_event_type(),
         event.sender(),
         event.state_key(),
         event.content(),
@@ -92,13 +92,13 @@ pub fn check_in(version: &RoomVersion, event: &Pdu, state: &State) -> Result<(),
     let auth_event = |id: &EventId| {
         places
             .iter()
-            .filter_map(|(kind, key)| state.event(kind, key))
+            .filter_map(|(event_type, key)| state.event(event_type, key))
             .find(|pdu| *pdu.event_id() == *id)
     };
     check(
         version,
         event,
-        &|kind, key| state.event(kind, key),
+        &|event_type, key| state.event(event_type, key),
         &auth_event,
     )
 }
@@ -106,7 +106,7 @@ pub fn check_in(version: &RoomVersion, event: &Pdu, state: &State) -> Result<(),
 /// Checks what does not depend on the room's state: the event and the events that it names.
 ///
 /// Spec: an event that fails is rejected.
-pub fn check_alone(
+pub fn check_state_independent(
     version: &RoomVersion,
     event: &Pdu,
     auth_event: &dyn Fn(&EventId) -> Option<Arc<Pdu>>,
@@ -118,7 +118,7 @@ pub fn check_alone(
 ///
 /// Spec: a received event is checked against the state of its `auth_events` and the state before
 /// it (fails: rejected), and against the current state (fails: soft-failed).
-pub fn check_against(
+pub fn check_state_dependent(
     version: &RoomVersion,
     event: &Pdu,
     state: &dyn Fn(&StateEventType, &str) -> Option<Arc<Pdu>>,

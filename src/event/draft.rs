@@ -1,4 +1,4 @@
-//! An event in the making: from what the sender says to a hashed and signed event.
+//! Building events: from what the sender chooses to a hashed and signed event.
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,

@@ -52,7 +52,7 @@ pub(crate) struct Room {
 
 impl Room {
     /// A room with nothing but its create event, sent by Alice.
-    pub(crate) fn bare(number: &str, mut content: Value) -> Self {
+    pub(crate) fn with_create_event(number: &str, mut content: Value) -> Self {
         let version = version(number);
         if !version.creator_is_sender() {
             content["creator"] = json!(ALICE);
@@ -71,7 +71,7 @@ impl Room {
         let create = draft
             .build(&version, parents, &signer("example.org"))
             .unwrap();
-        auth::check_in(&version, &create, &State::new()).unwrap();
+        auth::check_local(&version, &create, &State::new()).unwrap();
         let mut room = Self {
             id: create.room_id().clone(),
             version,
@@ -87,7 +87,7 @@ impl Room {
 
     /// A public room that Alice created and joined; state may be set from level 50.
     pub(crate) fn new(number: &str) -> Self {
-        let mut room = Self::bare(number, json!({}));
+        let mut room = Self::with_create_event(number, json!({}));
         room.join(ALICE).unwrap();
         let users = if room.version.privileges_creators() {
             json!({})
@@ -127,11 +127,11 @@ impl Room {
     pub(crate) fn set(
         &mut self,
         sender: &str,
-        kind: &str,
+        event_type: &str,
         key: &str,
         content: Value,
     ) -> Result<Arc<Pdu>, Denied> {
-        self.send(sender, kind, Some(key), content)
+        self.send(sender, event_type, Some(key), content)
     }
 
     pub(crate) fn message(&mut self, sender: &str) -> Result<Arc<Pdu>, Denied> {
@@ -147,12 +147,12 @@ impl Room {
     pub(crate) fn send(
         &mut self,
         sender: &str,
-        kind: &str,
+        event_type: &str,
         key: Option<&str>,
         content: Value,
     ) -> Result<Arc<Pdu>, Denied> {
-        let event = Arc::new(self.build(sender, kind, key, content).unwrap());
-        auth::check_in(&self.version, &event, &self.state)?;
+        let event = Arc::new(self.build(sender, event_type, key, content).unwrap());
+        auth::check_local(&self.version, &event, &self.state)?;
         self.apply(event.clone());
         Ok(event)
     }
@@ -161,16 +161,16 @@ impl Room {
     pub(crate) fn build(
         &self,
         sender: &str,
-        kind: &str,
+        event_type: &str,
         key: Option<&str>,
         content: Value,
     ) -> Result<Pdu, FormatError> {
         let draft = Draft {
             room_id: Some(self.id.clone()),
             origin_server_ts: time(self.now),
-            ..draft(sender, kind, key, &content)
+            ..draft(sender, event_type, key, &content)
         };
-        let allowed_by = auth::select(
+        let allowed_by = auth::select_auth_events(
             &self.version,
             &self.state,
             &draft.event_type,
@@ -200,7 +200,7 @@ impl Room {
     }
 
     /// Takes over the other branch's events, but not its state.
-    pub(crate) fn learn(&mut self, other: &Self) {
+    pub(crate) fn merge_events(&mut self, other: &Self) {
         self.events.extend(
             other
                 .events
@@ -218,11 +218,11 @@ impl Room {
     }
 }
 
-pub(crate) fn draft(sender: &str, kind: &str, key: Option<&str>, content: &Value) -> Draft {
+pub(crate) fn draft(sender: &str, event_type: &str, key: Option<&str>, content: &Value) -> Draft {
     Draft {
         room_id: None,
         sender: OwnedUserId::try_from(sender).unwrap(),
-        event_type: kind.into(),
+        event_type: event_type.into(),
         state_key: key.map(str::to_owned),
         content: to_raw_value(content).unwrap(),
         redacts: None,

@@ -1,6 +1,5 @@
-//! The rules of the event graph: form, hashes and signatures of events, who may send what, how
-//! states are resolved, what is redacted, who may see what. Functions of values: nothing here
-//! waits, reads a clock or touches anything outside.
+//! The rules of the event graph: event format, hashes and signatures, authorization, state
+//! resolution, redaction, history visibility, push rules. Pure functions: no I/O, no clock.
 
 pub mod auth;
 mod draft;
@@ -26,11 +25,11 @@ pub use format::{
     canonical_object,
 };
 pub use pdu::Pdu;
-pub use power::{Level, PowerLevels};
+pub use power::{PowerLevel, PowerLevels};
 pub use redact::redact;
 pub use relation::Relation;
 pub use resolve::{ResolveError, resolve};
 pub use sign::{SignatureError, Signer, verify_event, verify_json};
 pub use state::{State, StateKey};
 pub use version::RoomVersion;
-pub use view::View;
+pub use view::ClientEvent;

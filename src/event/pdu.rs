@@ -1,4 +1,4 @@
-//! An event as it is kept: its canonical JSON text, and beside it what rules ask for.
+//! A persisted event: its canonical JSON text, and the parsed fields that rules need.
 
 use std::ops::Range;
 
@@ -23,11 +23,11 @@ pub(crate) use read::text;
 pub struct Pdu {
     event_id: OwnedEventId,
     room_id: OwnedRoomId,
-    /// Whether the text itself says the room id; the create event of room version 12 does not.
+    /// Whether the text contains the room id; the create event of room version 12 does not.
     names_room: bool,
     sender: OwnedUserId,
-    event_type: TimelineEventType,
-    kind: Box<str>,
+    timeline_event_type: TimelineEventType,
+    event_type: Box<str>,
     state_key: Option<Box<str>>,
     origin_server_ts: MilliSecondsSinceUnixEpoch,
     depth: u64,
@@ -35,7 +35,7 @@ pub struct Pdu {
     auth_events: Box<[OwnedEventId]>,
     redacts: Option<OwnedEventId>,
     rejected: bool,
-    /// Where the content stands in `json`.
+    /// The range of the content in `json`.
     content: Range<u32>,
     json: Box<str>,
 }
@@ -63,14 +63,14 @@ impl Pdu {
         &self.sender
     }
 
-    /// Its type.
-    pub fn event_type(&self) -> &TimelineEventType {
-        &self.event_type
+    /// Its type as an enumeration, which the authorisation rules and ruma take.
+    pub fn timeline_event_type(&self) -> &TimelineEventType {
+        &self.timeline_event_type
     }
 
-    /// Its type as text.
-    pub fn kind(&self) -> &str {
-        &self.kind
+    /// Its type as the text of `type`.
+    pub fn event_type(&self) -> &str {
+        &self.event_type
     }
 
     /// Its state key; `None` for an event that is not state.
@@ -84,8 +84,9 @@ impl Pdu {
     }
 
     /// Whether it is state of this type and state key.
-    pub fn is_state_of(&self, kind: &StateEventType, state_key: &str) -> bool {
-        self.state_key() == Some(state_key) && *self.kind == *crate::state::type_text(kind)
+    pub fn is_state_of(&self, event_type: &StateEventType, state_key: &str) -> bool {
+        self.state_key() == Some(state_key)
+            && *self.event_type == *crate::state::type_text(event_type)
     }
 
     /// Its content.
@@ -112,7 +113,7 @@ impl Pdu {
         struct Content {
             membership: MembershipState,
         }
-        if self.event_type != TimelineEventType::RoomMember || !self.is_state() {
+        if self.timeline_event_type != TimelineEventType::RoomMember || !self.is_state() {
             return None;
         }
         self.content_as::<Content>()
@@ -130,7 +131,7 @@ impl Pdu {
             .is_ok_and(|content| content.url.is_some_and(|url| url.is_string()))
     }
 
-    /// When its server says that it was sent.
+    /// The `origin_server_ts`.
     pub fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
         self.origin_server_ts
     }
@@ -176,7 +177,7 @@ impl Pdu {
         const ID: usize = 76;
         size_of::<Self>()
             + self.json.len()
-            + self.kind.len()
+            + self.event_type.len()
             + self.state_key.as_ref().map_or(0, |key| key.len())
             + self.sender.as_str().len()
             + self.room_id.as_str().len()
@@ -204,7 +205,7 @@ impl ruma::state_res::Event for Pdu {
     }
 
     fn event_type(&self) -> &TimelineEventType {
-        &self.event_type
+        &self.timeline_event_type
     }
 
     fn content(&self) -> &RawValue {

@@ -19,11 +19,11 @@ use crate::{Pdu, RoomVersion, State};
 const CREATOR_WITHOUT_POWER_LEVELS: i64 = 100;
 const NOTIFY_ROOM: i64 = 50;
 
-/// A user's rank.
+/// A user's power level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum PowerLevel {
     /// A number, compared with the level that an action requires.
-    Of(i64),
+    Value(i64),
     /// A creator of a room of version 12 or later: above every number.
     Infinite,
 }
@@ -107,12 +107,12 @@ impl PowerLevels {
         }
     }
 
-    /// The rank of a user, member or not.
-    pub fn user(&self, user_id: &UserId) -> Level {
+    /// The power level of a user, member or not.
+    pub fn user(&self, user_id: &UserId) -> PowerLevel {
         if self.privileged.contains(user_id) {
-            return Level::Infinite;
+            return PowerLevel::Infinite;
         }
-        Level::Of(
+        PowerLevel::Value(
             self.users
                 .get(user_id)
                 .copied()
@@ -120,20 +120,20 @@ impl PowerLevels {
         )
     }
 
-    /// The users who have a rank of their own.
-    pub fn users(&self) -> impl Iterator<Item = (&UserId, Level)> {
+    /// The users with an explicit power level.
+    pub fn users(&self) -> impl Iterator<Item = (&UserId, PowerLevel)> {
         let creators = self
             .privileged
             .iter()
-            .map(|user| (&**user, Level::Infinite));
+            .map(|user| (&**user, PowerLevel::Infinite));
         let named = self
             .users
             .iter()
-            .map(|(user, level)| (&**user, Level::Of(*level)));
+            .map(|(user, level)| (&**user, PowerLevel::Value(*level)));
         creators.chain(named.filter(|(user, _)| !self.privileged.contains(*user)))
     }
 
-    /// The rank of users who have none of their own.
+    /// The power level of all other users.
     pub fn users_default(&self) -> i64 {
         self.users_default
     }
@@ -169,18 +169,18 @@ impl PowerLevels {
     }
 
     /// The rank needed to send an event of a type, as state or as a message.
-    pub fn to_send(&self, kind: &str, is_state: bool) -> i64 {
+    pub fn to_send(&self, event_type: &str, is_state: bool) -> i64 {
         let default = if is_state {
             self.state_default
         } else {
             self.events_default
         };
-        self.events.get(kind).copied().unwrap_or(default)
+        self.events.get(event_type).copied().unwrap_or(default)
     }
 
     /// Whether a user's rank suffices to send an event of a type.
-    pub fn can_send(&self, user_id: &UserId, kind: &str, is_state: bool) -> bool {
-        self.user(user_id) >= self.to_send(kind, is_state)
+    pub fn can_send(&self, user_id: &UserId, event_type: &str, is_state: bool) -> bool {
+        self.user(user_id) >= self.to_send(event_type, is_state)
     }
 
     /// Whether a user's rank suffices to redact what others sent.
@@ -197,22 +197,22 @@ impl PowerLevels {
     }
 }
 
-impl PartialEq<i64> for Level {
+impl PartialEq<i64> for PowerLevel {
     fn eq(&self, other: &i64) -> bool {
-        *self == Self::Of(*other)
+        *self == Self::Value(*other)
     }
 }
 
-impl PartialOrd<i64> for Level {
+impl PartialOrd<i64> for PowerLevel {
     fn partial_cmp(&self, other: &i64) -> Option<Ordering> {
-        Some(self.cmp(&Self::Of(*other)))
+        Some(self.cmp(&Self::Value(*other)))
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for PowerLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Of(number) => number.fmt(f),
+            Self::Value(number) => number.fmt(f),
             Self::Infinite => f.write_str("infinite"),
         }
     }

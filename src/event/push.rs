@@ -1,4 +1,4 @@
-//! Push rules: what an event means to one user.
+//! Evaluation of push rules: whether an event notifies a user.
 //!
 //! Spec: client-server, "Push Rules".
 
@@ -19,16 +19,16 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Level, Pdu, PowerLevels, RoomVersion, State};
+use crate::{Pdu, PowerLevel, PowerLevels, RoomVersion, State};
 
-/// What an event means to a user.
+/// The result of the push rules for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// Nothing.
+pub enum PushDecision {
+    /// No notification.
     Silent,
     /// A notification.
     Notify,
-    /// A notification that stands out.
+    /// A notification with a highlight.
     Highlight,
 }
 
@@ -65,7 +65,7 @@ pub fn rules(content: Option<&str>, user_id: &UserId) -> Result<Ruleset, serde_j
     Ok(rules)
 }
 
-/// An event as conditions look into it.
+/// An event as push conditions read it.
 pub fn flatten(pdu: &Pdu) -> FlattenedJson {
     let json = RawValue::from_string(pdu.json().to_owned()).unwrap_or_default();
     FlattenedJson::from_raw(&Raw::<()>::from_json(json))
@@ -99,8 +99,8 @@ pub fn power_levels(state: &State) -> Option<PushConditionPowerLevelsCtx> {
     let mut users: BTreeMap<OwnedUserId, Int> = BTreeMap::new();
     for (user_id, level) in levels.users() {
         match level {
-            Level::Infinite => creators.push(user_id.to_owned()),
-            Level::Of(level) => {
+            PowerLevel::Infinite => creators.push(user_id.to_owned()),
+            PowerLevel::Value(level) => {
                 users.insert(user_id.to_owned(), Int::new_saturating(level));
             }
         }
@@ -115,18 +115,22 @@ pub fn power_levels(state: &State) -> Option<PushConditionPowerLevelsCtx> {
     ))
 }
 
-/// What an event means to the user whose rules and context these are.
-pub fn notice(rules: &Ruleset, event: &FlattenedJson, context: &PushConditionRoomCtx) -> Notice {
+/// Evaluates a user's push rules for an event.
+pub fn evaluate(
+    rules: &Ruleset,
+    event: &FlattenedJson,
+    context: &PushConditionRoomCtx,
+) -> PushDecision {
     // No condition waits for anything: those that would are of an unstable feature.
     let applying = rules.iter().find(|rule| {
         let applies = rule.applies(event, context).now_or_never();
         applies.unwrap_or(false)
     });
     match applying {
-        Some(rule) if !rule.triggers_notification() => Notice::Silent,
-        Some(rule) if rule.triggers_highlight() => Notice::Highlight,
-        Some(_) => Notice::Notify,
-        None => Notice::Silent,
+        Some(rule) if !rule.triggers_notification() => PushDecision::Silent,
+        Some(rule) if rule.triggers_highlight() => PushDecision::Highlight,
+        Some(_) => PushDecision::Notify,
+        None => PushDecision::Silent,
     }
 }
 

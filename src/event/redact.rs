@@ -16,7 +16,7 @@ pub fn redact(version: &RoomVersion, event: &Pdu) -> Result<Pdu, FormatError> {
 
 /// The event that an `m.room.redaction` redacts, read from where the room version puts it.
 pub fn redaction_target(version: &RoomVersion, event: &Pdu) -> Option<OwnedEventId> {
-    if *event.event_type() != TimelineEventType::RoomRedaction {
+    if *event.timeline_event_type() != TimelineEventType::RoomRedaction {
         return None;
     }
     let object = event.object().ok()?;

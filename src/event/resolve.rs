@@ -16,10 +16,10 @@ use ruma::{
 
 use crate::{Pdu, RoomVersion, State};
 
-mod chains;
+mod auth_chains;
 mod subgraph;
 
-pub use chains::auth_difference;
+pub use auth_chains::auth_difference;
 
 /// Answers an event of the room by its id.
 pub type Fetch<'a> = dyn Fn(&EventId) -> Option<Arc<Pdu>> + 'a;
@@ -50,12 +50,12 @@ pub fn resolve(
     forks: &[State],
     fetch: &Fetch<'_>,
 ) -> Result<State, ResolveError> {
-    let known = Known::of(forks, fetch);
-    if known.conflicted.is_empty() {
+    let lookup = EventLookup::of(forks, fetch);
+    if lookup.conflicted.is_empty() {
         return Ok(forks.first().cloned().unwrap_or_default());
     }
-    let difference = chains::difference(forks, &known)?;
-    known.resolve(version, forks, difference)
+    let auth_difference = auth_chains::auth_difference_in(forks, &lookup)?;
+    lookup.resolve(version, forks, auth_difference)
 }
 
 /// Resolves like [`resolve`], with the auth difference worked out elsewhere.
@@ -65,46 +65,51 @@ pub fn resolve_with(
     auth_difference: HashSet<OwnedEventId>,
     fetch: &Fetch<'_>,
 ) -> Result<State, ResolveError> {
-    let known = Known::of(forks, fetch);
-    if known.conflicted.is_empty() {
+    let lookup = EventLookup::of(forks, fetch);
+    if lookup.conflicted.is_empty() {
         return Ok(forks.first().cloned().unwrap_or_default());
     }
-    known.resolve(version, forks, auth_difference)
+    lookup.resolve(version, forks, auth_difference)
 }
 
-/// A place in the state where the forks differ, as text.
-type Place = (String, String);
+/// The type and state key of a state event, as text.
+type StateMapKey = (String, String);
 
-/// The forks' differences, and every way to an event.
-struct Known<'a> {
-    /// By place, what each fork that has something there has.
-    conflicted: BTreeMap<Place, Vec<Arc<Pdu>>>,
+/// The conflicted state of the forks, and lookup of events by id.
+struct EventLookup<'a> {
+    /// By type and state key, the events of the forks.
+    conflicted: BTreeMap<StateMapKey, Vec<Arc<Pdu>>>,
     by_id: HashMap<OwnedEventId, Arc<Pdu>>,
     fetch: &'a Fetch<'a>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> EventLookup<'a> {
     fn of(forks: &[State], fetch: &'a Fetch<'a>) -> Self {
-        let mut known = Self {
+        let mut lookup = Self {
             conflicted: BTreeMap::new(),
             by_id: HashMap::new(),
             fetch,
         };
         let Some((first, others)) = forks.split_first() else {
-            return known;
+            return lookup;
         };
         let differing = others.iter().flat_map(|other| first.diff(other));
         for event in differing.filter_map(|(old, new)| old.or(new)) {
-            known.conflicted.entry(place(event)).or_default();
+            lookup.conflicted.entry(map_key(event)).or_default();
         }
-        for ((kind, key), events) in &mut known.conflicted {
-            events.extend(forks.iter().filter_map(|fork| fork.get(kind, key)).cloned());
+        for ((event_type, key), events) in &mut lookup.conflicted {
+            events.extend(
+                forks
+                    .iter()
+                    .filter_map(|fork| fork.get(event_type, key))
+                    .cloned(),
+            );
             let ids = events
                 .iter()
                 .map(|event| (event.event_id().clone(), event.clone()));
-            known.by_id.extend(ids);
+            lookup.by_id.extend(ids);
         }
-        known
+        lookup
     }
 
     fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
@@ -115,7 +120,7 @@ impl<'a> Known<'a> {
         mut self,
         version: &RoomVersion,
         forks: &[State],
-        difference: HashSet<OwnedEventId>,
+        auth_difference: HashSet<OwnedEventId>,
     ) -> Result<State, ResolveError> {
         let maps: Vec<StateMap<OwnedEventId>> = forks.iter().map(ids).collect();
         for event in forks.iter().flat_map(State::iter) {
@@ -124,7 +129,10 @@ impl<'a> Known<'a> {
                 .or_insert_with(|| event.clone());
         }
         // An event that is in one chain of two is in the difference.
-        let chains = vec![difference.into_iter().collect(), [].into_iter().collect()];
+        let chains = vec![
+            auth_difference.into_iter().collect(),
+            [].into_iter().collect(),
+        ];
         let resolved = state_res::resolve(
             version.authorization(),
             version.resolution(),
@@ -134,7 +142,7 @@ impl<'a> Known<'a> {
             |conflicted| {
                 let ids = conflicted.values().flatten().cloned();
                 Some(
-                    subgraph::between(ids, &|id| self.event(id))
+                    subgraph::conflicted_subgraph(ids, &|id| self.event(id))
                         .into_iter()
                         .collect(),
                 )
@@ -151,16 +159,16 @@ impl<'a> Known<'a> {
         resolved: &StateMap<OwnedEventId>,
     ) -> Result<State, ResolveError> {
         let mut state = forks.first().cloned().unwrap_or_default();
-        for (kind, key) in self.conflicted.keys() {
-            let place = (StateEventType::from(kind.as_str()), key.clone());
-            if !resolved.contains_key(&place) {
-                state.remove(kind, key);
+        for (event_type, key) in self.conflicted.keys() {
+            let map_key = (StateEventType::from(event_type.as_str()), key.clone());
+            if !resolved.contains_key(&map_key) {
+                state.remove(event_type, key);
             }
         }
-        for ((kind, key), id) in resolved {
-            let kind = crate::state::type_text(kind);
+        for ((event_type, key), id) in resolved {
+            let event_type = crate::state::type_text(event_type);
             if state
-                .get(&kind, key)
+                .get(&event_type, key)
                 .is_some_and(|event| event.event_id() == id)
             {
                 continue;
@@ -174,9 +182,9 @@ impl<'a> Known<'a> {
     }
 }
 
-fn place(event: &Pdu) -> Place {
+fn map_key(event: &Pdu) -> StateMapKey {
     (
-        event.kind().to_owned(),
+        event.event_type().to_owned(),
         event.state_key().unwrap_or_default().to_owned(),
     )
 }
@@ -185,8 +193,11 @@ fn ids(state: &State) -> StateMap<OwnedEventId> {
     state
         .iter()
         .map(|event| {
-            let (kind, key) = place(event);
-            ((StateEventType::from(kind), key), event.event_id().clone())
+            let (event_type, key) = map_key(event);
+            (
+                (StateEventType::from(event_type), key),
+                event.event_id().clone(),
+            )
         })
         .collect()
 }

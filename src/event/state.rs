@@ -16,21 +16,21 @@ use crate::Pdu;
 /// A clone costs nothing and shares its structure: two states that differ a little take little
 /// more memory than one. Events come in the order of type and state key.
 #[derive(Clone, Debug, Default)]
-pub struct State(OrdMap<Place, Occupant>);
+pub struct State(OrdMap<StateMapKey, StateMapValue>);
 
 /// An event as a key: ordered by its type and state key, so that the map needs no texts of its own.
 #[derive(Clone, Debug)]
-struct Place(Arc<Pdu>);
+struct StateMapKey(Arc<Pdu>);
 
 /// The same event as a value: equal by its id, so that a comparison of two maps finds changes.
 #[derive(Clone, Debug)]
-struct Occupant(Arc<Pdu>);
+struct StateMapValue(Arc<Pdu>);
 
-/// The place of a state event: its type and state key.
+/// The type and state key of a state event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateKey<'a> {
     /// The event type.
-    pub kind: &'a str,
+    pub event_type: &'a str,
     /// The state key.
     pub key: &'a str,
 }
@@ -42,46 +42,49 @@ impl State {
     }
 
     /// The event of a type and state key.
-    pub fn get(&self, kind: &str, key: &str) -> Option<&Arc<Pdu>> {
+    pub fn get(&self, event_type: &str, key: &str) -> Option<&Arc<Pdu>> {
         self.0
-            .get(&StateKey { kind, key })
-            .map(|occupant| &occupant.0)
+            .get(&StateKey { event_type, key })
+            .map(|value| &value.0)
     }
 
     /// The event of a type and state key, in the shape that the authorisation rules ask for it.
-    pub fn event(&self, kind: &StateEventType, key: &str) -> Option<Arc<Pdu>> {
-        self.get(&type_text(kind), key).cloned()
+    pub fn event(&self, event_type: &StateEventType, key: &str) -> Option<Arc<Pdu>> {
+        self.get(&type_text(event_type), key).cloned()
     }
 
-    /// Puts a state event in its place and returns the one that it replaces.
+    /// Inserts a state event and returns the one that it replaces.
     ///
     /// An event without a state key changes nothing.
     pub fn insert(&mut self, pdu: Arc<Pdu>) -> Option<Arc<Pdu>> {
         pdu.state_key()?;
         self.0
-            .insert(Place(pdu.clone()), Occupant(pdu))
-            .map(|occupant| occupant.0)
+            .insert(StateMapKey(pdu.clone()), StateMapValue(pdu))
+            .map(|value| value.0)
     }
 
-    /// Takes an event out.
-    pub fn remove(&mut self, kind: &str, key: &str) -> Option<Arc<Pdu>> {
+    /// Removes an event.
+    pub fn remove(&mut self, event_type: &str, key: &str) -> Option<Arc<Pdu>> {
         self.0
-            .remove(&StateKey { kind, key })
-            .map(|occupant| occupant.0)
+            .remove(&StateKey { event_type, key })
+            .map(|value| value.0)
     }
 
     /// All events, by type and state key.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pdu>> {
-        self.0.values().map(|occupant| &occupant.0)
+        self.0.values().map(|value| &value.0)
     }
 
     /// The events of one type, by state key.
-    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Arc<Pdu>> {
-        let start = Bound::Included(StateKey { kind, key: "" });
+    pub fn of_type<'a>(&'a self, event_type: &'a str) -> impl Iterator<Item = &'a Arc<Pdu>> {
+        let start = Bound::Included(StateKey {
+            event_type,
+            key: "",
+        });
         self.0
             .range((start, Bound::Unbounded))
-            .map(|(_, occupant)| &occupant.0)
-            .take_while(move |pdu| pdu.kind() == kind)
+            .map(|(_, value)| &value.0)
+            .take_while(move |pdu| pdu.event_type() == event_type)
     }
 
     /// How many events there are.
@@ -128,56 +131,56 @@ impl FromIterator<Arc<Pdu>> for State {
     }
 }
 
-impl Place {
+impl StateMapKey {
     fn state_key(&self) -> StateKey<'_> {
         StateKey {
-            kind: self.0.kind(),
+            event_type: self.0.event_type(),
             key: self.0.state_key().unwrap_or_default(),
         }
     }
 }
 
-impl PartialEq for Place {
+impl PartialEq for StateMapKey {
     fn eq(&self, other: &Self) -> bool {
         self.state_key() == other.state_key()
     }
 }
 
-impl Eq for Place {}
+impl Eq for StateMapKey {}
 
-impl PartialEq for Occupant {
+impl PartialEq for StateMapValue {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.event_id() == other.0.event_id()
     }
 }
 
-impl PartialOrd for Place {
+impl PartialOrd for StateMapKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Place {
+impl Ord for StateMapKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.state_key().cmp(&other.state_key())
     }
 }
 
-impl Equivalent<Place> for StateKey<'_> {
-    fn equivalent(&self, place: &Place) -> bool {
-        *self == place.state_key()
+impl Equivalent<StateMapKey> for StateKey<'_> {
+    fn equivalent(&self, key: &StateMapKey) -> bool {
+        *self == key.state_key()
     }
 }
 
-impl Comparable<Place> for StateKey<'_> {
-    fn compare(&self, place: &Place) -> Ordering {
-        self.cmp(&place.state_key())
+impl Comparable<StateMapKey> for StateKey<'_> {
+    fn compare(&self, key: &StateMapKey) -> Ordering {
+        self.cmp(&key.state_key())
     }
 }
 
 /// The text of an event type, without an allocation for those that the rules ask for.
-pub(crate) fn type_text(kind: &StateEventType) -> Cow<'static, str> {
-    Cow::Borrowed(match kind {
+pub(crate) fn type_text(event_type: &StateEventType) -> Cow<'static, str> {
+    Cow::Borrowed(match event_type {
         StateEventType::RoomCreate => "m.room.create",
         StateEventType::RoomMember => "m.room.member",
         StateEventType::RoomPowerLevels => "m.room.power_levels",

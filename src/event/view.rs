@@ -1,4 +1,4 @@
-//! Events as clients see them, written straight into text.
+//! The client format of events, written directly as JSON text.
 //!
 //! Spec: client-server, "Room event format" and "Stripped state".
 
@@ -8,25 +8,25 @@ use crate::Pdu;
 
 /// An event for a client.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct ClientEvent<'a> {
     /// The event; already redacted if it has been.
     pub pdu: &'a Pdu,
-    /// Whether to say the room; `/sync` does not, since the room stands around the event.
+    /// Whether to include `room_id`; `/sync` leaves it out.
     pub room_id: bool,
 }
 
-/// What `unsigned` tells every reader.
+/// The part of `unsigned` that is the same for all readers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shared<'a> {
+pub struct Common<'a> {
     /// The state event that this one replaced.
     pub replaced: Option<&'a Pdu>,
     /// The redaction that withdrew this event.
     pub redacted_because: Option<&'a Pdu>,
 }
 
-/// What `unsigned` tells one reader.
+/// The part of `unsigned` that depends on the reader.
 #[derive(Clone, Copy, Debug)]
-pub struct Personal<'a> {
+pub struct PerReader<'a> {
     /// Milliseconds since the event was sent.
     pub age_ms: u64,
     /// The membership of the receiving user when the event was sent.
@@ -35,7 +35,7 @@ pub struct Personal<'a> {
     pub transaction_id: Option<&'a str>,
 }
 
-impl<'a> View<'a> {
+impl<'a> ClientEvent<'a> {
     /// An event with its room.
     pub fn of(pdu: &'a Pdu) -> Self {
         Self { pdu, room_id: true }
@@ -48,15 +48,15 @@ impl<'a> View<'a> {
     }
 
     /// Appends the event as a JSON object with `unsigned`.
-    pub fn write_with(&self, shared: Shared<'_>, personal: Personal<'_>, out: &mut String) {
-        self.open(shared, out);
-        personal.close(out);
+    pub fn write_with(&self, common: Common<'_>, per_reader: PerReader<'_>, out: &mut String) {
+        self.write_prefix(common, out);
+        per_reader.write_unsigned_end(out);
     }
 
-    /// Appends what every reader is told; [`Personal::close`] completes it.
-    pub fn open(&self, shared: Shared<'_>, out: &mut String) {
+    /// Appends the part that is the same for all readers; [`PerReader::write_unsigned_end`] completes it.
+    pub fn write_prefix(&self, common: Common<'_>, out: &mut String) {
         self.write_fields(out);
-        shared.open(self.room_id, out);
+        common.write_unsigned_start(self.room_id, out);
     }
 
     fn write_fields(&self, out: &mut String) {
@@ -81,13 +81,13 @@ impl<'a> View<'a> {
         if let Some(state_key) = pdu.state_key() {
             field(out, "state_key", state_key);
         }
-        field(out, "type", pdu.kind());
+        field(out, "type", pdu.event_type());
     }
 }
 
-impl Shared<'_> {
-    /// Begins `unsigned` behind the last field of an event; [`Personal::close`] completes both.
-    pub fn open(&self, room_id: bool, out: &mut String) {
+impl Common<'_> {
+    /// Begins `unsigned` behind the last field of an event; [`PerReader::write_unsigned_end`] completes both.
+    pub fn write_unsigned_start(&self, room_id: bool, out: &mut String) {
         out.push_str(",\"unsigned\":{");
         if let Some(replaced) = self.replaced {
             out.push_str("\"prev_content\":");
@@ -98,13 +98,13 @@ impl Shared<'_> {
         }
         if let Some(pdu) = self.redacted_because {
             out.push_str("\"redacted_because\":");
-            View { pdu, room_id }.write(out);
+            ClientEvent { pdu, room_id }.write(out);
             out.push(',');
         }
     }
 }
 
-impl Personal<'_> {
+impl PerReader<'_> {
     /// The age of an event, and nothing else.
     pub fn age(pdu: &Pdu, now_ms: u64) -> Self {
         let sent: u64 = pdu.origin_server_ts().0.into();
@@ -116,7 +116,7 @@ impl Personal<'_> {
     }
 
     /// Completes `unsigned` and the event.
-    pub fn close(&self, out: &mut String) {
+    pub fn write_unsigned_end(&self, out: &mut String) {
         number(out, "\"age\":", self.age_ms);
         if let Some(membership) = self.membership {
             field(out, "membership", membership);
@@ -128,13 +128,13 @@ impl Personal<'_> {
     }
 }
 
-/// Appends a state event as one who is not in the room may see it: in invites and knocks.
+/// Appends a state event in stripped form, as in invites and knocks.
 pub fn stripped(pdu: &Pdu, out: &mut String) {
     out.push_str(r#"{"content":"#);
     out.push_str(pdu.content_text());
     field(out, "sender", pdu.sender().as_str());
     field(out, "state_key", pdu.state_key().unwrap_or_default());
-    field(out, "type", pdu.kind());
+    field(out, "type", pdu.event_type());
     out.push('}');
 }
 

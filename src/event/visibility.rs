@@ -1,4 +1,4 @@
-//! Which events of a room's past a user may see.
+//! History visibility: which events a user may see.
 //!
 //! Spec: client-server, "Room history visibility".
 
@@ -10,17 +10,17 @@ use serde::Deserialize;
 
 use crate::{Pdu, State};
 
-/// What decides about one user's sight at one point of the room's graph.
+/// What determines whether a user may see an event at one point of the room's graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
-    /// The room's setting.
+pub struct VisibilityContext {
+    /// The room's history visibility.
     pub visibility: HistoryVisibility,
     /// The user's membership.
     pub membership: MembershipState,
 }
 
-impl Sight {
-    /// The sight of a user in a state of the room.
+impl VisibilityContext {
+    /// The context of a user in a state of the room.
     pub fn of(state: &State, user_id: &UserId) -> Self {
         Self {
             visibility: visibility(state),
@@ -44,29 +44,34 @@ impl Sight {
 
 /// Whether a user may see an event.
 ///
-/// `before` is the user's sight in the state before the event; `joined_since` says whether the
+/// `before` is the user's context in the state before the event; `joined_since` says whether the
 /// user was a member at any time after it.
-pub fn may_see(event: &Pdu, user_id: &UserId, before: &Sight, joined_since: bool) -> bool {
+pub fn may_see(
+    event: &Pdu,
+    user_id: &UserId,
+    before: &VisibilityContext,
+    joined_since: bool,
+) -> bool {
     before.allows(joined_since)
         || after(event, user_id, before).is_some_and(|after| after.allows(joined_since))
 }
 
-/// The room's setting in a state: `Shared` if there is none or it is not understood.
+/// The history visibility in a state: `Shared` if there is none or it is not understood.
 pub fn visibility(state: &State) -> HistoryVisibility {
     state
         .get("m.room.history_visibility", "")
-        .and_then(|event| setting(event))
+        .and_then(|event| history_visibility(event))
         .unwrap_or(HistoryVisibility::Shared)
 }
 
-/// The sight after an event, if the event changes it.
-fn after(event: &Pdu, user_id: &UserId, before: &Sight) -> Option<Sight> {
-    match (event.kind(), event.state_key()?) {
-        ("m.room.history_visibility", "") => Some(Sight {
-            visibility: setting(event).unwrap_or(HistoryVisibility::Shared),
+/// The context after an event, if the event changes it.
+fn after(event: &Pdu, user_id: &UserId, before: &VisibilityContext) -> Option<VisibilityContext> {
+    match (event.event_type(), event.state_key()?) {
+        ("m.room.history_visibility", "") => Some(VisibilityContext {
+            visibility: history_visibility(event).unwrap_or(HistoryVisibility::Shared),
             ..before.clone()
         }),
-        ("m.room.member", member) if member == user_id.as_str() => Some(Sight {
+        ("m.room.member", member) if member == user_id.as_str() => Some(VisibilityContext {
             membership: event.membership()?,
             ..before.clone()
         }),
@@ -74,8 +79,8 @@ fn after(event: &Pdu, user_id: &UserId, before: &Sight) -> Option<Sight> {
     }
 }
 
-/// What a state event sets, if it is understood.
-pub fn setting(event: &Pdu) -> Option<HistoryVisibility> {
+/// The value that a state event sets, if it is understood.
+pub fn history_visibility(event: &Pdu) -> Option<HistoryVisibility> {
     #[derive(Deserialize)]
     struct Content {
         history_visibility: HistoryVisibility,

@@ -52,7 +52,7 @@ impl Identity {
         let change = Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
-            kind: kind.to_owned(),
+            event_type: kind.to_owned(),
             content: content.to_owned(),
         });
         tx.commit_with([change].into_iter().collect()).await?;

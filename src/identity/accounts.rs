@@ -60,7 +60,7 @@ impl Identity {
         Ok(Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid: None,
-            kind: push_rules::KIND.to_owned(),
+            event_type: push_rules::KIND.to_owned(),
             content: push_rules::content(&rules)?,
         }))
     }
@@ -85,7 +85,7 @@ impl Identity {
     /// Users whose accounts are closed and who are in rooms nevertheless.
     pub async fn closed_in_rooms(&self) -> Result<Vec<OwnedUserId>> {
         let mut db = self.0.database.acquire().await?;
-        Ok(storage::users::closed_in_rooms(&mut db).await?)
+        Ok(storage::users::deactivated_with_rooms(&mut db).await?)
     }
 
     /// Replaces the user's password, and ends the user's other sessions if so asked.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use moka::sync::Cache;
-use storage::{Heard, Message, sessions::TokenHash};
+use storage::{Message, PeerEvent, sessions::TokenHash};
 
 use crate::{ActiveUser, Error, Identity, Result, metrics, tokens};
 
@@ -53,14 +53,14 @@ impl TokenCache {
     }
 
     /// Takes note of what is heard of other processes.
-    pub(crate) fn hear(&self, heard: Heard<'_>) {
+    pub(crate) fn hear(&self, heard: PeerEvent<'_>) {
         match heard {
-            Heard::Message(Message::TokensEnded(hashes)) => self.forget(hashes),
-            Heard::Listening => {
+            PeerEvent::Message(Message::TokensEnded(hashes)) => self.forget(hashes),
+            PeerEvent::Listening => {
                 self.revocations.fetch_add(1, Ordering::AcqRel);
                 self.known.invalidate_all();
             }
-            Heard::Message(_) | Heard::Changes(_) => {}
+            PeerEvent::Message(_) | PeerEvent::Changes(_) => {}
         }
     }
 
@@ -97,7 +97,7 @@ impl Identity {
         self.0.tokens.forget(ended);
         for hashes in ended.chunks(TOLD_AT_ONCE) {
             let message = Message::TokensEnded(hashes.to_owned());
-            self.0.database.tell(message);
+            self.0.database.publish(message);
         }
     }
 
@@ -131,10 +131,13 @@ impl Identity {
         let expired = known
             .expires_ts
             .is_some_and(|expires| expires <= self.now());
-        if login.has_predecessors && !expired {
-            let ended =
-                storage::sessions::end_predecessors(&mut db, login.session_nid, login.generation)
-                    .await?;
+        if login.has_older_generations && !expired {
+            let ended = storage::sessions::delete_older_generations(
+                &mut db,
+                login.session_nid,
+                login.generation,
+            )
+            .await?;
             self.forget_tokens(&ended);
         }
         Ok(known)

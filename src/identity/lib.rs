@@ -81,7 +81,7 @@ impl Identity {
     ) -> Self {
         let tokens = Arc::new(TokenCache::new(settings.token_cache_bytes));
         let known = Arc::clone(&tokens);
-        database.hear(move |heard| known.hear(heard));
+        database.subscribe(move |heard| known.hear(heard));
         Self(Arc::new(Inner {
             tokens,
             passwords: Passwords::new(),

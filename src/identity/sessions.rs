@@ -131,13 +131,14 @@ impl Identity {
         let unknown = Error::UnknownToken { soft_logout: false };
         let mut tx = self.0.database.begin().await?;
         let hash = tokens::hash(refresh_token);
-        let old = storage::sessions::find_refreshable(&mut tx, &hash)
+        let old = storage::sessions::find_refresh_token(&mut tx, &hash)
             .await?
             .ok_or(unknown)?;
         // This is the first use of `old`, which ends what it replaced; and what it was exchanged
         // for before got lost on its way, or `old` would have ended with its first use.
         let (session, generation) = (old.session_nid, old.generation);
-        let ended = storage::sessions::keep_generation(&mut tx, session, generation).await?;
+        let ended =
+            storage::sessions::delete_other_generations(&mut tx, session, generation).await?;
         let tokens = self
             .new_tokens(&mut tx, session, generation + 1, true)
             .await?;

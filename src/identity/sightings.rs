@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use parking_lot::Mutex;
 use ruma::{OwnedDeviceId, OwnedUserId};
-use storage::devices::Sighting;
+use storage::devices::LastSeen;
 
 use crate::{ActiveUser, Identity, Result};
 
@@ -31,11 +31,11 @@ impl Sightings {
         self.0.lock().get(&device).copied()
     }
 
-    fn take(&self) -> Vec<Sighting> {
+    fn take(&self) -> Vec<LastSeen> {
         let taken = std::mem::take(&mut *self.0.lock());
-        let mut sightings: Vec<Sighting> = taken
+        let mut sightings: Vec<LastSeen> = taken
             .into_iter()
-            .map(|((user_id, device_id), (ts, address))| Sighting {
+            .map(|((user_id, device_id), (ts, address))| LastSeen {
                 user_id,
                 device_id,
                 ts,
@@ -57,7 +57,7 @@ impl Identity {
         }
         let mut db = self.0.database.acquire().await?;
         for batch in sightings.chunks(BATCH) {
-            storage::devices::seen(&mut db, batch).await?;
+            storage::devices::record_last_seen(&mut db, batch).await?;
         }
         Ok(())
     }

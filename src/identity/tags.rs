@@ -72,7 +72,7 @@ impl Identity {
         let change = Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
-            kind: KIND.to_owned(),
+            event_type: KIND.to_owned(),
             content,
         });
         tx.commit_with([change].into_iter().collect()).await?;

@@ -1,6 +1,6 @@
 //! The second counter, for what may be lost on a restart.
 
-use storage::peers::Process;
+use storage::cluster::Process;
 use tokio::time::Instant;
 use types::EphemeralPosition;
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::RwLock;
 use ruma::UserId;
-use storage::{Change, Database, Feed, feed::Stretch, memberships};
+use storage::{Change, Database, Feed, feed::ChangeBatch, memberships};
 use tokio::sync::{Notify, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
@@ -45,7 +45,7 @@ impl Live {
             position: watch::Sender::new(position),
         });
         let weak = Arc::downgrade(&inner);
-        inner.database.hear(move |heard| {
+        inner.database.subscribe(move |heard| {
             if let Some(inner) = weak.upgrade() {
                 Self(inner).hear(heard);
             }
@@ -72,7 +72,7 @@ impl Live {
     }
 
     /// With whom those share rooms whose devices changed and who are not in memory.
-    async fn sharing(&self, stretch: &Stretch) -> Sharing {
+    async fn sharing(&self, stretch: &ChangeBatch) -> Sharing {
         let mut sharing = HashMap::new();
         for (_, change) in &stretch.changes {
             let Change::DeviceList { user_id } = change else {
@@ -98,7 +98,7 @@ impl Live {
         sharing
     }
 
-    fn take_in(&self, stretch: Stretch, sharing: &Sharing) {
+    fn take_in(&self, stretch: ChangeBatch, sharing: &Sharing) {
         let mut wakes = Wakes::default();
         let until = stretch.until;
         {

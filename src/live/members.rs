@@ -15,7 +15,7 @@ pub struct Members {
 impl Members {
     pub(crate) fn count(state: &State) -> Self {
         let mut members = Self::default();
-        for pdu in state.of_kind("m.room.member") {
+        for pdu in state.of_type("m.room.member") {
             members.change(None, &pdu.membership().unwrap_or(MembershipState::Leave));
         }
         members
@@ -50,7 +50,7 @@ pub struct Heroes {
 impl Heroes {
     pub(crate) fn of(state: &State) -> Self {
         let (mut here, mut gone) = (Vec::new(), Vec::new());
-        for pdu in state.of_kind("m.room.member") {
+        for pdu in state.of_type("m.room.member") {
             let Some(user_id) = pdu
                 .state_key()
                 .and_then(|key| OwnedUserId::try_from(key).ok())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ruma::{OwnedUserId, UserId};
-use storage::feed::Stretch;
+use storage::feed::ChangeBatch;
 use types::{RoomNid, StreamPosition};
 
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) struct Memory {
     /// Reads from the database that are under way, by where they began.
     pub(crate) loads: BTreeMap<StreamPosition, usize>,
     /// What was applied while reads were under way: they catch up with it.
-    pub(crate) log: Vec<Arc<Stretch>>,
+    pub(crate) log: Vec<Arc<ChangeBatch>>,
     /// About how many bytes users and rooms take.
     pub(crate) bytes: usize,
     uses: AtomicU64,

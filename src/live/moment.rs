@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use event::{
-    Pdu, View,
-    view::{Personal, Shared},
+    ClientEvent, Pdu,
+    view::{Common, PerReader},
 };
 use ruma::{DeviceId, UserId, push::FlattenedJson};
 use storage::StoredEvent;
@@ -35,21 +35,21 @@ impl Reader<'_> {
         event: &'e StoredEvent,
         membership: &'e str,
         now_ms: u64,
-    ) -> Personal<'e> {
+    ) -> PerReader<'e> {
         let own = event.transaction.as_ref().filter(|transaction| {
             *transaction.device_id == *self.device_id && event.pdu.sender() == self.user_id
         });
-        Personal {
+        PerReader {
             membership: Some(membership),
             transaction_id: own.map(|transaction| transaction.id.as_str()),
-            ..Personal::age(&event.pdu, now_ms)
+            ..PerReader::age(&event.pdu, now_ms)
         }
     }
 }
 
 /// What every reader of an event is told beside it.
-pub fn shared(event: &StoredEvent) -> Shared<'_> {
-    Shared {
+pub fn shared(event: &StoredEvent) -> Common<'_> {
+    Common {
         replaced: event.replaces.as_ref().map(|replaced| &*replaced.pdu),
         redacted_because: event.redacted_because.as_deref(),
     }
@@ -82,27 +82,27 @@ impl Moment {
     }
 
     /// Appends the event as a reader sees it in `/sync`, without its room id.
-    pub fn write(&self, out: &mut String, personal: Personal<'_>) {
+    pub fn write(&self, out: &mut String, per_reader: PerReader<'_>) {
         let opened = self.opened.get_or_init(|| {
             let mut opened = String::new();
-            let view = View {
+            let view = ClientEvent {
                 pdu: self.pdu(),
                 room_id: false,
             };
-            view.open(shared(&self.event), &mut opened);
+            view.write_prefix(shared(&self.event), &mut opened);
             opened.shrink_to_fit();
             opened
         });
         out.push_str(opened);
-        personal.close(out);
+        per_reader.write_unsigned_end(out);
     }
 
     /// Appends the event in the format of federation, with `unsigned` added.
-    pub fn write_federation_format(&self, out: &mut String, personal: Personal<'_>) {
+    pub fn write_federation_format(&self, out: &mut String, per_reader: PerReader<'_>) {
         let json = self.pdu().json();
         out.push_str(json.strip_suffix('}').unwrap_or(json));
-        shared(&self.event).open(false, out);
-        personal.close(out);
+        shared(&self.event).write_unsigned_start(false, out);
+        per_reader.write_unsigned_end(out);
     }
 
     /// About how many bytes of memory it takes, its text included.

@@ -191,7 +191,7 @@ impl Room {
                 .iter()
                 .map(|moment| moment.event())
                 .filter(|event| {
-                    event.pdu.kind() == kind && event.pdu.state_key() == Some(state_key)
+                    event.pdu.event_type() == kind && event.pdu.state_key() == Some(state_key)
                 })
                 .collect()
         };
@@ -226,7 +226,7 @@ impl Room {
                 self.redact(redacted, &event.pdu);
                 true
             }
-            None => event.pdu.kind() != "m.room.redaction" || event.pdu.redacts().is_none(),
+            None => event.pdu.event_type() != "m.room.redaction" || event.pdu.redacts().is_none(),
         }
     }
 
@@ -236,10 +236,10 @@ impl Room {
         if let Some(old) = &old {
             self.weight = self.weight.saturating_sub(old.weight() + 160);
         }
-        if matches!(pdu.kind(), "m.room.power_levels" | "m.room.create") {
+        if matches!(pdu.event_type(), "m.room.power_levels" | "m.room.create") {
             self.push_levels = OnceLock::new();
         }
-        if pdu.kind() == "m.room.member" {
+        if pdu.event_type() == "m.room.member" {
             let membership = |pdu: &Arc<Pdu>| pdu.membership().unwrap_or(MembershipState::Leave);
             self.members
                 .change(old.as_ref().map(membership).as_ref(), &membership(pdu));
@@ -283,7 +283,7 @@ impl Room {
     /// Notes that a redaction took away what may have been counted as unread.
     fn undo(&mut self, at: StreamPosition, redacted: &Redacted) {
         // Reactions come and go, and nobody is notified of one unless by a rule of his own.
-        if redacted.pdu.kind() == "m.reaction" {
+        if redacted.pdu.event_type() == "m.reaction" {
             return;
         }
         let mut timeline = self.timeline.iter();
@@ -307,7 +307,7 @@ impl Room {
     fn redact(&mut self, redacted: &Redacted, because: &Arc<Pdu>) {
         let Redacted { event_nid, pdu, .. } = redacted;
         if let Some(state_key) = pdu.state_key() {
-            let current = self.state.get(pdu.kind(), state_key);
+            let current = self.state.get(pdu.event_type(), state_key);
             if current.is_some_and(|current| current.event_id() == pdu.event_id()) {
                 self.put_state(pdu);
             }

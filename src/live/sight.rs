@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use event::{
     Pdu,
-    visibility::{self, setting},
+    visibility::{self, history_visibility},
 };
 use ruma::{
     UserId,
@@ -121,10 +121,11 @@ impl Sight {
                 .extend(member.and_then(Pdu::membership).map(|now| (BEGINNING, now)));
         }
         if settings.is_empty() {
-            sight
-                .visibilities
-                .0
-                .extend(setting_now.and_then(setting).map(|now| (BEGINNING, now)));
+            sight.visibilities.0.extend(
+                setting_now
+                    .and_then(history_visibility)
+                    .map(|now| (BEGINNING, now)),
+            );
         }
         sight
     }
@@ -133,7 +134,7 @@ impl Sight {
     fn from_history(members: &[&StoredEvent], settings: &[&StoredEvent]) -> Self {
         Self {
             memberships: History::new(members, Pdu::membership),
-            visibilities: History::new(settings, setting),
+            visibilities: History::new(settings, history_visibility),
         }
     }
 
@@ -145,7 +146,7 @@ impl Sight {
                 *from >= position && *membership == MembershipState::Join
             });
         let allows = |visibility: Option<&HistoryVisibility>, membership| {
-            visibility::Sight {
+            visibility::VisibilityContext {
                 visibility: visibility.cloned().unwrap_or(HistoryVisibility::Shared),
                 membership,
             }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
-use storage::{Heard, Message};
+use storage::{Message, PeerEvent};
 use tokio::time::Instant;
 use types::{EphemeralPosition, RoomNid};
 
@@ -66,13 +66,13 @@ impl Live {
     }
 
     /// Takes note of what other processes say.
-    pub(crate) fn hear(&self, heard: Heard<'_>) {
+    pub(crate) fn hear(&self, heard: PeerEvent<'_>) {
         let mut wakes = Wakes::default();
         match heard {
-            Heard::Message(Message::Typing {
+            PeerEvent::Message(Message::Typing {
                 room_nid,
                 user_id,
-                types,
+                is_typing: types,
                 position,
             }) => {
                 let mut memory = self.0.memory.write();
@@ -88,7 +88,7 @@ impl Live {
                     memory.announce_typing(*room_nid, position, &mut wakes);
                 }
             }
-            Heard::Message(Message::WhoTypes) => {
+            PeerEvent::Message(Message::RequestTyping) => {
                 let memory = self.0.memory.read();
                 for (room_nid, list) in &memory.typing {
                     for user_id in list.ours() {
@@ -96,13 +96,13 @@ impl Live {
                     }
                 }
             }
-            Heard::Listening => {
-                self.0.database.tell(Message::WhoTypes);
+            PeerEvent::Listening => {
+                self.0.database.publish(Message::RequestTyping);
                 // Who still types is told again.
                 let mut memory = self.0.memory.write();
                 memory.end_typing(&mut wakes, Typing::end_elsewhere);
             }
-            Heard::Message(_) | Heard::Changes(_) => return,
+            PeerEvent::Message(_) | PeerEvent::Changes(_) => return,
         }
         wakes.wake();
         self.0.typing_changed.notify_one();
@@ -110,10 +110,10 @@ impl Live {
 
     fn tell(&self, memory: &Memory, room_nid: RoomNid, user_id: &UserId, types: bool) {
         let list = memory.typing.get(&room_nid);
-        self.0.database.tell(Message::Typing {
+        self.0.database.publish(Message::Typing {
             room_nid,
             user_id: user_id.to_owned(),
-            types,
+            is_typing: types,
             position: list.map(|list| list.position).unwrap_or_default(),
         });
     }

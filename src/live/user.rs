@@ -147,10 +147,10 @@ impl User {
 
     pub(crate) fn put_account_data(&mut self, position: StreamPosition, data: &AccountData) {
         let room_nid = data.room_nid.unwrap_or_default();
-        if room_nid == RoomNid(0) && data.kind == IGNORED_USERS {
+        if room_nid == RoomNid(0) && data.event_type == IGNORED_USERS {
             self.ignored = ignored_users(&data.content);
         }
-        if room_nid == RoomNid(0) && data.kind == PUSH_RULES {
+        if room_nid == RoomNid(0) && data.event_type == PUSH_RULES {
             self.push_rules = OnceLock::new();
         }
         let datum = Datum {
@@ -158,7 +158,7 @@ impl User {
             content: data.content.as_str().into(),
         };
         self.account_data
-            .insert((room_nid, data.kind.as_str().into()), datum);
+            .insert((room_nid, data.event_type.as_str().into()), datum);
     }
 
     pub(crate) fn put_room(&mut self, mut room: Membership) {

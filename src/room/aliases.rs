@@ -15,13 +15,13 @@ use crate::{Error, Rooms, append::NewEvent, create::raw};
 
 /// The content of `m.room.canonical_alias`. The aliases are text, as they may be anything.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Canonical {
+pub(crate) struct CanonicalAliases {
     alias: Option<String>,
     #[serde(default)]
     alt_aliases: Vec<String>,
 }
 
-impl Canonical {
+impl CanonicalAliases {
     pub(crate) fn read(content: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(content)
     }
@@ -39,9 +39,9 @@ impl Rooms {
     /// Makes an alias for a room, by one of its members.
     pub async fn create_alias(
         &self,
-        alias: &RoomAliasId,
         room_id: &RoomId,
         creator: &UserId,
+        alias: &RoomAliasId,
     ) -> Result<(), Error> {
         if alias.server_name() != self.0.settings.server_name {
             return Err(Error::Remote(alias.to_string()));
@@ -109,8 +109,8 @@ impl Rooms {
         user_id: &UserId,
     ) -> Result<(), Error> {
         let result = self
-            .write(room_id, 1, |pen| {
-                let present = pen.head().state.get("m.room.canonical_alias", "");
+            .write(room_id, 1, |appender| {
+                let present = appender.head().state.get("m.room.canonical_alias", "");
                 let content = present.and_then(|pdu| pdu.content_as::<Value>().ok());
                 let Some(Value::Object(before)) = content else {
                     return Ok(());
@@ -125,13 +125,14 @@ impl Rooms {
                 if after == before {
                     return Ok(());
                 }
-                pen.append(NewEvent::state(
-                    user_id.to_owned(),
-                    TimelineEventType::RoomCanonicalAlias,
-                    "",
-                    raw(&Value::Object(after))?,
-                ))
-                .map(|_| ())
+                appender
+                    .append(NewEvent::state(
+                        user_id.to_owned(),
+                        TimelineEventType::RoomCanonicalAlias,
+                        "",
+                        raw(&Value::Object(after))?,
+                    ))
+                    .map(|_| ())
             })
             .await;
         match result {

@@ -1,4 +1,4 @@
-//! The one place that adds events to a room's graph.
+//! Appending events to a room's graph; nothing else does.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use crate::{
     head::{Head, Layer},
 };
 
-/// What a local user or the server wants to add to a room.
+/// An event that a local user or the server wants to send.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEvent {
     pub(crate) sender: OwnedUserId,
     pub(crate) event_type: TimelineEventType,
     pub(crate) state_key: Option<String>,
     pub(crate) content: Box<RawValue>,
-    /// The event that this one redacts, and what is left of it.
+    /// The event that this one redacts, and its redacted form.
     pub(crate) redacts: Option<(OwnedEventId, Option<Redacted>)>,
     pub(crate) transaction: Option<Transaction>,
 }
@@ -50,9 +50,9 @@ impl NewEvent {
     }
 }
 
-/// Adds events to a head, one after the other, and gathers what is to be written.
+/// Appends events to a room head and collects the rows to write.
 #[derive(Debug)]
-pub(crate) struct Pen<'a> {
+pub(crate) struct EventAppender<'a> {
     head: Head,
     expected_revision: i64,
     expected_extremities: Vec<EventNid>,
@@ -64,8 +64,8 @@ pub(crate) struct Pen<'a> {
     nids: std::vec::IntoIter<i64>,
 }
 
-impl<'a> Pen<'a> {
-    /// Takes up a head; `nids` holds a number for each event to come.
+impl<'a> EventAppender<'a> {
+    /// Starts at a head; `nids` holds an id for each event to be appended.
     pub(crate) fn new(
         head: Head,
         signer: &'a Signer,
@@ -85,23 +85,23 @@ impl<'a> Pen<'a> {
         }
     }
 
-    /// The room as it stands with the events added so far.
+    /// The head with the events appended so far.
     pub(crate) fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Makes the room come into being with the write set.
+    /// Makes the write set create the room.
     pub(crate) fn create(&mut self, room: NewRoom) {
         self.create = Some(room);
     }
 
-    /// Adds the first event of a room whose id it is the hash of.
-    pub(crate) fn adopt_create_event(&mut self, pdu: &Pdu) {
+    /// Sets the room id, which room versions since 12 derive from the create event.
+    pub(crate) fn set_room_id_from_create(&mut self, pdu: &Pdu) {
         pdu.room_id().clone_into(&mut self.head.room_id);
     }
 
-    /// Builds the create event of a room; it is added with [`Pen::push`].
-    pub(crate) fn build_first(&self, event: &NewEvent) -> Result<Pdu, Error> {
+    /// Builds the create event of a room, to be added with [`EventAppender::add`].
+    pub(crate) fn build_create_event(&self, event: &NewEvent) -> Result<Pdu, Error> {
         let room_id =
             (!self.head.version.room_id_is_create_hash()).then(|| self.head.room_id.clone());
         let parents = Parents {
@@ -115,7 +115,7 @@ impl<'a> Pen<'a> {
 
     /// Builds, signs, checks and adds an event; returns its id.
     pub(crate) fn append(&mut self, event: NewEvent) -> Result<OwnedEventId, Error> {
-        // The rules ask for it, too, but would tell strangers that there is a room.
+        // The rules require it too, but their error would reveal to strangers that the room exists.
         let is_own_membership = event.event_type == TimelineEventType::RoomMember
             && event.state_key.as_deref() == Some(event.sender.as_str());
         if !is_own_membership {
@@ -127,7 +127,7 @@ impl<'a> Pen<'a> {
             ));
         }
         let version = &self.head.version;
-        let auth_events = auth::select(
+        let auth_events = auth::select_auth_events(
             version,
             &self.head.state,
             &event.event_type,
@@ -150,33 +150,36 @@ impl<'a> Pen<'a> {
         };
         let draft = self.draft(&event, Some(self.head.room_id.clone()));
         let pdu = draft.build(version, parents, self.signer)?;
-        auth::check_in(version, &pdu, &self.head.state)?;
+        auth::check_local(version, &pdu, &self.head.state)?;
         let auth_nids = auth_events
             .iter()
             .filter_map(|pdu| self.head.nid(pdu))
             .collect();
-        self.push(Arc::new(pdu), auth_nids, event)
+        self.add(Arc::new(pdu), auth_nids, event)
     }
 
     /// Adds an event that has been built and checked.
-    pub(crate) fn push(
+    pub(crate) fn add(
         &mut self,
         pdu: Arc<Pdu>,
         auth_nids: Vec<EventNid>,
         event: NewEvent,
     ) -> Result<OwnedEventId, Error> {
         let nid = EventNid(self.nids.next().ok_or_else(|| {
-            storage::Error::Corrupt("more events than numbers were drawn for".to_owned())
+            storage::Error::Corrupt("more events than ids were allocated for".to_owned())
         })?);
         let event_id = pdu.event_id().to_owned();
         let prev_nids = self.head.extremities.iter().map(|(nid, _)| *nid).collect();
-        let replaces = pdu.is_state().then(|| self.lay(nid, &pdu)).flatten();
+        let replaces = pdu
+            .is_state()
+            .then(|| self.apply_state_event(nid, &pdu))
+            .flatten();
         self.head.depth = pdu.depth();
         self.head.extremities = vec![(nid, event_id.clone())];
         let current = pdu.is_state();
         let redacts = event.redacts.and_then(|(_, redacted)| redacted);
         if let Some(redacted) = &redacts {
-            self.wipe(&redacted.pdu);
+            self.apply_redaction(&redacted.pdu);
         }
         self.changes.push(Change::Event(EventChange {
             event: StoredEvent {
@@ -198,21 +201,21 @@ impl<'a> Pen<'a> {
         Ok(event_id)
     }
 
-    /// Leaves of a redacted event in the current state what the redaction left.
-    fn wipe(&mut self, redacted: &Arc<Pdu>) {
+    /// Replaces a redacted event in the current state by its redacted form.
+    fn apply_redaction(&mut self, redacted: &Arc<Pdu>) {
         let state_key = redacted.state_key().unwrap_or_default();
-        let present = self.head.state.get(redacted.kind(), state_key);
+        let present = self.head.state.get(redacted.event_type(), state_key);
         if present.is_some_and(|present| present.event_id() == redacted.event_id()) {
             self.head.state.insert(redacted.clone());
         }
     }
 
-    /// Puts a state event over the state; returns what it replaces.
+    /// Applies a state event to the state and its snapshot layers; returns the event that it replaces.
     ///
     /// Every layer is more than twice as large as the one above it; those that are not are merged.
     /// So a state of n events is at most log n layers deep, and an event is rewritten about log n
     /// times while it is current.
-    fn lay(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<Replaced> {
+    fn apply_state_event(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<Replaced> {
         let replaced = self.head.state.insert(pdu.clone());
         let replaces = replaced.and_then(|old| {
             let nid = self.head.nids.remove(old.event_id())?;
@@ -259,12 +262,12 @@ impl<'a> Pen<'a> {
         }
     }
 
-    /// Whether nothing was added.
-    pub(crate) fn is_unused(&self) -> bool {
+    /// Whether no event was added.
+    pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// What is to be written, and the head afterwards.
+    /// The write set, and the head after it.
     pub(crate) fn finish(mut self) -> (WriteSet, Head) {
         self.head.revision = self.expected_revision + 1;
         let room = RoomWrite {

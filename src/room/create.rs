@@ -16,13 +16,13 @@ use types::{Clock, RoomNid};
 
 use crate::{
     Error, Profile, Rooms,
-    append::{NewEvent, Pen},
+    append::{EventAppender, NewEvent},
     head::Head,
 };
 
 mod power_levels;
 
-/// Tries to find a moment at which no other process makes the same room.
+/// Attempts to find a timestamp at which no other process creates the same room.
 const ATTEMPTS: usize = 8;
 /// The most users that may be invited with the creation.
 const MAX_INVITES: usize = 500;
@@ -40,7 +40,7 @@ pub enum Preset {
     PublicChat,
 }
 
-/// What a user asks of a new room.
+/// A request to create a room.
 #[derive(Clone, Debug)]
 pub struct CreateRoom {
     /// The room version; the server's default if none is asked for.
@@ -67,12 +67,12 @@ pub struct CreateRoom {
     pub is_direct: bool,
 }
 
-/// Moments for create events, each given out once: since room version 12 two create events of the
+/// Timestamps for create events, each used once: since room version 12 two create events of the
 /// same content, user and millisecond would be one room.
 #[derive(Debug, Default)]
-pub(crate) struct Moments(AtomicU64);
+pub(crate) struct CreationTimestamps(AtomicU64);
 
-impl Moments {
+impl CreationTimestamps {
     fn next(&self, clock: &Clock) -> MilliSecondsSinceUnixEpoch {
         let now = clock.now_ms();
         let later = |last: u64| Some(now.max(last + 1));
@@ -86,7 +86,7 @@ impl Moments {
 }
 
 impl Rooms {
-    /// Makes a room: all of it, or nothing.
+    /// Creates a room, atomically.
     pub async fn create(
         &self,
         creator: &UserId,
@@ -127,27 +127,27 @@ impl Rooms {
     ) -> Result<OwnedRoomId, Error> {
         // Create, member, power levels, alias, three of the preset, name, topic.
         let events = 9 + request.initial_state.len() + request.invite.len();
-        let nids = self.0.nids.take(events + 1).await?;
+        let nids = self.0.nids.allocate(events + 1).await?;
         let (room_nid, nids) = nids.split_first().ok_or(Error::UnknownRoom)?;
         let room_id = self.new_room_id()?;
         let head = Head::new(RoomNid(*room_nid), room_id, version.clone());
-        let now = self.0.creations.next(&self.0.clock);
-        let mut pen = Pen::new(head, &self.0.signer, now, nids.to_vec());
+        let now = self.0.creation_timestamps.next(&self.0.clock);
+        let mut appender = EventAppender::new(head, &self.0.signer, now, nids.to_vec());
         let mut room = Creation {
-            pen: &mut pen,
+            appender: &mut appender,
             creator,
             request,
         };
         room.write(profile)?;
-        let room_id = pen.head().room_id.clone();
-        pen.create(NewRoom {
+        let room_id = appender.head().room_id.clone();
+        appender.create(NewRoom {
             room_id: room_id.clone(),
-            version: pen.head().version.id().clone(),
+            version: appender.head().version.id().clone(),
             creator: creator.to_owned(),
             in_directory: request.in_directory,
             alias: request.alias.clone(),
         });
-        self.write_new(pen).await?;
+        self.create_room(appender).await?;
         Ok(room_id)
     }
 
@@ -184,7 +184,7 @@ impl Rooms {
 
 /// A room being written, event by event, in the order of the specification.
 struct Creation<'a, 'p, 's> {
-    pen: &'p mut Pen<'s>,
+    appender: &'p mut EventAppender<'s>,
     creator: &'a UserId,
     request: &'a CreateRoom,
 }
@@ -208,8 +208,12 @@ impl Creation<'_, '_, '_> {
             )?;
         }
         self.preset()?;
-        for (kind, state_key, content) in &self.request.initial_state {
-            self.raw(kind.to_string().into(), state_key.clone(), content.clone())?;
+        for (event_type, state_key, content) in &self.request.initial_state {
+            self.raw(
+                event_type.to_string().into(),
+                state_key.clone(),
+                content.clone(),
+            )?;
         }
         if let Some(name) = &self.request.name {
             self.state(
@@ -234,7 +238,7 @@ impl Creation<'_, '_, '_> {
     }
 
     fn create_event(&mut self) -> Result<(), Error> {
-        let version = self.pen.head().version.clone();
+        let version = self.appender.head().version.clone();
         let mut content = self.request.creation_content.clone();
         content.insert("room_version".to_owned(), json!(version.id()));
         if version.creator_is_sender() {
@@ -251,11 +255,11 @@ impl Creation<'_, '_, '_> {
             "",
             raw(&Value::Object(content))?,
         );
-        let pdu = self.pen.build_first(&event)?;
-        event::auth::check_alone(&version, &pdu, &|_| None)
+        let pdu = self.appender.build_create_event(&event)?;
+        event::auth::check_state_independent(&version, &pdu, &|_| None)
             .map_err(|denied| Error::BadContent(denied.to_string()))?;
-        self.pen.adopt_create_event(&pdu);
-        self.pen.push(pdu.into(), Vec::new(), event)?;
+        self.appender.set_room_id_from_create(&pdu);
+        self.appender.add(pdu.into(), Vec::new(), event)?;
         Ok(())
     }
 
@@ -295,15 +299,17 @@ impl Creation<'_, '_, '_> {
                 json!({ "guest_access": if public { "forbidden" } else { "can_join" } }),
             ),
         ];
-        for (kind, content) in settings {
+        for (event_type, content) in settings {
             // What the client sets itself need not be set twice.
             let given = self
                 .request
                 .initial_state
                 .iter()
-                .any(|(given, state_key, _)| given.to_string() == kind && state_key.is_empty());
+                .any(|(given, state_key, _)| {
+                    given.to_string() == event_type && state_key.is_empty()
+                });
             if !given {
-                self.state(kind.into(), String::new(), &content)?;
+                self.state(event_type.into(), String::new(), &content)?;
             }
         }
         Ok(())
@@ -326,7 +332,7 @@ impl Creation<'_, '_, '_> {
     ) -> Result<(), Error> {
         let name = event_type.to_string();
         let event = NewEvent::state(self.creator.to_owned(), event_type, state_key, content);
-        match self.pen.append(event) {
+        match self.appender.append(event) {
             Ok(_) => Ok(()),
             Err(Error::Denied(denied)) => Err(Error::InvalidState(format!("{name}: {denied}"))),
             Err(error) => Err(error),

@@ -196,9 +196,9 @@ struct Content {
 
 impl RoomListing {
     fn of(room_id: OwnedRoomId, state: &State, joined_members: u64) -> Self {
-        let content = |kind: &str| {
+        let content = |event_type: &str| {
             state
-                .get(kind, "")
+                .get(event_type, "")
                 .and_then(|pdu| pdu.content_as::<Content>().ok())
                 .unwrap_or_default()
         };

@@ -2,7 +2,7 @@
 
 use types::{ErrorKind, Fault};
 
-/// A room said no, or could not be read or written.
+/// An operation on a room was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such room, or the user has no business in it.

@@ -1,4 +1,4 @@
-//! A room's head: all that the next event needs to know, in memory.
+//! A room's head in memory: what is needed to append the next event.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,20 +9,20 @@ use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::Error;
 
-/// Where a room stands; a clone shares its structure.
+/// A room's version, forward extremities and current state; a clone shares its structure.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) room_nid: RoomNid,
     pub(crate) room_id: OwnedRoomId,
     pub(crate) version: RoomVersion,
-    /// What other processes wrote up to here is in it.
-    pub(crate) read_at: StreamPosition,
+    /// The stream position at which it was loaded: it has all writes of other processes up to there.
+    pub(crate) loaded_at: StreamPosition,
     /// Counts the write sets; compared and swapped in the database.
     pub(crate) revision: i64,
     pub(crate) extremities: Vec<(EventNid, OwnedEventId)>,
     pub(crate) depth: u64,
     pub(crate) state: State,
-    /// The numbers of the events in `state`.
+    /// The ids of the events in `state`.
     pub(crate) nids: imbl::HashMap<OwnedEventId, EventNid>,
     /// The snapshot of `state`, as the layers it is stored in, the topmost last.
     pub(crate) layers: Vec<Arc<Layer>>,
@@ -42,7 +42,7 @@ impl Head {
             room_nid,
             room_id,
             version,
-            read_at: StreamPosition::default(),
+            loaded_at: StreamPosition::default(),
             revision: 0,
             extremities: Vec::new(),
             depth: 0,
@@ -52,7 +52,7 @@ impl Head {
         }
     }
 
-    /// Refuses whoever is not in the room, in the words for a room that does not exist.
+    /// Fails if the user is not in the room, with the error for a room that does not exist.
     pub(crate) fn require_member(&self, user_id: &UserId) -> Result<(), Error> {
         if self.state.membership(user_id) == MembershipState::Join {
             Ok(())
@@ -63,7 +63,7 @@ impl Head {
 
     /// Reads a room's head from the database.
     pub(crate) async fn load(db: &mut Connection, room_id: &RoomId) -> Result<Option<Self>, Error> {
-        let read_at = stream::position(db).await?;
+        let loaded_at = stream::position(db).await?;
         let Some(room) = rooms::find(db, room_id).await? else {
             return Ok(None);
         };
@@ -94,7 +94,7 @@ impl Head {
             room_nid: room.room_nid,
             room_id: room.room_id,
             version,
-            read_at,
+            loaded_at,
             revision: room.revision,
             extremities,
             depth: room.depth as u64,
@@ -115,7 +115,7 @@ impl Head {
             .unwrap_or_default()
     }
 
-    /// The number of an event of the current state.
+    /// The id of an event of the current state.
     pub(crate) fn nid(&self, pdu: &Pdu) -> Option<EventNid> {
         self.nids.get(pdu.event_id()).copied()
     }

@@ -1,4 +1,4 @@
-//! Reading a room's past, as far as the reader may see it.
+//! Reading a room's history, as far as the reader may see it.
 //!
 //! Spec: client-server, "Getting events for a room" and "Room history visibility".
 
@@ -33,8 +33,8 @@ pub use relations::RelationsQuery;
 const MAX_PAGE: usize = 1000;
 /// Events that a filter may pass over before a page ends early.
 const MAX_SCANNED: usize = 10_000;
-/// Events that every query but the first one reads: what a filter passes over takes few of them.
-const STRETCH: usize = 500;
+/// Events that each query after the first one reads, so that a sparse filter takes few queries.
+const BATCH_SIZE: usize = 500;
 
 /// Which events of a room are asked for.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Rooms {
         reader: Reader<'_>,
         request: &PageRequest,
     ) -> Result<String, Error> {
-        let head = self.readable(room_id, reader).await?;
+        let head = self.check_read_access(room_id, reader).await?;
         let mut db = self.0.database.acquire().await?;
         let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
         let page = page(&mut db, Source::Timeline(head.room_nid), &sight, request).await?;
@@ -80,7 +80,7 @@ impl Rooms {
         }
         if request.filter.lazy_load_members() {
             let state = self
-                .seen_with(&mut db, head, reader.user_id, &page.events)
+                .state_for_lazy_members(&mut db, head, reader.user_id, &page.events)
                 .await?;
             let members = senders(&state, &page.events);
             body.push_str(r#","state":"#);
@@ -115,7 +115,7 @@ impl Rooms {
         reader: Reader<'_>,
         event_id: &EventId,
     ) -> Result<(StoredEvent, Sight), Error> {
-        let head = match self.readable(room_id, reader).await {
+        let head = match self.check_read_access(room_id, reader).await {
             Err(Error::NotInRoom) => return Err(Error::UnknownEvent),
             head => head?,
         };
@@ -128,9 +128,9 @@ impl Rooms {
         Ok((event, sight))
     }
 
-    /// The state that goes with events which the user sees: the current one for whoever may see it,
-    /// and that after the newest of the events for the others.
-    async fn seen_with(
+    /// The state from which lazy-loaded members of a page are taken: the current one if the user may
+    /// see it, else the state after the newest event of the page.
+    async fn state_for_lazy_members(
         &self,
         db: &mut storage::Connection,
         head: Head,
@@ -148,9 +148,9 @@ impl Rooms {
         }
     }
 
-    /// The head of a room in whose past the reader may look: as a member, as somebody who was one
-    /// and has not forgotten the room, or because everybody may.
-    pub(crate) async fn readable(
+    /// The head of a room whose history the reader may access: as a member, as a former member who
+    /// has not forgotten the room, or because it is world-readable.
+    pub(crate) async fn check_read_access(
         &self,
         room_id: &RoomId,
         reader: Reader<'_>,
@@ -171,10 +171,10 @@ impl Rooms {
             return Err(Error::NotInRoom);
         }
         let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
-        let may_look = sight.was_member()
+        let may_read = sight.was_member()
             || (membership == MembershipState::Invite
                 && visibility(&head.state) == HistoryVisibility::Invited);
-        if may_look {
+        if may_read {
             Ok(head)
         } else {
             Err(Error::NotInRoom)
@@ -217,7 +217,7 @@ struct Page {
     events: Vec<StoredEvent>,
 }
 
-/// Reads in stretches until the page is full, the room ends, or enough was passed over.
+/// Reads in batches until the page is full, the room ends, or enough was passed over.
 async fn page(
     db: &mut storage::Connection,
     source: Source<'_>,
@@ -245,12 +245,12 @@ async fn page(
     };
     let mut events: Vec<StoredEvent> = Vec::new();
     let mut scanned = 0;
-    let mut stretch = limit + 1;
+    let mut batch = limit + 1;
     let end = loop {
         let found = source
-            .read(db, after, until, direction, stretch as i64)
+            .read(db, after, until, direction, batch as i64)
             .await?;
-        let exhausted = found.len() < stretch;
+        let exhausted = found.len() < batch;
         scanned += found.len();
         for event in found {
             if events.len() == limit {
@@ -273,7 +273,7 @@ async fn page(
         if exhausted {
             break None;
         }
-        stretch = stretch.max(STRETCH);
+        batch = batch.max(BATCH_SIZE);
     };
     // What a filter passed over does not show where the room ends, and forward it goes on: only an
     // empty page is the last one.

@@ -11,7 +11,7 @@ use types::RoomNid;
 
 use crate::{
     Error, Rooms,
-    append::{NewEvent, Pen},
+    append::{EventAppender, NewEvent},
     create::raw,
 };
 
@@ -19,7 +19,7 @@ mod join;
 mod profile;
 mod restricted;
 
-/// How a user shows in a room.
+/// A user's profile in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// The display name.
@@ -74,9 +74,9 @@ impl Rooms {
         if matches!(change, MembershipChange::Invite { .. }) && !self.is_local(target) {
             return Err(Error::Remote(target.to_string()));
         }
-        let changed = self.write(room_id, 1, |pen| {
-            pen.head().require_member(sender)?;
-            let before = pen.head().state.membership(target);
+        let changed = self.write(room_id, 1, |appender| {
+            appender.head().require_member(sender)?;
+            let before = appender.head().state.membership(target);
             let content = match &change {
                 MembershipChange::Invite { profile, is_direct } => {
                     let mut extra = Map::new();
@@ -94,17 +94,17 @@ impl Rooms {
                     if !there.contains(&before) {
                         return Err(Error::Forbidden("The user is not in the room"));
                     }
-                    shown_as(pen, target, "leave")
+                    member_content_with_profile(appender, target, "leave")
                 }
-                MembershipChange::Ban => shown_as(pen, target, "ban"),
+                MembershipChange::Ban => member_content_with_profile(appender, target, "ban"),
                 MembershipChange::Unban => {
                     if before != MembershipState::Ban {
                         return Err(Error::Forbidden("The user is not banned from the room"));
                     }
-                    shown_as(pen, target, "leave")
+                    member_content_with_profile(appender, target, "leave")
                 }
             };
-            set(pen, sender, target, with_reason(content, reason)).map(|_| ())
+            set(appender, sender, target, with_reason(content, reason)).map(|_| ())
         });
         changed.await.map_err(Error::hiding_unknown_room)
     }
@@ -122,8 +122,8 @@ impl Rooms {
         user_id: &UserId,
         reason: Option<&str>,
     ) -> Result<(), Error> {
-        let left = self.write(room_id, 1, |pen| {
-            if pen
+        let left = self.write(room_id, 1, |appender| {
+            if appender
                 .head()
                 .state
                 .get("m.room.member", user_id.as_str())
@@ -131,12 +131,12 @@ impl Rooms {
             {
                 return Err(Error::NotInRoom);
             }
-            match pen.head().state.membership(user_id) {
+            match appender.head().state.membership(user_id) {
                 MembershipState::Leave => Ok(()),
                 MembershipState::Ban => Err(Error::NotInRoom),
                 _ => {
                     let content = Profile::default().member_content("leave", Map::new());
-                    set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
+                    set(appender, user_id, user_id, with_reason(content, reason)).map(|_| ())
                 }
             }
         });
@@ -176,12 +176,12 @@ impl Rooms {
 
 /// Adds a member event.
 fn set(
-    pen: &mut Pen<'_>,
+    appender: &mut EventAppender<'_>,
     sender: &UserId,
     target: &UserId,
     content: Value,
 ) -> Result<OwnedEventId, Error> {
-    pen.append(NewEvent::state(
+    appender.append(NewEvent::state(
         sender.to_owned(),
         TimelineEventType::RoomMember,
         target.as_str(),
@@ -189,11 +189,15 @@ fn set(
     ))
 }
 
-/// Content that keeps how the target showed until now, so that clients can name who was removed.
-fn shown_as(pen: &Pen<'_>, target: &UserId, membership: &str) -> Value {
-    let member = pen.head().state.get("m.room.member", target.as_str());
+/// Member content that keeps the target's current profile, so that clients can name who was removed.
+fn member_content_with_profile(
+    appender: &EventAppender<'_>,
+    target: &UserId,
+    membership: &str,
+) -> Value {
+    let member = appender.head().state.get("m.room.member", target.as_str());
     let profile = member
-        .and_then(|pdu| pdu.content_as::<Shown>().ok())
+        .and_then(|pdu| pdu.content_as::<MemberProfile>().ok())
         .unwrap_or_default();
     let profile = Profile {
         displayname: profile.displayname,
@@ -203,7 +207,7 @@ fn shown_as(pen: &Pen<'_>, target: &UserId, membership: &str) -> Value {
 }
 
 #[derive(Default, serde::Deserialize)]
-struct Shown {
+struct MemberProfile {
     displayname: Option<String>,
     avatar_url: Option<String>,
 }

@@ -20,28 +20,28 @@ mod thread;
 pub struct ReadUpTo<'a> {
     /// The event.
     pub event_id: &'a EventId,
-    /// What of it is told to whom.
-    pub marker: Marker,
+    /// Which receipt it is.
+    pub kind: ReceiptKind,
 }
 
-/// A kind of mark on the last event read.
+/// The kinds of receipts and markers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Marker {
-    /// `m.read`: told to the room.
+pub enum ReceiptKind {
+    /// `m.read`: visible to the room.
     Public {
         /// A thread root, `main`, or none.
         thread_id: Option<String>,
     },
-    /// `m.read.private`: told to the user's own devices.
+    /// `m.read.private`: visible to the user's own devices.
     Private {
         /// A thread root, `main`, or none.
         thread_id: Option<String>,
     },
-    /// `m.fully_read`: where the user's reading ended.
+    /// `m.fully_read`: the fully-read marker.
     FullyRead,
 }
 
-impl Marker {
+impl ReceiptKind {
     fn thread_id(&self) -> Option<&str> {
         match self {
             Self::Public { thread_id } | Self::Private { thread_id } => thread_id.as_deref(),
@@ -51,11 +51,11 @@ impl Marker {
 }
 
 impl Rooms {
-    /// Notes how far a member has read, all marks or none: the events must be known in the room, and
+    /// Sets read receipts and the fully-read marker of a member, all or none: the events must be known in the room, and
     /// belong to the threads that are named with them.
     ///
     /// Receipts only move forward.
-    pub async fn mark_read(
+    pub async fn set_receipts(
         &self,
         room_id: &RoomId,
         user_id: &UserId,
@@ -76,26 +76,26 @@ impl Rooms {
             if !positions.contains_key(mark.event_id) {
                 return Err(Error::UnknownEvent);
             }
-            if let Some(thread_id) = mark.marker.thread_id()
-                && !thread::holds(&mut db, head.room_nid, thread_id, mark.event_id).await?
+            if let Some(thread_id) = mark.kind.thread_id()
+                && !thread::contains(&mut db, head.room_nid, thread_id, mark.event_id).await?
             {
                 return Err(Error::Invalid("The event is not in the thread".to_owned()));
             }
         }
         let first = positions.values().min().copied().unwrap_or_default();
-        let reaching = receipts::reaching(&mut db, head.room_nid, user_id, first).await?;
+        let reaching = receipts::at_or_after(&mut db, head.room_nid, user_id, first).await?;
         drop(db);
         let mut changes = Changes::new();
         for mark in marks {
             let event_position = *positions.get(mark.event_id).ok_or(Error::UnknownEvent)?;
-            let (receipt_type, thread_id) = match &mark.marker {
-                Marker::Public { thread_id } => ("m.read", thread_id),
-                Marker::Private { thread_id } => ("m.read.private", thread_id),
-                Marker::FullyRead => {
+            let (receipt_type, thread_id) = match &mark.kind {
+                ReceiptKind::Public { thread_id } => ("m.read", thread_id),
+                ReceiptKind::Private { thread_id } => ("m.read.private", thread_id),
+                ReceiptKind::FullyRead => {
                     changes.push(Change::AccountData(AccountData {
                         user_id: user_id.to_owned(),
                         room_nid: Some(head.room_nid),
-                        kind: "m.fully_read".to_owned(),
+                        event_type: "m.fully_read".to_owned(),
                         content: json!({ "event_id": mark.event_id }).to_string(),
                     }));
                     continue;

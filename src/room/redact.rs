@@ -81,6 +81,6 @@ impl Rooms {
             )),
             transaction: Some(transaction),
         };
-        self.once(room_id, event).await
+        self.send_idempotent(room_id, event).await
     }
 }

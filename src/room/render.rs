@@ -1,8 +1,8 @@
-//! Events as one reader sees them.
+//! Rendering events for one reader.
 
 use event::{
-    Pdu, View,
-    view::{Personal, Shared},
+    ClientEvent, Pdu,
+    view::{Common, PerReader},
 };
 use live::{Reader, sight::Sight};
 use storage::StoredEvent;
@@ -18,8 +18,8 @@ impl Renderer<'_> {
     /// Appends an event with all that the server knows of it.
     pub(crate) fn event(&self, event: &StoredEvent, out: &mut String) {
         let membership = self.sight.membership_at(event.position);
-        let personal = self.reader.told(event, membership, self.now_ms);
-        View::of(&event.pdu).write_with(live::shared(event), personal, out);
+        let per_reader = self.reader.told(event, membership, self.now_ms);
+        ClientEvent::of(&event.pdu).write_with(live::shared(event), per_reader, out);
     }
 
     /// A list of events.
@@ -31,7 +31,7 @@ impl Renderer<'_> {
 /// A list of state events of which only the event itself is known.
 pub(crate) fn state<'e>(events: impl IntoIterator<Item = &'e Pdu>, now_ms: u64) -> String {
     list(events, |pdu, out| {
-        View::of(pdu).write_with(Shared::default(), Personal::age(pdu, now_ms), out);
+        ClientEvent::of(pdu).write_with(Common::default(), PerReader::age(pdu, now_ms), out);
     })
 }
 

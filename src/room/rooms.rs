@@ -1,19 +1,21 @@
-//! The handle of all rooms: their heads, their locks, and the way to write to them.
+//! The handle to all rooms: their cached heads, locks, and the write path.
 
 use std::sync::Arc;
 
 use event::Signer;
 use ruma::{OwnedServerName, RoomId, UserId};
-use storage::{CommitError, Committer, Database, Heard, Nids, committer::commit_locked, rooms};
+use storage::{
+    CommitError, Committer, Database, IdAllocator, PeerEvent, committer::commit_locked, rooms,
+};
 use tokio::sync::MutexGuard;
 use types::Clock;
 
 use crate::{
     Error,
-    append::Pen,
-    create::Moments,
+    append::EventAppender,
+    create::CreationTimestamps,
     head::Head,
-    slots::{Slot, Slots},
+    head_cache::{HeadCache, HeadEntry},
     transactions::Transactions,
 };
 
@@ -35,12 +37,12 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) database: Database,
     pub(crate) committer: Committer,
-    pub(crate) nids: Nids,
+    pub(crate) nids: IdAllocator,
     pub(crate) signer: Signer,
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
-    pub(crate) creations: Moments,
-    slots: Arc<Slots>,
+    pub(crate) creation_timestamps: CreationTimestamps,
+    heads: Arc<HeadCache>,
 }
 
 impl Rooms {
@@ -52,19 +54,19 @@ impl Rooms {
         signer: Signer,
         clock: Clock,
     ) -> Self {
-        let nids = Nids::new(database.clone());
-        let slots = Arc::new(Slots::new(settings.head_budget));
-        let (heads, drawn) = (Arc::clone(&slots), nids.drawn());
-        database.hear(move |heard| {
-            if let Heard::Changes(changes) = heard {
-                heads.catch_up(changes, &drawn);
+        let nids = IdAllocator::new(database.clone());
+        let heads = Arc::new(HeadCache::new(settings.head_budget));
+        let (cache, allocated) = (Arc::clone(&heads), nids.allocated());
+        database.subscribe(move |event| {
+            if let PeerEvent::Changes(changes) = event {
+                cache.mark_stale(changes, &allocated);
             }
         });
         Self(Arc::new(Inner {
             nids,
             transactions: Transactions::new(),
-            creations: Moments::default(),
-            slots,
+            creation_timestamps: CreationTimestamps::default(),
+            heads,
             settings,
             database,
             committer,
@@ -78,10 +80,10 @@ impl Rooms {
         user_id.server_name() == self.0.settings.server_name
     }
 
-    /// The room as it stands in memory, loaded if need be.
+    /// The head of a room, from the cache or loaded.
     pub(crate) async fn head(&self, room_id: &RoomId) -> Result<Head, Error> {
-        let slot = self.0.slots.get(room_id);
-        let guard = self.loaded(&slot, room_id).await?;
+        let entry = self.0.heads.get(room_id);
+        let guard = self.lock_head(&entry, room_id).await?;
         guard.as_ref().cloned().ok_or(Error::UnknownRoom)
     }
 
@@ -93,31 +95,31 @@ impl Rooms {
         &self,
         room_id: &RoomId,
         events: usize,
-        mut write: impl FnMut(&mut Pen<'_>) -> Result<T, Error> + Send,
+        mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        let nids = self.0.nids.take(events).await?;
-        let slot = self.0.slots.get(room_id);
-        let mut guard = self.loaded(&slot, room_id).await?;
+        let nids = self.0.nids.allocate(events).await?;
+        let entry = self.0.heads.get(room_id);
+        let mut guard = self.lock_head(&entry, room_id).await?;
         let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
-        let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids);
-        let result = write(&mut pen)?;
+        let mut appender = EventAppender::new(head, &self.0.signer, self.0.clock.now(), nids);
+        let result = write(&mut appender)?;
         // What is there already may be on its way to the disk only: then an empty set, which fails
         // with it, goes the same way.
-        if pen.is_unused() && slot.is_durable(pen.head().revision) {
+        if appender.is_empty() && entry.is_durable(appender.head().revision) {
             return Ok(result);
         }
-        let (set, head) = pen.finish();
+        let (set, head) = appender.finish();
         let revision = head.revision;
         *guard = Some(head);
         let commit = self.0.committer.submit(set).await;
         drop(guard);
         let Err(error) = commit.durable().await else {
-            slot.reached(revision);
+            entry.mark_durable(revision);
             return Ok(result);
         };
         // What was built on the failed write fails by its revision; the first to see it drops the
         // head.
-        let mut guard = slot.head.lock().await;
+        let mut guard = entry.head.lock().await;
         if guard.as_ref().is_some_and(|head| head.revision >= revision) {
             *guard = None;
         }
@@ -125,68 +127,68 @@ impl Rooms {
             return Err(error.into());
         }
         drop(guard);
-        self.write_locked(room_id, events, &slot, write).await
+        self.write_locked(room_id, events, &entry, write).await
     }
 
-    /// Writes in a transaction that holds the room's lock in the database: whoever lost to another
-    /// process once does not lose again.
+    /// Writes in a transaction that holds the room's lock in the database: after one conflict with
+    /// another process there is no second.
     async fn write_locked<T: Send>(
         &self,
         room_id: &RoomId,
         events: usize,
-        slot: &Arc<Slot>,
-        mut write: impl FnMut(&mut Pen<'_>) -> Result<T, Error> + Send,
+        entry: &Arc<HeadEntry>,
+        mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        let nids = self.0.nids.take(events).await?;
-        let mut guard = slot.head.lock().await;
+        let nids = self.0.nids.allocate(events).await?;
+        let mut guard = entry.head.lock().await;
         let mut tx = self.0.database.begin().await?;
         rooms::lock(&mut tx, room_id).await?;
         let head = Head::load(&mut tx, room_id).await?;
         let head = head.ok_or(Error::UnknownRoom)?;
-        let mut pen = Pen::new(head, &self.0.signer, self.0.clock.now(), nids);
-        let result = write(&mut pen)?;
-        if pen.is_unused() {
+        let mut appender = EventAppender::new(head, &self.0.signer, self.0.clock.now(), nids);
+        let result = write(&mut appender)?;
+        if appender.is_empty() {
             return Ok(result);
         }
-        let (set, head) = pen.finish();
+        let (set, head) = appender.finish();
         commit_locked(tx, set).await?;
-        self.0.slots.note(slot, &head);
+        self.0.heads.insert(entry, &head);
         *guard = Some(head);
         Ok(result)
     }
 
-    /// Writes a room that does not exist yet, and keeps its head.
-    pub(crate) async fn write_new(&self, pen: Pen<'_>) -> Result<(), Error> {
-        let (set, head) = pen.finish();
+    /// Commits a new room and caches its head.
+    pub(crate) async fn create_room(&self, appender: EventAppender<'_>) -> Result<(), Error> {
+        let (set, head) = appender.finish();
         self.0.committer.submit(set).await.durable().await?;
-        let slot = self.0.slots.get(&head.room_id);
+        let entry = self.0.heads.get(&head.room_id);
         // Who read the room as soon as it was there may have come first.
-        let mut guard = slot.head.lock().await;
+        let mut guard = entry.head.lock().await;
         if guard.is_none() {
-            self.0.slots.note(&slot, &head);
+            self.0.heads.insert(&entry, &head);
             *guard = Some(head);
         }
         Ok(())
     }
 
-    /// Locks a room and loads its head if it is not in memory, or another process has written since.
-    async fn loaded<'s>(
+    /// Locks a room, and loads its head if it is not cached or is stale.
+    async fn lock_head<'s>(
         &self,
-        slot: &'s Arc<Slot>,
+        entry: &'s Arc<HeadEntry>,
         room_id: &RoomId,
     ) -> Result<MutexGuard<'s, Option<Head>>, Error> {
-        let mut guard = slot.head.lock().await;
-        if guard.as_ref().is_none_or(|head| !slot.is_fresh(head)) {
+        let mut guard = entry.head.lock().await;
+        if guard.as_ref().is_none_or(|head| !entry.is_fresh(head)) {
             *guard = None;
             let mut db = self.0.database.snapshot().await?;
             let head = Head::load(&mut db, room_id).await;
             db.commit().await?;
             match head? {
                 Some(head) => {
-                    self.0.slots.note(slot, &head);
+                    self.0.heads.insert(entry, &head);
                     *guard = Some(head);
                 }
-                None => self.0.slots.forget(room_id),
+                None => self.0.heads.remove(room_id),
             }
         }
         Ok(guard)

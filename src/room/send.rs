@@ -12,7 +12,7 @@ const MAX_TRANSACTION_ID: usize = 255;
 
 /// A message event that a client sends.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct NewMessage {
     /// Its type.
     pub event_type: TimelineEventType,
     /// The client's transaction id.
@@ -25,42 +25,42 @@ impl Rooms {
     /// Sends a message event; the same transaction of the same device gets the same answer.
     pub async fn send_once(
         &self,
+        room_id: &RoomId,
         sender: &UserId,
         device_id: &DeviceId,
-        room_id: &RoomId,
-        outgoing: Outgoing,
+        message: NewMessage,
     ) -> Result<OwnedEventId, Error> {
         let transaction = Transaction {
             device_id: device_id.to_owned(),
             target: None,
-            id: outgoing.transaction_id,
+            id: message.transaction_id,
         };
-        if let Some(target) = redacts(&outgoing.event_type, &outgoing.content) {
+        if let Some(target) = redacts(&message.event_type, &message.content) {
             return self
-                .redact_with(room_id, sender, &target, outgoing.content, transaction)
+                .redact_with(room_id, sender, &target, message.content, transaction)
                 .await;
         }
         let event = NewEvent {
             sender: sender.to_owned(),
-            event_type: outgoing.event_type,
+            event_type: message.event_type,
             state_key: None,
-            content: outgoing.content,
+            content: message.content,
             redacts: None,
             transaction: Some(transaction),
         };
-        let sent = self.once(room_id, event).await;
+        let sent = self.send_idempotent(room_id, event).await;
         sent.map_err(Error::hiding_unknown_room)
     }
 
-    /// Adds an event of a device's transaction, unless the transaction did so before.
-    pub(crate) async fn once(
+    /// Appends an event once per client transaction; a repeated one returns the first event id.
+    pub(crate) async fn send_idempotent(
         &self,
         room_id: &RoomId,
         event: NewEvent,
     ) -> Result<OwnedEventId, Error> {
         let Some(transaction) = event.transaction.clone() else {
             return self
-                .write(room_id, 1, |pen| pen.append(event.clone()))
+                .write(room_id, 1, |appender| appender.append(event.clone()))
                 .await;
         };
         if transaction.id.len() > MAX_TRANSACTION_ID {
@@ -69,13 +69,13 @@ impl Rooms {
         let key = Key {
             room_nid: self.head(room_id).await?.room_nid,
             id: transaction.key(&event.event_type.to_string()),
-            kind: event.event_type.to_string(),
+            event_type: event.event_type.to_string(),
         };
-        let outcome = (self.0.transactions).outcome(&event.sender, &transaction.device_id, key);
-        let made = outcome.get_or_try_init(async || {
-            let made = self.write(room_id, 1, |pen| pen.append(event.clone()));
+        let result = (self.0.transactions).result_of(&event.sender, &transaction.device_id, key);
+        let made = result.get_or_try_init(async || {
+            let made = self.write(room_id, 1, |appender| appender.append(event.clone()));
             match made.await {
-                Err(Error::Commit(CommitError::Repeated(event_id))) => Ok(event_id),
+                Err(Error::Commit(CommitError::DuplicateTransaction(event_id))) => Ok(event_id),
                 made => made,
             }
         });

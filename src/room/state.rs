@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{Level, Pdu, PowerLevels, State, visibility::visibility};
+use event::{Pdu, PowerLevel, PowerLevels, State, visibility::visibility};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomAliasId, RoomId, UserId,
     events::{
@@ -15,13 +15,13 @@ use storage::{StoredEvent, memberships, snapshots};
 
 use crate::{Error, Rooms, aliases, append::NewEvent, head::Head};
 
-/// From where in the room's time a user sees its state.
+/// Which state of the room a user may see.
 #[derive(Debug)]
-pub(crate) enum Standpoint {
-    /// From the present: this is the state.
-    Now(State),
-    /// From when the user left, by this event.
-    Departure(StoredEvent),
+pub(crate) enum StateViewpoint {
+    /// The current one.
+    Current(State),
+    /// The one at the time the user left, by this event.
+    AtLeave(StoredEvent),
 }
 
 impl Rooms {
@@ -30,30 +30,33 @@ impl Rooms {
         &self,
         room_id: &RoomId,
         sender: &UserId,
-        kind: StateEventType,
+        event_type: StateEventType,
         state_key: &str,
         content: Box<RawValue>,
     ) -> Result<OwnedEventId, Error> {
-        if kind == StateEventType::RoomCanonicalAlias {
+        if event_type == StateEventType::RoomCanonicalAlias {
             self.check_canonical_alias(room_id, sender, state_key, &content)
                 .await?;
         }
         let wanted = event::canonical_object(content.get())?;
-        let set = self.write(room_id, 1, |pen| {
-            if kind == StateEventType::RoomPowerLevels {
-                pen.head().require_member(sender)?;
-                check_creators(pen.head(), &wanted)?;
+        let set = self.write(room_id, 1, |appender| {
+            if event_type == StateEventType::RoomPowerLevels {
+                appender.head().require_member(sender)?;
+                check_creators(appender.head(), &wanted)?;
             }
-            let present = pen.head().state.get(&kind.to_string(), state_key);
+            let present = appender
+                .head()
+                .state
+                .get(&event_type.to_string(), state_key);
             if let Some(present) = present.filter(|present| present.sender() == sender) {
                 let same = event::canonical_object(present.content_text())? == wanted;
                 if same {
                     return Ok(present.event_id().to_owned());
                 }
             }
-            pen.append(NewEvent::state(
+            appender.append(NewEvent::state(
                 sender.to_owned(),
-                kind.to_string().into(),
+                event_type.to_string().into(),
                 state_key,
                 content.clone(),
             ))
@@ -64,32 +67,32 @@ impl Rooms {
     /// The state that a user may see: the current one for members, the one at the time of leaving
     /// for those who left.
     pub async fn visible_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
-        match self.standpoint(room_id, user_id).await? {
-            Standpoint::Now(state) => Ok(state),
-            Standpoint::Departure(left) => {
+        match self.state_viewpoint(room_id, user_id).await? {
+            StateViewpoint::Current(state) => Ok(state),
+            StateViewpoint::AtLeave(left) => {
                 let mut db = self.0.database.acquire().await?;
                 self.state_after(&mut db, left.snapshot_nid).await
             }
         }
     }
 
-    /// From where in the room's time a user sees its state.
-    pub(crate) async fn standpoint(
+    /// Determines which state of the room the user may see.
+    pub(crate) async fn state_viewpoint(
         &self,
         room_id: &RoomId,
         user_id: &UserId,
-    ) -> Result<Standpoint, Error> {
+    ) -> Result<StateViewpoint, Error> {
         let head = self
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
         let open = visibility(&head.state) == HistoryVisibility::WorldReadable;
         match head.state.membership(user_id) {
-            _ if open => Ok(Standpoint::Now(head.state)),
-            MembershipState::Join => Ok(Standpoint::Now(head.state)),
+            _ if open => Ok(StateViewpoint::Current(head.state)),
+            MembershipState::Join => Ok(StateViewpoint::Current(head.state)),
             MembershipState::Leave | MembershipState::Ban => {
-                let left = self.departure(room_id, user_id).await?;
-                Ok(Standpoint::Departure(left))
+                let left = self.leave_event(room_id, user_id).await?;
+                Ok(StateViewpoint::AtLeave(left))
             }
             _ => Err(Error::NotInRoom),
         }
@@ -100,18 +103,18 @@ impl Rooms {
         &self,
         room_id: &RoomId,
         user_id: &UserId,
-        kind: &StateEventType,
+        event_type: &StateEventType,
         state_key: &str,
     ) -> Result<Arc<Pdu>, Error> {
         let state = self.visible_state(room_id, user_id).await?;
         state
-            .get(&kind.to_string(), state_key)
+            .get(&event_type.to_string(), state_key)
             .cloned()
             .ok_or(Error::UnknownState)
     }
 
     /// The event by which a user who was a member left last.
-    async fn departure(&self, room_id: &RoomId, user_id: &UserId) -> Result<StoredEvent, Error> {
+    async fn leave_event(&self, room_id: &RoomId, user_id: &UserId) -> Result<StoredEvent, Error> {
         let mut db = self.0.database.snapshot().await?;
         let membership = memberships::find(&mut db, room_id, user_id)
             .await?
@@ -130,12 +133,12 @@ impl Rooms {
         let was_member = history
             .iter()
             .any(|event| event.pdu.membership() == Some(MembershipState::Join));
-        let departure = history
+        let leave_event = history
             .into_iter()
             .rev()
             .take_while(|event| event.pdu.membership() != Some(MembershipState::Join))
             .last();
-        departure.filter(|_| was_member).ok_or(Error::NotInRoom)
+        leave_event.filter(|_| was_member).ok_or(Error::NotInRoom)
     }
 
     /// The state of a snapshot.
@@ -169,9 +172,9 @@ impl Rooms {
         let before = head
             .state
             .get("m.room.canonical_alias", "")
-            .and_then(|pdu| aliases::Canonical::read(pdu.content_text()).ok())
+            .and_then(|pdu| aliases::CanonicalAliases::read(pdu.content_text()).ok())
             .unwrap_or_default();
-        let after = aliases::Canonical::read(content.get())
+        let after = aliases::CanonicalAliases::read(content.get())
             .map_err(|error| Error::BadContent(error.to_string()))?;
         for alias in after
             .all()
@@ -199,7 +202,7 @@ fn check_creators(head: &Head, content: &CanonicalJsonObject) -> Result<(), Erro
     };
     let named = levels
         .users()
-        .filter(|(_, level)| *level == Level::Infinite)
+        .filter(|(_, level)| *level == PowerLevel::Infinite)
         .find(|(user, _)| users.contains_key(user.as_str()));
     match named {
         Some((user, _)) => Err(Error::Invalid(format!(

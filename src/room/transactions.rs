@@ -1,4 +1,4 @@
-//! Sending the same transaction twice does it once.
+//! Idempotent client transactions.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,39 +16,39 @@ const DEVICES: u64 = 20_000;
 /// Transactions of a device that are remembered; clients repeat only their latest.
 const REMEMBERED: usize = 256;
 
-/// One transaction: the room, the event type, and what tells it from others of these.
+/// A transaction: the room, the event type, and the key among those.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) room_nid: RoomNid,
-    pub(crate) kind: String,
+    pub(crate) event_type: String,
     pub(crate) id: String,
 }
 
-/// The event that a transaction made, once it is durable; whoever repeats it meanwhile waits.
-pub(crate) type Outcome = Arc<OnceCell<OwnedEventId>>;
+/// The event that a transaction created, once it is durable; repeated requests wait for it.
+pub(crate) type TransactionResult = Arc<OnceCell<OwnedEventId>>;
 
-/// What devices have sent lately.
+/// The recent transactions of devices.
 #[derive(Debug)]
 pub(crate) struct Transactions(Cache<(OwnedUserId, OwnedDeviceId), Arc<Mutex<Device>>>);
 
 #[derive(Debug, Default)]
 struct Device {
-    outcomes: HashMap<Key, Outcome>,
+    results: HashMap<Key, TransactionResult>,
     oldest_first: VecDeque<Key>,
 }
 
 impl Device {
-    fn outcome(&mut self, key: Key) -> Outcome {
-        if let Some(outcome) = self.outcomes.get(&key) {
-            return outcome.clone();
+    fn result_of(&mut self, key: Key) -> TransactionResult {
+        if let Some(result) = self.results.get(&key) {
+            return result.clone();
         }
         if self.oldest_first.len() >= REMEMBERED
             && let Some(oldest) = self.oldest_first.pop_front()
         {
-            self.outcomes.remove(&oldest);
+            self.results.remove(&oldest);
         }
         self.oldest_first.push_back(key.clone());
-        self.outcomes.entry(key).or_default().clone()
+        self.results.entry(key).or_default().clone()
     }
 }
 
@@ -57,12 +57,17 @@ impl Transactions {
         Self(Cache::new(DEVICES))
     }
 
-    /// The outcome of a transaction, as far as it passed through here lately. The database knows of
+    /// The result of a transaction, as far as it passed through here lately. The database knows of
     /// all: it lets none make a second event.
-    pub(crate) fn outcome(&self, user_id: &UserId, device_id: &DeviceId, key: Key) -> Outcome {
+    pub(crate) fn result_of(
+        &self,
+        user_id: &UserId,
+        device_id: &DeviceId,
+        key: Key,
+    ) -> TransactionResult {
         let device = self
             .0
             .get_with((user_id.to_owned(), device_id.to_owned()), Arc::default);
-        device.lock().outcome(key)
+        device.lock().result_of(key)
     }
 }

@@ -44,7 +44,7 @@ impl Workers {
         }
         let (committer, commit) = Committer::new(database.clone());
         self.supervisor.spawn_essential("storage.commit", commit);
-        let (tell, hear) = feed.peers();
+        let (tell, hear) = feed.connect_cluster();
         self.until_served("storage.tell_peers", tell);
         self.until_served("storage.hear_peers", hear);
         // Half of what all caches may take; rooms' heads and tokens have the rest.

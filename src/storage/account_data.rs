@@ -10,13 +10,13 @@ pub async fn find(
     db: &mut Connection,
     user_id: &UserId,
     room_nid: Option<RoomNid>,
-    kind: &str,
+    event_type: &str,
 ) -> Result<Option<String>, Error> {
     let content = sqlx::query_scalar!(
-        "SELECT content FROM account_data WHERE user_id = $1 AND room_nid = $2 AND kind = $3",
+        "SELECT content FROM account_data WHERE user_id = $1 AND room_nid = $2 AND event_type = $3",
         user_id.as_str(),
         room_nid.unwrap_or_default().get(),
-        kind
+        event_type
     )
     .fetch_optional(db)
     .await?;
@@ -30,7 +30,7 @@ pub async fn since(
     from: StreamPosition,
 ) -> Result<Vec<(StreamPosition, AccountData)>, Error> {
     let rows = sqlx::query!(
-        "SELECT room_nid, kind, content, position FROM account_data
+        "SELECT room_nid, event_type, content, position FROM account_data
          WHERE user_id = $1 AND position > $2 ORDER BY position",
         user_id.as_str(),
         from.get()
@@ -43,7 +43,7 @@ pub async fn since(
             let data = AccountData {
                 user_id: user_id.to_owned(),
                 room_nid: (row.room_nid != 0).then_some(RoomNid(row.room_nid)),
-                kind: row.kind,
+                event_type: row.event_type,
                 content: row.content,
             };
             (StreamPosition(row.position), data)

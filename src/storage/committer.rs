@@ -1,4 +1,4 @@
-//! Group commit: whatever waits, of many rooms and many kinds, is written in one transaction.
+//! Group commit: all queued write sets, of many rooms and kinds, are written in one transaction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,40 +11,40 @@ use types::{ErrorKind, Fault, StreamPosition};
 
 use crate::{Changes, Database, Error, rooms::RoomWrite};
 
+mod duplicates;
 mod locked;
-mod repeated;
 mod write;
 mod writer;
 
 pub use locked::commit_locked;
-use write::Lost;
+use write::Conflicts;
 use writer::Writer;
 
-/// Write sets in one transaction at the most.
-const BATCH: usize = 1024;
-/// Write sets that may wait before requests wait to hand theirs over.
-const WAITING: usize = 16_384;
-/// How long a connection is kept that is not written to.
-const LINGER: Duration = Duration::from_secs(1);
+/// The most write sets in one transaction.
+const MAX_BATCH_SETS: usize = 1024;
+/// The most queued write sets; above it `submit` waits.
+const QUEUE_CAPACITY: usize = 16_384;
+/// How long an idle connection is held.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// All that one request wants to be durable, or nothing of it.
+/// What one request writes, atomically.
 #[derive(Debug, Default)]
 pub struct WriteSet {
-    /// What it does to a room's head; its events are among the changes.
+    /// The update of a room's head; its events are among the changes.
     pub room: Option<RoomWrite>,
-    /// What clients learn about.
+    /// The changes that go into the stream.
     pub changes: Changes,
 }
 
 /// Why a write set was not committed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
-    /// Another process wrote to the room first, or what this was built on failed: load the room anew.
+    /// Another process wrote to the room first, or the write that this was built on failed: reload the room.
     #[error("The room has changed meanwhile")]
     Conflict,
-    /// The device's transaction made this event before; nothing was written.
+    /// The device's transaction created this event before; nothing was written.
     #[error("The transaction made {0} before")]
-    Repeated(OwnedEventId),
+    DuplicateTransaction(OwnedEventId),
     /// The database failed; the write may or may not be there.
     #[error("The database did not commit")]
     Failed(#[source] Arc<Error>),
@@ -57,16 +57,16 @@ impl Fault for CommitError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Conflict | Self::Stopping => ErrorKind::Unavailable,
-            Self::Repeated(_) => ErrorKind::Internal,
+            Self::DuplicateTransaction(_) => ErrorKind::Internal,
             Self::Failed(error) => error.kind(),
         }
     }
 }
 
 impl WriteSet {
-    fn is_kept(&self, lost: &Lost) -> bool {
+    fn is_applied(&self, conflicts: &Conflicts) -> bool {
         let room = self.room.as_ref();
-        room.is_none_or(|room| !lost.contains(&room.room_nid))
+        room.is_none_or(|room| !conflicts.contains(&room.room_nid))
     }
 }
 
@@ -78,13 +78,13 @@ struct Submission {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Hands write sets over to be committed.
+/// A handle to submit write sets.
 #[derive(Clone, Debug)]
 pub struct Committer {
     queue: mpsc::Sender<Submission>,
 }
 
-/// A write set on its way to the disk.
+/// A submitted write set that is not yet durable.
 #[derive(Debug)]
 pub struct Commit(oneshot::Receiver<Answer>);
 
@@ -99,12 +99,12 @@ impl Committer {
     /// A committer and the task that must run for it to work; the task ends when all clones of the
     /// committer are gone and everything handed over is written.
     pub fn new(database: Database) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (queue, waiting) = mpsc::channel(WAITING);
-        (Self { queue }, run(database, waiting))
+        let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
+        (Self { queue }, run(database, queued))
     }
 
-    /// Hands a write set over. Sets of one room are written in the order in which they are handed
-    /// over, so the caller holds the room's lock.
+    /// Submits a write set. Sets of one room are written in the order of submission, so the caller
+    /// holds the room's lock.
     pub async fn submit(&self, set: WriteSet) -> Commit {
         let (answer, receiver) = oneshot::channel();
         // When the queue is closed the answer's sender is dropped, which reads as `Stopping`.
@@ -113,16 +113,16 @@ impl Committer {
     }
 }
 
-async fn run(database: Database, mut waiting: mpsc::Receiver<Submission>) {
+async fn run(database: Database, mut queued: mpsc::Receiver<Submission>) {
     let mut writer = Writer::new(database);
     let mut batch = Vec::new();
     loop {
-        let received = timeout(LINGER, waiting.recv_many(&mut batch, BATCH)).await;
+        let received = timeout(IDLE_TIMEOUT, queued.recv_many(&mut batch, MAX_BATCH_SETS)).await;
         let received = if let Ok(received) = received {
             received
         } else {
-            writer.rest();
-            waiting.recv_many(&mut batch, BATCH).await
+            writer.release_connection();
+            queued.recv_many(&mut batch, MAX_BATCH_SETS).await
         };
         if received == 0 {
             return;
@@ -139,7 +139,7 @@ async fn commit_batch(writer: &mut Writer, batch: Vec<Submission>) {
         .unzip();
     let sets: Vec<&WriteSet> = sets.iter().collect();
     for (answer, result) in answers.into_iter().zip(writer.write_all(&sets).await) {
-        // Whoever asked may have gone away; what is written stays.
+        // The request may have been cancelled; the write stays.
         let _gone = answer.send(result);
     }
 }

@@ -1,10 +1,10 @@
-//! How far each follower of the stream has come.
+//! The stream positions of followers.
 
 use types::StreamPosition;
 
 use crate::{Connection, Error};
 
-/// Where the follower stands; a new one stands at the beginning.
+/// The position of a follower; a new one starts at the beginning.
 pub async fn find(db: &mut Connection, follower: &str) -> Result<StreamPosition, Error> {
     let position =
         sqlx::query_scalar!("SELECT position FROM cursors WHERE follower = $1", follower)

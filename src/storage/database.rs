@@ -17,8 +17,8 @@ use types::StreamPosition;
 
 use crate::{
     Changes, Error,
-    feed::{Announcement, Feed},
-    peers::Peers,
+    cluster::Cluster,
+    feed::{CommittedBatch, Feed},
     stream,
 };
 
@@ -27,7 +27,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 /// Distinct statements are few hundred; the default of 100 would make PostgreSQL plan them anew.
 const STATEMENT_CACHE: usize = 512;
 
-/// How long a connection that was not used is taken to work.
+/// A connection idle for less than this is used without a ping.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// The database: cheap to clone, shared by all.
@@ -35,14 +35,14 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 pub struct Database {
     pool: PgPool,
     committed: Arc<watch::Sender<StreamPosition>>,
-    announcements: mpsc::UnboundedSender<Announcement>,
-    peers: Peers,
+    committed_batches: mpsc::UnboundedSender<CommittedBatch>,
+    cluster: Cluster,
 }
 
 impl Database {
     /// Connects, applies the migrations under a lock, and checks that the data is this server's.
     ///
-    /// The [`Feed`] tells what is committed; whoever holds it must drain it.
+    /// The [`Feed`] yields what is committed; its owner must drain it.
     pub async fn open(
         options: PgConnectOptions,
         max_connections: u32,
@@ -83,13 +83,13 @@ impl Database {
             });
         }
         let position = stream::position(&mut *pool.acquire().await?).await?;
-        let peers = Peers::enter(&mut *pool.acquire().await?).await?;
-        let (announcements, received) = mpsc::unbounded_channel();
+        let cluster = Cluster::register(&mut *pool.acquire().await?).await?;
+        let (committed_batches, received) = mpsc::unbounded_channel();
         let database = Self {
             pool,
             committed: Arc::new(watch::Sender::new(position)),
-            announcements,
-            peers,
+            committed_batches,
+            cluster,
         };
         let feed = Feed::new(database.clone(), received, position);
         Ok((database, feed))
@@ -115,7 +115,7 @@ impl Database {
         })
     }
 
-    /// Begins a read-only transaction whose statements all see the same moment.
+    /// Begins a read-only transaction whose statements all see the same snapshot.
     pub async fn snapshot(&self) -> Result<Tx, Error> {
         let mut tx = self.begin().await?;
         sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -142,27 +142,27 @@ impl Database {
         self.pool.close().await;
     }
 
-    pub(crate) fn peers(&self) -> &Peers {
-        &self.peers
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// How far the stream must be read so that it shows all that was committed here before now, and
-    /// what another process has told a client up to `told`, which may not be known here yet.
-    pub async fn committed_there(&self, told: StreamPosition) -> Result<StreamPosition, Error> {
+    /// The position up to which the stream must be read to show all commits of this process so far,
+    /// and everything up to `seen`, which another process may have returned to a client.
+    pub async fn target_position(&self, seen: StreamPosition) -> Result<StreamPosition, Error> {
         let known = self.committed();
-        if told <= known {
+        if seen <= known {
             return Ok(known);
         }
         let committed = stream::position(&mut *self.acquire().await?).await?;
-        // The feed need not wait for the news.
-        let news = Announcement::new(committed, Changes::new());
+        // So that the feed does not wait for the notification.
+        let batch = CommittedBatch::new(committed, Changes::new());
         // The feed is gone only when the process ends.
-        let _ended = self.announcements.send(news);
-        Ok(known.max(told.min(committed)))
+        let _ended = self.committed_batches.send(batch);
+        Ok(known.max(seen.min(committed)))
     }
 
     /// Waits until more than `position` is known to be committed; returns how far it is then.
@@ -175,22 +175,22 @@ impl Database {
         }
     }
 
-    pub(crate) fn announce(&self, announcement: Announcement) {
-        self.advance(announcement.last());
+    pub(crate) fn send_committed(&self, batch: CommittedBatch) {
+        self.advance(batch.last());
         // The feed is gone only when the process ends.
-        let _ended = self.announcements.send(announcement);
+        let _ended = self.committed_batches.send(batch);
     }
 
     pub(crate) fn advance(&self, position: StreamPosition) {
         self.committed.send_if_modified(|committed| {
-            let is_news = position > *committed;
+            let is_advanced = position > *committed;
             *committed = position.max(*committed);
-            is_news
+            is_advanced
         });
     }
 }
 
-/// A transaction; dropped without a commit, it is undone.
+/// A transaction; dropped without a commit, it is rolled back.
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Postgres>,
@@ -202,12 +202,12 @@ impl Tx {
         &self.database
     }
 
-    /// Commits what clients do not learn about through the stream.
+    /// Commits writes that put nothing into the stream.
     pub async fn commit(self) -> Result<(), Error> {
         Ok(self.inner.commit().await?)
     }
 
-    /// Gives the changes their positions as the last statement, commits, and tells the followers.
+    /// Assigns positions to the changes as the last statement, commits, and notifies the feed.
     pub async fn commit_with(mut self, changes: Changes) -> Result<StreamPosition, Error> {
         if changes.is_empty() {
             self.commit().await?;
@@ -215,9 +215,9 @@ impl Tx {
         }
         let base = stream::append(&mut self.inner, &changes).await?;
         self.inner.commit().await?;
-        let announcement = Announcement::new(base, changes);
-        let last = announcement.last();
-        self.database.announce(announcement);
+        let batch = CommittedBatch::new(base, changes);
+        let last = batch.last();
+        self.database.send_committed(batch);
         Ok(last)
     }
 }

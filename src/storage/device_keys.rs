@@ -114,8 +114,8 @@ pub async fn is_device(
     Ok(found)
 }
 
-/// Keeps a device from being deleted until the transaction ends; `false` when it does not exist.
-pub async fn hold_device(
+/// Locks a device against deletion until the transaction ends; `false` when it does not exist.
+pub async fn lock_device(
     db: &mut Connection,
     user_id: &UserId,
     device_id: &DeviceId,

@@ -1,4 +1,4 @@
-//! Whose devices a user should look at anew, and whose no longer.
+//! Changes of device lists, as `device_lists` in `/sync` and `/keys/changes` report them.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use types::StreamPosition;
 
 use crate::{Connection, Error, rows::id};
 
-/// How the devices that concern a user have changed.
+/// The changes of device lists that one user is told of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceListChanges {
     /// Users whose devices or keys changed, or who share a room with the user only since then.
@@ -33,13 +33,13 @@ pub async fn changed_between(
         left: BTreeSet::new(),
     };
     let rooms = Rooms::of(&mut *db, user_id, from).await?;
-    let moved = moved(&mut *db, user_id, from, &rooms).await?;
-    if moved.candidates.is_empty() {
+    let members = changed_members(&mut *db, user_id, from, &rooms).await?;
+    if members.candidates.is_empty() {
         return Ok(changes);
     }
-    let sharing = sharing(db, from, &rooms, &moved.candidates).await?;
-    for user_id in moved.candidates {
-        let before = sharing.before.contains(&user_id) || moved.shared_before.contains(&user_id);
+    let sharing = sharing(db, from, &rooms, &members.candidates).await?;
+    for user_id in members.candidates {
+        let before = sharing.before.contains(&user_id) || members.shared_before.contains(&user_id);
         match (before, sharing.now.contains(&user_id)) {
             (false, true) => changes.changed.insert(user_id),
             (true, false) => changes.left.insert(user_id),
@@ -75,26 +75,26 @@ async fn updated(
     rows.into_iter().map(id).collect()
 }
 
-/// Somebody's membership in a room now, and what it was at a position if it changed since.
-struct Passage {
+/// A membership now, and the one at an earlier position if it has changed since.
+struct MembershipTransition {
     room_nid: i64,
     user_id: String,
     joined: bool,
-    moved: bool,
+    changed: bool,
     previous: Option<String>,
 }
 
-/// Selects passages since the position `$2`.
-macro_rules! select_passages {
+/// Selects membership transitions since the position `$2`.
+macro_rules! select_transitions {
     ($condition:literal, $($argument:expr),*) => {
         sqlx::query_as!(
-            Passage,
-            r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "moved!",
+            MembershipTransition,
+            r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "changed!",
                 previous.json AS "previous?"
              FROM memberships m
              LEFT JOIN LATERAL (
                 SELECT e.json FROM events e
-                WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.kind = 'm.room.member'
+                WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.event_type = 'm.room.member'
                     AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
                 ORDER BY e.position DESC LIMIT 1
              ) previous ON true
@@ -105,7 +105,7 @@ macro_rules! select_passages {
     };
 }
 
-impl Passage {
+impl MembershipTransition {
     /// Whether the user was joined at the position: as now, if nothing has happened since, or as
     /// the last membership event before it says.
     fn was_joined(&self) -> bool {
@@ -118,7 +118,7 @@ impl Passage {
         struct Content {
             membership: MembershipState,
         }
-        if !self.moved {
+        if !self.changed {
             return self.joined;
         }
         self.previous
@@ -145,7 +145,7 @@ impl Rooms {
         user_id: &UserId,
         from: StreamPosition,
     ) -> Result<Self, Error> {
-        let rows = select_passages!(
+        let rows = select_transitions!(
             "m.user_id = $1 AND (m.membership = 'join' OR m.position > $2)",
             user_id.as_str(),
             from.get()
@@ -173,7 +173,7 @@ impl Rooms {
 
 /// The users with whom it may have changed whether a room is shared.
 #[derive(Default)]
-struct Moved {
+struct ChangedMembers {
     candidates: BTreeSet<OwnedUserId>,
     /// Those of whom it is known that they shared a room before.
     shared_before: BTreeSet<OwnedUserId>,
@@ -181,13 +181,13 @@ struct Moved {
 
 /// Who joined or left the rooms that the user stayed in, and all members of those that the user
 /// joined or left.
-async fn moved(
+async fn changed_members(
     db: &mut Connection,
     user_id: &UserId,
     from: StreamPosition,
     rooms: &Rooms,
-) -> Result<Moved, Error> {
-    let rows = select_passages!(
+) -> Result<ChangedMembers, Error> {
+    let rows = select_transitions!(
         "m.user_id <> $1 AND (
             (m.room_nid = ANY($3) AND m.position > $2) OR
             (m.room_nid = ANY($4) AND (m.membership = 'join' OR m.position > $2))
@@ -199,22 +199,22 @@ async fn moved(
     )
     .fetch_all(db)
     .await?;
-    let mut moved = Moved::default();
+    let mut members = ChangedMembers::default();
     for row in rows {
         let before = row.was_joined();
         let shared_before = before && rooms.before.contains(&row.room_nid);
         let shared_now = row.joined && rooms.now.contains(&row.room_nid);
         if shared_before != shared_now {
             let user_id: OwnedUserId = id(row.user_id)?;
-            moved.candidates.insert(user_id.clone());
+            members.candidates.insert(user_id.clone());
             if shared_before {
-                moved.shared_before.insert(user_id);
+                members.shared_before.insert(user_id);
             }
         } else if shared_before {
-            moved.shared_before.insert(id(row.user_id)?);
+            members.shared_before.insert(id(row.user_id)?);
         }
     }
-    Ok(moved)
+    Ok(members)
 }
 
 struct Sharing {

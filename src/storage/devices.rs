@@ -11,15 +11,15 @@ pub struct Device {
     pub device_id: OwnedDeviceId,
     /// The name that its owner gave it.
     pub display_name: Option<String>,
-    /// When it last called, in milliseconds since the epoch.
+    /// When it last made a request, in milliseconds since the epoch.
     pub last_seen_ts: Option<i64>,
-    /// From which address it last called.
+    /// The address of its last request.
     pub last_seen_ip: Option<String>,
 }
 
-/// When and from where a device called.
+/// When and from which address a device last made a request.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct LastSeen {
     /// Whose device.
     pub user_id: OwnedUserId,
     /// Which device.
@@ -128,18 +128,18 @@ pub async fn delete(
     Ok(deleted.into_iter().map(OwnedDeviceId::from).collect())
 }
 
-/// Notes when and from where devices called, each at most once in the list.
-pub async fn seen(db: &mut Connection, sightings: &[Sighting]) -> Result<(), Error> {
-    let users: Vec<String> = sightings
+/// Records the last requests of devices; each device at most once.
+pub async fn record_last_seen(db: &mut Connection, entries: &[LastSeen]) -> Result<(), Error> {
+    let users: Vec<String> = entries
         .iter()
-        .map(|seen| seen.user_id.to_string())
+        .map(|entry| entry.user_id.to_string())
         .collect();
-    let devices: Vec<String> = sightings
+    let devices: Vec<String> = entries
         .iter()
-        .map(|seen| seen.device_id.to_string())
+        .map(|entry| entry.device_id.to_string())
         .collect();
-    let times: Vec<i64> = sightings.iter().map(|seen| seen.ts).collect();
-    let addresses: Vec<String> = sightings.iter().map(|seen| seen.ip.clone()).collect();
+    let times: Vec<i64> = entries.iter().map(|entry| entry.ts).collect();
+    let addresses: Vec<String> = entries.iter().map(|entry| entry.ip.clone()).collect();
     sqlx::query!(
         "UPDATE devices d SET last_seen_ts = s.ts, last_seen_ip = s.ip
          FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::text[]) AS s (user_id, device_id, ts, ip)

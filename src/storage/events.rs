@@ -11,7 +11,7 @@ use crate::{
     rows::{self, id},
 };
 
-/// What the authorization rules said of an event.
+/// The result of the authorization rules for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Part of the room.
@@ -56,11 +56,11 @@ pub struct Transaction {
 const REDACTION: &str = "m.room.redaction";
 
 impl Transaction {
-    /// What tells the transaction from the others of its device, room and event type.
+    /// The key that identifies the transaction among those of its device, room and event type.
     ///
     /// Spec: client-server, "Transaction identifiers": they are scoped to the endpoint's path.
-    pub fn key(&self, kind: &str) -> String {
-        if kind != REDACTION {
+    pub fn key(&self, event_type: &str) -> String {
+        if event_type != REDACTION {
             return self.id.clone();
         }
         // No event id has a space in it.
@@ -68,9 +68,9 @@ impl Transaction {
         format!("{target} {}", self.id)
     }
 
-    /// Reads what [`key`](Self::key) has written.
-    fn from_key(device_id: String, key: String, kind: &str) -> Result<Self, Error> {
-        let (target, id) = match key.split_once(' ').filter(|_| kind == REDACTION) {
+    /// Parses a [`key`](Self::key).
+    fn from_key(device_id: String, key: String, event_type: &str) -> Result<Self, Error> {
+        let (target, id) = match key.split_once(' ').filter(|_| event_type == REDACTION) {
             Some((target, id)) => (target, id.to_owned()),
             None => ("", key),
         };
@@ -99,11 +99,11 @@ pub struct StoredEvent {
     pub nid: EventNid,
     /// Its room.
     pub room_nid: RoomNid,
-    /// Its place in the stream; 0 until it is committed, or when it is not part of the timeline.
+    /// Its position in the stream; 0 until it is committed, or when it is not part of the timeline.
     pub position: StreamPosition,
     /// The event itself; redacted if it was redacted.
     pub pdu: Arc<Pdu>,
-    /// What the rules said.
+    /// The result of the authorization rules.
     pub verdict: Verdict,
     /// The state after it.
     pub snapshot_nid: SnapshotNid,
@@ -115,7 +115,7 @@ pub struct StoredEvent {
     pub prev_nids: Vec<EventNid>,
     /// The numbers of the events that authorise it.
     pub auth_nids: Vec<EventNid>,
-    /// Who sent it under which transaction id.
+    /// The client transaction that sent it.
     pub transaction: Option<Transaction>,
 }
 
@@ -171,7 +171,7 @@ impl Row {
         let transaction = self
             .transaction_device
             .zip(self.transaction_id)
-            .map(|(device_id, key)| Transaction::from_key(device_id, key, event.kind()))
+            .map(|(device_id, key)| Transaction::from_key(device_id, key, event.event_type()))
             .transpose()?;
         Ok(StoredEvent {
             nid: EventNid(self.event_nid),
@@ -373,11 +373,11 @@ pub async fn state_changes(db: &mut Connection, spans: &[Span]) -> Result<Vec<St
     let (room_nids, after, until) = columns(spans);
     let rows = select_events!(
         "JOIN (
-            SELECT DISTINCT ON (i.room_nid, i.kind, i.state_key) i.event_nid
+            SELECT DISTINCT ON (i.room_nid, i.event_type, i.state_key) i.event_nid
             FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, until)
             JOIN events i ON i.room_nid = w.room_nid AND i.position > w.after AND i.position <= w.until
             WHERE i.state_key IS NOT NULL AND i.verdict = 0
-            ORDER BY i.room_nid, i.kind, i.state_key, i.position DESC
+            ORDER BY i.room_nid, i.event_type, i.state_key, i.position DESC
         ) wanted ON wanted.event_nid = e.event_nid",
         &room_nids,
         &after,
@@ -402,10 +402,10 @@ pub async fn state_of(
                 SELECT s.room_nid, s.parent_nid, s.event_nids, c.height + 1
                 FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
             )
-            SELECT DISTINCT ON (i.room_nid, i.kind, i.state_key) i.event_nid
+            SELECT DISTINCT ON (i.room_nid, i.event_type, i.state_key) i.event_nid
             FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
             JOIN events i ON i.event_nid = n.event_nid
-            ORDER BY i.room_nid, i.kind, i.state_key, c.height
+            ORDER BY i.room_nid, i.event_type, i.state_key, c.height
         ) wanted ON wanted.event_nid = e.event_nid",
         &snapshots
     );
@@ -432,19 +432,19 @@ pub async fn current_state(
 pub async fn state_history(
     db: &mut Connection,
     room_nids: &[RoomNid],
-    kind: &str,
+    event_type: &str,
     state_key: &str,
 ) -> Result<Vec<StoredEvent>, Error> {
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let rows = select_events!(
-        "WHERE e.room_nid = ANY($1) AND e.kind = $2 AND e.state_key = $3 AND e.verdict = 0
+        "WHERE e.room_nid = ANY($1) AND e.event_type = $2 AND e.state_key = $3 AND e.verdict = 0
             AND (e.position IS NOT NULL OR EXISTS (
                 SELECT FROM current_state c
-                WHERE c.room_nid = e.room_nid AND c.kind = e.kind AND c.state_key = e.state_key
+                WHERE c.room_nid = e.room_nid AND c.event_type = e.event_type AND c.state_key = e.state_key
                     AND c.event_nid = e.event_nid))
          ORDER BY e.room_nid, e.position NULLS FIRST",
         &room_nids,
-        kind,
+        event_type,
         state_key
     );
     collect(rows.fetch_all(db).await?)
@@ -454,15 +454,18 @@ pub async fn state_history(
 pub async fn current_state_of(
     db: &mut Connection,
     room_nids: &[RoomNid],
-    kinds: &[&str],
+    event_types: &[&str],
 ) -> Result<Vec<StoredEvent>, Error> {
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
-    let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    let event_types: Vec<String> = event_types
+        .iter()
+        .map(|event_type| (*event_type).to_owned())
+        .collect();
     let rows = select_events!(
         "JOIN current_state c ON c.event_nid = e.event_nid
-         WHERE c.room_nid = ANY($1) AND c.kind = ANY($2)",
+         WHERE c.room_nid = ANY($1) AND c.event_type = ANY($2)",
         &room_nids,
-        &kinds
+        &event_types
     );
     collect(rows.fetch_all(db).await?)
 }

@@ -1,4 +1,4 @@
-//! What has been committed, in order and without gaps, by this process and the others.
+//! The change feed: all committed changes, in order and without gaps, of this and other processes.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use types::StreamPosition;
 
 use crate::{
     Change, Changes, Database, Error,
-    peers::{self, Heard, Said},
+    cluster::{self, Outgoing, PeerEvent},
     stream,
 };
 
 /// Covers a lost `NOTIFY`.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A commit of this process; without changes it is one of another that was found by chance.
+/// A commit of this process. Without changes, a position that another process is known to have committed.
 #[derive(Debug)]
-pub(crate) struct Announcement {
+pub(crate) struct CommittedBatch {
     base: StreamPosition,
     changes: Changes,
 }
 
-impl Announcement {
+impl CommittedBatch {
     pub(crate) fn new(base: StreamPosition, changes: Changes) -> Self {
         Self { base, changes }
     }
@@ -47,98 +47,100 @@ impl Announcement {
     }
 }
 
-/// A stretch of the stream that continues the one before it.
+/// A contiguous batch of changes that continues the previous one.
 #[derive(Debug)]
-pub struct Stretch {
-    /// Everything up to this position has been handed out with this stretch.
+pub struct ChangeBatch {
+    /// The position up to which all changes have been yielded, this batch included.
     pub until: StreamPosition,
     /// The changes, in order.
     pub changes: Vec<(StreamPosition, Change)>,
 }
 
-/// Yields the stream in order from where it stood when the database was opened.
+/// Yields the stream in order from its position at the time the database was opened.
 #[derive(Debug)]
 pub struct Feed {
     database: Database,
-    announcements: mpsc::UnboundedReceiver<Announcement>,
+    committed_batches: mpsc::UnboundedReceiver<CommittedBatch>,
     position: StreamPosition,
     heartbeat: Interval,
-    /// What other processes commit, once this one is connected with them.
-    committed_there: Option<mpsc::UnboundedReceiver<StreamPosition>>,
+    /// Positions that other processes commit, once the listener is connected.
+    peer_commits: Option<mpsc::UnboundedReceiver<StreamPosition>>,
 }
 
-enum Woken {
-    Announced(Announcement),
+enum FeedEvent {
+    Committed(CommittedBatch),
     /// Another process committed up to here.
-    Notified(StreamPosition),
+    PeerCommitted(StreamPosition),
     Heartbeat,
-    Ended,
+    Closed,
 }
 
 impl Feed {
     pub(crate) fn new(
         database: Database,
-        announcements: mpsc::UnboundedReceiver<Announcement>,
+        committed_batches: mpsc::UnboundedReceiver<CommittedBatch>,
         position: StreamPosition,
     ) -> Self {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             database,
-            announcements,
+            committed_batches,
             position,
             heartbeat,
-            committed_there: None,
+            peer_commits: None,
         }
     }
 
-    /// Where the feed stands.
+    /// The position up to which changes have been yielded.
     pub fn position(&self) -> StreamPosition {
         self.position
     }
 
-    /// Connects with the other processes on the same database: the returned tasks, which must run
-    /// for that, tell them of this one's commits and listen for theirs.
-    pub fn peers(
+    /// Connects to the other processes on the same database: returns the tasks, to be run by the
+    /// caller, that notify them of commits and that listen for theirs.
+    pub fn connect_cluster(
         &mut self,
     ) -> (
         impl Future<Output = ()> + Send + 'static,
         impl Future<Output = ()> + Send + 'static,
     ) {
-        let (heard, committed_there) = mpsc::unbounded_channel();
-        self.committed_there = Some(committed_there);
-        let to_tell = self.database.peers().connect();
+        let (sender, peer_commits) = mpsc::unbounded_channel();
+        self.peer_commits = Some(peer_commits);
+        let outgoing = self.database.cluster().connect();
         let database = self.database.clone();
         let process = database.process().number;
         (
-            peers::tell(database.pool().clone(), process, to_tell),
-            peers::listen(database, heard),
+            cluster::notify(database.pool().clone(), process, outgoing),
+            cluster::listen(database, sender),
         )
     }
 
-    /// Waits for the next stretch; `None` when the database handle is gone.
+    /// Waits for the next batch; `None` when the database handle is gone.
     ///
-    /// After an error the feed stands where it stood; the call can be repeated.
-    pub async fn next(&mut self) -> Result<Option<Stretch>, Error> {
+    /// An error leaves the position unchanged; the call can be repeated.
+    pub async fn next(&mut self) -> Result<Option<ChangeBatch>, Error> {
         loop {
-            let committed = match self.woken().await {
-                Woken::Ended => return Ok(None),
-                Woken::Announced(news) if news.changes.is_empty() => news.last(),
-                Woken::Announced(announcement) => {
-                    let committed = Said::Committed(announcement.last());
-                    self.database.peers().say(committed);
-                    if announcement.base == self.position {
-                        self.position = announcement.last();
-                        let changes = announcement.into_changes();
-                        return Ok(Some(Stretch {
+            let committed = match self.next_event().await {
+                FeedEvent::Closed => return Ok(None),
+                FeedEvent::Committed(batch) if batch.changes.is_empty() => batch.last(),
+                FeedEvent::Committed(batch) => {
+                    let committed = Outgoing::Committed(batch.last());
+                    self.database.cluster().send(committed);
+                    if batch.base == self.position {
+                        self.position = batch.last();
+                        let changes = batch.into_changes();
+                        return Ok(Some(ChangeBatch {
                             until: self.position,
                             changes,
                         }));
                     }
-                    announcement.last()
+                    batch.last()
                 }
-                Woken::Notified(position) => position,
-                Woken::Heartbeat => stream::position(&mut *self.database.acquire().await?).await?,
+                FeedEvent::PeerCommitted(position) => position,
+                FeedEvent::Heartbeat => {
+                    stream::position(&mut *self.database.acquire().await?).await?
+                }
             };
             if committed > self.position {
                 return self.read_until(committed).await.map(Some);
@@ -146,31 +148,33 @@ impl Feed {
         }
     }
 
-    async fn read_until(&mut self, until: StreamPosition) -> Result<Stretch, Error> {
+    async fn read_until(&mut self, until: StreamPosition) -> Result<ChangeBatch, Error> {
         let mut snapshot = self.database.snapshot().await?;
         let changes = stream::read(&mut snapshot, self.position, until).await?;
         snapshot.commit().await?;
         self.position = until;
-        self.database.peers().spread(Heard::Changes(&changes));
+        self.database
+            .cluster()
+            .notify_subscribers(PeerEvent::Changes(&changes));
         self.database.advance(until);
-        Ok(Stretch { until, changes })
+        Ok(ChangeBatch { until, changes })
     }
 
     /// Waits for a commit of this process, a notification, or the heartbeat.
-    async fn woken(&mut self) -> Woken {
-        let notified = async {
-            match &mut self.committed_there {
-                Some(committed_there) => committed_there.recv().await,
+    async fn next_event(&mut self) -> FeedEvent {
+        let peer_committed = async {
+            match &mut self.peer_commits {
+                Some(peer_commits) => peer_commits.recv().await,
                 None => None,
             }
         };
         tokio::select! {
             biased;
-            announcement = self.announcements.recv() => {
-                announcement.map_or(Woken::Ended, Woken::Announced)
+            batch = self.committed_batches.recv() => {
+                batch.map_or(FeedEvent::Closed, FeedEvent::Committed)
             }
-            Some(position) = notified => Woken::Notified(position),
-            _ = self.heartbeat.tick() => Woken::Heartbeat,
+            Some(position) = peer_committed => FeedEvent::PeerCommitted(position),
+            _ = self.heartbeat.tick() => FeedEvent::Heartbeat,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Every SQL statement, the connection to PostgreSQL, the stream and the committer.
+//! All SQL statements, the connection pool, the stream, group commit and the change feed.
 
 pub mod account_data;
+pub mod cluster;
 pub mod committer;
 pub mod cross_signing;
 pub mod cursors;
@@ -12,12 +13,11 @@ mod error;
 pub mod events;
 pub mod feed;
 pub mod filters;
+mod id_allocator;
 pub mod keys;
 pub mod media;
 pub mod memberships;
-mod nids;
 pub mod one_time_keys;
-pub mod peers;
 pub mod profiles;
 pub mod receipts;
 pub mod registration;
@@ -30,13 +30,13 @@ pub mod to_device;
 pub mod uia;
 pub mod users;
 
+pub use cluster::{Message, PeerEvent};
 pub use committer::{Commit, CommitError, Committer};
 pub use database::{Database, Tx};
 pub use error::Error;
 pub use events::{StoredEvent, Transaction, Verdict};
 pub use feed::Feed;
-pub use nids::{Drawn, Nids};
-pub use peers::{Heard, Message};
+pub use id_allocator::{AllocatedIds, IdAllocator};
 pub use stream::{Change, Changes};
 
 /// The connection type that all query functions take; [`Tx`] and pooled connections lend one.

@@ -17,9 +17,9 @@ pub struct OneTimeKey {
     pub key: String,
 }
 
-/// Whose key of which algorithm is wanted.
+/// A request for a key of an algorithm of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct KeyRequest {
     /// The user.
     pub user_id: OwnedUserId,
     /// The user's device.
@@ -28,9 +28,9 @@ pub struct Wanted {
     pub algorithm: String,
 }
 
-/// A key that was given out.
+/// A key that was claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedKey {
     /// The user that it belongs to.
     pub user_id: OwnedUserId,
     /// The device that it belongs to.
@@ -44,7 +44,7 @@ pub struct Claimed {
 pub struct KeyCounts {
     /// One-time keys by algorithm; `signed_curve25519` is always there, be it with 0.
     pub one_time: BTreeMap<String, u64>,
-    /// The algorithms whose fallback key nobody has got yet.
+    /// The algorithms whose fallback key has not been claimed.
     pub unused_fallback: Vec<String>,
 }
 
@@ -128,8 +128,8 @@ pub async fn replace_fallback(
     Ok(result.rows_affected())
 }
 
-/// Takes the oldest one-time key of each wanted kind, if one is left; no key is taken twice.
-pub async fn claim(db: &mut Connection, wanted: &[Wanted]) -> Result<Vec<Claimed>, Error> {
+/// Claims the oldest one-time key for each request, if one is left; no key is claimed twice.
+pub async fn claim(db: &mut Connection, wanted: &[KeyRequest]) -> Result<Vec<ClaimedKey>, Error> {
     let (user_ids, device_ids, algorithms) = wanted_columns(wanted);
     // A key that another transaction is taking is skipped, so claims of one device do not queue
     // up behind each other and each gets a key while one is left.
@@ -154,11 +154,14 @@ pub async fn claim(db: &mut Connection, wanted: &[Wanted]) -> Result<Vec<Claimed
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Claimed::try_from).collect()
+    rows.into_iter().map(ClaimedKey::try_from).collect()
 }
 
-/// The fallback keys of each wanted kind.
-pub async fn fallback(db: &mut Connection, wanted: &[Wanted]) -> Result<Vec<Claimed>, Error> {
+/// The fallback key for each request.
+pub async fn fallback(
+    db: &mut Connection,
+    wanted: &[KeyRequest],
+) -> Result<Vec<ClaimedKey>, Error> {
     let (user_ids, device_ids, algorithms) = wanted_columns(wanted);
     let rows = sqlx::query_as!(
         Row,
@@ -172,13 +175,13 @@ pub async fn fallback(db: &mut Connection, wanted: &[Wanted]) -> Result<Vec<Clai
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Claimed::try_from).collect()
+    rows.into_iter().map(ClaimedKey::try_from).collect()
 }
 
-/// Marks the fallback keys as used; returns the devices for which that was news.
-pub async fn use_fallback(
+/// Marks fallback keys as used; returns the devices of those that were unused.
+pub async fn mark_fallback_used(
     db: &mut Connection,
-    keys: &[Claimed],
+    keys: &[ClaimedKey],
 ) -> Result<Vec<(OwnedUserId, OwnedDeviceId)>, Error> {
     let user_ids: Vec<String> = keys.iter().map(|key| key.user_id.to_string()).collect();
     let device_ids: Vec<String> = keys.iter().map(|key| key.device_id.to_string()).collect();
@@ -250,7 +253,7 @@ struct Row {
     key: String,
 }
 
-impl TryFrom<Row> for Claimed {
+impl TryFrom<Row> for ClaimedKey {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
@@ -277,7 +280,7 @@ fn columns(keys: &[OneTimeKey]) -> Columns {
     (algorithms, key_ids, texts)
 }
 
-fn wanted_columns(wanted: &[Wanted]) -> Columns {
+fn wanted_columns(wanted: &[KeyRequest]) -> Columns {
     let columns = wanted.iter().map(|wanted| {
         let device = (wanted.device_id.to_string(), wanted.algorithm.clone());
         (wanted.user_id.to_string(), device)

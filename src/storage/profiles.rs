@@ -1,4 +1,4 @@
-//! What users tell about themselves; values are JSON text.
+//! Profile fields; values are JSON text.
 
 use ruma::UserId;
 

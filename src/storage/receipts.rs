@@ -38,8 +38,8 @@ pub async fn since(
         .collect()
 }
 
-/// Where those of the events that are known in the room stand in the stream; 0 for what is not part
-/// of the timeline.
+/// The stream positions of those of the events that are known in the room; 0 for events outside the
+/// timeline.
 pub async fn positions(
     db: &mut Connection,
     room_nid: RoomNid,
@@ -61,8 +61,8 @@ pub async fn positions(
         .collect()
 }
 
-/// The types and threads of a user's receipts in a room that stand at `position` or after it.
-pub async fn reaching(
+/// Type, thread and event position of a user's receipts in a room at or after `position`.
+pub async fn at_or_after(
     db: &mut Connection,
     room_nid: RoomNid,
     user_id: &UserId,

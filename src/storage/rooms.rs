@@ -8,7 +8,7 @@ use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id};
 
-/// What a write set does to a room's head.
+/// The update of a room's head by a write set.
 #[derive(Debug)]
 pub struct RoomWrite {
     /// The room.
@@ -30,7 +30,7 @@ pub struct RoomWrite {
     pub create: Option<NewRoom>,
 }
 
-/// A room that comes into being.
+/// A room to create.
 #[derive(Debug)]
 pub struct NewRoom {
     /// Its id.
@@ -58,7 +58,7 @@ pub struct NewSnapshot {
     pub events: Vec<EventNid>,
 }
 
-/// A room as it stands in the database.
+/// A row of `rooms`.
 #[derive(Clone, Debug)]
 pub struct Room {
     /// Its number.
@@ -136,8 +136,8 @@ pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>,
     row.map(Room::try_from).transpose()
 }
 
-/// Keeps everybody else from writing to the room until the transaction ends; whoever waits for
-/// that gets the lock in turn.
+/// Locks the room against other writers until the transaction ends; waiting writers are served in
+/// turn.
 pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<(), Error> {
     sqlx::query!(
         "SELECT room_nid FROM rooms WHERE room_id = $1 FOR NO KEY UPDATE",

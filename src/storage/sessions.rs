@@ -22,13 +22,13 @@ pub struct Login {
     pub expires_ts: Option<i64>,
     /// The token's generation within the session.
     pub generation: i64,
-    /// Whether tokens of earlier generations are still there.
-    pub has_predecessors: bool,
+    /// Whether tokens of older generations still exist.
+    pub has_older_generations: bool,
 }
 
 /// What a refresh token stands for.
 #[derive(Clone, Copy, Debug)]
-pub struct Refreshable {
+pub struct RefreshToken {
     /// The session.
     pub session_nid: i64,
     /// The token's generation within the session.
@@ -114,7 +114,7 @@ pub async fn find(db: &mut Connection, hash: &TokenHash) -> Result<Option<Login>
     let row = sqlx::query!(
         r#"SELECT s.session_nid, s.user_id, s.device_id, u.is_admin, t.expires_ts, t.generation,
              EXISTS (SELECT FROM session_tokens o WHERE o.session_nid = t.session_nid
-                 AND o.generation < t.generation) AS "has_predecessors!"
+                 AND o.generation < t.generation) AS "has_older_generations!"
          FROM session_tokens t JOIN sessions s USING (session_nid) JOIN users u USING (user_id)
          WHERE t.token_hash = $1 AND NOT t.is_refresh"#,
         hash.as_slice()
@@ -129,19 +129,19 @@ pub async fn find(db: &mut Connection, hash: &TokenHash) -> Result<Option<Login>
             is_admin: row.is_admin,
             expires_ts: row.expires_ts,
             generation: row.generation,
-            has_predecessors: row.has_predecessors,
+            has_older_generations: row.has_older_generations,
         })
     })
     .transpose()
 }
 
 /// What the refresh token of that hash stands for; its session is held until the transaction ends.
-pub async fn find_refreshable(
+pub async fn find_refresh_token(
     db: &mut Connection,
     hash: &TokenHash,
-) -> Result<Option<Refreshable>, Error> {
+) -> Result<Option<RefreshToken>, Error> {
     let row = sqlx::query_as!(
-        Refreshable,
+        RefreshToken,
         "SELECT s.session_nid, t.generation
          FROM session_tokens t JOIN sessions s USING (session_nid)
          WHERE t.token_hash = $1 AND t.is_refresh FOR UPDATE OF s",
@@ -152,8 +152,8 @@ pub async fn find_refreshable(
     Ok(row)
 }
 
-/// Ends the tokens of generations other than `generation`; returns their hashes.
-pub async fn keep_generation(
+/// Deletes the tokens of other generations; returns their hashes.
+pub async fn delete_other_generations(
     db: &mut Connection,
     session_nid: i64,
     generation: i64,
@@ -168,8 +168,8 @@ pub async fn keep_generation(
     hashes(ended)
 }
 
-/// Ends the tokens of generations before `generation`; returns their hashes.
-pub async fn end_predecessors(
+/// Deletes the tokens of older generations; returns their hashes.
+pub async fn delete_older_generations(
     db: &mut Connection,
     session_nid: i64,
     generation: i64,

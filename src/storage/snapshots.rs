@@ -14,10 +14,10 @@ pub async fn events(db: &mut Connection, snapshot: SnapshotNid) -> Result<Vec<Ev
             SELECT s.parent_nid, s.event_nids, c.height + 1
             FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
         )
-        SELECT DISTINCT ON (e.kind, e.state_key) e.event_nid
+        SELECT DISTINCT ON (e.event_type, e.state_key) e.event_nid
         FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
         JOIN events e ON e.event_nid = n.event_nid
-        ORDER BY e.kind, e.state_key, c.height"#,
+        ORDER BY e.event_type, e.state_key, c.height"#,
         snapshot.get()
     )
     .fetch_all(db)
@@ -29,7 +29,7 @@ pub async fn events(db: &mut Connection, snapshot: SnapshotNid) -> Result<Vec<Ev
 pub async fn event(
     db: &mut Connection,
     snapshot: SnapshotNid,
-    kind: &str,
+    event_type: &str,
     state_key: &str,
 ) -> Result<Option<EventNid>, Error> {
     let nid = sqlx::query_scalar!(
@@ -42,10 +42,10 @@ pub async fn event(
         SELECT e.event_nid
         FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
         JOIN events e ON e.event_nid = n.event_nid
-        WHERE e.kind = $2 AND e.state_key = $3
+        WHERE e.event_type = $2 AND e.state_key = $3
         ORDER BY c.height LIMIT 1"#,
         snapshot.get(),
-        kind,
+        event_type,
         state_key
     )
     .fetch_optional(db)

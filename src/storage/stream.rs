@@ -1,4 +1,4 @@
-//! The one stream: what changed, in the order of commits.
+//! The stream: all changes that clients learn about, in commit order.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -45,7 +45,7 @@ pub enum Change {
     },
 }
 
-/// An event, and what it does to its room.
+/// An event and its effect on the room.
 #[derive(Clone, Debug)]
 pub struct EventChange {
     /// The event; its position is set when it is committed.
@@ -61,7 +61,7 @@ pub struct EventChange {
 pub struct Redacted {
     /// Which event.
     pub event_nid: EventNid,
-    /// Where it stands in the stream; 0 when it is not part of the timeline.
+    /// Its position in the stream; 0 when it is not part of the timeline.
     pub position: StreamPosition,
     /// What is left of it.
     pub pdu: std::sync::Arc<event::Pdu>,
@@ -80,7 +80,7 @@ pub struct Receipt {
     pub thread_id: String,
     /// The event read up to.
     pub event_id: OwnedEventId,
-    /// Where that event stands in the stream; 0 when it is not known here.
+    /// The position of that event in the stream; 0 when it is not known here.
     pub event_position: StreamPosition,
     /// When, in milliseconds since the epoch.
     pub ts: i64,
@@ -94,7 +94,7 @@ pub struct AccountData {
     /// The room it belongs to; none for the account itself.
     pub room_nid: Option<RoomNid>,
     /// The event type.
-    pub kind: String,
+    pub event_type: String,
     /// The content, a JSON object.
     pub content: String,
 }
@@ -109,7 +109,7 @@ pub struct ToDevice {
     /// From whom.
     pub sender: OwnedUserId,
     /// The event type.
-    pub kind: String,
+    pub event_type: String,
     /// The content, a JSON object.
     pub content: String,
 }
@@ -159,7 +159,7 @@ impl FromIterator<Change> for Changes {
     }
 }
 
-/// Where the stream stands.
+/// The last committed position of the stream.
 pub async fn position(db: &mut Connection) -> Result<StreamPosition, Error> {
     let position = sqlx::query_scalar!("SELECT position FROM stream")
         .fetch_one(db)
@@ -168,6 +168,6 @@ pub async fn position(db: &mut Connection) -> Result<StreamPosition, Error> {
 }
 
 /// Keeps the last of the rows that share a key: one statement cannot write a row twice.
-fn last_of_each<K: Hash + Eq, R>(rows: impl Iterator<Item = (K, R)>) -> Vec<R> {
+fn deduplicate<K: Hash + Eq, R>(rows: impl Iterator<Item = (K, R)>) -> Vec<R> {
     rows.collect::<HashMap<K, R>>().into_values().collect()
 }

@@ -1,4 +1,4 @@
-//! Messages that wait for devices.
+//! Pending to-device messages.
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId};
 use types::StreamPosition;
@@ -9,7 +9,7 @@ use crate::{Connection, Error, rows::id, stream::ToDevice};
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The messages for a device after `from`, up to and including `to`, the oldest first.
-pub async fn waiting(
+pub async fn pending(
     db: &mut Connection,
     user_id: &UserId,
     device_id: &DeviceId,
@@ -18,7 +18,7 @@ pub async fn waiting(
     limit: i64,
 ) -> Result<Vec<(StreamPosition, ToDevice)>, Error> {
     let rows = sqlx::query!(
-        "SELECT position, sender, kind, content FROM to_device
+        "SELECT position, sender, event_type, content FROM to_device
          WHERE user_id = $1 AND device_id = $2 AND position > $3 AND position <= $4
          ORDER BY position LIMIT $5",
         user_id.as_str(),
@@ -35,7 +35,7 @@ pub async fn waiting(
                 user_id: user_id.to_owned(),
                 device_id: device_id.to_owned(),
                 sender: id(row.sender)?,
-                kind: row.kind,
+                event_type: row.event_type,
                 content: row.content,
             };
             Ok((StreamPosition(row.position), message))
@@ -79,10 +79,10 @@ pub async fn recipients(
         .collect()
 }
 
-/// Remembers a transaction of a device; `false` when it has been sent before.
+/// Inserts a transaction of a device; `false` when it is a duplicate.
 ///
 /// Waits for another transaction that is sending the same, until it is known how that ends.
-pub async fn begin_transaction(
+pub async fn insert_transaction(
     db: &mut Connection,
     user_id: &UserId,
     device_id: &DeviceId,
@@ -91,7 +91,7 @@ pub async fn begin_transaction(
 ) -> Result<bool, Error> {
     let now_ms = now_ms as i64;
     let result = sqlx::query!(
-        "WITH forgotten AS (
+        "WITH expired AS (
             DELETE FROM to_device_transactions
             WHERE user_id = $1 AND device_id = $2 AND sent_ts < $5 AND transaction_id <> $3
         )

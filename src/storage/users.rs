@@ -107,8 +107,8 @@ pub async fn lock(db: &mut Connection, user_id: &UserId) -> Result<Option<User>,
     row.map(User::try_from).transpose()
 }
 
-/// The closed accounts that are still in a room, invited to one or knocking at one.
-pub async fn closed_in_rooms(db: &mut Connection) -> Result<Vec<OwnedUserId>, Error> {
+/// The deactivated accounts that are still joined to, invited to or knocking on a room.
+pub async fn deactivated_with_rooms(db: &mut Connection) -> Result<Vec<OwnedUserId>, Error> {
     let found = sqlx::query_scalar!(
         "SELECT u.user_id FROM users u WHERE u.deactivated_ts IS NOT NULL AND EXISTS (
             SELECT FROM memberships m

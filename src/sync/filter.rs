@@ -158,7 +158,7 @@ impl Rules {
     }
 
     pub(crate) fn event(&self, pdu: &Pdu) -> bool {
-        self.kind(pdu.kind())
+        self.kind(pdu.event_type())
             && self.sender(pdu.sender())
             && self
                 .contains_url

@@ -18,7 +18,7 @@ pub(crate) fn at_start(mut state: State, timeline: &Timeline) -> State {
         let Some(state_key) = event.pdu.state_key() else {
             continue;
         };
-        let kind = event.pdu.kind();
+        let kind = event.pdu.event_type();
         // One that is not current any more was replaced by an event that the timeline leaves out.
         let current = state.get(kind, state_key);
         if current.is_none_or(|current| current.event_id() != event.pdu.event_id()) {
@@ -47,7 +47,7 @@ impl Told {
             let Some(members) = members else {
                 return true;
             };
-            pdu.kind() != "m.room.member"
+            pdu.event_type() != "m.room.member"
                 || pdu
                     .state_key()
                     .and_then(|key| <&UserId>::try_from(key).ok())
@@ -61,7 +61,7 @@ impl Told {
         let Some(state_key) = event.pdu.state_key() else {
             return;
         };
-        let kind = event.pdu.kind();
+        let kind = event.pdu.event_type();
         let value = state.get(kind, state_key).unwrap_or(&event.pdu).clone();
         self.0
             .insert((kind.to_owned(), state_key.to_owned()), value);

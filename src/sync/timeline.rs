@@ -39,8 +39,8 @@ pub(crate) struct Gate<'a> {
 impl Gate<'_> {
     fn passes(&self, event: &StoredEvent) -> bool {
         let pdu = &event.pdu;
-        let own =
-            pdu.kind() == "m.room.member" && pdu.state_key() == Some(self.user.user_id().as_str());
+        let own = pdu.event_type() == "m.room.member"
+            && pdu.state_key() == Some(self.user.user_id().as_str());
         self.filter.timeline.event(pdu)
             && (pdu.is_state() || !self.user.ignores(pdu.sender()))
             // Everybody sees how they came and went.

@@ -76,7 +76,7 @@ impl Syncs {
         // Whatever this process has committed before the request is in the answer, and whatever
         // another one has told the client already.
         let told = request.since.unwrap_or_default().stream;
-        let committed = Box::pin(self.0.database.committed_there(told)).await?;
+        let committed = Box::pin(self.0.database.target_position(told)).await?;
         live.caught_up(committed).await;
         // Boxed, as all below that is over before the waiting begins: it would take its memory.
         let watch = Box::pin(live.watch(&request.user_id)).await?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use event::{
-    Pdu, View,
-    view::{Personal, Shared},
+    ClientEvent, Pdu,
+    view::{Common, PerReader},
 };
 use live::{Moment, Reader};
 use serde_json::{Map, Value};
@@ -23,11 +23,11 @@ impl Writer<'_> {
     /// Appends an event of a timeline.
     pub(crate) fn moment(&self, out: &mut String, moment: &Moment, membership: &str) {
         let start = out.len();
-        let personal = self.reader.told(moment.event(), membership, self.now_ms);
+        let per_reader = self.reader.told(moment.event(), membership, self.now_ms);
         if self.filter.federation_format {
-            moment.write_federation_format(out, personal);
+            moment.write_federation_format(out, per_reader);
         } else {
-            moment.write(out, personal);
+            moment.write(out, per_reader);
         }
         self.prune(out, start);
     }
@@ -38,11 +38,11 @@ impl Writer<'_> {
         if self.filter.federation_format {
             out.push_str(pdu.json());
         } else {
-            let view = View {
+            let view = ClientEvent {
                 pdu,
                 room_id: false,
             };
-            view.write_with(Shared::default(), Personal::age(pdu, self.now_ms), out);
+            view.write_with(Common::default(), PerReader::age(pdu, self.now_ms), out);
         }
         self.prune(out, start);
     }

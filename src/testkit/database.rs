@@ -11,7 +11,7 @@ use std::{
 use postgres::ManagedPostgres;
 use ruma::{ServerName, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use storage::{Committer, Database, Feed, Nids};
+use storage::{Committer, Database, Feed, IdAllocator};
 use tokio::sync::OnceCell;
 
 /// A migrated, empty database of this test alone.
@@ -24,7 +24,7 @@ pub struct TestDatabase {
     /// A running committer.
     pub committer: Committer,
     /// Numbers for rooms and events.
-    pub nids: Nids,
+    pub nids: IdAllocator,
     /// How to connect a second time, as another process would.
     pub options: PgConnectOptions,
 }
@@ -48,7 +48,7 @@ pub struct Writer {
     /// A running committer.
     pub committer: Committer,
     /// Numbers for rooms and events.
-    pub nids: Nids,
+    pub nids: IdAllocator,
 }
 
 impl TestDatabase {
@@ -78,7 +78,7 @@ impl TestDatabase {
         #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
         tokio::spawn(run);
         Self {
-            nids: Nids::new(database.clone()),
+            nids: IdAllocator::new(database.clone()),
             database,
             feed,
             committer,

@@ -50,7 +50,7 @@ impl TestRoom {
     /// A public room with shared history that its creator has joined: four state events.
     pub async fn create(db: &Writer, creator: &UserId) -> Self {
         let (signer, _) = Signer::generate(&server_name()).expect("a key");
-        let room_nid = RoomNid(db.nids.next().await.expect("a number"));
+        let room_nid = RoomNid(db.nids.allocate_one().await.expect("a number"));
         let mut room = Self {
             room_nid,
             room_id: OwnedRoomId::try_from("!unknown").expect("an id"),
@@ -215,7 +215,7 @@ impl TestRoom {
     }
 
     async fn send(&mut self, db: &Writer, sender: &UserId, wanted: Wanted<'_>) -> OwnedEventId {
-        let nid = EventNid(db.nids.next().await.expect("a number"));
+        let nid = EventNid(db.nids.allocate_one().await.expect("a number"));
         let pdu = self.build(sender, &wanted);
         if self.last.is_none() {
             self.room_id = pdu.room_id().clone();
@@ -267,7 +267,7 @@ impl TestRoom {
     fn build(&self, sender: &UserId, wanted: &Wanted<'_>) -> Arc<Pdu> {
         let content = serde_json::value::to_raw_value(&wanted.content).expect("JSON");
         let kind = TimelineEventType::from(wanted.kind);
-        let auth_events = auth::select(
+        let auth_events = auth::select_auth_events(
             &self.version,
             &self.state,
             &kind,

@@ -16,7 +16,7 @@ pub(crate) async fn create(
     let (alias, room_id) = (&call.request.room_alias, &call.request.room_id);
     match app
         .rooms
-        .create_alias(alias, room_id, &call.caller.user_id)
+        .create_alias(room_id, &call.caller.user_id, alias)
         .await
     {
         Ok(()) => Ok(create_alias::v3::Response::new()),

@@ -1,6 +1,6 @@
 //! Read receipts and read markers.
 
-use room::{Marker, ReadUpTo};
+use room::{ReadUpTo, ReceiptKind};
 use ruma::{
     api::client::{
         read_marker::set_read_marker,
@@ -25,10 +25,10 @@ pub(crate) async fn create(
         ..
     } = call.request;
     let thread_id = thread_id(&thread)?;
-    let marker = match receipt_type {
-        ReceiptType::Read => Marker::Public { thread_id },
-        ReceiptType::ReadPrivate => Marker::Private { thread_id },
-        ReceiptType::FullyRead if thread_id.is_none() => Marker::FullyRead,
+    let kind = match receipt_type {
+        ReceiptType::Read => ReceiptKind::Public { thread_id },
+        ReceiptType::ReadPrivate => ReceiptKind::Private { thread_id },
+        ReceiptType::FullyRead if thread_id.is_none() => ReceiptKind::FullyRead,
         _ => {
             return Err(Error::new(
                 ErrorKind::InvalidParam,
@@ -38,10 +38,10 @@ pub(crate) async fn create(
     };
     let mark = ReadUpTo {
         event_id: &event_id,
-        marker,
+        kind,
     };
     app.rooms
-        .mark_read(&room_id, &call.caller.user_id, &[mark])
+        .set_receipts(&room_id, &call.caller.user_id, &[mark])
         .await?;
     Ok(create_receipt::v3::Response::new())
 }
@@ -53,22 +53,25 @@ pub(crate) async fn set_markers(
 ) -> Result<set_read_marker::v3::Response> {
     let request = &call.request;
     let marks: Vec<_> = [
-        (&request.fully_read, Marker::FullyRead),
-        (&request.read_receipt, Marker::Public { thread_id: None }),
+        (&request.fully_read, ReceiptKind::FullyRead),
+        (
+            &request.read_receipt,
+            ReceiptKind::Public { thread_id: None },
+        ),
         (
             &request.private_read_receipt,
-            Marker::Private { thread_id: None },
+            ReceiptKind::Private { thread_id: None },
         ),
     ]
     .into_iter()
-    .filter_map(|(event_id, marker)| {
+    .filter_map(|(event_id, kind)| {
         event_id
             .as_deref()
-            .map(|event_id| ReadUpTo { event_id, marker })
+            .map(|event_id| ReadUpTo { event_id, kind })
     })
     .collect();
     app.rooms
-        .mark_read(&request.room_id, &call.caller.user_id, &marks)
+        .set_receipts(&request.room_id, &call.caller.user_id, &marks)
         .await?;
     Ok(set_read_marker::v3::Response::new())
 }

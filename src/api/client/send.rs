@@ -4,7 +4,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use room::Outgoing;
+use room::NewMessage;
 use ruma::api::client::{message::send_message_event, redact::redact_event};
 
 use crate::{App, Fixed, Matrix, Result, limits::Class, matrix::respond};
@@ -15,7 +15,7 @@ pub(crate) async fn message(
     call: Matrix<send_message_event::v3::Request>,
 ) -> Result<send_message_event::v3::Response> {
     let user = call.caller;
-    let outgoing = Outgoing {
+    let message = NewMessage {
         event_type: call.request.event_type.to_string().into(),
         transaction_id: call.request.txn_id.to_string(),
         content: call.request.body.into_json(),
@@ -23,7 +23,7 @@ pub(crate) async fn message(
     let room_id = &call.request.room_id;
     let event_id = app
         .rooms
-        .send_once(&user.user_id, &user.device_id, room_id, outgoing)
+        .send_once(room_id, &user.user_id, &user.device_id, message)
         .await?;
     Ok(send_message_event::v3::Response::new(event_id))
 }

@@ -29,7 +29,7 @@ fn check_here(room: &Room, event: &Pdu) -> Result<(), Denied> {
     check(
         &room.version,
         event,
-        &|kind, key| room.state.event(kind, key),
+        &|event_type, key| room.state.event(event_type, key),
         &|id| room.fetch(id),
     )
 }
@@ -47,17 +47,17 @@ fn a_room_can_be_made_in_every_version() {
 #[test]
 fn the_create_event_comes_first_and_from_the_server_of_the_room() {
     for number in ["6", "11", "12"] {
-        let room = Room::bare(number, json!({}));
+        let room = Room::with_create_event(number, json!({}));
         let create = room.state.get("m.room.create", "").unwrap().clone();
         check_here(&room, &create).unwrap();
         let late = altered(&room, &create, "prev_events", json!(["$a"]));
         denied(check_here(&room, &late), "previous events");
     }
-    let room = Room::bare("11", json!({}));
+    let room = Room::with_create_event("11", json!({}));
     let create = room.state.get("m.room.create", "").unwrap().clone();
     let stolen = altered(&room, &create, "room_id", json!("!room:elsewhere.org"));
     denied(check_here(&room, &stolen), "server name");
-    let room = Room::bare("12", json!({}));
+    let room = Room::with_create_event("12", json!({}));
     let create = room.state.get("m.room.create", "").unwrap().clone();
     let named = altered(&room, &create, "room_id", json!("!room:example.org"));
     denied(check_here(&room, &named), "room_id");
@@ -65,7 +65,7 @@ fn the_create_event_comes_first_and_from_the_server_of_the_room() {
 
 #[test]
 fn the_creator_field_is_required_before_version_11() {
-    let room = Room::bare("10", json!({}));
+    let room = Room::with_create_event("10", json!({}));
     let create = room.state.get("m.room.create", "").unwrap().clone();
     let anonymous = altered(&room, &create, "content", json!({"room_version": "10"}));
     denied(check_here(&room, &anonymous), "creator");
@@ -74,7 +74,7 @@ fn the_creator_field_is_required_before_version_11() {
 #[test]
 fn additional_creators_must_be_user_ids() {
     for bad in [json!("@bob:example.org"), json!(["bob"]), json!([5])] {
-        let room = Room::bare("12", json!({}));
+        let room = Room::with_create_event("12", json!({}));
         let create = room.state.get("m.room.create", "").unwrap().clone();
         let content = json!({"room_version": "12", "additional_creators": bad});
         denied(
@@ -86,7 +86,7 @@ fn additional_creators_must_be_user_ids() {
 
 #[test]
 fn a_room_that_does_not_federate_keeps_other_servers_out() {
-    let mut room = Room::bare("12", json!({"m.federate": false}));
+    let mut room = Room::with_create_event("12", json!({"m.federate": false}));
     room.join(ALICE).unwrap();
     rules(&mut room, "public");
     room.join(BOB).unwrap();
@@ -105,14 +105,15 @@ fn state_of_another_user_cannot_be_set() {
 #[test]
 fn the_auth_events_are_those_of_the_specification() {
     let version = crate::fixture::version;
-    let types = |number: &str, kind: &str, content: Value| -> Vec<String> {
+    let types = |number: &str, event_type: &str, content: Value| -> Vec<String> {
         let content = serde_json::value::to_raw_value(&content).unwrap();
         let sender = crate::fixture::user(ALICE);
-        let key = (kind == "m.room.member").then_some(BOB);
-        let places = auth_types(&version(number), &kind.into(), sender, key, &content).unwrap();
+        let key = (event_type == "m.room.member").then_some(BOB);
+        let places =
+            auth_types(&version(number), &event_type.into(), sender, key, &content).unwrap();
         places
             .into_iter()
-            .map(|(kind, key)| format!("{kind}|{key}"))
+            .map(|(event_type, key)| format!("{event_type}|{key}"))
             .collect()
     };
     let levels = "m.room.power_levels|";
@@ -178,7 +179,7 @@ fn auth_events_must_be_known_fitting_unique_and_accepted() {
     let refused = check(
         &room.version,
         &message,
-        &|kind, key| room.state.event(kind, key),
+        &|event_type, key| room.state.event(event_type, key),
         &|id| {
             room.fetch(id)
                 .map(|event| Arc::new(Pdu::clone(&event).with_rejected(true)))
@@ -212,10 +213,10 @@ fn version_12_needs_its_create_event() {
         .event_id()
         .clone();
     // Found in the state although the caller knows only what the event names.
-    check_in(&room.version, &message, &room.state).unwrap();
+    check_local(&room.version, &message, &room.state).unwrap();
     let others = |id: &EventId| room.fetch(id).filter(|_| *id != *create);
     denied(
-        check_alone(&room.version, &message, &others),
+        check_state_independent(&room.version, &message, &others),
         "m.room.create",
     );
 }

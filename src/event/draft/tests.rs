@@ -77,7 +77,7 @@ fn content_must_be_an_object() {
 }
 
 #[test]
-fn too_large_is_told_from_bad() {
+fn too_large_events_have_their_own_error() {
     let body = json!({"body": "x".repeat(65_536)});
     for draft in [
         draft(ALICE, "m.room.message", None, &body),

@@ -18,7 +18,7 @@ struct Fields<'a> {
     room_id: Option<OwnedRoomId>,
     sender: OwnedUserId,
     #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
+    event_type: Cow<'a, str>,
     #[serde(borrow)]
     state_key: Option<Cow<'a, str>>,
     origin_server_ts: MilliSecondsSinceUnixEpoch,
@@ -113,8 +113,8 @@ impl Pdu {
     ) -> Result<Self, FormatError> {
         let fields: Fields<'_> = serde_json::from_str(&json).map_err(FormatError::malformed)?;
         let content = span(&json, fields.content.get())?;
-        let event_type = TimelineEventType::from(fields.kind.as_ref());
-        let redacts = match event_type {
+        let timeline_event_type = TimelineEventType::from(fields.event_type.as_ref());
+        let redacts = match timeline_event_type {
             TimelineEventType::RoomRedaction => redacts.find(&fields),
             _ => None,
         };
@@ -123,8 +123,8 @@ impl Pdu {
             names_room: fields.room_id.is_some(),
             room_id: room_id(fields.room_id)?,
             sender: fields.sender,
-            event_type,
-            kind: fields.kind.into(),
+            timeline_event_type,
+            event_type: fields.event_type.into(),
             state_key: fields.state_key.map(Into::into),
             origin_server_ts: fields.origin_server_ts,
             depth: fields.depth,

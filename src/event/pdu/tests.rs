@@ -33,12 +33,12 @@ fn parse(json: &str) -> Result<Pdu, FormatError> {
 }
 
 #[test]
-fn an_event_is_read_whole() {
+fn all_fields_of_an_event_are_parsed() {
     let pdu = parse(&with("state_key", json!("key"))).unwrap();
     assert_eq!(pdu.room_id(), "!room:example.org");
     assert_eq!(pdu.sender(), ALICE);
-    assert_eq!(pdu.kind(), "m.room.message");
-    assert_eq!(pdu.event_type(), &TimelineEventType::RoomMessage);
+    assert_eq!(pdu.event_type(), "m.room.message");
+    assert_eq!(pdu.timeline_event_type(), &TimelineEventType::RoomMessage);
     assert_eq!(pdu.state_key(), Some("key"));
     assert_eq!(pdu.content().get(), r#"{"body":"hi"}"#);
     assert_eq!(pdu.origin_server_ts().get(), 1_000_000_u32.into());
@@ -156,7 +156,7 @@ fn a_malformed_event_is_refused() {
 }
 
 #[test]
-fn what_has_no_canonical_form_is_refused() {
+fn non_canonical_json_is_refused() {
     for number in [
         "1.5",
         "1e3",
@@ -180,7 +180,7 @@ fn what_has_no_canonical_form_is_refused() {
 }
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn invalid_json_is_refused() {
     let deep = with("content", json!({"n": "N"})).replace(
         "\"N\"",
         &format!("{}{}", "[".repeat(5_000), "]".repeat(5_000)),
@@ -297,7 +297,7 @@ fn membership_is_read_from_member_events_only() {
 #[test]
 fn types_and_keys_that_need_escapes_are_read() {
     let pdu = parse(&with("type", json!("a\"b\n"))).unwrap();
-    assert_eq!(pdu.kind(), "a\"b\n");
+    assert_eq!(pdu.event_type(), "a\"b\n");
     let pdu = parse(&with("state_key", json!("\u{1f600}\\"))).unwrap();
     assert_eq!(pdu.state_key(), Some("\u{1f600}\\"));
 }

@@ -10,16 +10,16 @@ fn levels(room: &Room) -> PowerLevels {
 #[test]
 fn defaults_hold_without_a_power_levels_event() {
     for number in ["10", "11", "12"] {
-        let mut room = Room::bare(number, json!({}));
+        let mut room = Room::with_create_event(number, json!({}));
         room.join(ALICE).unwrap();
         let levels = levels(&room);
         let creator = if number == "12" {
-            Level::Infinite
+            PowerLevel::Infinite
         } else {
-            Level::Of(100)
+            PowerLevel::Value(100)
         };
         assert_eq!(levels.user(user(ALICE)), creator);
-        assert_eq!(levels.user(user(BOB)), Level::Of(0));
+        assert_eq!(levels.user(user(BOB)), PowerLevel::Value(0));
         assert_eq!(
             (
                 levels.ban(),
@@ -36,7 +36,7 @@ fn defaults_hold_without_a_power_levels_event() {
 }
 
 #[test]
-fn the_event_says_who_may_do_what() {
+fn power_levels_are_read_from_the_event() {
     let mut room = Room::new("11");
     room.set(
         ALICE,
@@ -66,12 +66,18 @@ fn the_event_says_who_may_do_what() {
         .users()
         .map(|(user, level)| (user.as_str(), level))
         .collect();
-    assert_eq!(users, [(ALICE, Level::Of(100)), (BOB, Level::Of(20))]);
+    assert_eq!(
+        users,
+        [
+            (ALICE, PowerLevel::Value(100)),
+            (BOB, PowerLevel::Value(20))
+        ]
+    );
 }
 
 #[test]
-fn creators_of_version_12_stand_above_every_number() {
-    let mut room = Room::bare("12", json!({"additional_creators": [BOB]}));
+fn creators_of_version_12_have_infinite_power() {
+    let mut room = Room::with_create_event("12", json!({"additional_creators": [BOB]}));
     room.join(ALICE).unwrap();
     let most = 9_007_199_254_740_991_i64;
     room.set(
@@ -86,13 +92,13 @@ fn creators_of_version_12_stand_above_every_number() {
     assert_eq!(levels.user(user(CAROL)), most);
     assert!(levels.user(user(CAROL)) < levels.user(user(BOB)));
     assert_eq!(levels.users().count(), 3);
-    assert_eq!(Level::Infinite.to_string(), "infinite");
+    assert_eq!(PowerLevel::Infinite.to_string(), "infinite");
 }
 
 #[test]
 fn texts_count_as_integers_before_version_10_only() {
     let content = json!({"users": {ALICE: "100"}, "kick": " 60 ", "events": {"m.room.name": "7"}});
-    let mut room = Room::bare("9", json!({}));
+    let mut room = Room::with_create_event("9", json!({}));
     room.join(ALICE).unwrap();
     room.set(ALICE, "m.room.power_levels", "", content.clone())
         .unwrap();
@@ -101,14 +107,14 @@ fn texts_count_as_integers_before_version_10_only() {
     assert_eq!(levels.kick(), 60);
     assert_eq!(levels.to_send("m.room.name", true), 7);
 
-    let mut room = Room::bare("10", json!({}));
+    let mut room = Room::with_create_event("10", json!({}));
     room.join(ALICE).unwrap();
     assert!(room.set(ALICE, "m.room.power_levels", "", content).is_err());
 }
 
 #[test]
 fn a_malformed_field_counts_as_absent() {
-    let room = Room::bare("12", json!({}));
+    let room = Room::with_create_event("12", json!({}));
     let content = json!({"kick": true, "ban": 3, "users": 5, "events": {"m.room.name": "x"}});
     let event = room
         .build(ALICE, "m.room.power_levels", Some(""), content)

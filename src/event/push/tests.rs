@@ -11,11 +11,11 @@ fn room() -> Room {
 }
 
 /// What an event of Alice's means to Bob.
-fn to_bob(room: &mut Room, rules: &Ruleset, kind: &str, content: Value) -> Notice {
-    let event = room.send(ALICE, kind, None, content).unwrap();
+fn to_bob(room: &mut Room, rules: &Ruleset, event_type: &str, content: Value) -> PushDecision {
+    let event = room.send(ALICE, event_type, None, content).unwrap();
     let mut context = context(event.room_id(), user(BOB), &room.state, 2);
     context.power_levels = power_levels(&room.state);
-    notice(rules, &flatten(&event), &context)
+    evaluate(rules, &flatten(&event), &context)
 }
 
 fn defaults() -> Ruleset {
@@ -23,43 +23,43 @@ fn defaults() -> Ruleset {
 }
 
 #[test]
-fn default_rules_give_the_notices_of_the_specification() {
+fn default_push_rules_match_the_specification() {
     let mut room = room();
     let cases = [
         (
             "m.room.message",
             json!({"msgtype": "m.text", "body": "hello"}),
-            Notice::Notify,
+            PushDecision::Notify,
         ),
         (
             "m.room.message",
             json!({"msgtype": "m.notice", "body": "hello"}),
-            Notice::Silent,
+            PushDecision::Silent,
         ),
         (
             "m.room.encrypted",
             json!({"ciphertext": "…"}),
-            Notice::Notify,
+            PushDecision::Notify,
         ),
         (
             "m.room.message",
             json!({"msgtype": "m.text", "body": "you", "m.mentions": {"user_ids": [BOB]}}),
-            Notice::Highlight,
+            PushDecision::Highlight,
         ),
         (
             "m.room.message",
             json!({"msgtype": "m.text", "body": format!("you, {BOB}!")}),
-            Notice::Highlight,
+            PushDecision::Highlight,
         ),
         (
             "m.room.message",
             json!({"msgtype": "m.text", "body": format!("about {BOB}"), "m.mentions": {}}),
-            Notice::Notify,
+            PushDecision::Notify,
         ),
         (
             "m.room.message",
             json!({"msgtype": "m.text", "body": "all", "m.mentions": {"room": true}}),
-            Notice::Highlight,
+            PushDecision::Highlight,
         ),
         (
             "m.room.message",
@@ -67,48 +67,54 @@ fn default_rules_give_the_notices_of_the_specification() {
                 "msgtype": "m.text", "body": "* hello",
                 "m.relates_to": {"rel_type": "m.replace", "event_id": "$event"},
             }),
-            Notice::Silent,
+            PushDecision::Silent,
         ),
         (
             "m.reaction",
             json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$event", "key": "👍"}}),
-            Notice::Silent,
+            PushDecision::Silent,
         ),
         (
             "org.example.other",
             json!({"body": "hello"}),
-            Notice::Silent,
+            PushDecision::Silent,
         ),
     ];
-    for (kind, content, expected) in cases {
-        let found = to_bob(&mut room, &defaults(), kind, content.clone());
-        assert_eq!(found, expected, "{kind} {content}");
+    for (event_type, content, expected) in cases {
+        let found = to_bob(&mut room, &defaults(), event_type, content.clone());
+        assert_eq!(found, expected, "{event_type} {content}");
     }
 }
 
 #[test]
-fn only_who_may_notify_the_room_does() {
+fn at_room_needs_the_notifications_power_level() {
     let mut room = room();
     let everybody = json!({"msgtype": "m.text", "body": "all", "m.mentions": {"room": true}});
     let event = room.send(BOB, "m.room.message", None, everybody).unwrap();
     let mut context = context(event.room_id(), user(ALICE), &room.state, 3);
     context.power_levels = power_levels(&room.state);
     let rules = rules(None, user(ALICE)).unwrap();
-    assert_eq!(notice(&rules, &flatten(&event), &context), Notice::Notify);
+    assert_eq!(
+        evaluate(&rules, &flatten(&event), &context),
+        PushDecision::Notify
+    );
 }
 
 #[test]
-fn nobody_is_notified_of_own_events() {
+fn users_are_not_notified_of_their_own_events() {
     let mut room = room();
     let content = json!({"msgtype": "m.text", "body": "me", "m.mentions": {"user_ids": [ALICE]}});
     let event = room.send(ALICE, "m.room.message", None, content).unwrap();
     let context = context(event.room_id(), user(ALICE), &room.state, 2);
     let rules = rules(None, user(ALICE)).unwrap();
-    assert_eq!(notice(&rules, &flatten(&event), &context), Notice::Silent);
+    assert_eq!(
+        evaluate(&rules, &flatten(&event), &context),
+        PushDecision::Silent
+    );
 }
 
 #[test]
-fn stored_rules_count_beside_the_defaults() {
+fn stored_rules_are_merged_with_the_defaults() {
     let mut room = room();
     let mute = json!({"global": {"override": [{
         "rule_id": "mute", "default": false, "enabled": true, "actions": [],
@@ -119,6 +125,6 @@ fn stored_rules_count_beside_the_defaults() {
         let content = json!({"msgtype": "m.text", "body": body});
         to_bob(&mut room, &rules, "m.room.message", content)
     };
-    assert_eq!(said("what weather today"), Notice::Silent);
-    assert_eq!(said("hello"), Notice::Notify);
+    assert_eq!(said("what weather today"), PushDecision::Silent);
+    assert_eq!(said("hello"), PushDecision::Notify);
 }

@@ -9,12 +9,12 @@ use crate::{
 const EVERY: [&str; 6] = ["5", "6", "8", "9", "10", "12"];
 
 /// What is left of an event's content in a room version.
-fn left(number: &str, kind: &str, content: &Value) -> Value {
+fn left(number: &str, event_type: &str, content: &Value) -> Value {
     let version = version(number);
     let room_id = Some(ruma::RoomId::parse("!room:example.org").unwrap());
     let draft = Draft {
         room_id,
-        ..draft(ALICE, kind, Some(""), content)
+        ..draft(ALICE, event_type, Some(""), content)
     };
     let event = draft
         .build(&version, Parents::default(), &signer("example.org"))
@@ -96,7 +96,7 @@ fn a_redacted_redaction_names_its_target_since_version_11() {
 }
 
 #[test]
-fn unknown_top_level_fields_go_and_old_ones_stay_in_old_versions() {
+fn redaction_keeps_top_level_fields_per_room_version() {
     for (number, stays) in [("10", true), ("11", false)] {
         let version = version(number);
         let json = json!({

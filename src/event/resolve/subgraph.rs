@@ -15,7 +15,7 @@ use crate::Pdu;
 /// The events between any two of `conflicted`, and those themselves.
 ///
 /// Events that `fetch` does not answer end their path.
-pub(super) fn between(
+pub(super) fn conflicted_subgraph(
     conflicted: impl Iterator<Item = OwnedEventId>,
     fetch: &dyn Fn(&EventId) -> Option<Arc<Pdu>>,
 ) -> HashSet<OwnedEventId> {

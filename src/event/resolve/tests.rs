@@ -13,8 +13,8 @@ fn table(state: &State) -> Vec<(String, String, String)> {
     state
         .iter()
         .map(|event| {
-            let (kind, key) = place(event);
-            (kind, key, event.event_id().to_string())
+            let (event_type, key) = map_key(event);
+            (event_type, key, event.event_id().to_string())
         })
         .collect()
 }
@@ -70,7 +70,7 @@ fn the_later_topic_wins() {
         topic(&mut one, ALICE, "first");
         two.wait(100);
         let later = topic(&mut two, ALICE, "second");
-        one.learn(&two);
+        one.merge_events(&two);
         let state = resolved(&one, &[one.state.clone(), two.state.clone()]);
         assert_eq!(state.get("m.room.topic", "").unwrap().event_id(), &later);
     }
@@ -86,7 +86,7 @@ fn a_ban_beats_what_the_banned_user_did_elsewhere() {
         one.member(ALICE, BOB, "ban").unwrap();
         two.wait(100);
         topic(&mut two, BOB, "mischief");
-        one.learn(&two);
+        one.merge_events(&two);
         let state = resolved(&one, &[two.state.clone(), one.state.clone()]);
         // The older topic is not restored: it lost its place when both were in conflict.
         let topic = state.get("m.room.topic", "").unwrap().event_id().clone();
@@ -107,7 +107,7 @@ fn a_demotion_beats_what_the_demoted_user_did_elsewhere() {
         let demotion = promote(&mut one, ALICE, json!({}));
         two.wait(100);
         topic(&mut two, BOB, "mischief");
-        one.learn(&two);
+        one.merge_events(&two);
         let state = resolved(&one, &[two.state.clone(), one.state.clone()]);
         assert!(state.get("m.room.topic", "").is_none());
         assert_eq!(
@@ -118,14 +118,14 @@ fn a_demotion_beats_what_the_demoted_user_did_elsewhere() {
 }
 
 #[test]
-fn what_only_one_fork_has_is_kept() {
+fn state_in_only_one_fork_is_kept() {
     let mut one = three("12");
     let mut two = one.clone();
     let name = one
         .set(ALICE, "m.room.name", "", json!({"name": "n"}))
         .unwrap();
     let topic = topic(&mut two, ALICE, "t");
-    one.learn(&two);
+    one.merge_events(&two);
     let state = resolved(&one, &[one.state.clone(), two.state.clone()]);
     assert_eq!(
         state.get("m.room.name", "").unwrap().event_id(),
@@ -182,7 +182,7 @@ fn a_promotion_between_conflicting_power_levels_is_replayed_in_v2_1() {
 }
 
 #[test]
-fn the_subgraph_is_what_lies_between_conflicted_events() {
+fn the_conflicted_subgraph_has_all_paths_between_conflicted_events() {
     let mut room = three("12");
     let first = promote(&mut room, ALICE, json!({}));
     let between = promote(&mut room, ALICE, json!({BOB: 50}));
@@ -195,19 +195,19 @@ fn the_subgraph_is_what_lies_between_conflicted_events() {
             .collect()
     };
     let subgraph = |ends: &[&Arc<Pdu>]| -> BTreeSet<OwnedEventId> {
-        subgraph::between(ids(ends).into_iter(), &|id| room.fetch(id))
+        subgraph::conflicted_subgraph(ids(ends).into_iter(), &|id| room.fetch(id))
             .into_iter()
             .collect()
     };
     assert_eq!(subgraph(&[&first, &last]), ids(&[&first, &between, &last]));
     assert_eq!(subgraph(&[&first, &between]), ids(&[&first, &between]));
     assert_eq!(subgraph(&[&between]), ids(&[&between]));
-    let unknown = subgraph::between(ids(&[&last]).into_iter(), &|_| None);
+    let unknown = subgraph::conflicted_subgraph(ids(&[&last]).into_iter(), &|_| None);
     assert_eq!(unknown.len(), 1);
 }
 
 #[test]
-fn missing_events_are_named_until_they_come() {
+fn missing_auth_events_are_reported() {
     let mut one = three("12");
     promote(&mut one, ALICE, json!({BOB: 50}));
     let mut two = one.clone();
@@ -216,7 +216,7 @@ fn missing_events_are_named_until_they_come() {
     two.wait(10);
     topic(&mut two, BOB, "t");
     promote(&mut two, BOB, json!({BOB: 50, CAROL: 50}));
-    one.learn(&two);
+    one.merge_events(&two);
     let forks = [one.state.clone(), two.state.clone()];
     let mut loaded: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
     let mut rounds = 0;
@@ -248,18 +248,18 @@ fn the_auth_difference_is_that_of_the_definition() {
     two.wait(5);
     promote(&mut two, ALICE, json!({CAROL: 50}));
     topic(&mut two, CAROL, "two");
-    one.learn(&two);
+    one.merge_events(&two);
     let forks = [one.state.clone(), two.state.clone()];
     let fetch = |id: &EventId| one.fetch(id);
-    let difference: BTreeSet<_> = auth_difference(&forks, &fetch)
+    let auth_difference: BTreeSet<_> = auth_difference(&forks, &fetch)
         .unwrap()
         .into_iter()
         .collect();
     let [a, b] = forks.each_ref().map(|fork| naive_chain(&one, fork));
     let expected: BTreeSet<_> = a.symmetric_difference(&b).cloned().collect();
-    assert_eq!(difference, expected);
+    assert_eq!(auth_difference, expected);
     // Two power levels events, and the memberships of the two who set topics.
-    assert_eq!(difference.len(), 4);
+    assert_eq!(auth_difference.len(), 4);
     let direct =
         resolve_with(&one.version, &forks, expected.into_iter().collect(), &fetch).unwrap();
     assert_eq!(table(&direct), table(&resolved(&one, &forks)));
@@ -310,7 +310,7 @@ fn naive(room: &Room, forks: &[State]) -> Vec<(String, String, String)> {
     .unwrap();
     let mut rows: Vec<_> = resolved
         .into_iter()
-        .map(|((kind, key), id)| (kind.to_string(), key, id.to_string()))
+        .map(|((event_type, key), id)| (event_type.to_string(), key, id.to_string()))
         .collect();
     rows.sort();
     rows

@@ -152,7 +152,7 @@ fn a_forged_or_missing_signature_is_refused() {
 }
 
 #[test]
-fn what_is_not_signed_may_change() {
+fn unsigned_may_change_without_breaking_the_signature() {
     let signer = signer("domain");
     let mut signed = object(&json!({"a": 1}));
     signer.sign_json(&mut signed).unwrap();

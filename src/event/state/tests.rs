@@ -49,11 +49,11 @@ fn the_events_of_one_type_are_found_in_order() {
     room.set(ALICE, "m.room.members", ALICE, json!({})).unwrap();
     let members: Vec<_> = room
         .state
-        .of_kind("m.room.member")
+        .of_type("m.room.member")
         .map(|e| e.state_key())
         .collect();
     assert_eq!(members, [Some(ALICE), Some(BOB), Some(CAROL)]);
-    assert_eq!(room.state.of_kind("m.room.name").count(), 0);
+    assert_eq!(room.state.of_type("m.room.name").count(), 0);
     assert_eq!(room.state.iter().count(), room.state.len());
 }
 
@@ -61,13 +61,16 @@ fn the_events_of_one_type_are_found_in_order() {
 fn lookups_by_type_agree_with_lookups_by_text() {
     let room = Room::new("12");
     for event in room.state.iter() {
-        let (kind, key) = (event.kind(), event.state_key().unwrap());
-        let by_type = room.state.event(&kind.into(), key).unwrap();
+        let (event_type, key) = (event.event_type(), event.state_key().unwrap());
+        let by_type = room.state.event(&event_type.into(), key).unwrap();
         assert_eq!(
             by_type.event_id(),
-            room.state.get(kind, key).unwrap().event_id()
+            room.state.get(event_type, key).unwrap().event_id()
         );
-        assert!(event.is_state_of(&kind.into(), key) && !event.is_state_of(&kind.into(), "other"));
+        assert!(
+            event.is_state_of(&event_type.into(), key)
+                && !event.is_state_of(&event_type.into(), "other")
+        );
     }
     assert!(room.state.event(&StateEventType::RoomName, "").is_none());
 }
@@ -79,9 +82,9 @@ proptest! {
         after in prop::collection::vec((0..3_u8, 0..4_u8), 0..12),
     ) {
         let room = Room::new("12");
-        let event = |&(kind, key): &(u8, u8), n: usize| {
-            let (kind, key) = (format!("t{kind}"), format!("k{key}"));
-            Arc::new(room.build(ALICE, &kind, Some(&key), json!({"n": n})).unwrap())
+        let event = |&(event_type, key): &(u8, u8), n: usize| {
+            let (event_type, key) = (format!("t{event_type}"), format!("k{key}"));
+            Arc::new(room.build(ALICE, &event_type, Some(&key), json!({"n": n})).unwrap())
         };
         let old: State = before.iter().enumerate().map(|(n, place)| event(place, n)).collect();
         let mut new = old.clone();
@@ -90,7 +93,7 @@ proptest! {
         }
         let table = |state: &State| -> BTreeMap<(String, String), String> {
             let row = |e: &Arc<Pdu>| {
-                ((e.kind().to_owned(), e.state_key().unwrap().to_owned()), e.event_id().to_string())
+                ((e.event_type().to_owned(), e.state_key().unwrap().to_owned()), e.event_id().to_string())
             };
             state.iter().map(row).collect()
         };
@@ -101,7 +104,7 @@ proptest! {
             );
             match come {
                 Some(event) => drop(replayed.insert(event.clone())),
-                None => drop(replayed.remove(gone.unwrap().kind(), gone.unwrap().state_key().unwrap())),
+                None => drop(replayed.remove(gone.unwrap().event_type(), gone.unwrap().state_key().unwrap())),
             }
         }
         prop_assert_eq!(table(&replayed), table(&new));

@@ -6,12 +6,12 @@ use super::*;
 use crate::fixture::{ALICE, BOB, CAROL, Room, user};
 
 #[test]
-fn the_table_of_the_specification_holds() {
+fn visibility_matches_the_table_of_the_specification() {
     let unknown = HistoryVisibility::from("org.example.other");
     for membership in [Join, Invite, Knock, Leave, Ban] {
         for since in [false, true] {
             let allows = |visibility: &HistoryVisibility| {
-                Sight {
+                VisibilityContext {
                     visibility: visibility.clone(),
                     membership: membership.clone(),
                 }
@@ -28,7 +28,7 @@ fn the_table_of_the_specification_holds() {
 }
 
 #[test]
-fn the_setting_is_shared_unless_the_room_says_otherwise() {
+fn history_visibility_defaults_to_shared() {
     let mut room = Room::new("12");
     assert_eq!(visibility(&room.state), Shared);
     for (value, expected) in [
@@ -45,10 +45,10 @@ fn the_setting_is_shared_unless_the_room_says_otherwise() {
 }
 
 #[test]
-fn a_change_of_the_setting_is_seen_if_either_side_allows_it() {
+fn a_history_visibility_change_is_visible_if_either_value_allows_it() {
     let mut room = Room::new("12");
     let set = |room: &mut Room, value: &str| {
-        let before = Sight::of(&room.state, user(CAROL));
+        let before = VisibilityContext::of(&room.state, user(CAROL));
         let content = json!({"history_visibility": value});
         let event = room
             .set(ALICE, "m.room.history_visibility", "", content)
@@ -63,7 +63,7 @@ fn a_change_of_the_setting_is_seen_if_either_side_allows_it() {
 }
 
 #[test]
-fn one_sees_ones_own_coming_and_going_but_not_that_of_others() {
+fn users_see_their_own_membership_changes_but_not_those_of_others() {
     let mut room = Room::new("12");
     room.set(
         ALICE,
@@ -73,7 +73,8 @@ fn one_sees_ones_own_coming_and_going_but_not_that_of_others() {
     )
     .unwrap();
     let step = |room: &mut Room, sender: &str, membership: &str| {
-        let before = [BOB, CAROL].map(|id| (user(id), Sight::of(&room.state, user(id))));
+        let before =
+            [BOB, CAROL].map(|id| (user(id), VisibilityContext::of(&room.state, user(id))));
         let event = room.member(sender, BOB, membership).unwrap();
         before.map(|(id, sight)| may_see(&event, id, &sight, false))
     };
@@ -84,16 +85,16 @@ fn one_sees_ones_own_coming_and_going_but_not_that_of_others() {
 }
 
 #[test]
-fn messages_are_seen_by_the_sight_at_the_time() {
+fn messages_are_visible_by_the_state_at_the_time() {
     let mut room = Room::new("12");
-    let before = Sight::of(&room.state, user(BOB));
+    let before = VisibilityContext::of(&room.state, user(BOB));
     let message = room.message(ALICE).unwrap();
     assert!(!may_see(&message, user(BOB), &before, false));
     assert!(may_see(&message, user(BOB), &before, true));
     assert!(may_see(
         &message,
         user(ALICE),
-        &Sight::of(&room.state, user(ALICE)),
+        &VisibilityContext::of(&room.state, user(ALICE)),
         false
     ));
 }

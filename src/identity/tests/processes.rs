@@ -2,7 +2,7 @@
 
 use config::RegistrationMode;
 use ruma::OwnedDeviceId;
-use storage::Heard;
+use storage::PeerEvent;
 use testkit::TestDatabase;
 use tokio::{sync::mpsc, task::JoinSet};
 use types::{ErrorKind, Fault, Secret};
@@ -35,18 +35,18 @@ impl Pair {
         };
         let (mut here, mut there) = (open().await, open().await);
         let (told, mut heard) = mpsc::unbounded_channel();
-        there.identity.0.database.hear(move |heard| {
+        there.identity.0.database.subscribe(move |heard| {
             let told_now = match heard {
-                Heard::Message(_) => Told::Message,
-                Heard::Listening => Told::Listening,
-                Heard::Changes(_) => return,
+                PeerEvent::Message(_) => Told::Message,
+                PeerEvent::Listening => Told::Listening,
+                PeerEvent::Changes(_) => return,
             };
             // Nobody looks any more at the end of a test.
             let _ended = told.send(told_now);
         });
         let mut tasks = JoinSet::new();
         for world in [&mut here, &mut there] {
-            let (tell, listen) = world.feed.peers();
+            let (tell, listen) = world.feed.connect_cluster();
             tasks.spawn(tell);
             tasks.spawn(listen);
         }

@@ -12,7 +12,7 @@ const TOMBSTONE_BY_CREATORS: i64 = 150;
 impl Creation<'_, '_, '_> {
     /// The preset's power levels, with the request's overrides.
     pub(super) fn power_levels(&self) -> Value {
-        let version = &self.pen.head().version;
+        let version = &self.appender.head().version;
         let mut users = Map::new();
         // Since version 12 creators stand above all levels and must not be listed.
         if !version.privileges_creators() {

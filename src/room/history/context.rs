@@ -1,4 +1,4 @@
-//! An event and what stands around it.
+//! An event and the events around it: `/context`.
 
 use ruma::{EventId, RoomId, api::Direction as Way};
 use types::{PageToken, StreamPosition};
@@ -46,7 +46,7 @@ impl Rooms {
             let events = before.events.iter().chain(&after.events).chain([&event]);
             let senders: Vec<_> = events.map(|event| event.pdu.sender().as_str()).collect();
             let wanted = |pdu: &event::Pdu| {
-                pdu.kind() != "m.room.member"
+                pdu.event_type() != "m.room.member"
                     || pdu.state_key().is_some_and(|user| senders.contains(&user))
             };
             state

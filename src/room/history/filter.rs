@@ -1,4 +1,4 @@
-//! Which events a reader wants.
+//! Room event filters.
 //!
 //! Spec: client-server, "Filtering".
 
@@ -32,7 +32,7 @@ impl EventFilter {
             .and_then(|limit| u64::from(limit).try_into().ok())
     }
 
-    /// Whether members are told only as far as the events need them.
+    /// Whether only the members that sent one of the events are returned.
     pub fn lazy_load_members(&self) -> bool {
         matches!(
             self.filter.lazy_load_options,
@@ -44,10 +44,14 @@ impl EventFilter {
     pub fn wants(&self, pdu: &Pdu) -> bool {
         let filter = &self.filter;
         let room = pdu.room_id();
-        self.types
-            .as_ref()
-            .is_none_or(|types| types.iter().any(|kind| kind.matches(pdu.kind())))
-            && !self.not_types.iter().any(|kind| kind.matches(pdu.kind()))
+        self.types.as_ref().is_none_or(|types| {
+            types
+                .iter()
+                .any(|event_type| event_type.matches(pdu.event_type()))
+        }) && !self
+            .not_types
+            .iter()
+            .any(|event_type| event_type.matches(pdu.event_type()))
             && filter
                 .senders
                 .as_ref()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use storage::{Connection, StoredEvent, events, events::Direction};
 use types::{PageToken, StreamPosition};
 
-use crate::{Error, Reader, Rooms, render, state::Standpoint};
+use crate::{Error, Reader, Rooms, render, state::StateViewpoint};
 
 /// Which members are asked for.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ impl Rooms {
         };
         let members =
             state
-                .of_kind("m.room.member")
+                .of_type("m.room.member")
                 .map(AsRef::as_ref)
                 .filter(|pdu: &&event::Pdu| {
                     let membership = pdu.membership();
@@ -73,7 +73,7 @@ impl Rooms {
         }
         let state = self.member_state(room_id, user_id).await?;
         let joined: std::collections::BTreeMap<&str, Member> = state
-            .of_kind("m.room.member")
+            .of_type("m.room.member")
             .filter(|pdu| pdu.membership() == Some(MembershipState::Join))
             .filter_map(|pdu| {
                 let content = pdu.content_as::<Content>().ok();
@@ -108,18 +108,18 @@ impl Rooms {
         &self,
         room_id: &RoomId,
         reader: Reader<'_>,
-        kind: &StateEventType,
+        event_type: &StateEventType,
         state_key: &str,
         whole: bool,
     ) -> Result<String, Error> {
         let event = self
-            .visible_state_event(room_id, reader.user_id, kind, state_key)
+            .visible_state_event(room_id, reader.user_id, event_type, state_key)
             .await?;
         if !whole {
             return Ok(event.content_text().to_owned());
         }
         let mut body = String::new();
-        event::View::of(&event).write(&mut body);
+        event::ClientEvent::of(&event).write(&mut body);
         Ok(body)
     }
 
@@ -140,9 +140,9 @@ impl Rooms {
         user_id: &UserId,
         at: StreamPosition,
     ) -> Result<State, Error> {
-        let at = match self.standpoint(room_id, user_id).await? {
-            Standpoint::Now(_) => at,
-            Standpoint::Departure(left) => at.min(left.position),
+        let at = match self.state_viewpoint(room_id, user_id).await? {
+            StateViewpoint::Current(_) => at,
+            StateViewpoint::AtLeave(left) => at.min(left.position),
         };
         let room_nid = self.head(room_id).await?.room_nid;
         let mut db = self.0.database.snapshot().await?;

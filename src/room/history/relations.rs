@@ -35,7 +35,7 @@ impl Rooms {
             room_nid: target.room_nid,
             target: event_id,
             rel_type: query.rel_type.as_deref(),
-            kind: query.event_type.as_deref(),
+            event_type: query.event_type.as_deref(),
         });
         let mut db = self.0.database.acquire().await?;
         let found = page(&mut db, source, &sight, &query.page).await?;

@@ -25,8 +25,8 @@ impl Rooms {
             content.remove(ours);
         }
         let authoriser = self.authoriser(room_id, user_id).await?;
-        self.write(room_id, 1, |pen| {
-            if pen.head().state.membership(user_id) == MembershipState::Join {
+        self.write(room_id, 1, |appender| {
+            if appender.head().state.membership(user_id) == MembershipState::Join {
                 return Ok(());
             }
             let mut extra = content.clone();
@@ -37,7 +37,7 @@ impl Rooms {
                 );
             }
             let content = profile.member_content("join", extra);
-            set(pen, user_id, user_id, content).map(|_| ())
+            set(appender, user_id, user_id, content).map(|_| ())
         })
         .await
     }
@@ -50,9 +50,9 @@ impl Rooms {
         profile: Profile,
         reason: Option<&str>,
     ) -> Result<(), Error> {
-        self.write(room_id, 1, |pen| {
+        self.write(room_id, 1, |appender| {
             let content = profile.member_content("knock", Map::new());
-            set(pen, user_id, user_id, with_reason(content, reason)).map(|_| ())
+            set(appender, user_id, user_id, with_reason(content, reason)).map(|_| ())
         })
         .await
     }

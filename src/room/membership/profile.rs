@@ -17,13 +17,13 @@ impl Rooms {
             memberships::joined_rooms(&mut db, user_id).await?
         };
         let updates = rooms.iter().map(|room_id| {
-            self.write(room_id, 1, |pen| {
-                let member = pen.head().state.get("m.room.member", user_id.as_str());
+            self.write(room_id, 1, |appender| {
+                let member = appender.head().state.get("m.room.member", user_id.as_str());
                 let content = member.and_then(|pdu| pdu.content_as::<Value>().ok());
                 let Some(Value::Object(before)) = content else {
                     return Ok(());
                 };
-                if pen.head().state.membership(user_id) != MembershipState::Join {
+                if appender.head().state.membership(user_id) != MembershipState::Join {
                     return Ok(());
                 }
                 let mut extra = before.clone();
@@ -39,7 +39,7 @@ impl Rooms {
                 if content == Value::Object(before) {
                     return Ok(());
                 }
-                set(pen, user_id, user_id, content).map(|_| ())
+                set(appender, user_id, user_id, content).map(|_| ())
             })
         });
         join_all(updates).await.into_iter().collect()

@@ -18,7 +18,7 @@ struct JoinRules {
 #[derive(Deserialize)]
 struct Allow {
     #[serde(rename = "type")]
-    kind: String,
+    condition: String,
     room_id: Option<OwnedRoomId>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn allowed_rooms(head: &Head, user_id: &UserId) -> Option<Vec<OwnedRo
         let rooms = rules
             .allow
             .into_iter()
-            .filter(|allow| allow.kind == "m.room_membership");
+            .filter(|allow| allow.condition == "m.room_membership");
         rooms.filter_map(|allow| allow.room_id).collect()
     })
 }
@@ -48,7 +48,7 @@ pub(super) fn allowed_rooms(head: &Head, user_id: &UserId) -> Option<Vec<OwnedRo
 pub(super) fn authoriser(head: &Head, is_local: impl Fn(&UserId) -> bool) -> Option<OwnedUserId> {
     let levels = PowerLevels::of(&head.state, &head.version);
     head.state
-        .of_kind("m.room.member")
+        .of_type("m.room.member")
         .filter(|pdu| pdu.membership() == Some(MembershipState::Join))
         .filter_map(|pdu| OwnedUserId::try_from(pdu.state_key()?).ok())
         .find(|user_id| is_local(user_id) && levels.user(user_id) >= levels.invite())

@@ -1,4 +1,4 @@
-//! Which events a thread holds.
+//! Which events belong to a thread.
 //!
 //! Spec: client-server, "Threaded read receipts".
 
@@ -8,7 +8,7 @@ use types::RoomNid;
 
 use crate::Error;
 
-/// The thread of all that is in no other.
+/// The thread id of the main timeline.
 const MAIN: &str = "main";
 /// How many relations are followed up to the one that puts an event into a thread.
 const MAX_HOPS: usize = 3;
@@ -17,7 +17,7 @@ const MAX_HOPS: usize = 3;
 ///
 /// The root of a thread, and what relates to the root otherwise, are of the main timeline; a
 /// receipt of the thread may stand there, too.
-pub(super) async fn holds(
+pub(super) async fn contains(
     db: &mut Connection,
     room_nid: RoomNid,
     thread_id: &str,

@@ -11,23 +11,27 @@ use crate::{
     stream::{EventChange, append::array},
 };
 
-/// Swaps the rooms' revisions and writes what has no position, of the rooms that did not lose.
-pub(super) async fn unpositioned(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
-    let lost = rooms(db, sets).await?;
+/// Compares and swaps the rooms' revisions, then writes the rows without a position of all rooms
+/// that have no conflict.
+pub(super) async fn write_state(
+    db: &mut Connection,
+    sets: &[&WriteSet],
+) -> Result<Conflicts, Error> {
+    let conflicts = rooms(db, sets).await?;
     let kept: Vec<&WriteSet> = sets
         .iter()
         .copied()
-        .filter(|set| set.is_kept(&lost))
+        .filter(|set| set.is_applied(&conflicts))
         .collect();
     snapshots(db, &kept).await?;
     current_state(db, &kept).await?;
     redactions(db, &kept).await?;
-    Ok(lost)
+    Ok(conflicts)
 }
 
-/// Creates new rooms and swaps the revision of the others; tells which rooms lost the comparison.
-async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
-    let (heads, mut lost) = heads(sets);
+/// Creates new rooms and swaps the revision of the others; returns the rooms with conflicts.
+async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Conflicts, Error> {
+    let (heads, mut conflicts) = heads(sets);
     let mut swaps = Vec::new();
     for (room_nid, head) in &heads {
         match head.create {
@@ -40,9 +44,9 @@ async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Lost, Error> {
     if !swaps.is_empty() {
         let won = swap(db, &swaps).await?;
         let loses = |room_nid: &RoomNid| !won.contains(&room_nid.get());
-        lost.extend(swaps.iter().map(|(room_nid, _)| *room_nid).filter(loses));
+        conflicts.extend(swaps.iter().map(|(room_nid, _)| *room_nid).filter(loses));
     }
-    Ok(lost)
+    Ok(conflicts)
 }
 
 async fn insert(
@@ -79,7 +83,7 @@ async fn insert(
     Ok(())
 }
 
-/// Swaps the heads of rooms that are where they are expected; returns which were.
+/// Swaps the heads that match their expected revision and extremities; returns their rooms.
 async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec<i64>, Error> {
     let column = |of: fn(&Head<'_>) -> i64| swaps.iter().map(|(_, head)| of(head)).collect();
     let room_nids: Vec<i64> = swaps.iter().map(|(room_nid, _)| room_nid.get()).collect();
@@ -119,7 +123,7 @@ async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec
     Ok(won)
 }
 
-/// Writes the snapshots that state events make.
+/// Inserts the snapshots of new state events.
 async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
     let rows: Vec<_> = sets
         .iter()
@@ -163,12 +167,16 @@ async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error>
     Ok(())
 }
 
-/// Puts state events in the place of those that they replace.
+/// Upserts the current state.
 async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
     let rows: HashMap<_, _> = events(sets)
         .filter(|change| change.current)
         .filter_map(|EventChange { event, .. }| {
-            let key = (event.room_nid, event.pdu.kind(), event.pdu.state_key()?);
+            let key = (
+                event.room_nid,
+                event.pdu.event_type(),
+                event.pdu.state_key()?,
+            );
             Some((key, event.nid.get()))
         })
         .collect();
@@ -176,18 +184,21 @@ async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Er
         return Ok(());
     }
     let room_nids: Vec<i64> = rows.keys().map(|(room_nid, ..)| room_nid.get()).collect();
-    let kinds: Vec<String> = rows.keys().map(|(_, kind, _)| (*kind).to_owned()).collect();
+    let event_types: Vec<String> = rows
+        .keys()
+        .map(|(_, event_type, _)| (*event_type).to_owned())
+        .collect();
     let state_keys: Vec<String> = rows
         .keys()
         .map(|(.., state_key)| (*state_key).to_owned())
         .collect();
     let event_nids: Vec<i64> = rows.values().copied().collect();
     sqlx::query!(
-        "INSERT INTO current_state (room_nid, kind, state_key, event_nid)
+        "INSERT INTO current_state (room_nid, event_type, state_key, event_nid)
          SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::bigint[])
-         ON CONFLICT (room_nid, kind, state_key) DO UPDATE SET event_nid = excluded.event_nid",
+         ON CONFLICT (room_nid, event_type, state_key) DO UPDATE SET event_nid = excluded.event_nid",
         &room_nids,
-        &kinds,
+        &event_types,
         &state_keys,
         &event_nids,
     )
@@ -196,7 +207,7 @@ async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Er
     Ok(())
 }
 
-/// Leaves of redacted events what a redaction leaves.
+/// Replaces redacted events by their redacted form.
 async fn redactions(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
     let rows: HashMap<_, _> = events(sets)
         .filter_map(|change| {
@@ -234,13 +245,13 @@ fn events<'s>(sets: &[&'s WriteSet]) -> impl Iterator<Item = &'s EventChange> {
     })
 }
 
-/// The rooms whose head is not what their write sets expect.
-pub(super) type Lost = HashSet<RoomNid>;
+/// The rooms whose head is not the one that their write sets expect.
+pub(super) type Conflicts = HashSet<RoomNid>;
 
-/// What becomes of the head of each room, the sets of one room taken together.
-fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
+/// Combines the head updates of all sets of each room.
+fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Conflicts) {
     let mut heads: HashMap<RoomNid, Head<'s>> = HashMap::new();
-    let mut lost = Lost::new();
+    let mut conflicts = Conflicts::new();
     for room in sets.iter().filter_map(|set| set.room.as_ref()) {
         let head = heads.entry(room.room_nid).or_insert(Head {
             first: room,
@@ -252,15 +263,15 @@ fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Lost) {
             && (room.expected_revision != head.last.expected_revision + 1
                 || room.expected_extremities != head.last.extremities)
         {
-            lost.insert(room.room_nid);
+            conflicts.insert(room.room_nid);
         }
         head.last = room;
     }
-    heads.retain(|room_nid, _| !lost.contains(room_nid));
-    (heads, lost)
+    heads.retain(|room_nid, _| !conflicts.contains(room_nid));
+    (heads, conflicts)
 }
 
-/// What the sets of a batch make of one room.
+/// The combined head update of one room in a batch.
 struct Head<'a> {
     first: &'a RoomWrite,
     create: Option<&'a NewRoom>,

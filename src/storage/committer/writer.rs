@@ -1,4 +1,4 @@
-//! One batch, one transaction; and what becomes of the sets when it fails.
+//! Writes a batch in one transaction, and isolates the failing sets when that fails.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,31 +6,31 @@ use ruma::OwnedEventId;
 use sqlx::{Executor, Postgres, pool::PoolConnection};
 use types::StreamPosition;
 
-use super::{Answer, CommitError, WriteSet, repeated, write};
-use crate::{Changes, Connection, Database, Error, feed::Announcement, stream};
+use super::{Answer, CommitError, WriteSet, duplicates, write};
+use crate::{Changes, Connection, Database, Error, feed::CommittedBatch, stream};
 
-/// Connections that may have died with the server before one is found that works.
-const STALE: usize = 64;
+/// How many dead connections are discarded before `BEGIN` gives up.
+const MAX_RECONNECTS: usize = 64;
 
 /// Writes batches, one after the other.
 #[derive(Debug)]
 pub(super) struct Writer {
     database: Database,
-    /// The connection of the last batch: it need not be asked for, nor tested, under load.
-    held: Option<PoolConnection<Postgres>>,
+    /// The connection of the previous batch, reused under load without another acquire and ping.
+    connection: Option<PoolConnection<Postgres>>,
 }
 
 impl Writer {
     pub(super) fn new(database: Database) -> Self {
         Self {
             database,
-            held: None,
+            connection: None,
         }
     }
 
-    /// Gives the connection back until the next batch.
-    pub(super) fn rest(&mut self) {
-        self.held = None;
+    /// Returns the connection to the pool until the next batch.
+    pub(super) fn release_connection(&mut self) {
+        self.connection = None;
     }
 
     /// Commits the sets; when that fails for a reason that may lie in one of them, tries them on
@@ -40,10 +40,10 @@ impl Writer {
             Ok(results) => return results,
             Err(error) => error,
         };
-        if error.violates(repeated::CONSTRAINT) {
-            match repeated::among(&self.database, sets).await {
-                Ok(repeated) if !repeated.is_empty() => {
-                    return self.write_others(sets, repeated).await;
+        if error.violates(duplicates::CONSTRAINT) {
+            match duplicates::find(&self.database, sets).await {
+                Ok(duplicates) if !duplicates.is_empty() => {
+                    return self.write_others(sets, duplicates).await;
                 }
                 // Of two sets in this batch the second repeats the first.
                 Ok(_) => {}
@@ -66,18 +66,18 @@ impl Writer {
     async fn write_others(
         &mut self,
         sets: &[&WriteSet],
-        mut repeated: HashMap<usize, OwnedEventId>,
+        mut duplicates: HashMap<usize, OwnedEventId>,
     ) -> Vec<Answer> {
         let others: Vec<&WriteSet> = (sets.iter().enumerate())
-            .filter(|(index, _)| !repeated.contains_key(index))
+            .filter(|(index, _)| !duplicates.contains_key(index))
             .map(|(_, set)| *set)
             .collect();
         let mut results = Vec::new().into_iter();
         if !others.is_empty() {
             results = Box::pin(self.write_all(&others)).await.into_iter();
         }
-        let answer = |index| match repeated.remove(&index) {
-            Some(event_id) => Err(CommitError::Repeated(event_id)),
+        let answer = |index| match duplicates.remove(&index) {
+            Some(event_id) => Err(CommitError::DuplicateTransaction(event_id)),
             None => results.next().unwrap_or(Err(CommitError::Conflict)),
         };
         (0..sets.len()).map(answer).collect()
@@ -88,7 +88,7 @@ impl Writer {
         let mut db = self.begin().await?;
         let result = write_batch(&self.database, &mut db, sets).await;
         if result.is_ok() {
-            self.held = Some(db);
+            self.connection = Some(db);
         } else {
             db.close_on_drop();
         }
@@ -98,15 +98,17 @@ impl Writer {
     async fn begin(&mut self) -> Result<PoolConnection<Postgres>, Error> {
         let mut attempts = 0;
         loop {
-            let mut db = match self.held.take() {
-                Some(held) => held,
+            let mut db = match self.connection.take() {
+                Some(connection) => connection,
                 None => self.database.acquire().await?,
             };
             attempts += 1;
             match db.execute("BEGIN").await.map_err(Error::from) {
                 Ok(_) => return Ok(db),
                 // Nothing has been written yet: another connection may work.
-                Err(error) if error.is_unavailable() && attempts < STALE => db.close_on_drop(),
+                Err(error) if error.is_unavailable() && attempts < MAX_RECONNECTS => {
+                    db.close_on_drop()
+                }
                 Err(error) => {
                     db.close_on_drop();
                     return Err(error);
@@ -122,11 +124,11 @@ async fn write_batch(
     db: &mut Connection,
     sets: &[&WriteSet],
 ) -> Result<Vec<Answer>, Error> {
-    let lost = write::unpositioned(db, sets).await?;
+    let conflicts = write::write_state(db, sets).await?;
     let mut changes = Changes::new();
     let mut last = Vec::with_capacity(sets.len());
     for set in sets {
-        if set.is_kept(&lost) {
+        if set.is_applied(&conflicts) {
             changes.extend(set.changes.clone());
             last.push(Ok(changes.len() as i64));
         } else {
@@ -140,7 +142,7 @@ async fn write_batch(
     };
     db.execute("COMMIT").await?;
     if !changes.is_empty() {
-        database.announce(Announcement::new(base, changes));
+        database.send_committed(CommittedBatch::new(base, changes));
     }
     Ok(last
         .into_iter()

@@ -16,7 +16,7 @@ pub struct Related<'a> {
     /// Only relations of this type.
     pub rel_type: Option<&'a str>,
     /// Only events of this type.
-    pub kind: Option<&'a str>,
+    pub event_type: Option<&'a str>,
 }
 
 /// Accepted events that relate to an event, with `after < position <= until`, as `timeline` reads
@@ -35,7 +35,7 @@ pub async fn related(
         limit,
         "JOIN relations l ON l.event_nid = e.event_nid
          WHERE l.room_nid = $2 AND l.target_id = $3 AND l.position > $4 AND l.position <= $5
-             AND ($6::text IS NULL OR l.rel_type = $6) AND ($7::text IS NULL OR e.kind = $7)
+             AND ($6::text IS NULL OR l.rel_type = $6) AND ($7::text IS NULL OR e.event_type = $7)
              AND e.verdict = 0 AND e.redacted_by_nid IS NULL
          ORDER BY l.position",
         wanted.room_nid.get(),
@@ -43,7 +43,7 @@ pub async fn related(
         after.get(),
         until.get(),
         wanted.rel_type,
-        wanted.kind
+        wanted.event_type
     )?;
     collect(rows)
 }

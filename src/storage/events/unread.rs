@@ -1,4 +1,4 @@
-//! What a user has not read yet.
+//! Events that a user may not have read.
 
 use std::collections::HashMap;
 
@@ -18,18 +18,18 @@ pub struct Unread {
     pub after: StreamPosition,
     /// Up to here only what is in threads may be unread; not before `after`.
     pub after_main: StreamPosition,
-    /// Nothing after this is looked at.
+    /// The last position to consider.
     pub until: StreamPosition,
 }
 
-/// Shows a user the events of each room that may be unread, of each room and kind the newest `limit`:
-/// one query, row by row. Of what was redacted only the user's own is shown.
+/// Visits the possibly unread events of each room: the newest `limit` of the main timeline and of
+/// threads, in one streamed query. Redacted events are left out, except for the user's own.
 pub async fn unread(
     db: &mut Connection,
     user_id: &UserId,
     wanted: &[Unread],
     limit: i64,
-    mut see: impl FnMut(RoomNid, StreamPosition, Pdu),
+    mut visit: impl FnMut(RoomNid, StreamPosition, Pdu),
 ) -> Result<(), Error> {
     let column = |value: fn(&Unread) -> i64| -> Vec<i64> { wanted.iter().map(value).collect() };
     let mut rows = sqlx::query!(
@@ -60,7 +60,7 @@ pub async fn unread(
     .fetch(db);
     while let Some(row) = rows.try_next().await? {
         let pdu = pdu(row.event_id, row.room_id, row.json)?;
-        see(RoomNid(row.room_nid), StreamPosition(row.position), pdu);
+        visit(RoomNid(row.room_nid), StreamPosition(row.position), pdu);
     }
     Ok(())
 }

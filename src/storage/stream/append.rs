@@ -2,7 +2,7 @@
 
 use types::StreamPosition;
 
-use super::{Change, Changes, last_of_each};
+use super::{Change, Changes, deduplicate};
 use crate::{Connection, Error};
 
 /// Writes the changes and gives them consecutive positions; returns the position before the first.
@@ -30,16 +30,16 @@ pub(crate) async fn append(
         WITH taken AS (
             UPDATE stream SET position = position + $1 RETURNING position - $1 AS base
         ), new_events AS (
-            INSERT INTO events (event_nid, room_nid, event_id, position, depth, kind, state_key, sender,
+            INSERT INTO events (event_nid, room_nid, event_id, position, depth, event_type, state_key, sender,
                 origin_server_ts, verdict, snapshot_nid, replaces_nid, prev_nids, auth_nids,
                 transaction_device, transaction_id, json)
-            SELECT r.event_nid, r.room_nid, r.event_id, base + r.ordinal, r.depth, r.kind, r.state_key, r.sender,
+            SELECT r.event_nid, r.room_nid, r.event_id, base + r.ordinal, r.depth, r.event_type, r.state_key, r.sender,
                 r.origin_server_ts, r.verdict, r.snapshot_nid, r.replaces_nid, r.prev_nids::bigint[],
                 r.auth_nids::bigint[], r.transaction_device, r.transaction_id, r.json
             FROM taken, UNNEST($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[],
                 $8::text[], $9::text[], $10::bigint[], $11::smallint[], $12::bigint[], $13::bigint[],
                 $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
-                AS r (ordinal, event_nid, room_nid, event_id, depth, kind, state_key, sender,
+                AS r (ordinal, event_nid, room_nid, event_id, depth, event_type, state_key, sender,
                 origin_server_ts, verdict, snapshot_nid, replaces_nid, prev_nids, auth_nids,
                 transaction_device, transaction_id, json)
         ), new_memberships AS (
@@ -63,17 +63,17 @@ pub(crate) async fn append(
                 ts = excluded.ts, position = excluded.position
                 WHERE receipts.event_position <= excluded.event_position
         ), new_account_data AS (
-            INSERT INTO account_data (user_id, room_nid, kind, content, position)
-            SELECT r.user_id, r.room_nid, r.kind, r.content, base + r.ordinal
+            INSERT INTO account_data (user_id, room_nid, event_type, content, position)
+            SELECT r.user_id, r.room_nid, r.event_type, r.content, base + r.ordinal
             FROM taken, UNNEST($32::bigint[], $33::text[], $34::bigint[], $35::text[], $36::text[])
-                AS r (ordinal, user_id, room_nid, kind, content)
-            ON CONFLICT (user_id, room_nid, kind) DO UPDATE SET
+                AS r (ordinal, user_id, room_nid, event_type, content)
+            ON CONFLICT (user_id, room_nid, event_type) DO UPDATE SET
                 content = excluded.content, position = excluded.position
         ), new_to_device AS (
-            INSERT INTO to_device (user_id, device_id, position, sender, kind, content)
-            SELECT r.user_id, r.device_id, base + r.ordinal, r.sender, r.kind, r.content
+            INSERT INTO to_device (user_id, device_id, position, sender, event_type, content)
+            SELECT r.user_id, r.device_id, base + r.ordinal, r.sender, r.event_type, r.content
             FROM taken, UNNEST($37::bigint[], $38::text[], $39::text[], $40::text[], $41::text[], $42::text[])
-                AS r (ordinal, user_id, device_id, sender, kind, content)
+                AS r (ordinal, user_id, device_id, sender, event_type, content)
         ), new_device_lists AS (
             INSERT INTO device_lists (user_id, position)
             SELECT r.user_id, base + r.ordinal FROM taken, UNNEST($43::bigint[], $44::text[]) AS r (ordinal, user_id)
@@ -102,7 +102,7 @@ pub(crate) async fn append(
         &events.room_nid,
         &events.event_id,
         &events.depth,
-        &events.kind,
+        &events.event_type,
         &events.state_key as &[Option<String>],
         &events.sender,
         &events.ts,
@@ -130,13 +130,13 @@ pub(crate) async fn append(
         &data.ordinal,
         &data.user_id,
         &data.room_nid,
-        &data.kind,
+        &data.event_type,
         &data.content,
         &messages.ordinal,
         &messages.user_id,
         &messages.device_id,
         &messages.sender,
-        &messages.kind,
+        &messages.event_type,
         &messages.content,
         &lists.ordinal,
         &lists.user_id,
@@ -186,7 +186,7 @@ macro_rules! columns {
 }
 
 columns!(Events {
-    nid: i64, room_nid: i64, event_id: String, depth: i64, kind: String, state_key: Option<String>, sender: String,
+    nid: i64, room_nid: i64, event_id: String, depth: i64, event_type: String, state_key: Option<String>, sender: String,
     ts: i64, verdict: i16, snapshot_nid: i64, replaces_nid: Option<i64>, prev_nids: String, auth_nids: String,
     transaction_device: Option<String>, transaction_id: Option<String>, json: String,
 });
@@ -208,14 +208,14 @@ columns!(Receipts {
 columns!(Data {
     user_id: String,
     room_nid: i64,
-    kind: String,
+    event_type: String,
     content: String
 });
 columns!(Messages {
     user_id: String,
     device_id: String,
     sender: String,
-    kind: String,
+    event_type: String,
     content: String
 });
 columns!(Lists { user_id: String });
@@ -249,7 +249,7 @@ impl Events {
                     event.room_nid.get(),
                     pdu.event_id().to_string(),
                     pdu.depth() as i64,
-                    pdu.kind().to_owned(),
+                    pdu.event_type().to_owned(),
                     pdu.state_key().map(ToOwned::to_owned),
                     pdu.sender().to_string(),
                     i64::from(pdu.origin_server_ts().0),
@@ -265,7 +265,7 @@ impl Events {
                     event
                         .transaction
                         .as_ref()
-                        .map(|transaction| transaction.key(pdu.kind())),
+                        .map(|transaction| transaction.key(pdu.event_type())),
                     pdu.json().to_owned(),
                 ),
             );
@@ -314,7 +314,7 @@ impl Memberships {
                 }
                 _ => None,
             });
-        last_of_each(rows).into_iter().collect()
+        deduplicate(rows).into_iter().collect()
     }
 }
 
@@ -348,7 +348,7 @@ impl Receipts {
             .collect();
         // The one that is furthest ahead is written, whichever came last.
         rows.sort_by_key(|(_, (_, row))| row.5);
-        last_of_each(rows.into_iter()).into_iter().collect()
+        deduplicate(rows.into_iter()).into_iter().collect()
     }
 }
 
@@ -362,14 +362,14 @@ impl Data {
                     let row = (
                         data.user_id.to_string(),
                         room_nid,
-                        data.kind.clone(),
+                        data.event_type.clone(),
                         data.content.clone(),
                     );
                     Some(((row.0.clone(), room_nid, row.2.clone()), (ordinal, row)))
                 }
                 _ => None,
             });
-        last_of_each(rows).into_iter().collect()
+        deduplicate(rows).into_iter().collect()
     }
 }
 
@@ -386,7 +386,7 @@ impl Messages {
                     message.user_id.to_string(),
                     message.device_id.to_string(),
                     message.sender.to_string(),
-                    message.kind.clone(),
+                    message.event_type.clone(),
                     message.content.clone(),
                 ),
             );
@@ -405,7 +405,7 @@ impl Lists {
                 }
                 _ => None,
             });
-        last_of_each(rows).into_iter().collect()
+        deduplicate(rows).into_iter().collect()
     }
 }
 
@@ -420,7 +420,7 @@ impl Counts {
                 }
                 _ => None,
             });
-        last_of_each(rows).into_iter().collect()
+        deduplicate(rows).into_iter().collect()
     }
 }
 
@@ -435,7 +435,7 @@ impl Signatures {
                 }
                 _ => None,
             });
-        last_of_each(rows).into_iter().collect()
+        deduplicate(rows).into_iter().collect()
     }
 }
 

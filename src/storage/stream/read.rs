@@ -1,4 +1,4 @@
-//! The stream as it stands in the tables: how other processes' changes become known.
+//! Reading the stream from the tables, for changes that other processes committed.
 
 use types::{RoomNid, StreamPosition};
 
@@ -21,7 +21,7 @@ macro_rules! fetch_between {
 /// The changes after `from`, up to and including `to`, in order.
 ///
 /// Rows that were replaced by a later change of the same thing are found at the later position
-/// only. Redactions carry no effect here: whoever caches events reads them anew.
+/// only. Redactions carry no effect here: caches of events must reload them.
 pub async fn read(
     db: &mut Connection,
     from: StreamPosition,
@@ -87,13 +87,13 @@ async fn account_data(
         db,
         from,
         to,
-        "SELECT user_id, room_nid, kind, content, position FROM account_data"
+        "SELECT user_id, room_nid, event_type, content, position FROM account_data"
     )?;
     for row in rows {
         let data = AccountData {
             user_id: id(row.user_id)?,
             room_nid: (row.room_nid != 0).then_some(RoomNid(row.room_nid)),
-            kind: row.kind,
+            event_type: row.event_type,
             content: row.content,
         };
         changes.push((StreamPosition(row.position), Change::AccountData(data)));
@@ -111,14 +111,14 @@ async fn devices(
         db,
         from,
         to,
-        "SELECT user_id, device_id, position, sender, kind, content FROM to_device"
+        "SELECT user_id, device_id, position, sender, event_type, content FROM to_device"
     )?;
     for row in messages {
         let message = ToDevice {
             user_id: id(row.user_id)?,
             device_id: row.device_id.into(),
             sender: id(row.sender)?,
-            kind: row.kind,
+            event_type: row.event_type,
             content: row.content,
         };
         changes.push((StreamPosition(row.position), Change::ToDevice(message)));

@@ -33,7 +33,7 @@ impl Stream for ToDevice {
         let mut db = ask.database.acquire().await?;
         let limit = MOST as i64 + 1;
         let mut messages =
-            to_device::waiting(&mut db, user_id, device_id, after, until, limit).await?;
+            to_device::pending(&mut db, user_id, device_id, after, until, limit).await?;
         let first = messages.first().map(|(position, _)| *position);
         let last = messages.last().map(|(position, _)| *position);
         let found = first.zip(last);
@@ -52,7 +52,7 @@ impl Stream for ToDevice {
         answer.has_news = true;
         push_events(answer.field("to_device"), &messages, |out, (_, message)| {
             out.push_str("{\"type\":");
-            push_json_string(out, &message.kind);
+            push_json_string(out, &message.event_type);
             out.push_str(",\"sender\":");
             push_json_string(out, message.sender.as_str());
             out.push_str(",\"content\":");

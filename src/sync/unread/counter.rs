@@ -7,7 +7,7 @@ use std::{
 
 use event::{
     Pdu, Relation,
-    push::{self, Notice},
+    push::{self, PushDecision},
 };
 use live::{Count, ReadUpTo, Room, Tally, Thread};
 use ruma::{OwnedEventId, UserId, push::FlattenedJson};
@@ -157,12 +157,12 @@ impl<'a> Counter<'a> {
                 continue;
             }
             let notice = self.judge.judge(was.pdu(), was.flattened());
-            if notice == Notice::Silent {
+            if notice == PushDecision::Silent {
                 continue;
             }
             if let Some(count) = counts.get_mut(&thread) {
                 count.notifications = count.notifications.saturating_sub(1);
-                let highlights = u64::from(notice == Notice::Highlight);
+                let highlights = u64::from(notice == PushDecision::Highlight);
                 count.highlights = count.highlights.saturating_sub(highlights);
                 if count.notifications == 0 {
                     counts.remove(&thread);
@@ -304,9 +304,9 @@ impl<'a> Counter<'a> {
             return;
         } else {
             match self.judge.judge(pdu, flattened().borrow()) {
-                Notice::Silent => return,
+                PushDecision::Silent => return,
                 notice => Meaning::Unread {
-                    stands_out: notice == Notice::Highlight,
+                    stands_out: notice == PushDecision::Highlight,
                 },
             }
         };

@@ -2,7 +2,7 @@
 
 use event::{
     Pdu,
-    push::{self, Notice},
+    push::{self, PushDecision},
 };
 use live::{Room, User};
 use ruma::push::{FlattenedJson, PushConditionRoomCtx};
@@ -25,9 +25,9 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether the user is to be notified of an event, and whether it stands out.
-    pub(super) fn judge(&mut self, pdu: &Pdu, flattened: &FlattenedJson) -> Notice {
+    pub(super) fn judge(&mut self, pdu: &Pdu, flattened: &FlattenedJson) -> PushDecision {
         if self.user.ignores(pdu.sender()) {
-            return Notice::Silent;
+            return PushDecision::Silent;
         }
         let (user, room) = (self.user, self.room);
         let context = self.context.get_or_insert_with(|| {
@@ -42,6 +42,6 @@ impl<'a> Judge<'a> {
         if context.power_levels.is_none() && pdu.content_text().contains("room") {
             context.power_levels = room.push_levels().cloned();
         }
-        push::notice(user.push_rules(), flattened, context)
+        push::evaluate(user.push_rules(), flattened, context)
     }
 }

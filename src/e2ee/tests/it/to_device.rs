@@ -31,7 +31,7 @@ fn message(to: &OwnedUserId, device: &str, content: Value) -> Messages {
 async fn waiting(setting: &Setting, user_id: &UserId, device_id: &DeviceId) -> Vec<(i64, String)> {
     let mut db = setting.test.database.acquire().await.expect("a connection");
     let (from, to) = (StreamPosition(0), StreamPosition(setting.position()));
-    let found = to_device::waiting(&mut db, user_id, device_id, from, to, 100).await;
+    let found = to_device::pending(&mut db, user_id, device_id, from, to, 100).await;
     let found = found.expect("messages");
     found
         .into_iter()

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn anyone_joins_a_public_room_but_nobody_for_another() {
+fn users_join_public_rooms_only_for_themselves() {
     for number in ALL {
         let mut room = Room::new(number);
         room.join(BOB).unwrap();
@@ -12,16 +12,16 @@ fn anyone_joins_a_public_room_but_nobody_for_another() {
 }
 
 #[test]
-fn only_the_creator_joins_before_anybody_else() {
+fn only_the_creator_may_join_first() {
     for number in ["10", "11", "12"] {
-        let mut room = Room::bare(number, json!({}));
+        let mut room = Room::with_create_event(number, json!({}));
         denied(room.join(BOB), "");
         room.join(ALICE).unwrap();
     }
 }
 
 #[test]
-fn an_invite_opens_a_closed_room() {
+fn an_invited_user_may_join_an_invite_only_room() {
     let mut room = Room::new("12");
     rules(&mut room, "invite");
     denied(room.join(BOB), "");
@@ -31,7 +31,7 @@ fn an_invite_opens_a_closed_room() {
 }
 
 #[test]
-fn an_outsider_invites_nobody() {
+fn non_members_cannot_invite() {
     let mut room = Room::new("12");
     denied(room.member(BOB, CAROL, "invite"), "");
 }
@@ -59,7 +59,7 @@ fn kicked_user_cannot_rejoin_invite_only_room() {
 }
 
 #[test]
-fn who_never_was_there_cannot_leave() {
+fn non_members_cannot_leave() {
     let mut room = Room::new("12");
     denied(room.member(BOB, BOB, "leave"), "");
 }
@@ -79,7 +79,7 @@ fn a_ban_holds_until_it_is_lifted() {
 }
 
 #[test]
-fn kicks_and_bans_go_downwards_only() {
+fn kicks_and_bans_require_a_higher_power_level() {
     let mut room = Room::new("11");
     let users = json!({ALICE: 100, BOB: 50, CAROL: 50});
     room.join(BOB).unwrap();
@@ -114,7 +114,7 @@ fn knocking_begins_with_version_7() {
 }
 
 #[test]
-fn a_restricted_room_lets_in_whom_an_inviter_vouches_for() {
+fn a_restricted_join_needs_an_authorising_user_who_can_invite() {
     for number in ALL {
         let mut room = Room::new(number);
         room.join(CAROL).unwrap();
@@ -131,7 +131,7 @@ fn a_restricted_room_lets_in_whom_an_inviter_vouches_for() {
 }
 
 #[test]
-fn a_membership_that_nobody_knows_is_refused() {
+fn an_unknown_membership_is_refused() {
     let mut room = Room::new("12");
     denied(room.member(ALICE, ALICE, "org.example.dancing"), "");
     let missing = room.build(ALICE, "m.room.member", Some(ALICE), json!({}));

@@ -5,7 +5,7 @@ fn levels(room: &mut Room, sender: &str, content: Value) -> Result<Arc<Pdu>, Den
 }
 
 /// A room of version 11 in which Bob has 50 and Alice 100.
-fn two_ranks() -> Room {
+fn two_power_levels() -> Room {
     let mut room = Room::new("11");
     room.join(BOB).unwrap();
     room.join(CAROL).unwrap();
@@ -15,7 +15,7 @@ fn two_ranks() -> Room {
 
 #[test]
 fn state_needs_its_level() {
-    let mut room = two_ranks();
+    let mut room = two_power_levels();
     room.set(BOB, "m.room.topic", "", json!({"topic": "t"}))
         .unwrap();
     denied(
@@ -36,8 +36,8 @@ fn state_needs_its_level() {
 }
 
 #[test]
-fn nobody_gives_more_than_he_has() {
-    let mut room = two_ranks();
+fn users_cannot_grant_more_than_their_own_power_level() {
+    let mut room = two_power_levels();
     for users in [
         json!({ALICE: 100, BOB: 51}),
         json!({ALICE: 100, BOB: 50, CAROL: 51}),
@@ -79,8 +79,8 @@ fn nobody_gives_more_than_he_has() {
 }
 
 #[test]
-fn one_may_step_down_but_not_push_an_equal() {
-    let mut room = two_ranks();
+fn users_may_demote_themselves_but_not_equals() {
+    let mut room = two_power_levels();
     levels(
         &mut room,
         ALICE,
@@ -131,7 +131,7 @@ fn levels_must_be_numbers_of_users() {
 
 #[test]
 fn creators_of_version_12_are_not_listed() {
-    let mut room = Room::bare("12", json!({"additional_creators": [BOB]}));
+    let mut room = Room::with_create_event("12", json!({"additional_creators": [BOB]}));
     room.join(ALICE).unwrap();
     for creator in [ALICE, BOB] {
         denied(
@@ -143,8 +143,8 @@ fn creators_of_version_12_are_not_listed() {
 }
 
 #[test]
-fn creators_of_version_12_cannot_be_brought_down() {
-    let mut room = Room::bare("12", json!({"additional_creators": [BOB]}));
+fn creators_of_version_12_cannot_be_demoted_or_removed() {
+    let mut room = Room::with_create_event("12", json!({"additional_creators": [BOB]}));
     room.join(ALICE).unwrap();
     rules(&mut room, "public");
     room.join(BOB).unwrap();
@@ -167,7 +167,7 @@ fn creators_of_version_12_cannot_be_brought_down() {
 
 #[test]
 fn an_additional_creator_must_still_be_let_in() {
-    let mut room = Room::bare("12", json!({"additional_creators": [BOB]}));
+    let mut room = Room::with_create_event("12", json!({"additional_creators": [BOB]}));
     denied(room.join(BOB), "");
     room.join(ALICE).unwrap();
     rules(&mut room, "invite");

@@ -84,7 +84,7 @@ fn grow(number: &str, before: &[Step], branches: &[Vec<Step>]) -> (Room, Vec<Sta
         for step in steps {
             take(&mut branch, *step);
         }
-        all.learn(&branch);
+        all.merge_events(&branch);
         forks.push(branch.state);
     }
     (all, forks)

@@ -7,7 +7,7 @@ use testkit::Queries;
 use crate::support::{Server, alice, bob, message, phone};
 
 #[tokio::test]
-async fn sending_into_a_warm_room_reads_nothing_and_commits_once() {
+async fn sending_to_a_cached_room_reads_nothing_and_commits_once() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let queries = Queries::listen();
@@ -52,7 +52,7 @@ async fn state_costs_two_statements_more_and_nothing_when_it_is_set_already() {
 }
 
 #[tokio::test]
-async fn messages_handed_over_together_share_a_commit() {
+async fn concurrent_messages_share_a_commit() {
     let server = Server::start().await;
     let one = server.room(&[&alice(), &bob()]).await;
     let other = server.room(&[&alice(), &bob()]).await;
@@ -60,8 +60,8 @@ async fn messages_handed_over_together_share_a_commit() {
     let (alice, bob) = (alice(), bob());
     let sends = (0..50).map(|number| {
         let (sender, room_id) = [(&alice, &one), (&bob, &other)][number % 2];
-        let outgoing = message(&number.to_string(), "hello");
-        server.send_once(sender, phone(), room_id, outgoing)
+        let message = message(&number.to_string(), "hello");
+        server.send_once(room_id, sender, phone(), message)
     });
     for sent in join_all(sends).await {
         sent.expect("sent");
@@ -78,7 +78,7 @@ async fn messages_handed_over_together_share_a_commit() {
 }
 
 #[tokio::test]
-async fn reading_a_warm_rooms_state_asks_nothing() {
+async fn reading_state_of_a_cached_room_needs_no_query() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let queries = Queries::listen();

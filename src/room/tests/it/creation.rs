@@ -5,7 +5,9 @@ use ruma::{OwnedRoomId, RoomVersionId, owned_room_alias_id};
 use serde_json::{Map, Value, json};
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, content, create, kind, of_version, public, raw};
+use crate::support::{
+    Server, alice, bob, carol, content, create, error_kind, of_version, public, raw,
+};
 
 fn object(value: Value) -> Map<String, Value> {
     match value {
@@ -22,9 +24,9 @@ async fn made(server: &Server, request: CreateRoom) -> OwnedRoomId {
 }
 
 /// The content of an unkeyed state event.
-async fn state(server: &Server, room_id: &OwnedRoomId, kind: &str) -> Value {
+async fn state(server: &Server, room_id: &OwnedRoomId, event_type: &str) -> Value {
     server
-        .content(room_id, &alice(), kind, "")
+        .content(room_id, &alice(), event_type, "")
         .await
         .expect("the state")
 }
@@ -94,9 +96,9 @@ async fn the_events_of_a_new_room_come_in_the_order_of_the_specification() {
     };
     let room_id = made(&server, request).await;
     let stored = server.stored(&room_id).await;
-    let kinds: Vec<_> = stored.iter().map(|event| event.pdu.kind()).collect();
+    let event_types: Vec<_> = stored.iter().map(|event| event.pdu.event_type()).collect();
     assert_eq!(
-        kinds,
+        event_types,
         [
             "m.room.create",
             "m.room.member",
@@ -151,7 +153,7 @@ async fn initial_state_beats_the_preset() {
     let stored = server.stored(&room_id).await;
     let set = stored
         .iter()
-        .filter(|event| event.pdu.kind() == "m.room.join_rules");
+        .filter(|event| event.pdu.event_type() == "m.room.join_rules");
     assert_eq!(set.count(), 1, "the preset's rule was never there");
 }
 
@@ -199,7 +201,7 @@ async fn creation_content_and_profile_are_kept() {
 }
 
 #[tokio::test]
-async fn a_room_that_cannot_be_made_as_asked_is_not_made_at_all() {
+async fn room_creation_is_atomic() {
     let server = Server::start().await;
     let overrides = |content: Value| CreateRoom {
         power_level_content_override: object(content),
@@ -253,7 +255,7 @@ async fn a_room_that_cannot_be_made_as_asked_is_not_made_at_all() {
         let result = server
             .create(&alice(), Profile::default(), request.clone())
             .await;
-        assert_eq!(kind(result), expected, "{request:?}");
+        assert_eq!(error_kind(result), expected, "{request:?}");
     }
     assert_eq!(server.position().await, 0);
     assert!(
@@ -311,12 +313,12 @@ async fn users_of_other_servers_cannot_be_invited() {
         ..public()
     };
     let result = server.create(&alice(), Profile::default(), request).await;
-    assert_eq!(kind(result), ErrorKind::Forbidden);
+    assert_eq!(error_kind(result), ErrorKind::Forbidden);
     assert_eq!(server.position().await, 0);
 }
 
 #[tokio::test]
-async fn what_the_database_cannot_hold_is_refused() {
+async fn text_with_nul_is_refused() {
     let server = Server::start().await;
     for (event_type, state_key) in [("m.\0", "key"), ("m.x", "\0")] {
         let request = CreateRoom {
@@ -324,6 +326,6 @@ async fn what_the_database_cannot_hold_is_refused() {
             ..public()
         };
         let refused = server.create(&alice(), Profile::default(), request).await;
-        assert_eq!(kind(refused), ErrorKind::BadJson);
+        assert_eq!(error_kind(refused), ErrorKind::BadJson);
     }
 }

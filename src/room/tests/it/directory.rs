@@ -5,7 +5,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId};
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, kind, public, user};
+use crate::support::{Server, alice, bob, carol, error_kind, public, user};
 
 fn alias(name: &str) -> OwnedRoomAliasId {
     RoomAliasId::parse(format!("#{name}:test.localhost")).expect("an alias")
@@ -36,21 +36,21 @@ async fn an_alias_is_made_once_by_a_member() {
     let room_id = server.room(&[&alice(), &bob()]).await;
     let other = server.room(&[&carol()]).await;
     let stranger = server
-        .create_alias(&alias("plaza"), &room_id, &carol())
+        .create_alias(&room_id, &carol(), &alias("plaza"))
         .await;
-    assert_eq!(kind(stranger), ErrorKind::Forbidden);
+    assert_eq!(error_kind(stranger), ErrorKind::Forbidden);
     server
-        .create_alias(&alias("plaza"), &room_id, &bob())
+        .create_alias(&room_id, &bob(), &alias("plaza"))
         .await
         .expect("made");
-    let taken = server.create_alias(&alias("plaza"), &other, &carol()).await;
+    let taken = server.create_alias(&other, &carol(), &alias("plaza")).await;
     assert!(matches!(taken, Err(Error::AliasTaken(_))));
     assert_eq!(
         server.resolve_alias(&alias("plaza")).await.expect("found"),
         room_id
     );
     let foreign = RoomAliasId::parse("#plaza:elsewhere.example").expect("an alias");
-    let foreign = server.create_alias(&foreign, &room_id, &alice()).await;
+    let foreign = server.create_alias(&room_id, &alice(), &foreign).await;
     assert!(matches!(foreign, Err(Error::Remote(_))));
 }
 
@@ -60,12 +60,12 @@ async fn an_alias_is_removed_by_its_maker_a_moderator_or_an_administrator() {
     let room_id = server.room(&[&alice(), &bob(), &carol()]).await;
     for name in ["one", "two", "three"] {
         server
-            .create_alias(&alias(name), &room_id, &bob())
+            .create_alias(&room_id, &bob(), &alias(name))
             .await
             .expect("made");
     }
     let denied = server.delete_alias(&alias("one"), &carol(), false).await;
-    assert_eq!(kind(denied), ErrorKind::Forbidden);
+    assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     server
         .delete_alias(&alias("one"), &bob(), false)
         .await
@@ -97,11 +97,11 @@ async fn the_canonical_alias_must_point_to_the_room() {
     let room_id = server.room(&[&alice()]).await;
     let other = server.room(&[&alice()]).await;
     server
-        .create_alias(&alias("here"), &room_id, &alice())
+        .create_alias(&room_id, &alice(), &alias("here"))
         .await
         .expect("made");
     server
-        .create_alias(&alias("there"), &other, &alice())
+        .create_alias(&other, &alice(), &alias("there"))
         .await
         .expect("made");
     for name in ["there", "nowhere"] {
@@ -112,14 +112,14 @@ async fn the_canonical_alias_must_point_to_the_room() {
             let result = server
                 .set(&room_id, &alice(), "m.room.canonical_alias", content)
                 .await;
-            assert_eq!(kind(result), ErrorKind::BadAlias);
+            assert_eq!(error_kind(result), ErrorKind::BadAlias);
         }
     }
     let malformed = json!({ "alias": "plaza" });
     let result = server
         .set(&room_id, &alice(), "m.room.canonical_alias", malformed)
         .await;
-    assert_eq!(kind(result), ErrorKind::InvalidParam);
+    assert_eq!(error_kind(result), ErrorKind::InvalidParam);
     let content = json!({ "alias": alias("here"), "alt_aliases": [alias("here")] });
     server
         .set(&room_id, &alice(), "m.room.canonical_alias", content)
@@ -133,7 +133,7 @@ async fn a_removed_alias_leaves_the_canonical_alias_event() {
     let room_id = server.room(&[&alice()]).await;
     for name in ["here", "also"] {
         server
-            .create_alias(&alias(name), &room_id, &alice())
+            .create_alias(&room_id, &alice(), &alias(name))
             .await
             .expect("made");
     }
@@ -154,21 +154,21 @@ async fn a_removed_alias_leaves_the_canonical_alias_event() {
 }
 
 #[tokio::test]
-async fn aliases_are_told_to_members_and_where_everybody_reads() {
+async fn aliases_are_visible_to_members_and_in_world_readable_rooms() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     server
-        .create_alias(&alias("b"), &room_id, &alice())
+        .create_alias(&room_id, &alice(), &alias("b"))
         .await
         .expect("made");
     server
-        .create_alias(&alias("a"), &room_id, &alice())
+        .create_alias(&room_id, &alice(), &alias("a"))
         .await
         .expect("made");
     let told = server.aliases(&room_id, &alice()).await.expect("aliases");
     assert_eq!(told, [alias("a"), alias("b")]);
     assert_eq!(
-        kind(server.aliases(&room_id, &bob()).await),
+        error_kind(server.aliases(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     let open = json!({ "history_visibility": "world_readable" });
@@ -214,7 +214,7 @@ async fn the_directory_lists_the_largest_rooms_first_page_by_page() {
     assert_eq!(back.rooms[0].room_id, large);
     query.from = Some("elsewhere".to_owned());
     assert_eq!(
-        kind(server.directory(&query).await),
+        error_kind(server.directory(&query).await),
         ErrorKind::InvalidParam
     );
 }
@@ -257,7 +257,7 @@ async fn who_may_set_the_canonical_alias_lists_the_room() {
     let room_id = server.room(&[&alice(), &bob()]).await;
     for user in [bob(), carol()] {
         let result = server.set_in_directory(&room_id, &user, true).await;
-        assert_eq!(kind(result), ErrorKind::Forbidden);
+        assert_eq!(error_kind(result), ErrorKind::Forbidden);
     }
     server
         .set_in_directory(&room_id, &alice(), true)

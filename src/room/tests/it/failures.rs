@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 use tokio::task::JoinSet;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, chain, kind, message, phone, user};
+use crate::support::{Server, alice, chain, error_kind, message, phone, user};
 
 /// Makes the database refuse messages that contain the word.
 async fn refuse(server: &Server, word: &str) {
@@ -29,26 +29,26 @@ async fn a_write_that_is_refused_leaves_the_room_as_it_was() {
         .await
         .expect("sent");
     let refused = server.say(&room_id, &alice(), "poison").await;
-    assert_eq!(kind(refused), ErrorKind::Internal);
+    assert_eq!(error_kind(refused), ErrorKind::Internal);
     let again = server.say(&room_id, &alice(), "poison").await;
-    assert_eq!(kind(again), ErrorKind::Internal, "it is tried again");
+    assert_eq!(error_kind(again), ErrorKind::Internal, "it is tried again");
     server.say(&room_id, &alice(), "after").await.expect("sent");
     assert_eq!(server.heard(&room_id, &alice()).await, ["before", "after"]);
     assert_eq!(chain(&server, &room_id).await.len(), 6 + 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_built_on_a_refused_write_is_written_all_the_same() {
+async fn writes_queued_behind_a_refused_write_succeed() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     refuse(&server, "poison").await;
     let mut sends = JoinSet::new();
     for number in 0..64 {
         let text = if number % 8 == 3 { "poison" } else { "fine" };
-        let outgoing = message(&number.to_string(), text);
+        let message = message(&number.to_string(), text);
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
         sends.spawn(async move {
-            let sent = rooms.send_once(&alice(), phone(), &room_id, outgoing).await;
+            let sent = rooms.send_once(&room_id, &alice(), phone(), message).await;
             assert_eq!(sent.is_ok(), text == "fine", "{number}: {sent:?}");
         });
     }
@@ -59,7 +59,7 @@ async fn what_was_built_on_a_refused_write_is_written_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_there_already_is_said_to_be_there_only_when_it_is_durable() {
+async fn unchanged_state_is_acknowledged_only_when_it_is_durable() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     refuse(&server, "poison").await;
@@ -121,7 +121,7 @@ impl<F: Future> Future for GivenUp<F> {
 }
 
 #[tokio::test]
-async fn a_request_given_up_at_any_point_can_be_repeated() {
+async fn a_request_cancelled_at_any_point_can_be_retried() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let mut texts = Vec::new();
@@ -148,15 +148,15 @@ async fn a_request_given_up_at_any_point_can_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rooms_that_do_not_fit_into_memory_are_written_all_the_same() {
-    let server = Server::start_forgetful().await;
+async fn rooms_that_do_not_fit_into_the_cache_can_be_written() {
+    let server = Server::start_without_cache().await;
     let room_id = server.room(&[&alice()]).await;
     let mut sends = JoinSet::new();
     for number in 0..64 {
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
-        let outgoing = message(&number.to_string(), "hello");
+        let message = message(&number.to_string(), "hello");
         sends.spawn(async move {
-            let sent = rooms.send_once(&alice(), phone(), &room_id, outgoing).await;
+            let sent = rooms.send_once(&room_id, &alice(), phone(), message).await;
             sent.expect("sent");
         });
     }
@@ -165,8 +165,8 @@ async fn rooms_that_do_not_fit_into_memory_are_written_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_member_is_one_at_once_even_in_a_room_that_does_not_fit_into_memory() {
-    let server = Server::start_forgetful().await;
+async fn membership_is_immediate_in_rooms_that_do_not_fit_into_the_cache() {
+    let server = Server::start_without_cache().await;
     let room_id = server.room(&[&alice()]).await;
     let mut joins = JoinSet::new();
     for number in 0..32 {

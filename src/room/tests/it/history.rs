@@ -7,7 +7,7 @@ use testkit::Queries;
 use types::ErrorKind;
 
 use crate::support::{
-    NOW, Server, alice, back, bob, bodies, carol, forth, json as parse, kind, reader, token,
+    NOW, Server, alice, back, bob, bodies, carol, event_type, forth, json as parse, reader, token,
 };
 
 /// How many events make a public room of two members.
@@ -54,7 +54,7 @@ async fn context(server: &Server, room_id: &RoomId, event_id: &EventId, limit: u
 }
 
 #[tokio::test]
-async fn pages_backward_join_without_gap_or_repetition() {
+async fn backward_pages_are_contiguous() {
     let server = Server::start().await;
     let room_id = counted(&server, 10).await;
     let (mut events, mut request) = (Vec::new(), back(4));
@@ -73,7 +73,7 @@ async fn pages_backward_join_without_gap_or_repetition() {
 }
 
 #[tokio::test]
-async fn pages_forward_join_and_go_on_when_more_is_said() {
+async fn forward_pages_are_contiguous_and_continue_with_new_events() {
     let server = Server::start().await;
     let room_id = counted(&server, 4).await;
     let page = read(&server, &room_id, &forth(10)).await;
@@ -139,7 +139,7 @@ async fn a_filter_is_applied_before_the_limit() {
 }
 
 #[tokio::test]
-async fn what_a_filter_passes_over_is_read_in_few_queries() {
+async fn sparse_filters_take_few_queries() {
     let server = Server::start().await;
     let room_id = counted(&server, 40).await;
     for request in [back(1), forth(1)] {
@@ -172,7 +172,7 @@ async fn lazy_members_come_with_the_page_only_for_its_senders() {
 }
 
 #[tokio::test]
-async fn an_event_is_told_with_all_that_the_server_knows_of_it() {
+async fn events_are_returned_with_unsigned_data() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
@@ -270,7 +270,7 @@ async fn a_context_of_nothing_but_the_event_still_has_tokens() {
 }
 
 #[tokio::test]
-async fn strangers_read_nothing() {
+async fn non_members_cannot_read() {
     let server = Server::start().await;
     let room_id = counted(&server, 1).await;
     let said = server.stored(&room_id).await[BEGINNING]
@@ -278,16 +278,16 @@ async fn strangers_read_nothing() {
         .event_id()
         .clone();
     assert_eq!(
-        kind(server.page(&room_id, &carol(), &back(5)).await),
+        error_kind(server.page(&room_id, &carol(), &back(5)).await),
         ErrorKind::Forbidden
     );
     assert_eq!(
-        kind(server.read(&room_id, &carol(), &said).await),
+        error_kind(server.read(&room_id, &carol(), &said).await),
         ErrorKind::NotFound
     );
     let unknown = ruma::room_id!("!nowhere:test.localhost");
     assert_eq!(
-        kind(server.page(unknown, &carol(), &back(5)).await),
+        error_kind(server.page(unknown, &carol(), &back(5)).await),
         ErrorKind::Forbidden
     );
 }

@@ -5,7 +5,7 @@ use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, content, kind, of_version};
+use crate::support::{Server, alice, bob, carol, content, error_kind, of_version};
 
 /// A room that the members of another one may join.
 async fn restricted(server: &Server, version: &str, join_rule: &str, to: &RoomId) -> OwnedRoomId {
@@ -54,7 +54,7 @@ async fn members_of_the_named_room_join_a_restricted_room() {
 }
 
 #[tokio::test]
-async fn the_invited_need_no_membership_elsewhere() {
+async fn invited_users_join_restricted_rooms_without_other_membership() {
     let server = Server::start().await;
     let lobby = server.room(&[&alice()]).await;
     let room_id = restricted(&server, "12", "restricted", &lobby).await;
@@ -68,7 +68,7 @@ async fn the_invited_need_no_membership_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_banned_and_those_who_left_the_named_room_stay_out() {
+async fn banned_users_and_former_members_cannot_join_restricted_rooms() {
     let server = Server::start().await;
     let lobby = server.room(&[&alice(), &bob(), &carol()]).await;
     let room_id = restricted(&server, "12", "restricted", &lobby).await;
@@ -77,7 +77,7 @@ async fn the_banned_and_those_who_left_the_named_room_stay_out() {
         .await
         .expect("banned");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     server.leave(&lobby, &carol(), None).await.expect("left");
@@ -86,7 +86,7 @@ async fn the_banned_and_those_who_left_the_named_room_stay_out() {
 }
 
 #[tokio::test]
-async fn nobody_joins_a_restricted_room_when_no_member_can_vouch() {
+async fn a_restricted_join_fails_without_an_authorising_user() {
     let server = Server::start().await;
     let lobby = server.room(&[&alice(), &bob()]).await;
     let room_id = restricted(&server, "12", "restricted", &lobby).await;
@@ -105,7 +105,7 @@ async fn a_knock_is_answered_by_an_invitation() {
     };
     let closed = server.knock(&room_id, &bob(), profile(), None).await;
     assert_eq!(
-        kind(closed),
+        error_kind(closed),
         ErrorKind::Forbidden,
         "the room is not for knocking"
     );
@@ -115,7 +115,7 @@ async fn a_knock_is_answered_by_an_invitation() {
         .await
         .expect("knocked");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     let knock = server.stored(&room_id).await.pop().expect("an event");
@@ -150,7 +150,7 @@ async fn a_knock_is_turned_down_or_taken_back() {
         .await
         .expect("taken back");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
 }
@@ -166,5 +166,5 @@ async fn room_versions_without_knocking_know_no_knock() {
     let knocked = server
         .knock(&room_id, &bob(), Profile::default(), None)
         .await;
-    assert_eq!(kind(knocked), ErrorKind::Forbidden);
+    assert_eq!(error_kind(knocked), ErrorKind::Forbidden);
 }

@@ -5,10 +5,10 @@ use ruma::{events::room::member::MembershipState, owned_user_id, room_id};
 use serde_json::{Map, json};
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, content, create, kind};
+use crate::support::{Server, alice, bob, carol, content, create, error_kind};
 
 #[tokio::test]
-async fn everybody_joins_a_public_room_once() {
+async fn joining_a_public_room_is_idempotent() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     server.enter(&room_id, &bob()).await.expect("joined");
@@ -30,7 +30,7 @@ async fn a_private_room_is_joined_by_invitation() {
         .await
         .expect("made");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     server
@@ -39,12 +39,12 @@ async fn a_private_room_is_joined_by_invitation() {
         .expect("invited");
     server.enter(&room_id, &bob()).await.expect("joined");
     assert_eq!(
-        kind(server.invite(&room_id, &alice(), &bob()).await),
+        error_kind(server.invite(&room_id, &alice(), &bob()).await),
         ErrorKind::Forbidden,
         "who is in the room is not invited again"
     );
     assert_eq!(
-        kind(server.invite(&room_id, &carol(), &carol()).await),
+        error_kind(server.invite(&room_id, &carol(), &carol()).await),
         ErrorKind::Forbidden,
         "nobody is invited by strangers"
     );
@@ -66,7 +66,7 @@ async fn an_invitation_is_turned_down_by_leaving() {
         .await
         .expect("left");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     let left = server.stored(&room_id).await.pop().expect("an event");
@@ -90,7 +90,7 @@ async fn leaving_twice_is_no_error_and_strangers_cannot_leave() {
     let stranger = server.leave(&room_id, &carol(), None).await;
     assert!(matches!(stranger, Err(Error::NotInRoom)));
     assert_eq!(
-        kind(server.say(&room_id, &bob(), "still here").await),
+        error_kind(server.say(&room_id, &bob(), "still here").await),
         ErrorKind::Forbidden
     );
 }
@@ -100,7 +100,7 @@ async fn a_kicked_user_may_come_back_to_a_public_room() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     assert_eq!(
-        kind(
+        error_kind(
             server
                 .change(&room_id, &bob(), &alice(), MembershipChange::Kick)
                 .await
@@ -113,14 +113,14 @@ async fn a_kicked_user_may_come_back_to_a_public_room() {
         .await
         .expect("kicked");
     assert_eq!(
-        kind(server.say(&room_id, &bob(), "hello").await),
+        error_kind(server.say(&room_id, &bob(), "hello").await),
         ErrorKind::Forbidden
     );
     let again = server
         .change(&room_id, &alice(), &bob(), MembershipChange::Kick)
         .await;
     assert_eq!(
-        kind(again),
+        error_kind(again),
         ErrorKind::Forbidden,
         "who is not there is not kicked"
     );
@@ -144,7 +144,7 @@ async fn a_kicked_user_cannot_rejoin_an_invite_only_room() {
         .await
         .expect("kicked");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
 }
@@ -158,11 +158,11 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
         .await
         .expect("banned");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     assert_eq!(
-        kind(server.invite(&room_id, &alice(), &bob()).await),
+        error_kind(server.invite(&room_id, &alice(), &bob()).await),
         ErrorKind::Forbidden
     );
     let left = server.leave(&room_id, &bob(), None).await;
@@ -177,12 +177,16 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
     let again = server
         .change(&room_id, &alice(), &bob(), MembershipChange::Unban)
         .await;
-    assert_eq!(kind(again), ErrorKind::Forbidden, "there is no ban to lift");
+    assert_eq!(
+        error_kind(again),
+        ErrorKind::Forbidden,
+        "there is no ban to lift"
+    );
     server.enter(&room_id, &bob()).await.expect("joined again");
 }
 
 #[tokio::test]
-async fn who_was_never_in_the_room_can_be_banned_beforehand() {
+async fn non_members_can_be_banned() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     server
@@ -190,13 +194,13 @@ async fn who_was_never_in_the_room_can_be_banned_beforehand() {
         .await
         .expect("banned");
     assert_eq!(
-        kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
 }
 
 #[tokio::test]
-async fn who_is_removed_keeps_showing_as_before() {
+async fn kicks_keep_the_profile_of_the_target() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let profile = Profile {
@@ -234,7 +238,7 @@ async fn a_room_is_forgotten_only_after_leaving_it() {
     let stayed = server.forget(&room_id, &bob()).await;
     assert!(matches!(stayed, Err(Error::StillInRoom)));
     let stranger = server.forget(&room_id, &carol()).await;
-    assert_eq!(kind(stranger), ErrorKind::NotFound);
+    assert_eq!(error_kind(stranger), ErrorKind::NotFound);
     server.leave(&room_id, &bob(), None).await.expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
     server
@@ -249,7 +253,7 @@ async fn a_room_is_forgotten_only_after_leaving_it() {
 }
 
 #[tokio::test]
-async fn content_added_to_a_join_cannot_pose_as_the_servers() {
+async fn extra_join_content_cannot_override_server_fields() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let extra = json!({
@@ -331,7 +335,7 @@ async fn rooms_and_users_of_other_servers_are_not_reached() {
     assert!(matches!(invited, Err(Error::Remote(_))));
     let elsewhere = room_id!("!room:elsewhere.example");
     assert_eq!(
-        kind(server.enter(elsewhere, &alice()).await),
+        error_kind(server.enter(elsewhere, &alice()).await),
         ErrorKind::NotFound
     );
 }

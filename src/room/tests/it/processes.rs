@@ -31,9 +31,9 @@ async fn two_processes_write_one_chain_and_lose_nothing() {
                 let text = format!("{sender} {number}");
                 let event_id = rooms
                     .send_once(
+                        &room_id,
                         &user(&sender.to_string()),
                         phone(),
-                        &room_id,
                         message(&text, &text),
                     )
                     .await
@@ -51,7 +51,7 @@ async fn two_processes_write_one_chain_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn what_another_process_wrote_is_built_upon() {
+async fn writes_build_on_those_of_other_processes() {
     let here = Server::start().await;
     let there = here.another().await;
     let room_id = here.room(&[&alice(), &bob()]).await;
@@ -94,7 +94,7 @@ async fn a_transaction_repeated_at_another_process_is_the_same_event() {
 fn connect(servers: &mut [&mut Server]) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for server in servers {
-        let (tell, listen) = server.test.feed.peers();
+        let (tell, listen) = server.test.feed.connect_cluster();
         tasks.spawn(tell);
         tasks.spawn(listen);
     }
@@ -106,8 +106,8 @@ async fn catch_up(reader: &mut Server, writer: &mut Server) {
     let committed = writer.test.database.committed();
     for server in [writer, reader] {
         while server.test.feed.position() < committed {
-            let stretch = server.test.feed.next().await.expect("the database");
-            stretch.expect("a stretch");
+            let batch = server.test.feed.next().await.expect("the database");
+            batch.expect("a batch");
         }
     }
 }
@@ -117,7 +117,7 @@ async fn follow(server: &mut Server) {
 }
 
 #[tokio::test]
-async fn what_another_process_wrote_is_read_once_the_stream_has_shown_it() {
+async fn writes_of_other_processes_are_visible_after_the_feed_has_read_them() {
     let mut here = Server::start().await;
     let mut there = here.another().await;
     let _tasks = connect(&mut [&mut here, &mut there]);
@@ -144,7 +144,7 @@ async fn what_another_process_wrote_is_read_once_the_stream_has_shown_it() {
 }
 
 #[tokio::test]
-async fn who_was_removed_at_another_process_may_not_read_here() {
+async fn users_removed_by_another_process_cannot_read() {
     let mut here = Server::start().await;
     let mut there = here.another().await;
     let _tasks = connect(&mut [&mut here, &mut there]);
@@ -160,7 +160,7 @@ async fn who_was_removed_at_another_process_may_not_read_here() {
 }
 
 #[tokio::test]
-async fn a_room_is_read_anew_once_for_what_another_process_wrote_and_never_for_its_own() {
+async fn a_head_is_reloaded_once_for_writes_of_another_process_and_never_for_own_writes() {
     let mut here = Server::start().await;
     let mut there = here.another().await;
     let _tasks = connect(&mut [&mut here, &mut there]);
@@ -190,7 +190,7 @@ async fn a_room_is_read_anew_once_for_what_another_process_wrote_and_never_for_i
 }
 
 #[tokio::test]
-async fn a_write_that_waits_for_the_disk_is_not_lost_when_the_stream_shows_another() {
+async fn a_pending_write_survives_a_head_reload() {
     let mut here = Server::start().await;
     let mut there = here.another().await;
     let _tasks = connect(&mut [&mut here, &mut there]);
@@ -202,8 +202,8 @@ async fn a_write_that_waits_for_the_disk_is_not_lost_when_the_stream_shows_anoth
         for (rooms, sender) in [(&here.rooms, alice()), (&there.rooms, bob())] {
             let (rooms, room_id, text) = (rooms.clone(), room_id.clone(), text.clone());
             sends.spawn(async move {
-                let outgoing = message(&text, &text);
-                let sent = rooms.send_once(&sender, phone(), &room_id, outgoing).await;
+                let message = message(&text, &text);
+                let sent = rooms.send_once(&room_id, &sender, phone(), message).await;
                 sent.expect("sent");
             });
         }

@@ -1,33 +1,33 @@
 //! How far a member has read.
 
-use room::{Error, Marker, Outgoing, ReadUpTo};
+use room::{Error, NewMessage, ReadUpTo, ReceiptKind};
 use ruma::OwnedEventId;
 use serde_json::json;
 use storage::Change;
 use testkit::Queries;
 use types::{ErrorKind, StreamPosition};
 
-use crate::support::{NOW, Server, alice, bob, kind, message, phone, raw};
+use crate::support::{NOW, Server, alice, bob, error_kind, message, phone, raw};
 
 #[tokio::test]
-async fn each_mark_becomes_one_change_of_the_stream() {
+async fn each_receipt_is_one_change_in_the_stream() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
     let before = server.position().await;
-    let mark = |marker| ReadUpTo {
+    let mark = |kind| ReadUpTo {
         event_id: &said,
-        marker,
+        kind,
     };
     let marks = [
-        mark(Marker::Public { thread_id: None }),
-        mark(Marker::Private {
+        mark(ReceiptKind::Public { thread_id: None }),
+        mark(ReceiptKind::Private {
             thread_id: Some("main".to_owned()),
         }),
-        mark(Marker::FullyRead),
+        mark(ReceiptKind::FullyRead),
     ];
     server
-        .mark_read(&room_id, &alice(), &marks)
+        .set_receipts(&room_id, &alice(), &marks)
         .await
         .expect("noted");
     let mut db = server.test.database.acquire().await.expect("a connection");
@@ -49,33 +49,36 @@ async fn each_mark_becomes_one_change_of_the_stream() {
         ("m.read.private", "main")
     );
     assert_eq!((read.event_id == said, read.ts), (true, NOW as i64));
-    assert_eq!(fully.kind, "m.fully_read");
+    assert_eq!(fully.event_type, "m.fully_read");
     assert_eq!(fully.content, format!(r#"{{"event_id":"{said}"}}"#));
 }
 
 #[tokio::test]
-async fn only_members_mark_what_they_have_read() {
+async fn only_members_set_receipts() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
     let marks = [ReadUpTo {
         event_id: &said,
-        marker: Marker::Public { thread_id: None },
+        kind: ReceiptKind::Public { thread_id: None },
     }];
-    let stranger = server.mark_read(&room_id, &bob(), &marks).await;
+    let stranger = server.set_receipts(&room_id, &bob(), &marks).await;
     assert!(matches!(stranger, Err(Error::NotInRoom)));
 }
 
 #[tokio::test]
-async fn only_events_of_the_room_are_marked() {
+async fn receipts_need_an_event_of_the_room() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let other = server.room(&[&alice()]).await;
     let said = server.say(&other, &alice(), "hello").await.expect("sent");
-    for marker in [Marker::Public { thread_id: None }, Marker::FullyRead] {
+    for kind in [
+        ReceiptKind::Public { thread_id: None },
+        ReceiptKind::FullyRead,
+    ] {
         let event_id = &said;
-        let marks = [ReadUpTo { event_id, marker }];
-        let elsewhere = server.mark_read(&room_id, &alice(), &marks).await;
+        let marks = [ReadUpTo { event_id, kind }];
+        let elsewhere = server.set_receipts(&room_id, &alice(), &marks).await;
         assert!(matches!(elsewhere, Err(Error::UnknownEvent)));
     }
 }
@@ -89,10 +92,10 @@ async fn receipts_only_move_forward() {
     let mark = async |event_id: &OwnedEventId, thread_id: Option<&str>| {
         let before = server.position().await;
         let thread_id = thread_id.map(ToOwned::to_owned);
-        let marker = Marker::Public { thread_id };
-        let marks = [ReadUpTo { event_id, marker }];
+        let kind = ReceiptKind::Public { thread_id };
+        let marks = [ReadUpTo { event_id, kind }];
         server
-            .mark_read(&room_id, &alice(), &marks)
+            .set_receipts(&room_id, &alice(), &marks)
             .await
             .expect("noted");
         server.position().await - before
@@ -104,23 +107,23 @@ async fn receipts_only_move_forward() {
 }
 
 #[tokio::test]
-async fn what_no_id_can_hold_is_refused() {
+async fn malformed_event_ids_are_refused() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
     let odd = OwnedEventId::try_from("$a\0b").expect("an event id");
     let queries = Queries::listen();
-    let threaded = Marker::Public {
+    let threaded = ReceiptKind::Public {
         thread_id: Some(odd.to_string()),
     };
-    for (event_id, marker) in [
+    for (event_id, kind) in [
         (&said, threaded),
-        (&odd, Marker::Public { thread_id: None }),
-        (&odd, Marker::FullyRead),
+        (&odd, ReceiptKind::Public { thread_id: None }),
+        (&odd, ReceiptKind::FullyRead),
     ] {
-        let marks = [ReadUpTo { event_id, marker }];
-        let refused = server.mark_read(&room_id, &alice(), &marks).await;
-        assert_eq!(kind(refused), ErrorKind::InvalidParam);
+        let marks = [ReadUpTo { event_id, kind }];
+        let refused = server.set_receipts(&room_id, &alice(), &marks).await;
+        assert_eq!(error_kind(refused), ErrorKind::InvalidParam);
     }
     let told = queries.take();
     assert!(!told.iter().any(|told| told == "COMMIT"), "{told:?}");
@@ -132,13 +135,11 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
     let room_id = server.room(&[&alice()]).await;
     let related = async |rel_type: &str, target: &OwnedEventId, text: &str| {
         let relation = json!({ "rel_type": rel_type, "event_id": target });
-        let outgoing = Outgoing {
+        let message = NewMessage {
             content: raw(&json!({ "body": text, "m.relates_to": relation })),
             ..message(text, text)
         };
-        let sent = server
-            .send_once(&alice(), phone(), &room_id, outgoing)
-            .await;
+        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
         sent.expect("sent")
     };
     let root = server.say(&room_id, &alice(), "root").await.expect("sent");
@@ -149,14 +150,14 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
     let on_edit = related("m.annotation", &edit, "two hops").await;
     let marked = async |event_id: &OwnedEventId, thread_id: &str| {
         let thread_id = Some(thread_id.to_owned());
-        for marker in [
-            Marker::Public {
+        for kind in [
+            ReceiptKind::Public {
                 thread_id: thread_id.clone(),
             },
-            Marker::Private { thread_id },
+            ReceiptKind::Private { thread_id },
         ] {
-            let marks = [ReadUpTo { event_id, marker }];
-            server.mark_read(&room_id, &alice(), &marks).await?;
+            let marks = [ReadUpTo { event_id, kind }];
+            server.set_receipts(&room_id, &alice(), &marks).await?;
         }
         Ok::<_, Error>(())
     };
@@ -175,6 +176,6 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
         (&other, "org.example.thread"),
     ] {
         let refused = marked(event_id, thread_id).await;
-        assert_eq!(kind(refused), ErrorKind::InvalidParam, "{thread_id}");
+        assert_eq!(error_kind(refused), ErrorKind::InvalidParam, "{thread_id}");
     }
 }

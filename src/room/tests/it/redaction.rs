@@ -5,7 +5,7 @@ use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, kind, of_version, phone};
+use crate::support::{Server, alice, bob, carol, error_kind, of_version, phone};
 
 async fn redact(
     server: &Server,
@@ -27,7 +27,7 @@ async fn redact(
 }
 
 #[tokio::test]
-async fn the_content_is_gone_from_the_disk_and_the_redaction_told() {
+async fn redaction_erases_the_stored_content_and_is_published() {
     let server = Server::start().await;
     for version in ["3", "11", "12"] {
         let room_id = server
@@ -71,7 +71,7 @@ async fn the_same_redaction_is_done_once() {
         .expect("redacted");
     assert_eq!(first, second);
     let redactions = server.stored(&room_id).await.into_iter();
-    let redactions = redactions.filter(|event| event.pdu.kind() == "m.room.redaction");
+    let redactions = redactions.filter(|event| event.pdu.event_type() == "m.room.redaction");
     assert_eq!(redactions.count(), 1);
 }
 
@@ -82,7 +82,7 @@ async fn others_messages_are_redacted_by_moderators_only() {
     let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
     let position = server.position().await;
     let denied = redact(&server, &room_id, &carol(), &said).await;
-    assert_eq!(kind(denied), ErrorKind::Forbidden);
+    assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
     assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
     redact(&server, &room_id, &alice(), &said)
@@ -92,7 +92,7 @@ async fn others_messages_are_redacted_by_moderators_only() {
 }
 
 #[tokio::test]
-async fn state_that_is_redacted_is_wiped_from_the_rooms_present() {
+async fn redaction_applies_to_current_state() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let named = server
@@ -126,7 +126,7 @@ async fn state_that_is_redacted_is_wiped_from_the_rooms_present() {
 }
 
 #[tokio::test]
-async fn a_member_stays_one_when_the_member_event_is_redacted() {
+async fn redaction_keeps_the_membership() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let joined = server.stored(&room_id).await.pop().expect("an event");
@@ -153,14 +153,14 @@ async fn events_of_other_rooms_are_not_redacted() {
 }
 
 #[tokio::test]
-async fn strangers_redact_nothing() {
+async fn non_members_cannot_redact() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
     server.leave(&room_id, &bob(), None).await.expect("left");
     for user in [bob(), carol()] {
         let result = redact(&server, &room_id, &user, &said).await;
-        assert_eq!(kind(result), ErrorKind::Forbidden);
+        assert_eq!(error_kind(result), ErrorKind::Forbidden);
     }
     assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
 }
@@ -173,17 +173,17 @@ async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
         .say(&room_id, &alice(), "secret")
         .await
         .expect("sent");
-    let redaction = |transaction: &str| room::Outgoing {
+    let redaction = |transaction: &str| room::NewMessage {
         event_type: "m.room.redaction".into(),
         transaction_id: transaction.to_owned(),
         content: crate::support::raw(&json!({ "redacts": said, "reason": "regret" })),
     };
     let denied = server
-        .send_once(&bob(), phone(), &room_id, redaction("1"))
+        .send_once(&room_id, &bob(), phone(), redaction("1"))
         .await;
-    assert_eq!(kind(denied), ErrorKind::Forbidden);
+    assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     server
-        .send_once(&alice(), phone(), &room_id, redaction("2"))
+        .send_once(&room_id, &alice(), phone(), redaction("2"))
         .await
         .expect("redacted");
     assert!(server.heard(&room_id, &alice()).await.is_empty());
@@ -205,14 +205,12 @@ async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
         redacted.expect("redacted")
     };
     let by_message = async |server: &Server, target: &EventId| {
-        let outgoing = room::Outgoing {
+        let message = room::NewMessage {
             event_type: "m.room.redaction".into(),
             transaction_id: "the same".to_owned(),
             content: crate::support::raw(&json!({ "redacts": target })),
         };
-        let sent = server
-            .send_once(&alice(), phone(), &room_id, outgoing)
-            .await;
+        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
         sent.expect("redacted")
     };
     let made = [
@@ -252,19 +250,17 @@ async fn a_redaction_names_its_target() {
             json!({ "redacts": 5 }),
             json!({ "redacts": "nothing" }),
         ] {
-            let outgoing = room::Outgoing {
+            let message = room::NewMessage {
                 event_type: "m.room.redaction".into(),
                 transaction_id: "1".to_owned(),
                 content: crate::support::raw(&content),
             };
-            let sent = server
-                .send_once(&alice(), phone(), &room_id, outgoing)
-                .await;
-            assert_eq!(kind(sent), ErrorKind::BadJson);
+            let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+            assert_eq!(error_kind(sent), ErrorKind::BadJson);
             let set = server
                 .set(&room_id, &alice(), "m.room.redaction", content)
                 .await;
-            assert_eq!(kind(set), ErrorKind::BadJson);
+            assert_eq!(error_kind(set), ErrorKind::BadJson);
         }
         assert_eq!(server.position().await, position);
     }
@@ -279,7 +275,7 @@ async fn a_redaction_names_its_target() {
     let made = server
         .create(&alice(), room::Profile::default(), request)
         .await;
-    assert_eq!(kind(made), ErrorKind::BadJson);
+    assert_eq!(error_kind(made), ErrorKind::BadJson);
 }
 
 #[tokio::test]

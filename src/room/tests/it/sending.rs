@@ -1,12 +1,12 @@
 //! Sending, and sending the same again.
 
-use room::{Error, Outgoing};
+use room::{Error, NewMessage};
 use ruma::{device_id, room_id};
 use serde_json::json;
 use tokio::task::JoinSet;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, kind, message, phone, raw};
+use crate::support::{Server, alice, bob, carol, error_kind, message, phone, raw};
 
 #[tokio::test]
 async fn the_same_transaction_gets_the_same_event() {
@@ -31,15 +31,15 @@ async fn a_transaction_is_of_one_device_room_and_type() {
     let of_other_user = server.say(&room_id, &bob(), "1").await.expect("sent");
     let in_other_room = server.say(&other_room, &alice(), "1").await.expect("sent");
     let of_other_device = server
-        .send_once(&alice(), device_id!("LAPTOP"), &room_id, message("1", "1"))
+        .send_once(&room_id, &alice(), device_id!("LAPTOP"), message("1", "1"))
         .await
         .expect("sent");
-    let of_other_type = Outgoing {
+    let of_other_type = NewMessage {
         event_type: "m.sticker".into(),
         ..message("1", "1")
     };
     let of_other_type = server
-        .send_once(&alice(), phone(), &room_id, of_other_type)
+        .send_once(&room_id, &alice(), phone(), of_other_type)
         .await
         .expect("sent");
     let mut all = vec![
@@ -63,7 +63,7 @@ async fn a_transaction_sent_many_times_at_once_is_one_event() {
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
         sends.spawn(async move {
             rooms
-                .send_once(&alice(), phone(), &room_id, message("1", "hello"))
+                .send_once(&room_id, &alice(), phone(), message("1", "hello"))
                 .await
                 .expect("sent")
         });
@@ -95,7 +95,7 @@ async fn a_failed_transaction_can_be_tried_again() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     assert_eq!(
-        kind(server.say(&room_id, &bob(), "hello").await),
+        error_kind(server.say(&room_id, &bob(), "hello").await),
         ErrorKind::Forbidden
     );
     server.enter(&room_id, &bob()).await.expect("joined");
@@ -109,30 +109,28 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
     let position = server.position().await;
     let large = "x".repeat(65_537);
     let large = message("large", &large);
-    let sent = server.send_once(&alice(), phone(), &room_id, large).await;
-    assert_eq!(kind(sent), ErrorKind::TooLarge);
+    let sent = server.send_once(&room_id, &alice(), phone(), large).await;
+    assert_eq!(error_kind(sent), ErrorKind::TooLarge);
     let named = message(&"x".repeat(256), "long transaction id");
-    let sent = server.send_once(&alice(), phone(), &room_id, named).await;
-    assert_eq!(kind(sent), ErrorKind::InvalidParam);
+    let sent = server.send_once(&room_id, &alice(), phone(), named).await;
+    assert_eq!(error_kind(sent), ErrorKind::InvalidParam);
     for content in [
         json!({ "n": 1.5 }),
         json!({ "n": 9_007_199_254_740_992_i64 }),
     ] {
-        let outgoing = Outgoing {
+        let message = NewMessage {
             content: raw(&content),
             ..message("floats", "")
         };
-        let sent = server
-            .send_once(&alice(), phone(), &room_id, outgoing)
-            .await;
-        assert_eq!(kind(sent), ErrorKind::BadJson);
+        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+        assert_eq!(error_kind(sent), ErrorKind::BadJson);
     }
-    let create = Outgoing {
+    let create = NewMessage {
         event_type: "m.room.create".into(),
         ..message("create", "")
     };
-    let sent = server.send_once(&alice(), phone(), &room_id, create).await;
-    assert_eq!(kind(sent), ErrorKind::Forbidden);
+    let sent = server.send_once(&room_id, &alice(), phone(), create).await;
+    assert_eq!(error_kind(sent), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
     server
         .say(&room_id, &alice(), "fine")
@@ -166,7 +164,7 @@ async fn strangers_do_not_learn_which_rooms_exist() {
 }
 
 #[tokio::test]
-async fn setting_what_is_set_answers_with_the_same_event() {
+async fn setting_unchanged_state_returns_the_same_event() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let name = || json!({ "name": "Plaza", "extra": { "a": 1, "b": 2 } });
@@ -182,7 +180,11 @@ async fn setting_what_is_set_answers_with_the_same_event() {
     assert_eq!(first, second);
     assert_eq!(server.position().await, position);
     let denied = server.set(&room_id, &bob(), "m.room.name", name()).await;
-    assert_eq!(kind(denied), ErrorKind::Forbidden, "it is not his to set");
+    assert_eq!(
+        error_kind(denied),
+        ErrorKind::Forbidden,
+        "it is not his to set"
+    );
     let keyed = server
         .set_keyed(&room_id, &alice(), "m.room.name", "other", name())
         .await
@@ -203,7 +205,7 @@ async fn state_named_after_a_user_is_set_by_that_user_only() {
             json!({}),
         )
         .await;
-    assert_eq!(kind(result), ErrorKind::Forbidden);
+    assert_eq!(error_kind(result), ErrorKind::Forbidden);
 }
 
 #[tokio::test]
@@ -223,13 +225,11 @@ async fn a_relation_to_what_no_id_can_hold_is_none() {
     let room_id = server.room(&[&alice()]).await;
     for rel_type in ["m.thread", "m.\0"] {
         let relation = json!({ "rel_type": rel_type, "event_id": "$a\0b" });
-        let outgoing = Outgoing {
+        let message = NewMessage {
             content: raw(&json!({ "body": "odd", "m.relates_to": relation })),
             ..message(&rel_type.len().to_string(), "odd")
         };
-        let sent = server
-            .send_once(&alice(), phone(), &room_id, outgoing)
-            .await;
+        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
         sent.expect("sent");
     }
 }

@@ -60,7 +60,7 @@ async fn the_snapshot_of_each_event_is_the_state_after_it() {
     let (mut written, mut seen) = (0, BTreeSet::new());
     for event in server.stored(&room_id).await {
         if let Some(state_key) = event.pdu.state_key() {
-            let place = (event.pdu.kind().to_owned(), state_key.to_owned());
+            let place = (event.pdu.event_type().to_owned(), state_key.to_owned());
             state.insert(place, event.nid);
         }
         let found = snapshots::events(&mut db, event.snapshot_nid)

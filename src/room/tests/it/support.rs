@@ -2,7 +2,7 @@
 
 use event::{Pdu, Signer};
 use room::{
-    CreateRoom, Error, EventFilter, MembershipChange, Outgoing, PageRequest, Preset, Profile,
+    CreateRoom, Error, EventFilter, MembershipChange, NewMessage, PageRequest, Preset, Profile,
     Reader, Rooms, Settings,
 };
 use ruma::{
@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// A server with so little memory that it keeps no room in it.
-    pub(crate) async fn start_forgetful() -> Self {
+    pub(crate) async fn start_without_cache() -> Self {
         let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
         Self::with(testkit::database().await, signer, 0)
     }
@@ -150,7 +150,7 @@ impl Server {
         sender: &UserId,
         text: &str,
     ) -> Result<OwnedEventId, Error> {
-        self.send_once(sender, phone(), room_id, message(text, text))
+        self.send_once(room_id, sender, phone(), message(text, text))
             .await
     }
 
@@ -158,22 +158,23 @@ impl Server {
         &self,
         room_id: &RoomId,
         sender: &UserId,
-        kind: &str,
+        event_type: &str,
         content: Value,
     ) -> Result<OwnedEventId, Error> {
-        self.set_keyed(room_id, sender, kind, "", content).await
+        self.set_keyed(room_id, sender, event_type, "", content)
+            .await
     }
 
     pub(crate) async fn set_keyed(
         &self,
         room_id: &RoomId,
         sender: &UserId,
-        kind: &str,
+        event_type: &str,
         state_key: &str,
         content: Value,
     ) -> Result<OwnedEventId, Error> {
-        let kind = StateEventType::from(kind);
-        self.set_state(room_id, sender, kind, state_key, raw(&content))
+        let event_type = StateEventType::from(event_type);
+        self.set_state(room_id, sender, event_type, state_key, raw(&content))
             .await
     }
 
@@ -182,12 +183,12 @@ impl Server {
         &self,
         room_id: &RoomId,
         user_id: &UserId,
-        kind: &str,
+        event_type: &str,
         state_key: &str,
     ) -> Result<Value, Error> {
-        let kind = StateEventType::from(kind);
+        let event_type = StateEventType::from(event_type);
         let event = self
-            .visible_state_event(room_id, user_id, &kind, state_key)
+            .visible_state_event(room_id, user_id, &event_type, state_key)
             .await?;
         Ok(event.content_as().expect("content"))
     }
@@ -296,8 +297,8 @@ pub(crate) fn of_version(version: &str) -> CreateRoom {
     }
 }
 
-pub(crate) fn message(transaction_id: &str, text: &str) -> Outgoing {
-    Outgoing {
+pub(crate) fn message(transaction_id: &str, text: &str) -> NewMessage {
+    NewMessage {
         event_type: "m.room.message".into(),
         transaction_id: transaction_id.to_owned(),
         content: raw(&serde_json::json!({ "msgtype": "m.text", "body": text })),
@@ -351,7 +352,7 @@ pub(crate) fn content(pdu: &Pdu) -> Value {
 }
 
 /// What `result` failed with.
-pub(crate) fn kind<T>(result: Result<T, Error>) -> types::ErrorKind {
+pub(crate) fn error_kind<T>(result: Result<T, Error>) -> types::ErrorKind {
     match result {
         Ok(_) => panic!("it was allowed"),
         Err(error) => types::Fault::kind(&error),

@@ -5,7 +5,7 @@ use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use types::{ErrorKind, PageToken, StreamPosition};
 
-use crate::support::{Server, alice, back, bob, carol, json as parse, kind, reader};
+use crate::support::{Server, alice, back, bob, carol, error_kind, json as parse, reader};
 
 /// A public room of Alice's with this history visibility.
 async fn room(server: &Server, visibility: &str) -> OwnedRoomId {
@@ -27,7 +27,7 @@ async fn say(server: &Server, room_id: &OwnedRoomId, text: &str) {
 }
 
 #[tokio::test]
-async fn each_setting_shows_members_their_part_of_the_past() {
+async fn history_visibility_limits_what_members_read() {
     let server = Server::start().await;
     for (visibility, heard) in [
         ("world_readable", vec!["before", "invited", "joined"]),
@@ -49,7 +49,7 @@ async fn each_setting_shows_members_their_part_of_the_past() {
 }
 
 #[tokio::test]
-async fn who_left_sees_what_was_said_until_then() {
+async fn former_members_read_until_they_left() {
     let server = Server::start().await;
     for visibility in ["shared", "invited", "joined"] {
         let room_id = room(&server, visibility).await;
@@ -69,7 +69,7 @@ async fn who_left_sees_what_was_said_until_then() {
 }
 
 #[tokio::test]
-async fn who_came_back_sees_what_was_shared_meanwhile() {
+async fn returning_members_read_shared_history() {
     let server = Server::start().await;
     for (visibility, heard) in [("shared", vec!["1", "2", "3"]), ("joined", vec!["1", "3"])] {
         let room_id = room(&server, visibility).await;
@@ -84,7 +84,7 @@ async fn who_came_back_sees_what_was_shared_meanwhile() {
 }
 
 #[tokio::test]
-async fn the_banned_see_what_they_saw() {
+async fn banned_users_read_until_the_ban() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server.enter(&room_id, &bob()).await.expect("joined");
@@ -98,7 +98,7 @@ async fn the_banned_see_what_they_saw() {
 }
 
 #[tokio::test]
-async fn everybody_reads_a_world_readable_room() {
+async fn world_readable_rooms_are_readable_by_all() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     say(&server, &room_id, "closed").await;
@@ -112,11 +112,11 @@ async fn everybody_reads_a_world_readable_room() {
     assert_eq!(parse(&state).as_array().expect("a list").len(), 6);
     show(&server, &room_id, "shared").await;
     let page = server.page(&room_id, &carol(), &back(10)).await;
-    assert_eq!(kind(page), ErrorKind::Forbidden);
+    assert_eq!(error_kind(page), ErrorKind::Forbidden);
 }
 
 #[tokio::test]
-async fn the_invited_look_in_before_they_join_only_where_that_is_the_setting() {
+async fn invited_users_read_only_with_visibility_invited() {
     let server = Server::start().await;
     let room_id = room(&server, "invited").await;
     say(&server, &room_id, "before").await;
@@ -132,11 +132,11 @@ async fn the_invited_look_in_before_they_join_only_where_that_is_the_setting() {
         .await
         .expect("invited");
     let page = server.page(&room_id, &bob(), &back(10)).await;
-    assert_eq!(kind(page), ErrorKind::Forbidden);
+    assert_eq!(error_kind(page), ErrorKind::Forbidden);
 }
 
 #[tokio::test]
-async fn the_state_after_leaving_is_that_of_the_moment() {
+async fn former_members_get_the_state_at_leaving() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     let name = |name: &str| json!({ "name": name });
@@ -163,7 +163,7 @@ async fn the_state_after_leaving_is_that_of_the_moment() {
 }
 
 #[tokio::test]
-async fn the_state_is_hidden_from_those_who_were_never_in() {
+async fn non_members_cannot_read_state() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server
@@ -181,7 +181,7 @@ async fn the_state_is_hidden_from_those_who_were_never_in() {
 }
 
 #[tokio::test]
-async fn a_forgotten_room_is_not_read_any_more() {
+async fn forgotten_rooms_cannot_be_read() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server.enter(&room_id, &bob()).await.expect("joined");
@@ -190,11 +190,11 @@ async fn a_forgotten_room_is_not_read_any_more() {
     server.leave(&room_id, &bob(), None).await.expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
     let page = server.page(&room_id, &bob(), &back(10)).await;
-    assert_eq!(kind(page), ErrorKind::Forbidden);
+    assert_eq!(error_kind(page), ErrorKind::Forbidden);
     let state = server.state(&room_id, reader(&bob())).await;
-    assert_eq!(kind(state), ErrorKind::Forbidden);
+    assert_eq!(error_kind(state), ErrorKind::Forbidden);
     let event = server.read(&room_id, &bob(), said.pdu.event_id()).await;
-    assert_eq!(kind(event), ErrorKind::NotFound);
+    assert_eq!(error_kind(event), ErrorKind::NotFound);
     server.enter(&room_id, &bob()).await.expect("joined again");
     assert_eq!(server.heard(&room_id, &bob()).await, ["there"]);
 }
@@ -228,7 +228,7 @@ async fn members(
 }
 
 #[tokio::test]
-async fn members_are_told_as_of_a_point_and_by_membership() {
+async fn members_are_returned_at_a_point_and_by_membership() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     let before = PageToken(StreamPosition(server.position().await));
@@ -270,7 +270,7 @@ async fn members_are_told_as_of_a_point_and_by_membership() {
 }
 
 #[tokio::test]
-async fn who_left_is_not_told_who_came_later() {
+async fn former_members_do_not_see_later_members() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server.enter(&room_id, &bob()).await.expect("joined");
@@ -287,7 +287,7 @@ async fn who_left_is_not_told_who_came_later() {
 }
 
 #[tokio::test]
-async fn members_of_a_time_that_is_hidden_are_told_as_of_the_first_sight() {
+async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
     let server = Server::start().await;
     let is = |user: ruma::OwnedUserId, membership: &str| (user.to_string(), membership.to_owned());
     for visibility in ["joined", "invited"] {
@@ -329,7 +329,7 @@ async fn told_of_alice(server: &Server, room_id: &OwnedRoomId, user_id: &UserId)
 }
 
 #[tokio::test]
-async fn members_that_come_with_messages_are_told_as_the_reader_knew_them() {
+async fn lazy_loaded_members_are_as_of_the_page() {
     let server = Server::start().await;
     let renamed = async |name: &str| {
         let profile = Profile {
@@ -359,7 +359,7 @@ async fn members_that_come_with_messages_are_told_as_the_reader_knew_them() {
 }
 
 #[tokio::test]
-async fn members_of_the_room_are_told_who_is_in_it() {
+async fn members_can_list_joined_members() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server.enter(&room_id, &bob()).await.expect("joined");

@@ -23,7 +23,7 @@ impl<F: Future> Future for GivenUp<F> {
 }
 
 #[tokio::test]
-async fn a_transaction_whose_begin_was_given_up_is_not_left_open() {
+async fn a_transaction_cancelled_during_begin_is_not_left_open() {
     let options = testkit::database().await.options;
     // With one connection whatever is left behind is met again.
     let (database, _feed) = Database::open(options, 1, &testkit::server_name())

@@ -1,4 +1,4 @@
-//! Nothing acknowledged is lost, positions are gapless and in order, and a loser harms nobody else.
+//! Nothing acknowledged is lost, positions are gapless and in order, and a conflict affects no other room.
 
 use storage::{CommitError, events, events::Direction, stream};
 use tokio::task::JoinSet;
@@ -7,11 +7,11 @@ use types::StreamPosition;
 use crate::support::{Room, account_data, alice};
 
 #[tokio::test]
-async fn sets_handed_over_together_take_consecutive_positions() {
+async fn sets_submitted_together_take_consecutive_positions() {
     let test = testkit::database().await;
     let mut commits = Vec::new();
     for number in 0..50 {
-        let set = account_data(&alice(), &format!("kind.{number}"), "{}");
+        let set = account_data(&alice(), &format!("org.example.{number}"), "{}");
         commits.push(test.committer.submit(set).await);
     }
     let mut positions = Vec::new();
@@ -22,7 +22,7 @@ async fn sets_handed_over_together_take_consecutive_positions() {
 }
 
 #[tokio::test]
-async fn the_last_of_two_writes_to_one_row_in_a_batch_stays() {
+async fn the_last_of_two_writes_to_one_row_in_a_batch_wins() {
     let test = testkit::database().await;
     let first = test
         .committer
@@ -53,10 +53,13 @@ async fn a_room_is_written_once_for_each_revision() {
     sent.durable().await.expect("sent");
     // A second process that has not seen the message.
     room.rewind(1);
-    let lost = test.committer.submit(room.next().await).await;
+    let conflicts = test.committer.submit(room.next().await).await;
     let mut other = Room::new(&test.nids).await;
     let unaffected = test.committer.submit(other.next().await).await;
-    assert!(matches!(lost.durable().await, Err(CommitError::Conflict)));
+    assert!(matches!(
+        conflicts.durable().await,
+        Err(CommitError::Conflict)
+    ));
     unaffected
         .durable()
         .await
@@ -72,7 +75,7 @@ async fn a_room_is_written_once_for_each_revision() {
     )
     .await
     .expect("the timeline");
-    assert_eq!(found.len(), 2, "nothing of the lost set was written");
+    assert_eq!(found.len(), 2, "nothing of the conflicts set was written");
     assert_eq!(
         stream::position(&mut db).await.expect("the stream").get(),
         3
@@ -98,7 +101,7 @@ async fn a_revision_that_another_process_reached_by_other_events_does_not_match(
 }
 
 #[tokio::test]
-async fn a_set_that_the_database_refuses_takes_no_other_down() {
+async fn a_refused_set_does_not_fail_the_rest_of_the_batch() {
     let test = testkit::database().await;
     let mut room = Room::new(&test.nids).await;
     let mut poisoned = room.next().await;

@@ -1,4 +1,4 @@
-//! Whose devices a user is told to look at: those who share a room, and only news.
+//! Changes of device lists: of users who share a room, each once.
 
 use std::collections::BTreeSet;
 
@@ -48,8 +48,8 @@ async fn update(test: &TestDatabase, user_id: OwnedUserId) -> StreamPosition {
     .await
 }
 
-/// What Alice is told.
-async fn told(test: &TestDatabase, from: StreamPosition) -> DeviceListChanges {
+/// The changes for Alice.
+async fn changes_for_alice(test: &TestDatabase, from: StreamPosition) -> DeviceListChanges {
     let mut db = test.database.acquire().await.expect("a connection");
     let to = test.database.committed();
     changed_between(&mut db, &alice(), from, to)
@@ -72,20 +72,29 @@ fn left(user_ids: impl IntoIterator<Item = OwnedUserId>) -> DeviceListChanges {
 }
 
 #[tokio::test]
-async fn updates_are_told_to_the_user_and_to_those_who_share_a_room() {
+async fn device_list_updates_go_to_the_user_and_to_those_who_share_a_room() {
     let test = testkit::database().await;
     room(&test, &[&alice(), &bob()]).await;
     let from = test.database.committed();
     update(&test, owned_user_id!("@stranger:test.localhost")).await;
-    assert_eq!(told(&test, from).await, DeviceListChanges::default());
+    assert_eq!(
+        changes_for_alice(&test, from).await,
+        DeviceListChanges::default()
+    );
     update(&test, bob()).await;
     let after_bob = update(&test, alice()).await;
-    assert_eq!(told(&test, from).await, changed([alice(), bob()]));
-    assert_eq!(told(&test, after_bob).await, DeviceListChanges::default());
+    assert_eq!(
+        changes_for_alice(&test, from).await,
+        changed([alice(), bob()])
+    );
+    assert_eq!(
+        changes_for_alice(&test, after_bob).await,
+        DeviceListChanges::default()
+    );
 }
 
 #[tokio::test]
-async fn signatures_are_told_to_their_maker_alone() {
+async fn user_signatures_are_visible_to_the_signer_only() {
     let test = testkit::database().await;
     room(&test, &[&alice(), &bob()]).await;
     let from = test.database.committed();
@@ -100,7 +109,7 @@ async fn signatures_are_told_to_their_maker_alone() {
         )
         .await;
     }
-    assert_eq!(told(&test, from).await, changed([bob()]));
+    assert_eq!(changes_for_alice(&test, from).await, changed([bob()]));
 }
 
 #[tokio::test]
@@ -110,11 +119,14 @@ async fn users_in_newly_shared_rooms_have_changed() {
     let mut of_bob = room(&test, &[&bob()]).await;
     let from = test.database.committed();
     commit(&test, of_alice.member(&bob(), "join").await).await;
-    assert_eq!(told(&test, from).await, changed([bob()]));
+    assert_eq!(changes_for_alice(&test, from).await, changed([bob()]));
     // They share a room already.
     let from = test.database.committed();
     commit(&test, of_bob.member(&alice(), "join").await).await;
-    assert_eq!(told(&test, from).await, DeviceListChanges::default());
+    assert_eq!(
+        changes_for_alice(&test, from).await,
+        DeviceListChanges::default()
+    );
 }
 
 #[tokio::test]
@@ -123,26 +135,35 @@ async fn joining_a_room_changes_its_members() {
     let mut room = room(&test, &[&bob()]).await;
     let from = test.database.committed();
     commit(&test, room.member(&alice(), "invite").await).await;
-    assert_eq!(told(&test, from).await, DeviceListChanges::default());
+    assert_eq!(
+        changes_for_alice(&test, from).await,
+        DeviceListChanges::default()
+    );
     commit(&test, room.member(&alice(), "join").await).await;
-    assert_eq!(told(&test, from).await, changed([bob()]));
+    assert_eq!(changes_for_alice(&test, from).await, changed([bob()]));
 }
 
 #[tokio::test]
-async fn users_who_share_no_room_any_more_have_left() {
+async fn users_who_no_longer_share_a_room_have_left() {
     for leaver in [alice(), bob()] {
         let test = testkit::database().await;
         let mut first = room(&test, &[&alice(), &bob()]).await;
         let mut second = room(&test, &[&alice(), &bob()]).await;
         let from = test.database.committed();
         commit(&test, first.member(&leaver, "leave").await).await;
-        assert_eq!(told(&test, from).await, DeviceListChanges::default());
+        assert_eq!(
+            changes_for_alice(&test, from).await,
+            DeviceListChanges::default()
+        );
         let from = test.database.committed();
         commit(&test, second.member(&leaver, "ban").await).await;
-        assert_eq!(told(&test, from).await, left([bob()]));
+        assert_eq!(changes_for_alice(&test, from).await, left([bob()]));
         let from = test.database.committed();
         update(&test, bob()).await;
-        assert_eq!(told(&test, from).await, DeviceListChanges::default());
+        assert_eq!(
+            changes_for_alice(&test, from).await,
+            DeviceListChanges::default()
+        );
     }
 }
 
@@ -153,7 +174,10 @@ async fn a_new_profile_is_not_a_new_member() {
     let from = test.database.committed();
     commit(&test, room.member(&bob(), "join").await).await;
     commit(&test, room.member(&alice(), "join").await).await;
-    assert_eq!(told(&test, from).await, DeviceListChanges::default());
+    assert_eq!(
+        changes_for_alice(&test, from).await,
+        DeviceListChanges::default()
+    );
 }
 
 #[tokio::test]
@@ -164,6 +188,6 @@ async fn a_user_who_left_and_came_back_is_still_there() {
     commit(&test, room.member(&bob(), "leave").await).await;
     let between = update(&test, bob()).await;
     commit(&test, room.member(&bob(), "join").await).await;
-    assert_eq!(told(&test, from).await, changed([bob()]));
-    assert_eq!(told(&test, between).await, changed([bob()]));
+    assert_eq!(changes_for_alice(&test, from).await, changed([bob()]));
+    assert_eq!(changes_for_alice(&test, between).await, changed([bob()]));
 }

@@ -9,7 +9,7 @@ use crate::support::{account_data, alice};
 async fn the_feed_yields_commits_of_this_process_in_order() {
     let mut test = testkit::database().await;
     for number in 0..10 {
-        let set = account_data(&alice(), &format!("kind.{number}"), "{}");
+        let set = account_data(&alice(), &format!("org.example.{number}"), "{}");
         test.committer
             .submit(set)
             .await
@@ -19,18 +19,18 @@ async fn the_feed_yields_commits_of_this_process_in_order() {
     }
     let mut position = StreamPosition(0);
     while position < StreamPosition(10) {
-        let stretch = test
+        let batch = test
             .feed
             .next()
             .await
             .expect("the database")
-            .expect("a stretch");
-        for (at, change) in stretch.changes {
+            .expect("a batch");
+        for (at, change) in batch.changes {
             assert_eq!(at.get(), position.get() + 1);
             assert!(matches!(change, Change::AccountData(_)));
             position = at;
         }
-        assert_eq!(stretch.until, position);
+        assert_eq!(batch.until, position);
     }
 }
 
@@ -38,9 +38,9 @@ async fn the_feed_yields_commits_of_this_process_in_order() {
 async fn the_feed_yields_commits_of_other_processes() {
     let mut here = testkit::database().await;
     let there = testkit::TestDatabase::open(here.options.clone()).await;
-    let (_, listen) = here.feed.peers();
+    let (_, listen) = here.feed.connect_cluster();
     let mut there_feed = there.feed;
-    let (tell, _) = there_feed.peers();
+    let (tell, _) = there_feed.connect_cluster();
     let committer = there.committer.clone();
     let body = async {
         committer
@@ -53,16 +53,16 @@ async fn the_feed_yields_commits_of_other_processes() {
             .next()
             .await
             .expect("the database")
-            .expect("its own stretch");
-        let stretch = here
+            .expect("its own batch");
+        let batch = here
             .feed
             .next()
             .await
             .expect("the database")
-            .expect("a stretch");
-        assert_eq!(stretch.until, StreamPosition(1));
+            .expect("a batch");
+        assert_eq!(batch.until, StreamPosition(1));
         assert!(
-            matches!(&stretch.changes[..], [(_, Change::AccountData(data))] if data.kind == "from.there")
+            matches!(&batch.changes[..], [(_, Change::AccountData(data))] if data.event_type == "from.there")
         );
     };
     tokio::select! {

@@ -6,7 +6,7 @@ use event::{Draft, Parents, Pdu, RoomVersion, Signer};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, UserId, owned_user_id, uint};
 use serde_json::{Value, json, value::to_raw_value};
 use storage::{
-    Change, Changes, Nids, StoredEvent, Verdict,
+    Change, Changes, IdAllocator, StoredEvent, Verdict,
     committer::WriteSet,
     rooms::{NewRoom, NewSnapshot, RoomWrite},
     stream::{AccountData, EventChange},
@@ -18,11 +18,11 @@ pub(crate) fn alice() -> OwnedUserId {
 }
 
 /// One piece of account data.
-pub(crate) fn account_data(user_id: &UserId, kind: &str, content: &str) -> WriteSet {
+pub(crate) fn account_data(user_id: &UserId, event_type: &str, content: &str) -> WriteSet {
     let data = AccountData {
         user_id: user_id.to_owned(),
         room_nid: None,
-        kind: kind.to_owned(),
+        event_type: event_type.to_owned(),
         content: content.to_owned(),
     };
     WriteSet {
@@ -39,14 +39,14 @@ pub(crate) struct Room {
     last: Option<(EventNid, Arc<Pdu>)>,
     snapshot: SnapshotNid,
     signer: Signer,
-    nids: Nids,
+    nids: IdAllocator,
 }
 
 impl Room {
-    pub(crate) async fn new(nids: &Nids) -> Self {
+    pub(crate) async fn new(nids: &IdAllocator) -> Self {
         let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
         Self {
-            nid: RoomNid(nids.next().await.expect("a number")),
+            nid: RoomNid(nids.allocate_one().await.expect("a number")),
             revision: 0,
             last: None,
             snapshot: SnapshotNid(0),
@@ -97,7 +97,7 @@ impl Room {
         state_key: Option<String>,
         content: Value,
     ) -> WriteSet {
-        let event_nid = EventNid(self.nids.next().await.expect("a number"));
+        let event_nid = EventNid(self.nids.allocate_one().await.expect("a number"));
         let create = self.last.is_none();
         let is_state = state_key.is_some();
         let version = RoomVersion::default_version();

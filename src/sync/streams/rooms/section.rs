@@ -177,7 +177,7 @@ fn write_state(out: &mut String, ask: &Ask<'_>, state: &[Arc<Pdu>]) {
 /// Whether a state event may change the summary.
 fn summarised(pdu: &Pdu) -> bool {
     matches!(
-        pdu.kind(),
+        pdu.event_type(),
         "m.room.member" | "m.room.name" | "m.room.canonical_alias"
     )
 }

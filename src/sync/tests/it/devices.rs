@@ -12,7 +12,7 @@ fn message(n: usize) -> Change {
         user_id: alice(),
         device_id: owned_device_id!("PHONE"),
         sender: bob(),
-        kind: "m.test".to_owned(),
+        event_type: "m.test".to_owned(),
         content: json!({ "n": n }).to_string(),
     })
 }

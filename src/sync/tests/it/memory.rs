@@ -62,7 +62,7 @@ async fn redaction_in_another_process_is_seen() {
     let here = testkit::database().await;
     let there = testkit::TestDatabase::open(here.options.clone()).await;
     let (mut here, mut there) = (here, there);
-    let (tell, hear) = (there.feed.peers(), here.feed.peers());
+    let (tell, hear) = (there.feed.connect_cluster(), here.feed.connect_cluster());
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(tell.0);
     tasks.spawn(hear.1);

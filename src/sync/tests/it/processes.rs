@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
-use storage::{Heard, Message};
+use storage::{Message, PeerEvent};
 use testkit::{TestDatabase, room::TestRoom};
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -35,16 +35,16 @@ impl Process {
     async fn start(database: &TestDatabase) -> Self {
         let mut database = TestDatabase::open(database.options.clone()).await;
         let mut tasks = JoinSet::new();
-        let (tell, listen) = database.feed.peers();
+        let (tell, listen) = database.feed.connect_cluster();
         let server = follow(database);
         let (told, mut heard) = mpsc::unbounded_channel();
-        server.db.database.hear(move |heard| {
+        server.db.database.subscribe(move |heard| {
             let news = match heard {
-                Heard::Message(Message::Typing { user_id, types, .. }) => {
-                    Some((user_id.clone(), *types))
-                }
-                Heard::Listening | Heard::Message(Message::WhoTypes) => None,
-                Heard::Message(_) | Heard::Changes(_) => return,
+                PeerEvent::Message(Message::Typing {
+                    user_id, is_typing, ..
+                }) => Some((user_id.clone(), *is_typing)),
+                PeerEvent::Listening | PeerEvent::Message(Message::RequestTyping) => None,
+                PeerEvent::Message(_) | PeerEvent::Changes(_) => return,
             };
             // Nobody looks any more at the end of a test.
             let _ended = told.send(news);

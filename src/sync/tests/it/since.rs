@@ -103,7 +103,7 @@ async fn account_data_of_account_and_room_is_told_once() {
         Change::AccountData(AccountData {
             user_id: alice(),
             room_nid,
-            kind: kind.to_owned(),
+            event_type: kind.to_owned(),
             content: "{\"a\":1}".to_owned(),
         })
     };
@@ -136,7 +136,7 @@ async fn what_ignored_users_say_is_not_told() {
     let ignored = Change::AccountData(AccountData {
         user_id: alice(),
         room_nid: None,
-        kind: "m.ignored_user_list".to_owned(),
+        event_type: "m.ignored_user_list".to_owned(),
         content: list,
     });
     commit_changes(&server.db, [ignored]).await;

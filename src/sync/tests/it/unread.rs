@@ -160,7 +160,7 @@ async fn muting_a_room_empties_its_count() {
     let rules = Change::AccountData(AccountData {
         user_id: bob(),
         room_nid: None,
-        kind: "m.push_rules".to_owned(),
+        event_type: "m.push_rules".to_owned(),
         content: rules.to_string(),
     });
     commit_changes(&server.db, [rules]).await;

@@ -126,7 +126,7 @@ async fn what_concerns_others_does_not_end_the_waiting() {
         let data = AccountData {
             user_id: bob.clone(),
             room_nid: None,
-            kind: "org.x".to_owned(),
+            event_type: "org.x".to_owned(),
             content: "{}".to_owned(),
         };
         commit_changes(&server.db, [Change::AccountData(data)]).await;

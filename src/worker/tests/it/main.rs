@@ -17,7 +17,7 @@ async fn commit(test: &TestDatabase, kinds: impl Iterator<Item = u32>) {
             Change::AccountData(AccountData {
                 user_id: owned_user_id!("@alice:test.localhost"),
                 room_nid: None,
-                kind: format!("kind.{kind}"),
+                event_type: format!("kind.{kind}"),
                 content: "{}".to_owned(),
             })
         })

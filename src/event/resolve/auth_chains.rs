@@ -1,4 +1,4 @@
-//! Which events are in the auth chains of some states but not of all.
+//! The auth difference: events in the auth chains of some states but not of all.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,7 +7,7 @@ use std::{
 
 use ruma::OwnedEventId;
 
-use super::{Fetch, Known, ResolveError};
+use super::{EventLookup, Fetch, ResolveError};
 use crate::{Pdu, State};
 
 /// The events that are in the auth chain of at least one of the states, but not of all.
@@ -15,37 +15,37 @@ pub fn auth_difference(
     forks: &[State],
     fetch: &Fetch<'_>,
 ) -> Result<HashSet<OwnedEventId>, ResolveError> {
-    difference(forks, &Known::of(forks, fetch))
+    auth_difference_in(forks, &EventLookup::of(forks, fetch))
 }
 
 /// What all states have in common adds the same chain to each, so that only the chains of what
-/// differs are walked whole; the common one is asked only about what is in doubt.
-pub(super) fn difference(
+/// differs are walked whole; the common one is searched only for the remaining candidates.
+pub(super) fn auth_difference_in(
     forks: &[State],
-    known: &Known<'_>,
+    lookup: &EventLookup<'_>,
 ) -> Result<HashSet<OwnedEventId>, ResolveError> {
     let mut missing = HashSet::new();
     let mut count: HashMap<OwnedEventId, usize> = HashMap::new();
     for fork in forks {
-        let differing = known
+        let differing = lookup
             .conflicted
             .keys()
-            .filter_map(|(kind, key)| fork.get(kind, key))
+            .filter_map(|(event_type, key)| fork.get(event_type, key))
             .flat_map(|event| event.auth_events().iter().cloned());
-        for id in chain(differing.collect(), known, &mut missing) {
+        for id in chain(differing.collect(), lookup, &mut missing) {
             *count.entry(id).or_default() += 1;
         }
     }
-    let mut doubtful: HashSet<OwnedEventId> = count
+    let mut candidates: HashSet<OwnedEventId> = count
         .into_iter()
         .filter(|(_, n)| *n < forks.len())
         .map(|(id, _)| id)
         .collect();
     if let Some(first) = forks.first() {
-        settle(&mut doubtful, first, known, &mut missing);
+        remove_common(&mut candidates, first, lookup, &mut missing);
     }
     if missing.is_empty() {
-        Ok(doubtful)
+        Ok(candidates)
     } else {
         Err(ResolveError::Missing(missing.into_iter().collect()))
     }
@@ -54,7 +54,7 @@ pub(super) fn difference(
 /// All events in the auth chains that begin with `start`.
 fn chain(
     start: Vec<OwnedEventId>,
-    known: &Known<'_>,
+    lookup: &EventLookup<'_>,
     missing: &mut HashSet<OwnedEventId>,
 ) -> HashSet<OwnedEventId> {
     let mut seen = HashSet::new();
@@ -63,7 +63,7 @@ fn chain(
         if seen.contains(&id) {
             continue;
         }
-        match known.event(&id) {
+        match lookup.event(&id) {
             Some(event) => open.extend(event.auth_events().iter().cloned()),
             None => drop(missing.insert(id.clone())),
         }
@@ -72,25 +72,25 @@ fn chain(
     seen
 }
 
-/// Removes from `doubtful` what is in the auth chain of the state that all forks share.
+/// Removes from `candidates` what is in the auth chain of the state that all forks share.
 ///
-/// Goes breadth first and stops early: what is in doubt mostly stands one step away.
-fn settle(
-    doubtful: &mut HashSet<OwnedEventId>,
+/// Breadth first with an early stop: most candidates are one step away.
+fn remove_common(
+    candidates: &mut HashSet<OwnedEventId>,
     fork: &State,
-    known: &Known<'_>,
+    lookup: &EventLookup<'_>,
     missing: &mut HashSet<OwnedEventId>,
 ) {
     let is_shared = |event: &&Arc<Pdu>| {
-        let place = (
-            event.kind().to_owned(),
+        let map_key = (
+            event.event_type().to_owned(),
             event.state_key().unwrap_or_default().to_owned(),
         );
-        !known.conflicted.contains_key(&place)
+        !lookup.conflicted.contains_key(&map_key)
     };
     let mut seen: HashSet<OwnedEventId> = HashSet::new();
     let mut layer: Vec<OwnedEventId> = Vec::new();
-    if !doubtful.is_empty() {
+    if !candidates.is_empty() {
         let direct = fork
             .iter()
             .filter(is_shared)
@@ -99,14 +99,14 @@ fn settle(
     }
     while !layer.is_empty() {
         for id in &layer {
-            doubtful.remove(id);
+            candidates.remove(id);
         }
-        if doubtful.is_empty() {
+        if candidates.is_empty() {
             return;
         }
         let mut next = Vec::new();
         for id in layer {
-            match known.event(&id) {
+            match lookup.event(&id) {
                 Some(event) => {
                     let unseen = event
                         .auth_events()

@@ -1,5 +1,5 @@
-//! Transactions of devices that made their event before: after a restart, at another process, or in a
-//! commit whose answer was lost.
+//! Detection of client transactions that already created their event: before a restart, at another
+//! process, or in a commit whose result was lost.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use ruma::OwnedEventId;
 use super::WriteSet;
 use crate::{Change, Database, Error, rows::id};
 
-/// The constraint that lets a transaction make one event only.
+/// The unique constraint that lets a transaction create only one event.
 pub(super) const CONSTRAINT: &str = "events_transactions";
 
-/// Which of the sets repeat a transaction, by their index, and the event that it made.
-pub(super) async fn among(
+/// The sets that repeat a transaction, by index, with the event that it created.
+pub(super) async fn find(
     database: &Database,
     sets: &[&WriteSet],
 ) -> Result<HashMap<usize, OwnedEventId>, Error> {
@@ -25,15 +25,15 @@ pub(super) async fn among(
     let found = sqlx::query!(
         r#"SELECT w.index AS "index!", e.event_id
          FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
-            AS w (index, sender, device, transaction, room_nid, kind)
+            AS w (index, sender, device, transaction, room_nid, event_type)
          JOIN events e ON e.sender = w.sender AND e.transaction_device = w.device
-            AND e.transaction_id = w.transaction AND e.room_nid = w.room_nid AND e.kind = w.kind"#,
+            AND e.transaction_id = w.transaction AND e.room_nid = w.room_nid AND e.event_type = w.event_type"#,
         &rows.index,
         &rows.sender,
         &rows.device,
         &rows.transaction,
         &rows.room_nid,
-        &rows.kind,
+        &rows.event_type,
     )
     .fetch_all(&mut *database.acquire().await?)
     .await?;
@@ -50,7 +50,7 @@ struct Rows {
     device: Vec<String>,
     transaction: Vec<String>,
     room_nid: Vec<i64>,
-    kind: Vec<String>,
+    event_type: Vec<String>,
 }
 
 impl Rows {
@@ -65,8 +65,9 @@ impl Rows {
         self.index.push(index as i64);
         self.sender.push(event.pdu.sender().to_string());
         self.device.push(transaction.device_id.to_string());
-        self.transaction.push(transaction.key(event.pdu.kind()));
+        self.transaction
+            .push(transaction.key(event.pdu.event_type()));
         self.room_nid.push(event.room_nid.get());
-        self.kind.push(event.pdu.kind().to_owned());
+        self.event_type.push(event.pdu.event_type().to_owned());
     }
 }
