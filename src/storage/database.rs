@@ -18,7 +18,9 @@ use types::StreamPosition;
 use crate::{
     Changes, Error,
     cluster::Cluster,
+    families,
     feed::{CommittedBatch, Feed},
+    rooms::RoomWrite,
     stream,
 };
 
@@ -208,12 +210,21 @@ impl Tx {
     }
 
     /// Assigns positions to the changes as the last statement, commits, and notifies the feed.
-    pub async fn commit_with(mut self, changes: Changes) -> Result<StreamPosition, Error> {
+    pub async fn commit_with(self, changes: Changes) -> Result<StreamPosition, Error> {
         if changes.is_empty() {
             self.commit().await?;
             return Ok(StreamPosition::default());
         }
-        let base = stream::append(&mut self.inner, &changes).await?;
+        self.commit_rows(changes, &[]).await
+    }
+
+    /// Writes changes and what rooms keep of their state as the last statement, and commits.
+    pub(crate) async fn commit_rows(
+        mut self,
+        changes: Changes,
+        rooms: &[&RoomWrite],
+    ) -> Result<StreamPosition, Error> {
+        let base = families::append(&mut self.inner, &changes, rooms).await?;
         self.inner.commit().await?;
         let batch = CommittedBatch::new(base, changes);
         let last = batch.last();

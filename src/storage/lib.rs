@@ -11,6 +11,7 @@ pub mod device_lists;
 pub mod devices;
 mod error;
 pub mod events;
+mod families;
 pub mod feed;
 pub mod filters;
 mod id_allocator;

@@ -7,10 +7,8 @@ use types::{EventNid, RoomNid, StreamPosition};
 
 use crate::{Connection, Error, StoredEvent};
 
-pub(crate) mod append;
 mod read;
 
-pub(crate) use self::append::append;
 pub use read::read;
 
 /// One durable change that a client can learn about; it takes one position.
@@ -168,6 +166,6 @@ pub async fn position(db: &mut Connection) -> Result<StreamPosition, Error> {
 }
 
 /// Keeps the last of the rows that share a key: one statement cannot write a row twice.
-fn deduplicate<K: Hash + Eq, R>(rows: impl Iterator<Item = (K, R)>) -> Vec<R> {
+pub(crate) fn deduplicate<K: Hash + Eq, R>(rows: impl Iterator<Item = (K, R)>) -> Vec<R> {
     rows.collect::<HashMap<K, R>>().into_values().collect()
 }

@@ -10,11 +10,12 @@ use crate::Tx;
 pub async fn commit_locked(mut tx: Tx, set: WriteSet) -> Answer {
     let database = tx.database().clone();
     let result = async {
-        let conflicts = write::write_state(&mut tx, &[&set]).await?;
+        let conflicts = write::swap_heads(&mut tx, &[&set]).await?;
         if !conflicts.is_empty() {
             return Ok(Err(CommitError::Conflict));
         }
-        tx.commit_with(set.changes.clone()).await.map(Ok)
+        let rooms: Vec<_> = set.room.iter().collect();
+        tx.commit_rows(set.changes.clone(), &rooms).await.map(Ok)
     };
     match result.await {
         Ok(answer) => answer,

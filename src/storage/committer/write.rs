@@ -1,4 +1,4 @@
-//! The statements of a batch before its positions are assigned.
+//! The heads of a batch's rooms, swapped before its positions are assigned.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,31 +6,16 @@ use types::{EventNid, RoomNid};
 
 use super::WriteSet;
 use crate::{
-    Change, Connection, Error,
+    Connection, Error,
+    families::array,
     rooms::{NewRoom, RoomWrite},
-    stream::{EventChange, append::array},
 };
 
-/// Compares and swaps the rooms' revisions, then writes the rows without a position of all rooms
-/// that have no conflict.
-pub(super) async fn write_state(
+/// Creates new rooms and swaps the revision of the others; returns the rooms with conflicts.
+pub(super) async fn swap_heads(
     db: &mut Connection,
     sets: &[&WriteSet],
 ) -> Result<Conflicts, Error> {
-    let conflicts = rooms(db, sets).await?;
-    let kept: Vec<&WriteSet> = sets
-        .iter()
-        .copied()
-        .filter(|set| set.is_applied(&conflicts))
-        .collect();
-    snapshots(db, &kept).await?;
-    current_state(db, &kept).await?;
-    redactions(db, &kept).await?;
-    Ok(conflicts)
-}
-
-/// Creates new rooms and swaps the revision of the others; returns the rooms with conflicts.
-async fn rooms(db: &mut Connection, sets: &[&WriteSet]) -> Result<Conflicts, Error> {
     let (heads, mut conflicts) = heads(sets);
     let mut swaps = Vec::new();
     for (room_nid, head) in &heads {
@@ -121,128 +106,6 @@ async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec
     .fetch_all(db)
     .await?;
     Ok(won)
-}
-
-/// Inserts the snapshots of new state events.
-async fn snapshots(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
-    let rows: Vec<_> = sets
-        .iter()
-        .filter_map(|set| set.room.as_ref())
-        .flat_map(|room| {
-            room.snapshots
-                .iter()
-                .map(|snapshot| (room.room_nid, snapshot))
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let nids: Vec<i64> = rows
-        .iter()
-        .map(|(_, snapshot)| snapshot.nid.get())
-        .collect();
-    let room_nids: Vec<i64> = rows.iter().map(|(room_nid, _)| room_nid.get()).collect();
-    let parents: Vec<Option<i64>> = rows
-        .iter()
-        .map(|(_, snapshot)| snapshot.parent.map(types::SnapshotNid::get))
-        .collect();
-    let depths: Vec<i16> = rows.iter().map(|(_, snapshot)| snapshot.depth).collect();
-    let events: Vec<String> = rows
-        .iter()
-        .map(|(_, snapshot)| array(&snapshot.events))
-        .collect();
-    sqlx::query!(
-        "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, event_nids)
-         SELECT r.nid, r.room_nid, r.parent, r.depth, r.events::bigint[]
-         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::text[])
-            AS r (nid, room_nid, parent, depth, events)",
-        &nids,
-        &room_nids,
-        &parents as &[Option<i64>],
-        &depths,
-        &events,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Upserts the current state.
-async fn current_state(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
-    let rows: HashMap<_, _> = events(sets)
-        .filter(|change| change.current)
-        .filter_map(|EventChange { event, .. }| {
-            let key = (
-                event.room_nid,
-                event.pdu.event_type(),
-                event.pdu.state_key()?,
-            );
-            Some((key, event.nid.get()))
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let room_nids: Vec<i64> = rows.keys().map(|(room_nid, ..)| room_nid.get()).collect();
-    let event_types: Vec<String> = rows
-        .keys()
-        .map(|(_, event_type, _)| (*event_type).to_owned())
-        .collect();
-    let state_keys: Vec<String> = rows
-        .keys()
-        .map(|(.., state_key)| (*state_key).to_owned())
-        .collect();
-    let event_nids: Vec<i64> = rows.values().copied().collect();
-    sqlx::query!(
-        "INSERT INTO current_state (room_nid, event_type, state_key, event_nid)
-         SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::bigint[])
-         ON CONFLICT (room_nid, event_type, state_key) DO UPDATE SET event_nid = excluded.event_nid",
-        &room_nids,
-        &event_types,
-        &state_keys,
-        &event_nids,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Replaces redacted events by their redacted form.
-async fn redactions(db: &mut Connection, sets: &[&WriteSet]) -> Result<(), Error> {
-    let rows: HashMap<_, _> = events(sets)
-        .filter_map(|change| {
-            let redacts = change.redacts.as_ref()?;
-            Some((redacts.event_nid, (change.event.nid, redacts)))
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let targets: Vec<i64> = rows.keys().map(|nid| nid.get()).collect();
-    let by: Vec<i64> = rows.values().map(|(nid, _)| nid.get()).collect();
-    let texts: Vec<String> = rows
-        .values()
-        .map(|(_, redacts)| redacts.pdu.json().to_owned())
-        .collect();
-    sqlx::query!(
-        "UPDATE events e SET redacted_by_nid = w.by_nid, json = w.json
-         FROM UNNEST($1::bigint[], $2::bigint[], $3::text[]) AS w (event_nid, by_nid, json)
-         WHERE e.event_nid = w.event_nid",
-        &targets,
-        &by,
-        &texts,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-fn events<'s>(sets: &[&'s WriteSet]) -> impl Iterator<Item = &'s EventChange> {
-    let changes = sets.iter().flat_map(|set| set.changes.numbered());
-    changes.filter_map(|(_, change)| match change {
-        Change::Event(change) => Some(change),
-        _ => None,
-    })
 }
 
 /// The rooms whose head is not the one that their write sets expect.

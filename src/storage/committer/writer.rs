@@ -7,7 +7,7 @@ use sqlx::{Executor, Postgres, pool::PoolConnection};
 use types::StreamPosition;
 
 use super::{Answer, CommitError, WriteSet, duplicates, write};
-use crate::{Changes, Connection, Database, Error, feed::CommittedBatch, stream};
+use crate::{Changes, Connection, Database, Error, families, feed::CommittedBatch};
 
 /// How many dead connections are discarded before `BEGIN` gives up.
 const MAX_RECONNECTS: usize = 64;
@@ -118,27 +118,29 @@ impl Writer {
     }
 }
 
-/// What has no position, then the changes, then the commit.
+/// The rooms' heads, then the rows of those that did not lose, then the commit.
 async fn write_batch(
     database: &Database,
     db: &mut Connection,
     sets: &[&WriteSet],
 ) -> Result<Vec<Answer>, Error> {
-    let conflicts = write::write_state(db, sets).await?;
+    let conflicts = write::swap_heads(db, sets).await?;
     let mut changes = Changes::new();
+    let mut rooms = Vec::new();
     let mut last = Vec::with_capacity(sets.len());
     for set in sets {
         if set.is_applied(&conflicts) {
             changes.extend(set.changes.clone());
+            rooms.extend(&set.room);
             last.push(Ok(changes.len() as i64));
         } else {
             last.push(Err(CommitError::Conflict));
         }
     }
-    let base = if changes.is_empty() {
+    let base = if changes.is_empty() && rooms.is_empty() {
         database.committed()
     } else {
-        stream::append(db, &changes).await?
+        families::append(db, &changes, &rooms).await?
     };
     db.execute("COMMIT").await?;
     if !changes.is_empty() {

@@ -1,0 +1,240 @@
+//! Families of rows that one statement writes together, the last before a commit.
+//!
+//! A family's file holds its columns, its part of the statement and what it collects of a write. The
+//! parts of those families that have rows are joined to one statement, so that the stream's row is
+//! locked for one round trip. Parameters are numbered within each part; [`compose`] numbers them
+//! anew. Each part is checked by sqlx on its own.
+
+use sqlx::{Arguments, AssertSqlSafe, postgres::PgArguments};
+use types::StreamPosition;
+
+use crate::{Changes, Connection, Error, rooms::RoomWrite};
+
+mod account_data;
+mod current_state;
+mod device_lists;
+mod events;
+mod key_counts;
+mod memberships;
+mod receipts;
+mod redactions;
+mod relations;
+mod snapshots;
+mod to_device;
+mod user_signatures;
+
+/// A family's part of the statement, and its rows.
+struct Part {
+    sql: &'static str,
+    columns: Vec<Column>,
+}
+
+/// One array parameter: a value for each row.
+enum Column {
+    Number(Vec<i64>),
+    OptionalNumber(Vec<Option<i64>>),
+    Small(Vec<i16>),
+    Text(Vec<String>),
+    OptionalText(Vec<Option<String>>),
+}
+
+/// Declares the columns of a family and its part of the statement.
+///
+/// The part reads the position before the first change as `taken.base`; the columns are `$1`, `$2`
+/// and so on, in their order. This makes a struct `Row` and a function `part`, which is `None`
+/// without rows.
+macro_rules! family {
+    ($sql:literal { $($field:ident: $type:ty),* $(,)? }) => {
+        struct Row {
+            $($field: $type,)*
+        }
+
+        fn part(rows: impl IntoIterator<Item = Row>) -> Option<super::Part> {
+            $(let mut $field: Vec<$type> = Vec::new();)*
+            for row in rows {
+                $($field.push(row.$field);)*
+            }
+            if false {
+                // Not run: it has sqlx check the part and the types of its columns.
+                let _checked = sqlx::query!(
+                    "WITH taken AS (SELECT 0::bigint AS base) " + $sql,
+                    $(super::required(&$field)),*
+                );
+            }
+            super::Part::new($sql, vec![$(super::Column::from($field)),*])
+        }
+    };
+}
+use family;
+
+/// Writes the changes and what rooms keep of their state; gives the changes consecutive positions
+/// and returns the position before the first.
+///
+/// Takes the lock on the stream, which is held until the transaction ends: nothing may follow but
+/// the commit.
+pub(crate) async fn append(
+    db: &mut Connection,
+    changes: &Changes,
+    rooms: &[&RoomWrite],
+) -> Result<StreamPosition, Error> {
+    let parts = [
+        events::collect(changes),
+        relations::collect(changes),
+        memberships::collect(changes),
+        current_state::collect(changes),
+        redactions::collect(changes),
+        snapshots::collect(rooms),
+        receipts::collect(changes),
+        account_data::collect(changes),
+        to_device::collect(changes),
+        device_lists::collect(changes),
+        key_counts::collect(changes),
+        user_signatures::collect(changes),
+    ];
+    let parts: Vec<Part> = parts.into_iter().flatten().collect();
+    let sql = compose(&parts);
+    let arguments = arguments(changes.len() as i64, parts).map_err(sqlx::Error::Encode)?;
+    // Joined of literals alone.
+    let base = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+        .fetch_one(db)
+        .await?;
+    Ok(StreamPosition(base))
+}
+
+/// The parts as one statement; `$1` is the number of positions that it takes.
+fn compose(parts: &[Part]) -> String {
+    let mut sql = String::from(
+        "WITH taken AS (UPDATE stream SET position = position + $1 RETURNING position - $1 AS base)",
+    );
+    let mut before = 1;
+    for (index, part) in parts.iter().enumerate() {
+        sql.push_str(&format!(", part_{index} AS ("));
+        renumber(part.sql, before, &mut sql);
+        sql.push(')');
+        before += part.columns.len();
+    }
+    sql.push_str(" SELECT base FROM taken");
+    sql
+}
+
+/// Appends a part, with `before` added to the numbers of its parameters.
+fn renumber(part: &str, before: usize, sql: &mut String) {
+    let mut pieces = part.split('$');
+    sql.extend(pieces.next());
+    for piece in pieces {
+        let end = piece.find(|c: char| !c.is_ascii_digit());
+        let (number, rest) = piece.split_at(end.unwrap_or(piece.len()));
+        let number: usize = number.parse().unwrap_or_default();
+        sql.push('$');
+        sql.push_str(&(number + before).to_string());
+        sql.push_str(rest);
+    }
+}
+
+fn arguments(count: i64, parts: Vec<Part>) -> Result<PgArguments, sqlx::error::BoxDynError> {
+    let mut arguments = PgArguments::default();
+    arguments.add(count)?;
+    for column in parts.into_iter().flat_map(|part| part.columns) {
+        match column {
+            Column::Number(values) => arguments.add(values),
+            Column::OptionalNumber(values) => arguments.add(values),
+            Column::Small(values) => arguments.add(values),
+            Column::Text(values) => arguments.add(values),
+            Column::OptionalText(values) => arguments.add(values),
+        }?;
+    }
+    Ok(arguments)
+}
+
+impl Part {
+    fn new(sql: &'static str, columns: Vec<Column>) -> Option<Self> {
+        let is_empty = columns.first().is_none_or(Column::is_empty);
+        (!is_empty).then_some(Self { sql, columns })
+    }
+}
+
+impl Column {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Number(values) => values.is_empty(),
+            Self::OptionalNumber(values) => values.is_empty(),
+            Self::Small(values) => values.is_empty(),
+            Self::Text(values) => values.is_empty(),
+            Self::OptionalText(values) => values.is_empty(),
+        }
+    }
+}
+
+/// What a column may hold; sqlx compares the type without regard to nulls.
+trait Value {
+    type Required: 'static;
+}
+
+/// Stands for a column when a part is checked.
+fn required<T: Value>(_column: &[T]) -> &'static [T::Required] {
+    &[]
+}
+
+macro_rules! values {
+    ($($variant:ident: $type:ty => $required:ty),* $(,)?) => {$(
+        impl Value for $type {
+            type Required = $required;
+        }
+
+        impl From<Vec<$type>> for Column {
+            fn from(values: Vec<$type>) -> Self {
+                Self::$variant(values)
+            }
+        }
+    )*};
+}
+
+values! {
+    Number: i64 => i64,
+    OptionalNumber: Option<i64> => i64,
+    Small: i16 => i16,
+    Text: String => String,
+    OptionalText: Option<String> => String,
+}
+
+/// An array as PostgreSQL writes it: UNNEST takes no arrays of arrays.
+pub(crate) fn array(nids: &[types::EventNid]) -> String {
+    let mut text = String::from("{");
+    for (index, nid) in nids.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&nid.to_string());
+    }
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, Part, compose};
+
+    #[test]
+    fn parameters_of_each_part_are_numbered_after_those_before_it() {
+        let column = || Column::Number(vec![1]);
+        let parts = [
+            Part::new(
+                "INSERT INTO a SELECT $2::text FROM UNNEST($1, $10)",
+                (0..10).map(|_| column()).collect(),
+            ),
+            Part::new("INSERT INTO b SELECT $1", vec![column()]),
+        ];
+        let parts: Vec<Part> = parts.into_iter().flatten().collect();
+        assert_eq!(
+            compose(&parts),
+            "WITH taken AS (UPDATE stream SET position = position + $1 RETURNING position - $1 AS base), \
+             part_0 AS (INSERT INTO a SELECT $3::text FROM UNNEST($2, $11)), \
+             part_1 AS (INSERT INTO b SELECT $12) SELECT base FROM taken"
+        );
+    }
+
+    #[test]
+    fn a_family_without_rows_has_no_part() {
+        assert!(Part::new("INSERT INTO a SELECT $1", vec![Column::Text(Vec::new())]).is_none());
+    }
+}
