@@ -7,7 +7,7 @@ use testkit::Queries;
 use types::ErrorKind;
 
 use crate::support::{
-    NOW, Server, alice, back, bob, bodies, carol, event_type, forth, json as parse, reader, token,
+    NOW, Server, alice, back, bob, bodies, carol, error_kind, forth, json as parse, reader, token,
 };
 
 /// How many events make a public room of two members.
