@@ -107,7 +107,7 @@ impl Writer {
                 Ok(_) => return Ok(db),
                 // Nothing has been written yet: another connection may work.
                 Err(error) if error.is_unavailable() && attempts < MAX_RECONNECTS => {
-                    db.close_on_drop()
+                    db.close_on_drop();
                 }
                 Err(error) => {
                     db.close_on_drop();
