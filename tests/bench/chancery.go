@@ -8,6 +8,11 @@ import (
 	"strings"
 )
 
+// Chancery is our server, from a release binary.
+func Chancery(binary string) Software {
+	return Software{Name: "chancery", readyPath: "/ready", launch: launchChancery(binary), accounts: chanceryAccounts}
+}
+
 // launchChancery runs a release binary, configured by environment alone.
 func launchChancery(binary string) launcher {
 	return func(ctx context.Context, directory, address string, database *Postgres) (*exec.Cmd, string, error) {

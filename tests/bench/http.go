@@ -35,12 +35,21 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%s: status %d: %.300s", e.What, e.Status, e.Body)
 }
 
-// Do sends one request and returns the body of the answer. A connection that the server closed while it lay idle is
-// dialled again.
+// Do sends one request, whose body is JSON if there is any, and returns the body of the answer.
 func (c *Connection) Do(method, path, token string, body []byte) ([]byte, error) {
+	return c.do(method, path, token, "application/json", body)
+}
+
+// Upload posts a file.
+func (c *Connection) Upload(path, token string, file []byte) ([]byte, error) {
+	return c.do("POST", path, token, "application/octet-stream", file)
+}
+
+// do dials again when the server closed the connection while it lay idle.
+func (c *Connection) do(method, path, token, contentType string, body []byte) ([]byte, error) {
 	for {
 		fresh := c.socket == nil
-		answer, err := c.exchange(method, path, token, body)
+		answer, err := c.exchange(method, path, token, contentType, body)
 		var refused *RefusedError
 		if err == nil || errors.As(err, &refused) {
 			return answer, err
@@ -76,7 +85,13 @@ func (c *Connection) Close() {
 	}
 }
 
-func (c *Connection) exchange(method, path, token string, body []byte) ([]byte, error) {
+// MoveTo sends the next requests to another process of the server.
+func (c *Connection) MoveTo(address string) {
+	c.Close()
+	c.address = address
+}
+
+func (c *Connection) exchange(method, path, token, contentType string, body []byte) ([]byte, error) {
 	if c.socket == nil {
 		socket, err := net.Dial("tcp", c.address)
 		if err != nil {
@@ -87,7 +102,7 @@ func (c *Connection) exchange(method, path, token string, body []byte) ([]byte, 
 	if err := c.socket.SetDeadline(time.Now().Add(answerWithin)); err != nil {
 		return nil, err
 	}
-	if _, err := c.socket.Write(c.encode(method, path, token, body)); err != nil {
+	if _, err := c.socket.Write(c.encode(method, path, token, contentType, body)); err != nil {
 		return nil, err
 	}
 	answer, err := http.ReadResponse(c.reader, nil)
@@ -107,7 +122,7 @@ func (c *Connection) exchange(method, path, token string, body []byte) ([]byte, 
 	return read, nil
 }
 
-func (c *Connection) encode(method, path, token string, body []byte) []byte {
+func (c *Connection) encode(method, path, token, contentType string, body []byte) []byte {
 	b := append(c.buffer[:0], method...)
 	b = append(b, ' ')
 	b = append(b, path...)
@@ -118,7 +133,9 @@ func (c *Connection) encode(method, path, token string, body []byte) []byte {
 		b = append(b, token...)
 	}
 	if body != nil {
-		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
+		b = append(b, "\r\nContent-Type: "...)
+		b = append(b, contentType...)
+		b = append(b, "\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, int64(len(body)), 10)
 	}
 	b = append(b, "\r\n\r\n"...)

@@ -16,7 +16,9 @@ import (
 
 var (
 	targetNames = flag.String("targets", "chancery,synapse", "which servers to measure, comma-separated")
+	only        = flag.String("only", "", "which measures to take, comma-separated names (default: all); then no files are written")
 	runs        = flag.Int("runs", 3, "measured runs of each measure")
+	patient     = flag.Bool("patient", false, "fill Synapse for the largest sizes, too, which takes more than an hour")
 	jsonFile    = flag.String("json", "bench.json", "where to write all figures")
 	pageFile    = flag.String("page", "performance.md", "where to write the page")
 	work        = flag.String("work", "/var/tmp", "where to keep the servers' data meanwhile; a real disk, fsync is part of the figures")
@@ -33,7 +35,11 @@ func main() {
 }
 
 func bench(ctx context.Context) (err error) {
-	launchers, err := chosenLaunchers()
+	chosen, err := chosenSoftware()
+	if err != nil {
+		return err
+	}
+	wanted, err := chosenMeasures(measures, *only)
 	if err != nil {
 		return err
 	}
@@ -52,34 +58,30 @@ func bench(ctx context.Context) (err error) {
 		err = os.RemoveAll(directory)
 	}()
 	var targets []*Target
-	for i, chosen := range launchers {
-		progress("starting %s", chosen.name)
-		own := filepath.Join(directory, fmt.Sprintf("%d-%s", i+1, chosen.name)) // Synapse may be measured against itself
-		target, err := StartTarget(ctx, chosen.name, own, chosen.readyPath, chosen.launch)
+	for i, software := range chosen {
+		progress("starting %s", software.Name)
+		own := filepath.Join(directory, fmt.Sprintf("%d-%s", i+1, software.Name)) // Synapse may be measured against itself
+		target, err := StartTarget(ctx, software, own)
 		if err != nil {
 			return err
 		}
 		defer target.Stop()
-		context.AfterFunc(ctx, target.Interrupt)
 		targets = append(targets, target)
 	}
-	report, err := measureAll(ctx, targets)
+	report, err := measureAll(ctx, wanted, targets, directory)
 	if err != nil {
 		return err
 	}
-	if err := report.WriteFiles(*jsonFile, *pageFile); err != nil {
-		return err
+	if *only == "" {
+		if err := report.WriteFiles(*jsonFile, *pageFile); err != nil {
+			return err
+		}
 	}
 	return report.WritePage(os.Stdout)
 }
 
-type choice struct {
-	name, readyPath string
-	launch          launcher
-}
-
-func chosenLaunchers() ([]choice, error) {
-	var chosen []choice
+func chosenSoftware() ([]Software, error) {
+	var chosen []Software
 	for _, name := range strings.Split(*targetNames, ",") {
 		switch name {
 		case "chancery":
@@ -87,14 +89,13 @@ func chosenLaunchers() ([]choice, error) {
 			if binary == "" {
 				return nil, errors.New("CHANCERY_BINARY has to name the server's release binary")
 			}
-			chosen = append(chosen, choice{name, "/ready", launchChancery(binary)})
+			chosen = append(chosen, Chancery(binary))
 		case "synapse":
 			cache, err := os.UserCacheDir()
 			if err != nil {
 				return nil, err
 			}
-			cache = filepath.Join(cache, "chancery", "bench")
-			chosen = append(chosen, choice{name, "/health", launchSynapse(cache)})
+			chosen = append(chosen, Synapse(filepath.Join(cache, "chancery", "bench")))
 		default:
 			return nil, fmt.Errorf("unknown target %q", name)
 		}
@@ -102,54 +103,60 @@ func chosenLaunchers() ([]choice, error) {
 	return chosen, nil
 }
 
-// measureAll fills the targets, then runs measure after measure, the targets taking turns.
-func measureAll(ctx context.Context, targets []*Target) (*Report, error) {
-	report := &Report{
-		Command: "make bench", Date: today(), Machine: machine(), Postgres: targets[0].postgres.Version, Runs: *runs,
-		Targets: make([]TargetReport, len(targets)),
-	}
-	for i, target := range targets {
-		progress("filling %s", target.Name)
-		world, err := BuildWorld(target.Address)
-		if err != nil {
-			return nil, fmt.Errorf("filling %s: %w", target.Name, err)
-		}
-		target.world = world
-		report.Targets[i] = TargetReport{
-			Name: target.Name, Version: target.Version,
-			Medians: map[string]Figures{}, Single: map[string][]Figures{},
-		}
-	}
-	for _, measure := range measures {
-		for run := range *runs + 1 { // the first one warms up
-			for i, target := range targets {
-				if err := ctx.Err(); err != nil {
+// measureAll runs measure after measure, the targets taking turns.
+func measureAll(ctx context.Context, wanted []Measure, targets []*Target, directory string) (*Report, error) {
+	report := newReport(targets, wanted)
+	for _, measure := range wanted {
+		for _, target := range targets {
+			if !measure.skips(target.Name) {
+				if err := target.fill(measure.part); err != nil {
 					return nil, err
-				}
-				figures, err := measure.Run(target)
-				if err != nil {
-					return nil, fmt.Errorf("%s of %s: %w", measure.Name, target.Name, err)
-				}
-				progress("%s, run %d, %s: %s per second, p99 %s ms", measure.Name, run, target.Name,
-					number(figures.PerSecond), number(figures.P99))
-				if run > 0 {
-					report.Targets[i].Single[measure.Name] = append(report.Targets[i].Single[measure.Name], figures)
 				}
 			}
 		}
-		for i := range targets {
-			report.Targets[i].Medians[measure.Name] = Median(report.Targets[i].Single[measure.Name])
+		first, last := 0, *runs // the first one warms up
+		if measure.once {
+			first, last = 1, 1
+		}
+		for run := first; run <= last; run++ {
+			if err := measureOnce(ctx, measure, run, targets, directory, report); err != nil {
+				return nil, fmt.Errorf("%s: %w", measure.key(), err)
+			}
 		}
 	}
-	for i, target := range targets {
-		target.WaitUntilIdle()
-		report.Targets[i].ResidentMiB = residentMiB(target.server.PID(), "VmRSS")
-		report.Targets[i].PeakMiB = residentMiB(target.server.PID(), "VmHWM")
-	}
-	if len(targets) == 2 {
-		report.Goals = judge(report.Targets[0], report.Targets[1])
-	}
+	report.Goals = report.judge()
 	return report, nil
+}
+
+// measureOnce is one run of a measure on all targets, and of its baseline.
+func measureOnce(ctx context.Context, measure Measure, run int, targets []*Target, directory string, report *Report) error {
+	note := func(who string, figures Figures) {
+		progress("%s, run %d, %s: %s", measure.key(), run, who, figures)
+		if run > 0 {
+			report.add(who, measure, figures)
+		}
+	}
+	for _, target := range targets {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if measure.skips(target.Name) {
+			continue
+		}
+		figures, err := measure.Run(target)
+		if err != nil {
+			return fmt.Errorf("%s: %w", target.Name, err)
+		}
+		note(target.Name, figures)
+	}
+	if measure.baseline == nil {
+		return nil
+	}
+	figures, err := measure.RunBaseline(filepath.Join(directory, objectStore))
+	if err == nil {
+		note(objectStore, figures)
+	}
+	return err
 }
 
 func progress(format string, arguments ...any) {

@@ -83,6 +83,11 @@ func (u *User) Join(roomID string) error {
 	return u.JSON("POST", clientAPI+"/join/"+url.PathEscape(roomID), u.Token, map[string]any{}, nil)
 }
 
+// Leave leaves a room.
+func (u *User) Leave(roomID string) error {
+	return u.JSON("POST", clientAPI+"/rooms/"+url.PathEscape(roomID)+"/leave", u.Token, map[string]any{}, nil)
+}
+
 // Send sends a text message of about 100 bytes and returns its event id.
 func (u *User) Send(roomID string) (string, error) {
 	path := fmt.Sprintf("%s/rooms/%s/send/m.room.message/%d", clientAPI, url.PathEscape(roomID), serial.Add(1))

@@ -28,6 +28,7 @@ type Postgres struct {
 	Socket   string
 	Database string
 	Version  string
+	tool     func(name string, arguments ...string) *exec.Cmd
 }
 
 // StartPostgres makes a cluster under the directory, as an unprivileged user when we are root, and starts it.
@@ -63,7 +64,7 @@ func StartPostgres(ctx context.Context, directory, database string) (*Postgres, 
 	if err != nil {
 		return nil, err
 	}
-	postgres := &Postgres{Process: process, Socket: directory, Database: database}
+	postgres := &Postgres{Process: process, Socket: directory, Database: database, tool: tool}
 	err = process.WaitUntil(func() error {
 		statement := fmt.Sprintf("CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'", database)
 		output, err := tool("psql", "-h", directory, "-U", "bench", "-d", "postgres", "-qc", statement).CombinedOutput()
@@ -82,6 +83,15 @@ func StartPostgres(ctx context.Context, directory, database string) (*Postgres, 
 		postgres.Version = fields[2]
 	}
 	return postgres, nil
+}
+
+// Execute runs SQL statements in the database.
+func (p *Postgres) Execute(statements string) error {
+	arguments := []string{"-h", p.Socket, "-U", "bench", "-d", p.Database, "-v", "ON_ERROR_STOP=1", "-qc", statements}
+	if output, err := p.tool("psql", arguments...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, output)
+	}
+	return nil
 }
 
 // Stop shuts the cluster down without waiting for its clients.

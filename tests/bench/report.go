@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"runtime"
-	"strings"
+	"path/filepath"
+	"slices"
 	"text/template"
-	"time"
 
 	_ "embed"
 )
 
 //go:embed performance.md.tmpl
 var performancePage string
+
+// plotFile stands beside the page.
+const plotFile = "performance-growth.svg"
 
 // Report is all that was found out, as it is written to the JSON file.
 type Report struct {
@@ -26,62 +27,61 @@ type Report struct {
 	Runs     int            `json:"runs"`
 	Targets  []TargetReport `json:"targets"`
 	Goals    []GoalReport   `json:"goals,omitempty"`
+	measures []Measure
 }
 
-// TargetReport holds one server's figures by measure, and its memory when all was done.
+// TargetReport holds one server's figures by the key of the measure.
 type TargetReport struct {
-	Name        string               `json:"name"`
-	Version     string               `json:"version"`
-	Medians     map[string]Figures   `json:"medians"`
-	Single      map[string][]Figures `json:"runs"`
-	ResidentMiB float64              `json:"resident_mib"`
-	PeakMiB     float64              `json:"peak_resident_mib"`
+	Name    string               `json:"name"`
+	Version string               `json:"version,omitempty"`
+	Medians map[string]Figures   `json:"medians"`
+	Single  map[string][]Figures `json:"runs"`
 }
 
-// GoalReport says how one figure of Chancery compares with Synapse's.
-type GoalReport struct {
-	What     string  `json:"what"`
-	Chancery float64 `json:"chancery"`
-	Synapse  float64 `json:"synapse"`
-	Ratio    float64 `json:"ratio"`
-	Goal     string  `json:"goal"`
-	Reached  bool    `json:"reached"`
-}
-
-type goal struct {
-	what    string
-	atLeast bool // else: at most
-	ratio   float64
-	figure  func(TargetReport) float64
-}
-
-var goals = []goal{
-	{"messages sent per second, 8 senders", true, 10, func(t TargetReport) float64 { return t.Medians["send"].PerSecond }},
-	{"delivery to 200 waiting users, p99 ms", false, 0.2, func(t TargetReport) float64 { return t.Medians["fanout"].P99 }},
-	{"empty incremental syncs per second", true, 10, func(t TargetReport) float64 { return t.Medians["empty sync"].PerSecond }},
-	{"initial sync of 50 rooms, median ms", false, 0.2, func(t TargetReport) float64 { return t.Medians["initial sync"].P50 }},
-	{"resident memory afterwards, MiB", false, 0.5, func(t TargetReport) float64 { return t.ResidentMiB }},
-}
-
-// judge compares the first target with the second.
-func judge(chancery, synapse TargetReport) []GoalReport {
-	var reports []GoalReport
-	for _, goal := range goals {
-		ours, theirs := goal.figure(chancery), goal.figure(synapse)
-		report := GoalReport{What: goal.what, Chancery: ours, Synapse: theirs, Ratio: ours / theirs}
-		if goal.atLeast {
-			report.Goal, report.Reached = fmt.Sprintf("≥ %g×", goal.ratio), report.Ratio >= goal.ratio
-		} else {
-			report.Goal, report.Reached = fmt.Sprintf("≤ %g×", goal.ratio), report.Ratio <= goal.ratio
-		}
-		reports = append(reports, report)
+func newReport(targets []*Target, measures []Measure) *Report {
+	report := &Report{
+		Command: "make bench", Date: today(), Machine: machine(), Postgres: targets[0].postgres.Version, Runs: *runs,
+		measures: measures,
 	}
-	return reports
+	for _, target := range targets {
+		report.target(target.Name).Version = target.Version
+	}
+	return report
+}
+
+// target is the report of a server, or of what is measured beside it.
+func (r *Report) target(name string) *TargetReport {
+	i := slices.IndexFunc(r.Targets, func(t TargetReport) bool { return t.Name == name })
+	if i < 0 {
+		i = len(r.Targets)
+		r.Targets = append(r.Targets, TargetReport{
+			Name: name, Medians: map[string]Figures{}, Single: map[string][]Figures{},
+		})
+	}
+	return &r.Targets[i]
+}
+
+// add takes note of a run.
+func (r *Report) add(name string, measure Measure, figures Figures) {
+	target, key := r.target(name), measure.key()
+	target.Single[key] = append(target.Single[key], figures)
+	target.Medians[key] = Median(target.Single[key])
+}
+
+// median is what was found out about a server, if that was measured.
+func (r *Report) median(name, key string) (Figures, bool) {
+	for _, target := range r.Targets {
+		if target.Name == name {
+			figures, found := target.Medians[key]
+			return figures, found
+		}
+	}
+	return Figures{}, false
 }
 
 // WritePage writes the report as a Markdown page.
 func (r *Report) WritePage(out io.Writer) error {
-	functions := template.FuncMap{"number": number, "measures": func() []Measure { return measures }}
+	functions := template.FuncMap{"number": number, "thousands": thousands, "plot": func() string { return plotFile }}
 	page, err := template.New("page").Funcs(functions).Parse(performancePage)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (r *Report) WritePage(out io.Writer) error {
 	return page.Execute(out, r)
 }
 
-// WriteFiles writes the JSON and the page.
+// WriteFiles writes the JSON, the page, and the plot beside it.
 func (r *Report) WriteFiles(jsonFile, pageFile string) error {
 	encoded, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
@@ -98,12 +98,44 @@ func (r *Report) WriteFiles(jsonFile, pageFile string) error {
 	if err := os.WriteFile(jsonFile, append(encoded, '\n'), 0o644); err != nil {
 		return err
 	}
+	plot := Plot(r.Growth())
+	if err := os.WriteFile(filepath.Join(filepath.Dir(pageFile), plotFile), []byte(plot), 0o644); err != nil {
+		return err
+	}
 	page, err := os.Create(pageFile)
 	if err != nil {
 		return err
 	}
 	defer page.Close()
 	return r.WritePage(page)
+}
+
+// Row is a line of a table: what was measured of whom.
+type Row struct {
+	Measure, Server string
+	Figures
+}
+
+// Rows are the figures that do not belong to an axis, without those of memory.
+func (r *Report) Rows() []Row {
+	return r.rows(func(m Measure) bool { return m.axis == "" && !m.inMiB })
+}
+
+// MemoryRows are the figures of memory that do not belong to an axis.
+func (r *Report) MemoryRows() []Row {
+	return r.rows(func(m Measure) bool { return m.axis == "" && m.inMiB })
+}
+
+func (r *Report) rows(wanted func(Measure) bool) []Row {
+	var rows []Row
+	for _, measure := range r.measures {
+		for _, target := range r.Targets {
+			if figures, found := target.Medians[measure.key()]; found && wanted(measure) {
+				rows = append(rows, Row{measure.Name, target.Name, figures})
+			}
+		}
+	}
+	return rows
 }
 
 // number shows three digits, and no fewer than stand before the point.
@@ -119,28 +151,11 @@ func number(value float64) string {
 	return fmt.Sprintf("%.3f", value)
 }
 
-func today() string { return time.Now().UTC().Format("2006-01-02 15:04 MST") }
-
-// machine describes what the figures were taken on.
-func machine() string {
-	model, memory := "unknown processor", "unknown memory"
-	if file, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		model = valueOf(string(file), "model name", model)
+// String says in short what a run has found.
+func (f Figures) String() string {
+	if f.Operations == 0 {
+		return number(f.MiB) + " MiB"
 	}
-	if file, err := os.ReadFile("/proc/meminfo"); err == nil {
-		var kibibytes int
-		fmt.Sscan(valueOf(string(file), "MemTotal", ""), &kibibytes)
-		memory = fmt.Sprintf("%.0f GiB memory", float64(kibibytes)/(1<<20))
-	}
-	kernel, _ := exec.Command("uname", "-sr").Output()
-	return fmt.Sprintf("%d cores (%s), %s, %s", runtime.NumCPU(), model, memory, strings.TrimSpace(string(kernel)))
-}
-
-func valueOf(file, key, otherwise string) string {
-	for _, line := range strings.Split(file, "\n") {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == key {
-			return strings.TrimSpace(value)
-		}
-	}
-	return otherwise
+	return fmt.Sprintf("%s per second, p50 %s ms, p99 %s ms, CPU %s + %s ms", number(f.PerSecond), number(f.P50),
+		number(f.P99), number(f.ServerCPU), number(f.PostgresCPU))
 }

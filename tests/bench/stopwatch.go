@@ -9,7 +9,8 @@ import (
 
 // Stopwatch collects the times of single operations, and meanwhile the processor time of all who take part.
 type Stopwatch struct {
-	target  *Target
+	MiB     float64 // of memory, for measures of memory
+	used    func() (server, postgres time.Duration)
 	mutex   sync.Mutex
 	samples []time.Duration
 	total   usage
@@ -21,30 +22,23 @@ type usage struct{ wall, server, postgres, generator time.Duration }
 
 var started = time.Now()
 
-func usageNow(target *Target) usage {
-	var self syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &self) // cannot fail with these arguments
-	return usage{
-		wall:      time.Since(started),
-		server:    processorTime(target.server.PID()),
-		postgres:  processorTime(target.postgres.PID()),
-		generator: time.Duration(self.Utime.Nano() + self.Stime.Nano()),
-	}
+// NewStopwatch starts a stopwatch; used tells how much processor time those who are measured have used.
+func NewStopwatch(used func() (server, postgres time.Duration)) *Stopwatch {
+	watch := &Stopwatch{used: used}
+	watch.resumed = watch.usage()
+	return watch
 }
 
-// Run measures one run.
-func (m Measure) Run(target *Target) (Figures, error) {
-	if m.prepare != nil {
-		if err := m.prepare(target.world); err != nil {
-			return Figures{}, err
-		}
+func (w *Stopwatch) usage() usage {
+	var self syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &self) // cannot fail with these arguments
+	server, postgres := w.used()
+	return usage{
+		wall:      time.Since(started),
+		server:    server,
+		postgres:  postgres,
+		generator: time.Duration(self.Utime.Nano() + self.Stime.Nano()),
 	}
-	target.WaitUntilIdle()
-	watch := &Stopwatch{target: target}
-	watch.resumed = usageNow(target)
-	err := m.run(target, watch)
-	watch.stop()
-	return watch.figures(), err
 }
 
 // Time adds the duration of one operation, unless it fails.
@@ -68,11 +62,11 @@ func (w *Stopwatch) Add(sample time.Duration) {
 func (w *Stopwatch) Pause(uncounted func()) {
 	w.stop()
 	uncounted()
-	w.resumed = usageNow(w.target)
+	w.resumed = w.usage()
 }
 
 func (w *Stopwatch) stop() {
-	now := usageNow(w.target)
+	now := w.usage()
 	w.total.wall += now.wall - w.resumed.wall
 	w.total.server += now.server - w.resumed.server
 	w.total.postgres += now.postgres - w.resumed.postgres
@@ -88,7 +82,11 @@ type Figures struct {
 	ServerCPU    float64 `json:"server_cpu_ms_per_operation"`
 	PostgresCPU  float64 `json:"postgres_cpu_ms_per_operation"`
 	GeneratorCPU float64 `json:"generator_cpu_ms_per_operation"`
+	MiB          float64 `json:"mib,omitempty"`
 }
+
+// CPU is the processor time of an operation, of the server and its cluster together.
+func (f Figures) CPU() float64 { return f.ServerCPU + f.PostgresCPU }
 
 func (w *Stopwatch) figures() Figures {
 	sort.Slice(w.samples, func(i, j int) bool { return w.samples[i] < w.samples[j] })
@@ -102,6 +100,7 @@ func (w *Stopwatch) figures() Figures {
 		ServerCPU:    each(w.total.server),
 		PostgresCPU:  each(w.total.postgres),
 		GeneratorCPU: each(w.total.generator),
+		MiB:          w.MiB,
 	}
 }
 
@@ -122,6 +121,7 @@ func Median(runs []Figures) Figures {
 		ServerCPU:    of(func(f Figures) float64 { return f.ServerCPU }),
 		PostgresCPU:  of(func(f Figures) float64 { return f.PostgresCPU }),
 		GeneratorCPU: of(func(f Figures) float64 { return f.GeneratorCPU }),
+		MiB:          of(func(f Figures) float64 { return f.MiB }),
 	}
 }
 

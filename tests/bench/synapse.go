@@ -18,6 +18,11 @@ var synapseConfiguration string
 //go:embed synapse-log.yaml
 var synapseLogConfiguration string
 
+// Synapse is the server that we compare with.
+func Synapse(cache string) Software {
+	return Software{Name: "synapse", readyPath: "/health", launch: launchSynapse(cache), accounts: synapseAccounts}
+}
+
 // launchSynapse runs Synapse from PyPI out of the cache folder, where it is installed on first use.
 func launchSynapse(cache string) launcher {
 	return func(ctx context.Context, directory, address string, database *Postgres) (*exec.Cmd, string, error) {
@@ -42,9 +47,11 @@ func launchSynapse(cache string) launcher {
 			return nil, "", err
 		}
 		arguments := []string{"-m", "synapse.app.homeserver", "-c", file}
-		keys := exec.CommandContext(ctx, python, append(arguments, "--generate-keys")...)
-		if output, err := keys.CombinedOutput(); err != nil {
-			return nil, "", fmt.Errorf("generating keys: %w: %s", err, output)
+		if _, err := os.Stat(filepath.Join(directory, "signing.key")); err != nil {
+			keys := exec.CommandContext(ctx, python, append(arguments, "--generate-keys")...)
+			if output, err := keys.CombinedOutput(); err != nil {
+				return nil, "", fmt.Errorf("generating keys: %w: %s", err, output)
+			}
 		}
 		command := exec.Command(python, arguments...)
 		command.Dir = directory

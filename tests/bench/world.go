@@ -5,62 +5,54 @@ import (
 	"sync"
 )
 
-const (
-	senders        = 8   // who send at once, in as many rooms
-	members        = 10  // of each of the rooms that syncs cover
-	rooms          = 50  // that syncs cover
-	messagesEach   = 20  // in each of them
-	waiting        = 200 // users who wait for one message
-	setupInFlight  = 8
-	sendsPerRun    = 1600
-	rounds         = 10 // messages per run that the waiting users get
-	initialSyncs   = 10 // per run
-	emptySyncUsers = 8
-)
+const setupInFlight = 8 // requests at once while a target is filled
 
-// World is what a target is filled with before anything is measured.
+// World is what a target has been filled with.
 type World struct {
+	filled    map[*Part]bool
 	senders   []*User
 	sendRooms []string
 	members   []*User
-	waiting   []*User
-	announcer *User
-	hall      string
 	fresh     []*User // devices that have never synced
+	announcer *User
+	audience  []*User
+	hall      string
+	keyGroups []*keyGroup
+	uploads   []upload
+	media     mediaWorld
+	accounts  []*User // that have made no request yet
+	crowds    map[int]*crowd
+	byRooms   map[int]*User
+	madeRooms []string // that the users in byRooms are in
+	histories map[int]*history
 }
 
-// BuildWorld registers the users and fills the rooms. It is not measured.
-func BuildWorld(address string) (*World, error) {
-	world := &World{}
-	var hosts []*User
-	groups := []struct {
-		users *[]*User
-		count int
-	}{{&world.senders, senders}, {&world.members, members}, {&world.waiting, waiting}, {&hosts, 1}}
-	for _, group := range groups {
-		*group.users = make([]*User, group.count)
-		err := inParallel(group.count, setupInFlight, func(i int) (err error) {
-			(*group.users)[i], err = Register(address)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
+func newWorld() *World {
+	return &World{
+		filled: map[*Part]bool{}, crowds: map[int]*crowd{}, byRooms: map[int]*User{}, histories: map[int]*history{},
 	}
-	world.announcer = hosts[0]
-	var err error
-	if world.sendRooms, err = fillRooms(world.senders, senders, 0); err != nil {
-		return nil, err
-	}
-	if _, err = fillRooms(world.members, rooms, messagesEach); err != nil {
-		return nil, err
-	}
-	if world.hall, err = world.announcer.CreateRoom(); err != nil {
-		return nil, err
-	}
-	return world, inParallel(waiting, setupInFlight, func(i int) error {
-		return world.waiting[i].Join(world.hall)
+}
+
+// registerAll makes accounts that can log in again.
+func registerAll(target *Target, count int) ([]*User, error) {
+	users := make([]*User, count)
+	return users, inParallel(count, setupInFlight, func(i int) (err error) {
+		users[i], err = Register(target.Address)
+		return err
 	})
+}
+
+// joinAll lets users join a public room.
+func joinAll(users []*User, room string) error {
+	return inParallel(len(users), setupInFlight, func(i int) error {
+		defer users[i].Close() // thousands of connections would stay open
+		return users[i].Join(room)
+	})
+}
+
+// leaveAll lets users leave a room.
+func leaveAll(users []*User, room string) error {
+	return inParallel(len(users), setupInFlight, func(i int) error { return users[i].Leave(room) })
 }
 
 // fillRooms makes rooms that all these users are in, each with so many messages, everybody speaking in turn.
@@ -108,4 +100,16 @@ func inParallel(count, limit int, do func(int) error) error {
 	}
 	group.Wait()
 	return first
+}
+
+// shareOut lets each client do its share of the work, one piece after the other.
+func shareOut(count int, clients []*User, do func(client *User, i int) error) error {
+	return inParallel(len(clients), len(clients), func(c int) error {
+		for i := c; i < count; i += len(clients) {
+			if err := do(clients[c], i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
