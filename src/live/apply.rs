@@ -1,9 +1,6 @@
-//! Taking in what was committed: memory is brought up to date and the users concerned are noted.
+//! Applies committed changes to the cache, and collects the subscribers to notify.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use storage::{Change, StoredEvent, Verdict, memberships::Membership, stream::EventChange};
@@ -11,48 +8,13 @@ use types::{RoomNid, StreamPosition};
 
 use crate::{
     memory::Memory,
+    notifications::Notifications,
     room::Room,
-    user::{Marks, User},
+    user::{LastChanged, User},
 };
 
-/// Users to wake, each once.
-#[derive(Debug, Default)]
-pub(crate) struct Wakes(BTreeMap<usize, Arc<Marks>>);
-
-impl Wakes {
-    fn add(&mut self, marks: &Arc<Marks>) {
-        self.0
-            .entry(Arc::as_ptr(marks).addr())
-            .or_insert_with(|| marks.clone());
-    }
-
-    /// Adds everybody in memory who is joined to the room, and marks what changed for them.
-    pub(crate) fn add_members(
-        &mut self,
-        memory: &Memory,
-        room_nid: RoomNid,
-        mark: impl Fn(&Marks),
-    ) {
-        for marks in memory
-            .joined
-            .get(&room_nid)
-            .into_iter()
-            .flat_map(HashMap::values)
-        {
-            mark(marks);
-            self.add(marks);
-        }
-    }
-
-    pub(crate) fn wake(self) {
-        for marks in self.0.into_values() {
-            marks.wake.notify_waiters();
-        }
-    }
-}
-
-/// With whom users who are not in memory share rooms; none: not known.
-pub(crate) type Sharing = HashMap<OwnedUserId, Option<Vec<OwnedUserId>>>;
+/// The users that share a room with a user that is not cached; `None` if not known.
+pub(crate) type Sharers = HashMap<OwnedUserId, Option<Vec<OwnedUserId>>>;
 
 impl Memory {
     /// Applies one committed change.
@@ -60,51 +22,64 @@ impl Memory {
         &mut self,
         position: StreamPosition,
         change: &Change,
-        sharing: &Sharing,
-        wakes: &mut Wakes,
+        sharers: &Sharers,
+        notifications: &mut Notifications,
     ) {
         match change {
-            Change::Event(change) => self.apply_event(position, change, wakes),
+            Change::Event(change) => self.apply_event(position, change, notifications),
             Change::Receipt(receipt) => {
                 self.changes.insert(receipt.room_nid, position);
                 self.update_room(receipt.room_nid, position, |room| {
-                    room.receipt(position, receipt.clone());
+                    room.insert_receipt(position, receipt.clone());
                     true
                 });
-                wakes.add_members(self, receipt.room_nid, |marks| marks.change(position));
+                notifications.add_members(self, receipt.room_nid, |last_changed| {
+                    last_changed.advance(position);
+                });
             }
             Change::AccountData(data) => {
                 self.update_user(&data.user_id, position, |user| {
-                    user.put_account_data(position, data);
+                    user.insert_account_data(position, data);
                 });
-                self.mark(&data.user_id, wakes, |marks| marks.change(position));
+                self.record(&data.user_id, notifications, |last_changed| {
+                    last_changed.advance(position);
+                });
             }
-            Change::ToDevice(message) => self.mark(&message.user_id, wakes, |marks| {
-                let mut devices = marks.devices.lock();
-                devices
-                    .entry(message.device_id.clone())
-                    .or_default()
-                    .arrive(position);
-                marks.change(position);
-            }),
-            Change::KeyCounts { user_id, device_id } => self.mark(user_id, wakes, |marks| {
-                let mut devices = marks.devices.lock();
-                devices.entry(device_id.clone()).or_default().keys_changed = position;
-                marks.change(position);
-            }),
+            Change::ToDevice(message) => {
+                self.record(&message.user_id, notifications, |last_changed| {
+                    let mut devices = last_changed.devices.lock();
+                    devices
+                        .entry(message.device_id.clone())
+                        .or_default()
+                        .record_to_device(position);
+                    last_changed.advance(position);
+                });
+            }
+            Change::KeyCounts { user_id, device_id } => {
+                self.record(user_id, notifications, |last_changed| {
+                    let mut devices = last_changed.devices.lock();
+                    devices.entry(device_id.clone()).or_default().keys_changed = position;
+                    last_changed.advance(position);
+                });
+            }
             Change::UserSigned { signer, .. } => {
-                self.mark(signer, wakes, |marks| {
-                    marks.change_device_lists(position);
-                    marks.change(position);
+                self.record(signer, notifications, |last_changed| {
+                    last_changed.advance_device_lists(position);
+                    last_changed.advance(position);
                 });
             }
             Change::DeviceList { user_id } => {
-                self.apply_device_list(position, user_id, sharing, wakes);
+                self.apply_device_list(position, user_id, sharers, notifications);
             }
         }
     }
 
-    fn apply_event(&mut self, position: StreamPosition, change: &EventChange, wakes: &mut Wakes) {
+    fn apply_event(
+        &mut self,
+        position: StreamPosition,
+        change: &EventChange,
+        notifications: &mut Notifications,
+    ) {
         let event = &change.event;
         if event.verdict != Verdict::Accepted {
             return;
@@ -112,7 +87,9 @@ impl Memory {
         let room_nid = event.room_nid;
         self.changes.insert(room_nid, position);
         self.update_room(room_nid, position, |room| room.apply(change));
-        wakes.add_members(self, room_nid, |marks| marks.change(position));
+        notifications.add_members(self, room_nid, |last_changed| {
+            last_changed.advance(position);
+        });
         if !change.current {
             return;
         }
@@ -127,10 +104,14 @@ impl Memory {
                 .as_ref()
                 .and_then(|replaced| replaced.pdu.membership());
             if (before == Some(MembershipState::Join)) != (membership == MembershipState::Join) {
-                wakes.add_members(self, room_nid, |marks| marks.change_device_lists(position));
-                self.mark(target, wakes, |marks| marks.change_device_lists(position));
+                notifications.add_members(self, room_nid, |last_changed| {
+                    last_changed.advance_device_lists(position);
+                });
+                self.record(target, notifications, |last_changed| {
+                    last_changed.advance_device_lists(position);
+                });
             }
-            self.apply_membership(position, change, membership, target, wakes);
+            self.apply_membership(position, change, membership, target, notifications);
         }
     }
 
@@ -140,69 +121,76 @@ impl Memory {
         change: &EventChange,
         membership: MembershipState,
         target: &UserId,
-        wakes: &mut Wakes,
+        notifications: &mut Notifications,
     ) {
         let event = &change.event;
         let is_joined = membership == MembershipState::Join;
-        let relation = relation(event, membership, position);
-        let applied = self.update_user(target, position, |user| user.put_room(relation));
+        let room_membership = room_membership(event, membership, position);
+        let applied = self.update_user(target, position, |user| user.insert_room(room_membership));
         if applied && is_joined {
-            if let Some(slot) = self.users.get(target) {
+            if let Some(entry) = self.users.get(target) {
                 let users = self.joined.entry(event.room_nid).or_default();
-                users.insert(target.to_owned(), slot.marks.clone());
+                users.insert(target.to_owned(), entry.last_changed.clone());
             }
         } else if applied {
-            self.unlist(event.room_nid, target);
+            self.remove_member(event.room_nid, target);
         }
         if !is_joined {
-            self.stop_typing(event.room_nid, target, wakes);
+            self.stop_typing(event.room_nid, target, notifications);
         }
-        self.mark(target, wakes, |marks| marks.change(position));
+        self.record(target, notifications, |last_changed| {
+            last_changed.advance(position);
+        });
     }
 
-    /// Marks everybody who shares a room with a user whose devices changed, and the user.
+    /// Records a device list change for the user and for all users that share a room with it.
     fn apply_device_list(
         &mut self,
         position: StreamPosition,
         user_id: &UserId,
-        sharing: &Sharing,
-        wakes: &mut Wakes,
+        sharers: &Sharers,
+        notifications: &mut Notifications,
     ) {
-        let mark = |marks: &Marks| {
-            marks.change_device_lists(position);
-            marks.change(position);
+        let record = |last_changed: &LastChanged| {
+            last_changed.advance_device_lists(position);
+            last_changed.advance(position);
         };
-        self.mark(user_id, wakes, mark);
-        if let Some(user) = self.users.get(user_id).and_then(|slot| slot.user.clone()) {
+        self.record(user_id, notifications, record);
+        if let Some(user) = self.users.get(user_id).and_then(|entry| entry.user.clone()) {
             for room_nid in user.joined_rooms() {
-                wakes.add_members(self, room_nid, mark);
+                notifications.add_members(self, room_nid, record);
             }
             return;
         }
-        match sharing.get(user_id) {
+        match sharers.get(user_id) {
             Some(Some(others)) => {
                 for other in others {
-                    self.mark(other, wakes, mark);
+                    self.record(other, notifications, record);
                 }
             }
-            // Too many look, rather than too few.
+            // Not known who shares a room: notify all.
             _ => {
-                for slot in self.users.values() {
-                    mark(&slot.marks);
-                    wakes.add(&slot.marks);
+                for entry in self.users.values() {
+                    record(&entry.last_changed);
+                    notifications.add(&entry.last_changed);
                 }
             }
         }
     }
 
-    fn mark(&self, user_id: &UserId, wakes: &mut Wakes, mark: impl FnOnce(&Marks)) {
-        if let Some(slot) = self.users.get(user_id) {
-            mark(&slot.marks);
-            wakes.add(&slot.marks);
+    fn record(
+        &self,
+        user_id: &UserId,
+        notifications: &mut Notifications,
+        record: impl FnOnce(&LastChanged),
+    ) {
+        if let Some(entry) = self.users.get(user_id) {
+            record(&entry.last_changed);
+            notifications.add(&entry.last_changed);
         }
     }
 
-    /// Changes a user in memory, unless the change was already there when the user was read.
+    /// Updates a cached user, unless the change is older than what was loaded.
     fn update_user(
         &mut self,
         user_id: &UserId,
@@ -212,7 +200,7 @@ impl Memory {
         let Some(user) = self
             .users
             .get_mut(user_id)
-            .and_then(|slot| slot.user.as_mut())
+            .and_then(|entry| entry.user.as_mut())
         else {
             return false;
         };
@@ -226,38 +214,38 @@ impl Memory {
         true
     }
 
-    /// Changes a room in memory, unless the change was already there when the room was read. A
-    /// room whose update says `false` is dropped, to be read anew.
+    /// Updates a cached room, unless the change is older than what was loaded. A room whose update
+    /// returns `false` is removed, to be loaded again.
     fn update_room(
         &mut self,
         room_nid: RoomNid,
         position: StreamPosition,
         update: impl FnOnce(&mut Room) -> bool,
     ) {
-        let Some(slot) = self.rooms.get_mut(&room_nid) else {
+        let Some(entry) = self.rooms.get_mut(&room_nid) else {
             return;
         };
-        if position <= slot.room.loaded_at {
+        if position <= entry.room.loaded_at {
             return;
         }
-        let before = slot.room.weight;
-        let room = Arc::make_mut(&mut slot.room);
+        let before = entry.room.weight;
+        let room = Arc::make_mut(&mut entry.room);
         let keep = update(room);
         self.bytes = (self.bytes + room.weight).saturating_sub(before);
         if !keep {
-            self.take_room(room_nid);
+            self.remove_room(room_nid);
         }
     }
 }
 
-/// Brings a user who was read from the database up to a later change.
+/// Applies a later change to a user that was just loaded.
 pub(crate) fn catch_up_user(user: &mut User, position: StreamPosition, change: &Change) {
     if position <= user.loaded_at {
         return;
     }
     match change {
         Change::AccountData(data) if data.user_id == user.id => {
-            user.put_account_data(position, data);
+            user.insert_account_data(position, data);
         }
         Change::Event(EventChange {
             event,
@@ -267,15 +255,15 @@ pub(crate) fn catch_up_user(user: &mut User, position: StreamPosition, change: &
             && event.pdu.state_key() == Some(user.id.as_str()) =>
         {
             if let Some(membership) = event.pdu.membership() {
-                user.put_room(relation(event, membership, position));
+                user.insert_room(room_membership(event, membership, position));
             }
         }
         _ => {}
     }
 }
 
-/// What a member event makes of its user and its room.
-fn relation(
+/// The membership that a member event sets.
+fn room_membership(
     event: &StoredEvent,
     membership: MembershipState,
     position: StreamPosition,
@@ -290,8 +278,7 @@ fn relation(
     }
 }
 
-/// Brings rooms that were read from the database up to a later change; takes away the one that must
-/// be read once more.
+/// Applies a later change to rooms that were just loaded; removes a room that must be loaded again.
 pub(crate) fn catch_up_rooms(
     rooms: &mut HashMap<RoomNid, Room>,
     position: StreamPosition,
@@ -311,7 +298,7 @@ pub(crate) fn catch_up_rooms(
     let keep = match change {
         Change::Event(change) => room.apply(change),
         Change::Receipt(receipt) => {
-            room.receipt(position, receipt.clone());
+            room.insert_receipt(position, receipt.clone());
             true
         }
         _ => true,

@@ -1,4 +1,4 @@
-//! The second counter, for what may be lost on a restart.
+//! The positions of ephemeral changes (typing), which are lost on a restart.
 
 use storage::cluster::Process;
 use tokio::time::Instant;
@@ -6,25 +6,25 @@ use types::EphemeralPosition;
 
 /// How many bits tell processes apart; the others count milliseconds since the epoch.
 const PROCESS_BITS: u32 = 10;
-const PROCESS: i64 = (1 << PROCESS_BITS) - 1;
-/// What one process says reaches the others within this time, in milliseconds, or hardly ever.
-const DELAY: i64 = 2_000;
+const PROCESS_MASK: i64 = (1 << PROCESS_BITS) - 1;
+/// The longest time that a message between processes takes, in milliseconds.
+const MAX_DELAY_MS: i64 = 2_000;
 
-/// Counts in moments, so that what one process has told can be compared with what another one
-/// knows. They share the database's clock.
+/// Issues positions made of a timestamp and the process, so that positions of several processes
+/// can be compared: all use the database's clock.
 #[derive(Debug)]
-pub(crate) struct Counter {
+pub(crate) struct EphemeralCounter {
     process: i64,
     started_ms: i64,
     started: Instant,
     last: EphemeralPosition,
 }
 
-impl Counter {
+impl EphemeralCounter {
     pub(crate) fn new(process: Process) -> Self {
         let mut counter = Self {
             // Numbers of processes are drawn in blocks of 1,024.
-            process: (process.number >> PROCESS_BITS) & PROCESS,
+            process: (process.number >> PROCESS_BITS) & PROCESS_MASK,
             started_ms: process.opened_ms,
             started: Instant::now(),
             last: EphemeralPosition::default(),
@@ -43,44 +43,45 @@ impl Counter {
         self.next_at(self.now_ms())
     }
 
-    /// The position of a change that another process made at a position of its own: about the
-    /// same, but after all that was counted here.
+    /// The position here of a change that another process made at `theirs`: about the same, but
+    /// later than all positions issued here.
     pub(crate) fn next_after(&mut self, theirs: EphemeralPosition) -> EphemeralPosition {
         let now = self.now_ms();
-        self.next_at((theirs.get() >> PROCESS_BITS).clamp(now - DELAY, now + DELAY))
+        self.next_at((theirs.get() >> PROCESS_BITS).clamp(now - MAX_DELAY_MS, now + MAX_DELAY_MS))
     }
 
-    fn next_at(&mut self, moment: i64) -> EphemeralPosition {
-        let moment = moment.max((self.last.get() >> PROCESS_BITS) + 1);
-        self.last = EphemeralPosition((moment << PROCESS_BITS) | self.process);
+    fn next_at(&mut self, timestamp_ms: i64) -> EphemeralPosition {
+        let timestamp_ms = timestamp_ms.max((self.last.get() >> PROCESS_BITS) + 1);
+        self.last = EphemeralPosition((timestamp_ms << PROCESS_BITS) | self.process);
         self.last
     }
 
-    /// What is news to a client that another process, or this one, told everything up to `since`.
-    pub(crate) fn news_since(&self, since: EphemeralPosition) -> EphemeralPosition {
+    /// The position after which changes notify a client that has received everything up to
+    /// `since`, from this process or another.
+    pub(crate) fn changes_since(&self, since: EphemeralPosition) -> EphemeralPosition {
         if self.is_ours(since) {
             return since;
         }
-        let moment = since.get() >> PROCESS_BITS;
-        if moment > self.now_ms() + DELAY {
-            // Of a time that never was: the clock was set back, or somebody made it up.
+        let timestamp_ms = since.get() >> PROCESS_BITS;
+        if timestamp_ms > self.now_ms() + MAX_DELAY_MS {
+            // A time in the future: the clock was set back, or the token is invented.
             return EphemeralPosition::default();
         }
-        EphemeralPosition(since.get() | PROCESS)
+        EphemeralPosition(since.get() | PROCESS_MASK)
     }
 
-    /// What is worth telling such a client with the next news: what may have crossed on the way
-    /// between the processes, too.
-    pub(crate) fn worth_telling_since(&self, since: EphemeralPosition) -> EphemeralPosition {
+    /// The position after which changes are returned to such a client in the next response:
+    /// includes those that the other process may not have received when it issued the token.
+    pub(crate) fn possibly_missed_since(&self, since: EphemeralPosition) -> EphemeralPosition {
         if self.is_ours(since) {
             return since;
         }
-        let moment = (since.get() >> PROCESS_BITS).saturating_sub(DELAY);
-        EphemeralPosition(moment.max(0) << PROCESS_BITS)
+        let timestamp_ms = (since.get() >> PROCESS_BITS).saturating_sub(MAX_DELAY_MS);
+        EphemeralPosition(timestamp_ms.max(0) << PROCESS_BITS)
     }
 
     fn is_ours(&self, position: EphemeralPosition) -> bool {
-        position.get() & PROCESS == self.process && position <= self.last
+        position.get() & PROCESS_MASK == self.process && position <= self.last
     }
 
     fn now_ms(&self) -> i64 {
@@ -94,9 +95,9 @@ impl Counter {
 mod tests {
     use super::*;
 
-    fn counter(number: i64) -> Counter {
+    fn counter(number: i64) -> EphemeralCounter {
         let opened_ms = 1_700_000_000_000;
-        Counter::new(Process {
+        EphemeralCounter::new(Process {
             number: number << PROCESS_BITS,
             opened_ms,
         })
@@ -117,8 +118,8 @@ mod tests {
     fn what_the_process_has_told_itself_is_not_told_again() {
         let mut counter = counter(1);
         let told = counter.next();
-        assert_eq!(counter.news_since(told), told);
-        assert_eq!(counter.worth_telling_since(told), told);
+        assert_eq!(counter.changes_since(told), told);
+        assert_eq!(counter.possibly_missed_since(told), told);
     }
 
     #[test]
@@ -126,31 +127,31 @@ mod tests {
         let (mut here, mut there) = (counter(1), counter(2));
         let change = here.next();
         let same_change = there.next_after(change);
-        assert!(same_change <= there.news_since(change));
-        assert!(change <= here.news_since(same_change));
+        assert!(same_change <= there.changes_since(change));
+        assert!(change <= here.changes_since(same_change));
         // It might be another one that crossed with it.
-        assert!(same_change > there.worth_telling_since(change));
-        assert!(there.next() > there.news_since(change));
+        assert!(same_change > there.possibly_missed_since(change));
+        assert!(there.next() > there.changes_since(change));
     }
 
     #[test]
     fn positions_of_no_time_mean_nothing() {
         let mut counter = counter(1);
         let invented = EphemeralPosition(i64::MAX);
-        assert_eq!(counter.news_since(invented).get(), 0);
+        assert_eq!(counter.changes_since(invented).get(), 0);
         let before = counter.next();
         let after = counter.next_after(invented);
         assert!(after > before);
-        assert!(after.get() - before.get() <= (2 * DELAY) << PROCESS_BITS);
+        assert!(after.get() - before.get() <= (2 * MAX_DELAY_MS) << PROCESS_BITS);
     }
 
     #[test]
     fn after_a_restart_everything_is_news() {
         let before = counter(1).last();
-        let mut restarted = Counter::new(Process {
+        let mut restarted = EphemeralCounter::new(Process {
             number: 1025 << PROCESS_BITS,
             opened_ms: 1_700_000_001_000,
         });
-        assert!(restarted.next() > restarted.news_since(before));
+        assert!(restarted.next() > restarted.changes_since(before));
     }
 }

@@ -1,4 +1,4 @@
-//! The handle, and the follower that keeps memory up to date.
+//! The handle, and the task that applies the change feed to the cache.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,12 +9,10 @@ use tokio::sync::{Notify, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
 use crate::{
-    apply::{Sharing, Wakes},
-    ephemeral::Counter,
-    memory::Memory,
+    apply::Sharers, ephemeral::EphemeralCounter, memory::Memory, notifications::Notifications,
 };
 
-/// The recent past; cheap to clone.
+/// The cache of users and rooms; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Live(pub(crate) Arc<Inner>);
 
@@ -22,7 +20,7 @@ pub struct Live(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) memory: RwLock<Memory>,
-    /// Bytes that users and rooms may take.
+    /// The maximum size of all users and rooms in bytes.
     pub(crate) budget: usize,
     pub(crate) rooms_loaded: Notify,
     pub(crate) typing_changed: Notify,
@@ -30,12 +28,12 @@ pub(crate) struct Inner {
 }
 
 impl Live {
-    /// An empty memory at the position where the database was opened; `budget` is in bytes.
+    /// An empty cache at the position of the feed; `budget` is in bytes.
     ///
     /// Nothing happens before [`Live::run`] is given the feed.
     pub fn new(database: Database, feed: &Feed, budget: usize) -> Self {
         let position = feed.position();
-        let ephemeral = Counter::new(database.process());
+        let ephemeral = EphemeralCounter::new(database.process());
         let inner = Arc::new(Inner {
             database,
             memory: RwLock::new(Memory::new(position, ephemeral)),
@@ -47,13 +45,13 @@ impl Live {
         let weak = Arc::downgrade(&inner);
         inner.database.subscribe(move |heard| {
             if let Some(inner) = weak.upgrade() {
-                Self(inner).hear(heard);
+                Self(inner).handle_peer_event(heard);
             }
         });
         Self(inner)
     }
 
-    /// Follows the stream; ends with the feed. Must run for anybody to see anything new.
+    /// Applies the feed until it ends. No change becomes visible while this does not run.
     ///
     /// When the database fails it returns the error and can be called again: nothing is lost.
     pub async fn run(&self, feed: &mut Feed) -> Result<(), storage::Error> {
@@ -64,51 +62,51 @@ impl Live {
     }
 
     async fn follow(&self, feed: &mut Feed) -> Result<(), storage::Error> {
-        while let Some(stretch) = feed.next().await? {
-            let sharing = self.sharing(&stretch).await;
-            self.take_in(stretch, &sharing);
+        while let Some(batch) = feed.next().await? {
+            let sharers = self.load_sharers(&batch).await;
+            self.apply_batch(batch, &sharers);
         }
         Ok(())
     }
 
-    /// With whom those share rooms whose devices changed and who are not in memory.
-    async fn sharing(&self, stretch: &ChangeBatch) -> Sharing {
-        let mut sharing = HashMap::new();
-        for (_, change) in &stretch.changes {
+    /// The users that share rooms with users whose device lists changed and who are not cached.
+    async fn load_sharers(&self, batch: &ChangeBatch) -> Sharers {
+        let mut sharers = HashMap::new();
+        for (_, change) in &batch.changes {
             let Change::DeviceList { user_id } = change else {
                 continue;
             };
-            let is_here = {
+            let is_cached = {
                 let memory = self.0.memory.read();
                 memory
                     .users
                     .get(user_id)
-                    .is_some_and(|slot| slot.user.is_some())
+                    .is_some_and(|entry| entry.user.is_some())
             };
-            if is_here || sharing.contains_key(user_id) {
+            if is_cached || sharers.contains_key(user_id) {
                 continue;
             }
             let others = async {
                 let mut db = self.0.database.acquire().await?;
                 memberships::sharing_a_room(&mut db, user_id).await
             };
-            // Without an answer everybody is made to look.
-            sharing.insert(user_id.clone(), others.await.ok());
+            // On failure all subscribers are notified.
+            sharers.insert(user_id.clone(), others.await.ok());
         }
-        sharing
+        sharers
     }
 
-    fn take_in(&self, stretch: ChangeBatch, sharing: &Sharing) {
-        let mut wakes = Wakes::default();
-        let until = stretch.until;
+    fn apply_batch(&self, batch: ChangeBatch, sharers: &Sharers) {
+        let mut notifications = Notifications::default();
+        let until = batch.until;
         {
             let mut memory = self.0.memory.write();
-            for (position, change) in &stretch.changes {
-                memory.apply(*position, change, sharing, &mut wakes);
+            for (position, change) in &batch.changes {
+                memory.apply(*position, change, sharers, &mut notifications);
             }
             memory.position = until;
             if !memory.loads.is_empty() {
-                memory.log.push(Arc::new(stretch));
+                memory.log.push(Arc::new(batch));
             }
             memory.evict(self.0.budget);
             metrics::gauge!("chancery_live_bytes").set(memory.bytes as f64);
@@ -118,44 +116,46 @@ impl Live {
         let lag = self.0.database.committed().get() - until.get();
         metrics::gauge!("chancery_live_lag_positions").set(lag as f64);
         self.0.position.send_replace(until);
-        wakes.wake();
+        notifications.notify();
     }
 
-    /// Everything up to here can be seen.
+    /// The position up to which all changes are applied.
     pub fn position(&self) -> StreamPosition {
         *self.0.position.borrow()
     }
 
-    /// A token as far as it says what wakes its client: its ephemeral half may be of another
-    /// process, or of before a restart.
-    pub fn news_since(&self, since: SyncToken) -> SyncToken {
+    /// The token after which a change notifies its client. Differs from the given token if its
+    /// ephemeral position is of another process or from before a restart.
+    pub fn changes_since(&self, since: SyncToken) -> SyncToken {
         let memory = self.0.memory.read();
-        let ephemeral = memory.ephemeral.news_since(since.ephemeral);
+        let ephemeral = memory.ephemeral.changes_since(since.ephemeral);
         SyncToken { ephemeral, ..since }
     }
 
-    /// A token as far as it says what its client is told with the next news: what another process
-    /// may not have known when it gave the token out, too.
-    pub fn worth_telling_since(&self, since: SyncToken) -> SyncToken {
+    /// The token after which changes are returned in the next response: earlier than the given one
+    /// by what the process that issued it may not have received yet.
+    pub fn possibly_missed_since(&self, since: SyncToken) -> SyncToken {
         let memory = self.0.memory.read();
-        let ephemeral = memory.ephemeral.worth_telling_since(since.ephemeral);
+        let ephemeral = memory.ephemeral.possibly_missed_since(since.ephemeral);
         SyncToken { ephemeral, ..since }
     }
 
-    /// Waits until everything up to a position can be seen.
-    pub async fn caught_up(&self, position: StreamPosition) {
-        let mut reached = self.0.position.subscribe();
+    /// Waits until all changes up to a position are applied.
+    pub async fn wait_until_applied(&self, position: StreamPosition) {
+        let mut position_receiver = self.0.position.subscribe();
         // The sender lives as long as this handle.
-        let _alive = reached.wait_for(|reached| *reached >= position).await;
+        let _alive = position_receiver
+            .wait_for(|position_receiver| *position_receiver >= position)
+            .await;
     }
 
-    /// Takes into account that a user has forgotten a room.
+    /// Marks a room as forgotten by a user.
     pub fn forget(&self, user_id: &UserId, room_nid: RoomNid) {
         let mut memory = self.0.memory.write();
         if let Some(user) = memory
             .users
             .get_mut(user_id)
-            .and_then(|slot| slot.user.as_mut())
+            .and_then(|entry| entry.user.as_mut())
             && let Some(room) = Arc::make_mut(user).rooms.get_mut(&room_nid)
         {
             room.forgotten = true;

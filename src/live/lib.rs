@@ -1,29 +1,34 @@
-//! The recent past in memory: timelines, members, last-changed positions, waiters.
+//! The in-memory cache of users and rooms: timelines, members, last-changed positions, typing
+//! users, and the subscriptions of waiting clients.
 //!
-//! Users and rooms are read from the database when somebody looks at them, kept up to date by the
-//! feed, and dropped when memory is short. Whoever waits is woken when something changes for the
-//! user, and then looks; a wake-up carries no data.
+//! Users and rooms are loaded on first use, kept up to date by the change feed, and evicted when
+//! the cache exceeds its budget. A subscriber is notified when something changes for its user and
+//! then takes a new [`View`]; a notification carries no data.
 
 mod apply;
 mod ephemeral;
 mod handle;
 mod load;
-mod look;
 mod members;
 mod memory;
-mod moment;
+mod notifications;
+mod pins;
 mod room;
-pub mod sight;
+mod subscription;
+mod timeline_event;
 mod typing;
+mod typing_users;
 mod unread;
 mod user;
-mod watch;
+mod view;
+mod visibility;
 
 pub use handle::Live;
-pub use look::{Look, Want};
-pub use members::{Heroes, Members};
-pub use moment::{Moment, Reader, shared};
+pub use members::{Heroes, MemberCounts};
 pub use room::Room;
-pub use unread::{Count, ReadUpTo, Tally, Thread, Undone};
-pub use user::{Datum, User};
-pub use watch::Watch;
+pub use subscription::Subscription;
+pub use timeline_event::{Reader, TimelineEvent, common};
+pub use unread::{NotificationCount, ReadUpTo, RecentRedaction, Thread, UnreadCounts};
+pub use user::{AccountDataEntry, User};
+pub use view::{View, ViewQuery};
+pub use visibility::UserVisibility;

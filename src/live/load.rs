@@ -1,7 +1,7 @@
-//! Reading users and rooms into memory while the stream moves on.
+//! Loads users and rooms into the cache while the feed goes on.
 //!
-//! What is read stands at the position of a snapshot. Changes that are applied meanwhile are kept,
-//! and what came after the snapshot is caught up with before the entry takes its place.
+//! A load reads one database snapshot. Batches that are applied meanwhile are retained, and those
+//! after the snapshot are applied to the loaded entry before it is inserted.
 
 use std::collections::{HashMap, btree_map::Entry};
 
@@ -12,22 +12,22 @@ use types::{RoomNid, StreamPosition};
 use crate::{
     Live,
     apply::{catch_up_rooms, catch_up_user},
-    look::Pins,
     memory::Memory,
+    pins::RoomPins,
     room::Room,
     user::User,
 };
 
-/// Events that are read with a room.
-const RECENT: usize = 24;
+/// Timeline events that are loaded with a room.
+const TIMELINE_LOADED: usize = 24;
 
-/// While it lives, what is applied after its beginning is kept for the one who reads.
-struct Load<'a> {
+/// Retains the batches that are applied while it lives.
+struct LogRetention<'a> {
     live: &'a Live,
     from: StreamPosition,
 }
 
-impl<'a> Load<'a> {
+impl<'a> LogRetention<'a> {
     fn begin(live: &'a Live) -> Self {
         let mut memory = live.0.memory.write();
         let from = memory.position;
@@ -36,7 +36,7 @@ impl<'a> Load<'a> {
     }
 }
 
-impl Drop for Load<'_> {
+impl Drop for LogRetention<'_> {
     fn drop(&mut self) {
         let mut memory = self.live.0.memory.write();
         if let Entry::Occupied(mut begun) = memory.loads.entry(self.from) {
@@ -45,23 +45,23 @@ impl Drop for Load<'_> {
                 begun.remove();
             }
         }
-        // What the others need begins where the first of them did.
+        // Batches older than the earliest load in progress are no longer needed.
         let first = memory.loads.first_key_value().map(|(from, _)| *from);
         let passed = first.map_or(memory.log.len(), |first| {
-            memory.log.partition_point(|stretch| stretch.until <= first)
+            memory.log.partition_point(|batch| batch.until <= first)
         });
         memory.log.drain(..passed);
     }
 }
 
-/// Rooms that this task has undertaken to read; others wait for it.
-pub(crate) struct Claim<'a> {
+/// The rooms that this task loads; other tasks wait until it is dropped.
+pub(crate) struct LoadGuard<'a> {
     live: &'a Live,
     rooms: Vec<(RoomNid, OwnedRoomId)>,
 }
 
-impl<'a> Claim<'a> {
-    /// Claims those of the rooms that nobody else is reading.
+impl<'a> LoadGuard<'a> {
+    /// Claims those of the rooms that no other task is loading.
     pub(crate) fn new(
         live: &'a Live,
         memory: &mut Memory,
@@ -76,7 +76,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for LoadGuard<'_> {
     fn drop(&mut self) {
         let mut memory = self.live.0.memory.write();
         for (room_nid, _) in &self.rooms {
@@ -88,9 +88,9 @@ impl Drop for Claim<'_> {
 }
 
 impl Live {
-    /// Reads a user: three queries.
+    /// Loads a user: three queries.
     pub(crate) async fn load_user(&self, user_id: &UserId) -> Result<(), Error> {
-        let load = Load::begin(self);
+        let retention = LogRetention::begin(self);
         let mut db = self.0.database.snapshot().await?;
         let position = stream::position(&mut db).await?;
         let rooms = memberships::of_user(&mut db, user_id).await?;
@@ -99,29 +99,33 @@ impl Live {
         let mut user = User::new(user_id.to_owned(), rooms, data, position);
         {
             let mut memory = self.0.memory.write();
-            for stretch in memory.log.clone() {
-                for (position, change) in &stretch.changes {
+            for batch in memory.log.clone() {
+                for (position, change) in &batch.changes {
                     catch_up_user(&mut user, *position, change);
                 }
             }
-            memory.put_user(user);
-            if let Some(slot) = memory.users.get(user_id) {
-                // What happened before is not known here: look once.
+            memory.insert_user(user);
+            if let Some(entry) = memory.users.get(user_id) {
+                // Earlier changes are not known here: the first check must find a change.
                 let seen = position.max(memory.position);
-                slot.marks.change(seen);
-                slot.marks.change_device_lists(seen);
+                entry.last_changed.advance(seen);
+                entry.last_changed.advance_device_lists(seen);
             }
             memory.evict(self.0.budget);
         }
-        drop(load);
+        drop(retention);
         Ok(())
     }
 
-    /// Reads the claimed rooms: four queries for all of them.
+    /// Loads the claimed rooms: four queries for all of them.
     ///
-    /// They are held with the pins, so that they stay until the reader has looked.
-    pub(crate) async fn load_rooms(&self, claim: Claim<'_>, pins: &mut Pins) -> Result<(), Error> {
-        let load = Load::begin(self);
+    /// They are pinned, so that they are not evicted before the view is taken.
+    pub(crate) async fn load_rooms(
+        &self,
+        claim: LoadGuard<'_>,
+        pins: &mut RoomPins,
+    ) -> Result<(), Error> {
+        let retention = LogRetention::begin(self);
         let room_nids: Vec<RoomNid> = claim.rooms.iter().map(|(room_nid, _)| *room_nid).collect();
         let mut db = self.0.database.snapshot().await?;
         let position = stream::position(&mut db).await?;
@@ -130,7 +134,7 @@ impl Live {
             .iter()
             .map(|room_nid| (*room_nid, position))
             .collect();
-        let mut recent = by_room(events::recent(&mut db, &until, RECENT as i64).await?);
+        let mut recent = by_room(events::recent(&mut db, &until, TIMELINE_LOADED as i64).await?);
         let mut read = receipts::since(&mut db, &room_nids, StreamPosition(0)).await?;
         db.commit().await?;
         read.sort_by_key(|(position, receipt)| (receipt.room_nid, *position));
@@ -140,31 +144,31 @@ impl Live {
             let recent = recent.remove(&room.0).unwrap_or_default();
             rooms.insert(
                 room.0,
-                Room::new(room.clone(), state, recent, RECENT, position),
+                Room::new(room.clone(), state, recent, TIMELINE_LOADED, position),
             );
         }
         for (position, receipt) in read {
             if let Some(room) = rooms.get_mut(&receipt.room_nid) {
-                room.receipt(position, receipt);
+                room.insert_receipt(position, receipt);
             }
         }
         {
             let mut memory = self.0.memory.write();
-            for stretch in memory.log.clone() {
-                for (position, change) in &stretch.changes {
+            for batch in memory.log.clone() {
+                for (position, change) in &batch.changes {
                     catch_up_rooms(&mut rooms, *position, change);
                 }
             }
-            // One that was taken away is read again by whoever still needs it.
+            // A removed room is loaded again by the next view that needs it.
             for room in rooms.into_values() {
                 let room_nid = room.nid;
-                memory.put_room(room);
-                pins.hold(&mut memory, room_nid);
+                memory.insert_room(room);
+                pins.pin(&mut memory, room_nid);
             }
             memory.evict(self.0.budget);
         }
         drop(claim);
-        drop(load);
+        drop(retention);
         Ok(())
     }
 }

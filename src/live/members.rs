@@ -1,24 +1,24 @@
-//! How many members a room has, and who gives it a name when it has none.
+//! Member counts and heroes: what the room summary is made of.
 
 use event::{Pdu, State};
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 
-/// Numbers of members.
+/// Member counts of a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Members {
-    /// Who is joined.
+pub struct MemberCounts {
+    /// Joined members.
     pub joined: u64,
-    /// Who is invited.
+    /// Invited members.
     pub invited: u64,
 }
 
-impl Members {
-    pub(crate) fn count(state: &State) -> Self {
-        let mut members = Self::default();
+impl MemberCounts {
+    pub(crate) fn from_state(state: &State) -> Self {
+        let mut counts = Self::default();
         for pdu in state.of_type("m.room.member") {
-            members.change(None, &pdu.membership().unwrap_or(MembershipState::Leave));
+            counts.change(None, &pdu.membership().unwrap_or(MembershipState::Leave));
         }
-        members
+        counts
     }
 
     pub(crate) fn change(&mut self, from: Option<&MembershipState>, to: &MembershipState) {
@@ -35,21 +35,21 @@ impl Members {
     }
 }
 
-/// Heroes that a room shows at the most.
-const SHOWN: usize = 5;
+/// The most heroes in a summary.
+const MAX_HEROES: usize = 5;
 
-/// The first members of a room, in the order in which they came.
+/// The earliest members of a room, in the order in which they joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heroes {
-    /// Joined and invited: one more than are shown, because nobody is a hero to himself.
-    here: Vec<OwnedUserId>,
-    /// Who left or was banned.
-    gone: Vec<OwnedUserId>,
+    /// Joined or invited: one more than returned, since a user is not a hero for itself.
+    current: Vec<OwnedUserId>,
+    /// Left or banned.
+    former: Vec<OwnedUserId>,
 }
 
 impl Heroes {
-    pub(crate) fn of(state: &State) -> Self {
-        let (mut here, mut gone) = (Vec::new(), Vec::new());
+    pub(crate) fn from_state(state: &State) -> Self {
+        let (mut current, mut former) = (Vec::new(), Vec::new());
         for pdu in state.of_type("m.room.member") {
             let Some(user_id) = pdu
                 .state_key()
@@ -58,47 +58,47 @@ impl Heroes {
                 continue;
             };
             let group = match pdu.membership() {
-                Some(MembershipState::Join | MembershipState::Invite) => &mut here,
-                _ => &mut gone,
+                Some(MembershipState::Join | MembershipState::Invite) => &mut current,
+                _ => &mut former,
             };
-            group.push((order(pdu), user_id));
+            group.push((join_order(pdu), user_id));
         }
         Self {
-            here: first(here),
-            gone: first(gone),
+            current: earliest(current),
+            former: earliest(former),
         }
     }
 
-    /// Up to five users other than the reader: members, or else those who were.
-    pub fn seen_by(&self, reader: &UserId) -> Vec<&UserId> {
-        let here = pick(&self.here, reader);
-        if here.is_empty() {
-            pick(&self.gone, reader)
+    /// Up to five users other than the reader: current members, or else former ones.
+    pub fn for_reader(&self, reader: &UserId) -> Vec<&UserId> {
+        let current = others(&self.current, reader);
+        if current.is_empty() {
+            others(&self.former, reader)
         } else {
-            here
+            current
         }
     }
 }
 
-fn pick<'a>(users: &'a [OwnedUserId], reader: &UserId) -> Vec<&'a UserId> {
+fn others<'a>(users: &'a [OwnedUserId], reader: &UserId) -> Vec<&'a UserId> {
     users
         .iter()
         .map(|user_id| &**user_id)
         .filter(|user_id| *user_id != reader)
-        .take(SHOWN)
+        .take(MAX_HEROES)
         .collect()
 }
 
-/// The order in which members came, as far as their events tell.
-fn order(pdu: &Pdu) -> (u64, u64) {
+/// The order in which members joined, judging by their current member events.
+fn join_order(pdu: &Pdu) -> (u64, u64) {
     (pdu.depth(), pdu.origin_server_ts().0.into())
 }
 
-fn first(mut users: Vec<((u64, u64), OwnedUserId)>) -> Vec<OwnedUserId> {
+fn earliest(mut users: Vec<((u64, u64), OwnedUserId)>) -> Vec<OwnedUserId> {
     users.sort_unstable();
     users
         .into_iter()
-        .take(SHOWN + 1)
+        .take(MAX_HEROES + 1)
         .map(|(_, user_id)| user_id)
         .collect()
 }

@@ -1,4 +1,4 @@
-//! All that is in memory, behind one lock that is never held across a wait.
+//! The cache. One lock guards it; the lock is never held across an `.await`.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,56 +13,56 @@ use storage::feed::ChangeBatch;
 use types::{RoomNid, StreamPosition};
 
 use crate::{
-    ephemeral::Counter,
+    ephemeral::EphemeralCounter,
     room::Room,
-    typing::Typing,
-    user::{Marks, User},
+    typing_users::TypingUsers,
+    user::{LastChanged, User},
 };
 
-/// Users and rooms of the recent past as of a position.
+/// The cached users and rooms, as of a position.
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// All changes up to here have been applied.
     pub(crate) position: StreamPosition,
-    /// From here on it is known which rooms changed.
+    /// `changes` holds every change after this.
     pub(crate) started: StreamPosition,
-    pub(crate) ephemeral: Counter,
-    pub(crate) users: HashMap<OwnedUserId, UserSlot>,
-    pub(crate) rooms: HashMap<RoomNid, RoomSlot>,
-    /// Rooms that are being read from the database.
+    pub(crate) ephemeral: EphemeralCounter,
+    pub(crate) users: HashMap<OwnedUserId, UserEntry>,
+    pub(crate) rooms: HashMap<RoomNid, RoomEntry>,
+    /// Rooms that are being loaded.
     pub(crate) loading: HashSet<RoomNid>,
-    /// When each room last changed since the start.
+    /// The position of the last change of each room after `started`.
     pub(crate) changes: HashMap<RoomNid, StreamPosition>,
-    /// The users in memory who are joined to each room.
-    pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<Marks>>>,
-    pub(crate) typing: HashMap<RoomNid, Typing>,
-    /// Reads from the database that are under way, by where they began.
+    /// The cached users that are joined to each room.
+    pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<LastChanged>>>,
+    pub(crate) typing: HashMap<RoomNid, TypingUsers>,
+    /// The number of loads in progress, by the position at which they began.
     pub(crate) loads: BTreeMap<StreamPosition, usize>,
-    /// What was applied while reads were under way: they catch up with it.
+    /// The batches that were applied while loads are in progress.
     pub(crate) log: Vec<Arc<ChangeBatch>>,
-    /// About how many bytes users and rooms take.
+    /// The approximate size of all users and rooms in bytes.
     pub(crate) bytes: usize,
     uses: AtomicU64,
 }
 
-/// A user's place in memory: empty until it is read.
+/// The cache entry of a user; `user` is empty until it is loaded.
 #[derive(Debug, Default)]
-pub(crate) struct UserSlot {
+pub(crate) struct UserEntry {
     pub(crate) user: Option<Arc<User>>,
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) last_changed: Arc<LastChanged>,
 }
 
-/// A room's place in memory.
+/// The cache entry of a room.
 #[derive(Debug)]
-pub(crate) struct RoomSlot {
+pub(crate) struct RoomEntry {
     pub(crate) room: Arc<Room>,
-    /// Readers who need it to stay.
+    /// How many views need the room; a pinned room is not evicted.
     pub(crate) pins: usize,
     pub(crate) used: AtomicU64,
 }
 
 impl Memory {
-    pub(crate) fn new(position: StreamPosition, ephemeral: Counter) -> Self {
+    pub(crate) fn new(position: StreamPosition, ephemeral: EphemeralCounter) -> Self {
         Self {
             position,
             started: position,
@@ -80,55 +80,55 @@ impl Memory {
         }
     }
 
-    /// A number that is higher with each use: the lowest is the one to go first.
+    /// The next value of the use counter; the entry with the lowest one is evicted first.
     pub(crate) fn next_use(&self) -> u64 {
         self.uses.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// When a room last changed after the start, as far as anybody here knows.
+    /// The position of the last known change of a room after `started`.
     pub(crate) fn last_change(&self, room_nid: RoomNid) -> Option<StreamPosition> {
         let seen = self.changes.get(&room_nid).copied();
         let held = self
             .rooms
             .get(&room_nid)
-            .map(|slot| slot.room.last_change());
+            .map(|entry| entry.room.last_change());
         seen.max(held)
     }
 
-    pub(crate) fn put_user(&mut self, user: User) {
-        self.take_user(&user.id.clone());
-        let slot = self.users.entry(user.id.clone()).or_default();
+    pub(crate) fn insert_user(&mut self, user: User) {
+        self.remove_user(&user.id.clone());
+        let entry = self.users.entry(user.id.clone()).or_default();
         for room_nid in user.joined_rooms() {
             self.joined
                 .entry(room_nid)
                 .or_default()
-                .insert(user.id.clone(), slot.marks.clone());
-            // It changed before there was anybody to mark.
+                .insert(user.id.clone(), entry.last_changed.clone());
+            // It changed before the user was cached.
             if let Some(list) = self.typing.get(&room_nid) {
-                slot.marks.change_ephemeral(list.position);
+                entry.last_changed.advance_ephemeral(list.position);
             }
         }
         self.bytes += user.weight();
-        slot.user = Some(Arc::new(user));
+        entry.user = Some(Arc::new(user));
     }
 
-    /// Empties a user's place; requests that look at the user keep the alarm.
-    pub(crate) fn take_user(&mut self, user_id: &UserId) {
+    /// Removes a user's data; the entry stays, since subscribers hold its notifier.
+    pub(crate) fn remove_user(&mut self, user_id: &UserId) {
         let Some(user) = self
             .users
             .get_mut(user_id)
-            .and_then(|slot| slot.user.take())
+            .and_then(|entry| entry.user.take())
         else {
             return;
         };
         self.bytes = self.bytes.saturating_sub(user.weight());
         for room_nid in user.joined_rooms() {
-            self.unlist(room_nid, user_id);
+            self.remove_member(room_nid, user_id);
         }
     }
 
-    /// Takes a user off the list of a room's members.
-    pub(crate) fn unlist(&mut self, room_nid: RoomNid, user_id: &UserId) {
+    /// Removes a user from the cached members of a room.
+    pub(crate) fn remove_member(&mut self, room_nid: RoomNid, user_id: &UserId) {
         if let Some(users) = self.joined.get_mut(&room_nid) {
             users.remove(user_id);
             if users.is_empty() {
@@ -137,8 +137,8 @@ impl Memory {
         }
     }
 
-    /// Puts a room in place, unless a fresher one is there.
-    pub(crate) fn put_room(&mut self, room: Room) {
+    /// Inserts a room, unless it is already cached.
+    pub(crate) fn insert_room(&mut self, room: Room) {
         let room_nid = room.nid;
         if self.rooms.contains_key(&room_nid) {
             return;
@@ -147,7 +147,7 @@ impl Memory {
         let used = AtomicU64::new(self.next_use());
         self.rooms.insert(
             room_nid,
-            RoomSlot {
+            RoomEntry {
                 room: Arc::new(room),
                 pins: 0,
                 used,
@@ -155,13 +155,13 @@ impl Memory {
         );
     }
 
-    pub(crate) fn take_room(&mut self, room_nid: RoomNid) {
-        if let Some(slot) = self.rooms.remove(&room_nid) {
-            self.bytes = self.bytes.saturating_sub(slot.room.weight);
+    pub(crate) fn remove_room(&mut self, room_nid: RoomNid) {
+        if let Some(entry) = self.rooms.remove(&room_nid) {
+            self.bytes = self.bytes.saturating_sub(entry.room.weight);
         }
     }
 
-    /// Drops what was not used for longest until `budget` is kept with some room to spare.
+    /// Evicts the least recently used rooms, then users, until 90 % of `budget` is reached.
     pub(crate) fn evict(&mut self, budget: usize) {
         if self.bytes <= budget {
             return;
@@ -170,28 +170,33 @@ impl Memory {
         let mut rooms: Vec<(u64, RoomNid)> = self
             .rooms
             .iter()
-            .filter(|(_, slot)| slot.pins == 0)
-            .map(|(room_nid, slot)| (slot.used.load(Ordering::Relaxed), *room_nid))
+            .filter(|(_, entry)| entry.pins == 0)
+            .map(|(room_nid, entry)| (entry.used.load(Ordering::Relaxed), *room_nid))
             .collect();
         rooms.sort_unstable();
         for (_, room_nid) in rooms {
             if self.bytes <= target {
                 return;
             }
-            self.take_room(room_nid);
+            self.remove_room(room_nid);
         }
         let mut users: Vec<(u64, OwnedUserId)> = self
             .users
             .iter()
-            .filter(|(_, slot)| slot.marks.watchers.load(Ordering::Acquire) == 0)
-            .map(|(user_id, slot)| (slot.marks.used.load(Ordering::Relaxed), user_id.clone()))
+            .filter(|(_, entry)| entry.last_changed.subscribers.load(Ordering::Acquire) == 0)
+            .map(|(user_id, entry)| {
+                (
+                    entry.last_changed.used.load(Ordering::Relaxed),
+                    user_id.clone(),
+                )
+            })
             .collect();
         users.sort_unstable();
         for (_, user_id) in users {
             if self.bytes <= target {
                 return;
             }
-            self.take_user(&user_id);
+            self.remove_user(&user_id);
             self.users.remove(&user_id);
         }
     }

@@ -1,4 +1,4 @@
-//! A room of the recent past: its state, its last events, its receipts.
+//! A cached room: current state, recent timeline, receipts.
 
 use std::{
     collections::VecDeque,
@@ -18,34 +18,34 @@ use storage::{
 use types::{RoomNid, StreamPosition};
 
 use crate::{
-    members::{Heroes, Members},
-    moment::Moment,
-    sight::Sight,
-    unread::{ReadUpTo, Thread, Undone},
+    members::{Heroes, MemberCounts},
+    timeline_event::TimelineEvent,
+    unread::{ReadUpTo, RecentRedaction, Thread},
+    visibility::UserVisibility,
 };
 
-/// Events that a room keeps at hand.
-const TIMELINE: usize = 64;
-/// Redactions that a room keeps at hand.
-const UNDONE: usize = 32;
+/// The most timeline events cached for a room.
+const MAX_TIMELINE: usize = 64;
+/// The most redactions cached for a room.
+const MAX_REDACTIONS: usize = 32;
 
-/// A room as it stands at a position; a clone shares what is large.
+/// A room as of a position; a clone shares the large parts.
 #[derive(Clone, Debug)]
 pub struct Room {
     pub(crate) nid: RoomNid,
     pub(crate) id: OwnedRoomId,
     pub(crate) state: State,
-    pub(crate) members: Members,
-    timeline: VecDeque<Arc<Moment>>,
-    /// Every accepted event after this is in the timeline.
-    complete_after: StreamPosition,
+    pub(crate) member_counts: MemberCounts,
+    timeline: VecDeque<Arc<TimelineEvent>>,
+    /// The cached timeline holds every accepted event after this.
+    timeline_start: StreamPosition,
     receipts: OrdMap<StreamPosition, Arc<Receipt>>,
     latest_receipts: OrdMap<ReceiptKey, StreamPosition>,
-    /// The last redactions of what may have been counted as unread.
-    undone: VecDeque<Arc<Undone>>,
-    /// Every such redaction after this is among them.
-    undone_complete_after: StreamPosition,
-    /// The room was read from the database as it stood here.
+    /// The last redactions of events that may have been counted as unread.
+    recent_redactions: VecDeque<Arc<RecentRedaction>>,
+    /// `recent_redactions` holds every such redaction after this.
+    redactions_start: StreamPosition,
+    /// The position of the database snapshot it was loaded from.
     pub(crate) loaded_at: StreamPosition,
     pub(crate) heroes: OnceLock<Heroes>,
     push_levels: OnceLock<Option<PushConditionPowerLevelsCtx>>,
@@ -64,7 +64,7 @@ impl Room {
         limit: usize,
         loaded_at: StreamPosition,
     ) -> Self {
-        let complete_after = match recent.first() {
+        let timeline_start = match recent.first() {
             Some(first) if recent.len() >= limit => StreamPosition(first.position.get() - 1),
             _ => StreamPosition(i64::MIN),
         };
@@ -72,26 +72,26 @@ impl Room {
         let mut room = Self {
             nid,
             id,
-            members: Members::count(&state),
+            member_counts: MemberCounts::from_state(&state),
             weight: 1024 + state.iter().map(|pdu| pdu.weight() + 160).sum::<usize>(),
             state,
             timeline: VecDeque::new(),
-            complete_after,
+            timeline_start,
             receipts: OrdMap::new(),
             latest_receipts: OrdMap::new(),
-            undone: VecDeque::new(),
-            undone_complete_after: loaded_at,
+            recent_redactions: VecDeque::new(),
+            redactions_start: loaded_at,
             push_levels: OnceLock::new(),
             loaded_at,
             heroes: OnceLock::new(),
         };
         for event in recent {
-            room.push(event);
+            room.push_event(event);
         }
         room
     }
 
-    /// The room's number.
+    /// The room's numeric id.
     pub fn room_nid(&self) -> RoomNid {
         self.nid
     }
@@ -106,28 +106,28 @@ impl Room {
         &self.state
     }
 
-    /// How many members there are.
-    pub fn members(&self) -> Members {
-        self.members
+    /// The member counts.
+    pub fn member_counts(&self) -> MemberCounts {
+        self.member_counts
     }
 
-    /// The first members, by whom a room without a name is called.
+    /// The heroes, from whom a room without a name takes its name.
     pub fn heroes(&self) -> &Heroes {
-        self.heroes.get_or_init(|| Heroes::of(&self.state))
+        self.heroes.get_or_init(|| Heroes::from_state(&self.state))
     }
 
-    /// Whether every accepted event after the position is at hand.
-    pub fn reaches(&self, after: StreamPosition) -> bool {
-        self.complete_after <= after
+    /// Whether every accepted event after the position is cached.
+    pub fn timeline_covers(&self, after: StreamPosition) -> bool {
+        self.timeline_start <= after
     }
 
-    /// The position after which every accepted event is at hand.
-    pub fn complete_after(&self) -> StreamPosition {
-        self.complete_after
+    /// The position after which every accepted event is cached.
+    pub fn timeline_start(&self) -> StreamPosition {
+        self.timeline_start
     }
 
-    /// The events at hand, oldest first.
-    pub fn timeline(&self) -> impl DoubleEndedIterator<Item = &Arc<Moment>> {
+    /// The cached timeline, oldest first.
+    pub fn timeline(&self) -> impl DoubleEndedIterator<Item = &Arc<TimelineEvent>> {
         self.timeline.iter()
     }
 
@@ -137,7 +137,7 @@ impl Room {
         self.receipts.range(after).map(|(_, receipt)| &**receipt)
     }
 
-    /// How far a user has read, who joined at a position.
+    /// How far a user that joined at a position has read.
     pub fn read_up_to(&self, user_id: &UserId, joined: StreamPosition) -> ReadUpTo {
         let mut read = ReadUpTo::since(joined);
         let first = (user_id.to_owned(), String::new(), String::new());
@@ -152,52 +152,59 @@ impl Room {
                     Err(_) => continue,
                 },
             };
-            read.receipt(thread, receipt.event_position);
+            read.advance(thread, receipt.event_position);
         }
         read
     }
 
-    /// Whether it is known what happened to a count that ended at a position.
-    pub fn continues(&self, until: StreamPosition) -> bool {
-        self.undone_complete_after <= until && self.reaches(until)
+    /// Whether all events and redactions after a position are cached.
+    pub fn is_continuous_from(&self, until: StreamPosition) -> bool {
+        self.redactions_start <= until && self.timeline_covers(until)
     }
 
-    /// What was redacted after a position and may have been counted as unread.
-    pub fn undone_after(&self, until: StreamPosition) -> impl Iterator<Item = &Undone> {
-        self.undone
+    /// The redactions after a position of events that may have been counted as unread.
+    pub fn redactions_after(
+        &self,
+        until: StreamPosition,
+    ) -> impl Iterator<Item = &RecentRedaction> {
+        self.recent_redactions
             .iter()
             .map(AsRef::as_ref)
-            .filter(move |undone| undone.at > until)
+            .filter(move |redaction| redaction.redacted_at > until)
     }
 
-    /// Who may notify everybody.
+    /// The power levels that push conditions need.
     pub fn push_levels(&self) -> Option<&PushConditionPowerLevelsCtx> {
         self.push_levels
             .get_or_init(|| event::push::power_levels(&self.state))
             .as_ref()
     }
 
-    /// The last event or receipt.
+    /// The position of the last event or receipt.
     pub(crate) fn last_change(&self) -> StreamPosition {
-        let event = self.timeline.back().map(|moment| moment.event().position);
+        let event = self
+            .timeline
+            .back()
+            .map(|timeline_event| timeline_event.event().position);
         let receipt = self.receipts.get_max().map(|(position, _)| *position);
         event.max(receipt).unwrap_or_default()
     }
 
-    /// What a user may see of the events at hand, read from them and the current state.
-    pub fn sight(&self, user_id: &UserId) -> Sight {
-        let of = |kind: &str, state_key: &str| -> Vec<&StoredEvent> {
+    /// What a user may see of the cached timeline.
+    pub fn visibility_for(&self, user_id: &UserId) -> UserVisibility {
+        let of = |event_type: &str, state_key: &str| -> Vec<&StoredEvent> {
             self.timeline
                 .iter()
-                .map(|moment| moment.event())
+                .map(|timeline_event| timeline_event.event())
                 .filter(|event| {
-                    event.pdu.event_type() == kind && event.pdu.state_key() == Some(state_key)
+                    event.pdu.event_type() == event_type && event.pdu.state_key() == Some(state_key)
                 })
                 .collect()
         };
-        let current =
-            |kind: &str, state_key: &str| self.state.get(kind, state_key).map(|pdu| &**pdu);
-        Sight::recent(
+        let current = |event_type: &str, state_key: &str| {
+            self.state.get(event_type, state_key).map(|pdu| &**pdu)
+        };
+        UserVisibility::from_timeline(
             (
                 &of("m.room.member", user_id.as_str()),
                 current("m.room.member", user_id.as_str()),
@@ -209,20 +216,20 @@ impl Room {
         )
     }
 
-    /// Adds a committed event. Returns `false` when the room must be read anew: something was
-    /// redacted, and what is left of it is not known here.
+    /// Applies a committed event. Returns `false` if the room must be loaded again: an event was
+    /// redacted, and its redacted form is not known here.
     pub(crate) fn apply(&mut self, change: &EventChange) -> bool {
         let event = &change.event;
         if event.verdict != Verdict::Accepted {
             return true;
         }
         if change.current && event.pdu.is_state() {
-            self.put_state(&event.pdu);
+            self.insert_state(&event.pdu);
         }
-        self.push(event.clone());
+        self.push_event(event.clone());
         match &change.redacts {
             Some(redacted) => {
-                self.undo(event.position, redacted);
+                self.record_redaction(event.position, redacted);
                 self.redact(redacted, &event.pdu);
                 true
             }
@@ -230,7 +237,7 @@ impl Room {
         }
     }
 
-    fn put_state(&mut self, pdu: &Arc<Pdu>) {
+    fn insert_state(&mut self, pdu: &Arc<Pdu>) {
         self.weight += pdu.weight() + 160;
         let old = self.state.insert(pdu.clone());
         if let Some(old) = &old {
@@ -241,26 +248,26 @@ impl Room {
         }
         if pdu.event_type() == "m.room.member" {
             let membership = |pdu: &Arc<Pdu>| pdu.membership().unwrap_or(MembershipState::Leave);
-            self.members
+            self.member_counts
                 .change(old.as_ref().map(membership).as_ref(), &membership(pdu));
             self.heroes = OnceLock::new();
         }
     }
 
-    fn push(&mut self, event: StoredEvent) {
-        let moment = Moment::new(event);
-        self.weight += moment.weight();
-        self.timeline.push_back(Arc::new(moment));
-        if self.timeline.len() > TIMELINE
+    fn push_event(&mut self, event: StoredEvent) {
+        let timeline_event = TimelineEvent::new(event);
+        self.weight += timeline_event.weight();
+        self.timeline.push_back(Arc::new(timeline_event));
+        if self.timeline.len() > MAX_TIMELINE
             && let Some(dropped) = self.timeline.pop_front()
         {
             self.weight = self.weight.saturating_sub(dropped.weight());
-            self.complete_after = dropped.event().position;
+            self.timeline_start = dropped.event().position;
         }
     }
 
-    /// Takes a receipt in; the one it replaces goes. One that goes back is passed over.
-    pub(crate) fn receipt(&mut self, position: StreamPosition, receipt: Receipt) {
+    /// Inserts a receipt in place of the previous one, unless it is for an earlier event.
+    pub(crate) fn insert_receipt(&mut self, position: StreamPosition, receipt: Receipt) {
         let key = (
             receipt.user_id.clone(),
             receipt.receipt_type.clone(),
@@ -280,40 +287,42 @@ impl Room {
         self.receipts.insert(position, Arc::new(receipt));
     }
 
-    /// Notes that a redaction took away what may have been counted as unread.
-    fn undo(&mut self, at: StreamPosition, redacted: &Redacted) {
-        // Reactions come and go, and nobody is notified of one unless by a rule of his own.
+    /// Records the redaction of an event that may have been counted as unread.
+    fn record_redaction(&mut self, position: StreamPosition, redacted: &Redacted) {
+        // Reactions are not counted, unless by a custom push rule.
         if redacted.pdu.event_type() == "m.reaction" {
             return;
         }
         let mut timeline = self.timeline.iter();
-        let was = timeline.find(|moment| moment.event().nid == redacted.event_nid);
-        if was.is_some_and(|moment| moment.event().redacted_because.is_some()) {
+        let original =
+            timeline.find(|timeline_event| timeline_event.event().nid == redacted.event_nid);
+        if original.is_some_and(|timeline_event| timeline_event.event().redacted_because.is_some())
+        {
             return;
         }
-        self.undone.push_back(Arc::new(Undone {
-            at,
-            target: redacted.position,
-            was: was.cloned(),
+        self.recent_redactions.push_back(Arc::new(RecentRedaction {
+            redacted_at: position,
+            target_position: redacted.position,
+            original: original.cloned(),
         }));
-        if self.undone.len() > UNDONE
-            && let Some(dropped) = self.undone.pop_front()
+        if self.recent_redactions.len() > MAX_REDACTIONS
+            && let Some(dropped) = self.recent_redactions.pop_front()
         {
-            self.undone_complete_after = dropped.at;
+            self.redactions_start = dropped.redacted_at;
         }
     }
 
-    /// Leaves of an event what a redaction left, wherever it is at hand.
+    /// Replaces an event by its redacted form, in state and timeline.
     fn redact(&mut self, redacted: &Redacted, because: &Arc<Pdu>) {
         let Redacted { event_nid, pdu, .. } = redacted;
         if let Some(state_key) = pdu.state_key() {
             let current = self.state.get(pdu.event_type(), state_key);
             if current.is_some_and(|current| current.event_id() == pdu.event_id()) {
-                self.put_state(pdu);
+                self.insert_state(pdu);
             }
         }
-        for moment in &mut self.timeline {
-            let mut event = moment.event().clone();
+        for timeline_event in &mut self.timeline {
+            let mut event = timeline_event.event().clone();
             if event.nid == *event_nid {
                 event.pdu = pdu.clone();
                 event.redacted_because = Some(because.clone());
@@ -326,7 +335,7 @@ impl Room {
             } else {
                 continue;
             }
-            *moment = Arc::new(Moment::new(event));
+            *timeline_event = Arc::new(TimelineEvent::new(event));
         }
     }
 }

@@ -1,100 +1,100 @@
-//! How much of a room a user has not read: what was counted, and what the count rests on.
+//! Unread notification counts of a user in a room, and the read position they rest on.
 //!
-//! Nothing is written for it: whoever tells a user of a room counts, from where the last count
-//! ended. Spec: client-server, "Receiving notifications" and "Marking notifications as read".
+//! Counts are not stored in the database: they are computed on read, starting from the last
+//! count. Spec: client-server, "Receiving notifications" and "Marking notifications as read".
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::OwnedEventId;
 use types::StreamPosition;
 
-use crate::Moment;
+use crate::TimelineEvent;
 
-/// A part of a room that is read on its own.
+/// A thread, which has receipts and counts of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thread {
-    /// All that is in no thread.
+    /// The main timeline: events that are in no thread.
     Main,
     /// A thread, by its root.
     Of(OwnedEventId),
 }
 
-/// How far a user has read a room, as receipts and the user's joining tell.
+/// How far a user has read a room, according to its receipts and its join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadUpTo {
-    /// In all threads.
-    pub everywhere: StreamPosition,
-    /// In those that were read further than that.
+    /// By unthreaded receipts.
+    pub unthreaded: StreamPosition,
+    /// By threaded receipts that are further ahead.
     threads: BTreeMap<Thread, StreamPosition>,
 }
 
 impl ReadUpTo {
-    /// Begins where the user joined.
+    /// Starts at the join.
     pub(crate) fn since(joined: StreamPosition) -> Self {
         Self {
-            everywhere: joined,
+            unthreaded: joined,
             threads: BTreeMap::new(),
         }
     }
 
-    /// Takes in a receipt, bound to a thread or not; the one that is further ahead counts.
-    pub(crate) fn receipt(&mut self, thread: Option<Thread>, position: StreamPosition) {
+    /// Applies a receipt, threaded or not, unless it is for an earlier event.
+    pub(crate) fn advance(&mut self, thread: Option<Thread>, position: StreamPosition) {
         let up_to = match thread {
             Some(thread) => self.threads.entry(thread).or_default(),
-            None => &mut self.everywhere,
+            None => &mut self.unthreaded,
         };
         *up_to = position.max(*up_to);
-        let everywhere = self.everywhere;
-        self.threads.retain(|_, up_to| *up_to > everywhere);
+        let unthreaded = self.unthreaded;
+        self.threads.retain(|_, up_to| *up_to > unthreaded);
     }
 
     /// How far a thread was read.
-    pub fn of(&self, thread: &Thread) -> StreamPosition {
+    pub fn in_thread(&self, thread: &Thread) -> StreamPosition {
         let up_to = self.threads.get(thread).copied().unwrap_or_default();
-        up_to.max(self.everywhere)
+        up_to.max(self.unthreaded)
     }
 
-    /// Whether something counts as unread that was read before.
-    pub fn falls_behind(&self, before: &Self) -> bool {
-        self.everywhere < before.everywhere
+    /// Whether events are unread that were read according to `before`.
+    pub fn is_older_than(&self, before: &Self) -> bool {
+        self.unthreaded < before.unthreaded
             || before
                 .threads
                 .iter()
-                .any(|(thread, up_to)| self.of(thread) < *up_to)
+                .any(|(thread, up_to)| self.in_thread(thread) < *up_to)
     }
 }
 
-/// Unread events that the user is to be notified of.
+/// Unread notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct NotificationCount {
     /// All of them.
     pub notifications: u64,
-    /// Those that stand out.
+    /// Those with a highlight.
     pub highlights: u64,
 }
 
-/// An event that was redacted after it may have been counted.
+/// The redaction of an event that may have been counted as unread.
 #[derive(Debug)]
-pub struct Undone {
-    /// When.
-    pub at: StreamPosition,
-    /// Where it stood; 0 when it is not part of the timeline.
-    pub target: StreamPosition,
-    /// What it was, if that was at hand.
-    pub was: Option<Arc<Moment>>,
+pub struct RecentRedaction {
+    /// The position of the redaction.
+    pub redacted_at: StreamPosition,
+    /// The position of the redacted event; 0 if it is not in the timeline.
+    pub target_position: StreamPosition,
+    /// The event before the redaction, if it was cached.
+    pub original: Option<Arc<TimelineEvent>>,
 }
 
-/// What was counted in a room for a user.
+/// The unread counts of a user in a room.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct UnreadCounts {
     /// Events up to here are counted.
     pub until: StreamPosition,
-    /// When the user's wishes, by which they were judged, last changed.
-    pub wishes: StreamPosition,
+    /// When the push rules and ignored users they rest on last changed.
+    pub settings_changed: StreamPosition,
     /// How far the user had read.
     pub read: ReadUpTo,
     /// Threads without unread notifications are left out.
-    pub counts: BTreeMap<Thread, Count>,
+    pub counts: BTreeMap<Thread, NotificationCount>,
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
     fn read(receipts: &[(Option<Thread>, i64)]) -> ReadUpTo {
         let mut read = ReadUpTo::since(StreamPosition(10));
         for (thread, position) in receipts {
-            read.receipt(thread.clone(), StreamPosition(*position));
+            read.advance(thread.clone(), StreamPosition(*position));
         }
         read
     }
@@ -124,18 +124,18 @@ mod tests {
     #[test]
     fn thread_is_read_as_far_as_either_kind_of_receipt_says() {
         let read = read(&[(Some(thread()), 30), (None, 20), (Some(Thread::Main), 15)]);
-        assert_eq!(read.of(&thread()), StreamPosition(30));
-        assert_eq!(read.of(&Thread::Main), StreamPosition(20));
+        assert_eq!(read.in_thread(&thread()), StreamPosition(30));
+        assert_eq!(read.in_thread(&Thread::Main), StreamPosition(20));
         let other = Thread::Of(owned_event_id!("$other"));
-        assert_eq!(read.of(&other), StreamPosition(20));
+        assert_eq!(read.in_thread(&other), StreamPosition(20));
     }
 
     #[test]
     fn reading_on_in_one_way_does_not_fall_behind_in_another() {
         let threaded = read(&[(Some(thread()), 30)]);
-        let everywhere = read(&[(None, 40)]);
-        assert!(!everywhere.falls_behind(&threaded));
-        assert!(threaded.falls_behind(&everywhere));
-        assert!(read(&[(None, 20)]).falls_behind(&threaded));
+        let unthreaded = read(&[(None, 40)]);
+        assert!(!unthreaded.is_older_than(&threaded));
+        assert!(threaded.is_older_than(&unthreaded));
+        assert!(read(&[(None, 20)]).is_older_than(&threaded));
     }
 }

@@ -1,4 +1,4 @@
-//! A user of the recent past: rooms, private data, and what changed last.
+//! A cached user: memberships, account data, and last-changed positions.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +17,7 @@ use storage::{memberships::Membership, one_time_keys::KeyCounts, stream::Account
 use tokio::sync::Notify;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
-use crate::unread::Tally;
+use crate::unread::UnreadCounts;
 
 const IGNORED_USERS: &str = "m.ignored_user_list";
 const PUSH_RULES: &str = "m.push_rules";
@@ -25,22 +25,22 @@ const PUSH_RULES: &str = "m.push_rules";
 /// About how many bytes parsed push rules take.
 const RULES_WEIGHT: usize = 12 * 1024;
 
-/// A user as of a position; a clone is made only when a reader holds the old one.
+/// A user as of a position; it is cloned on write only while a view holds the old one.
 #[derive(Clone, Debug)]
 pub struct User {
     pub(crate) id: OwnedUserId,
     pub(crate) rooms: HashMap<RoomNid, Membership>,
     /// By room (0 for the account itself) and type.
-    account_data: BTreeMap<(RoomNid, Arc<str>), Datum>,
+    account_data: BTreeMap<(RoomNid, Arc<str>), AccountDataEntry>,
     ignored: Vec<OwnedUserId>,
     push_rules: OnceLock<Arc<Ruleset>>,
     /// The user was read from the database as it stood here.
     pub(crate) loaded_at: StreamPosition,
 }
 
-/// One kind of a user's private data.
+/// An entry of a user's account data.
 #[derive(Clone, Debug)]
-pub struct Datum {
+pub struct AccountDataEntry {
     /// When it was last set.
     pub position: StreamPosition,
     /// The content, a JSON object.
@@ -66,7 +66,7 @@ impl User {
             loaded_at,
         };
         for (position, data) in account_data {
-            user.put_account_data(position, &data);
+            user.insert_account_data(position, &data);
         }
         user
     }
@@ -76,36 +76,39 @@ impl User {
         &self.id
     }
 
-    /// All rooms that the user has to do with; those that were forgotten are marked.
+    /// All memberships of the user, forgotten rooms included.
     pub fn rooms(&self) -> impl Iterator<Item = &Membership> {
         self.rooms.values()
     }
 
-    /// The user's relation to a room.
+    /// The user's membership in a room.
     pub fn room(&self, room_nid: RoomNid) -> Option<&Membership> {
         self.rooms.get(&room_nid)
     }
 
-    /// The user's relation to a room, found by the room's id.
+    /// The user's membership in a room, found by room id.
     pub fn room_by_id(&self, room_id: &RoomId) -> Option<&Membership> {
         self.rooms.values().find(|room| room.room_id == room_id)
     }
 
-    /// The private data of a room, or of the account itself, by type.
-    pub fn account_data(&self, room_nid: Option<RoomNid>) -> impl Iterator<Item = (&str, &Datum)> {
+    /// The account data of a room, or the global account data, by type.
+    pub fn account_data(
+        &self,
+        room_nid: Option<RoomNid>,
+    ) -> impl Iterator<Item = (&str, &AccountDataEntry)> {
         let room_nid = room_nid.unwrap_or_default();
         self.account_data
             .range((room_nid, Arc::from(""))..)
             .take_while(move |((of, _), _)| *of == room_nid)
-            .map(|((_, kind), datum)| (&**kind, datum))
+            .map(|((_, event_type), entry)| (&**event_type, entry))
     }
 
-    /// The rooms whose private data changed after the position, each once.
+    /// The rooms whose account data changed after the position, each once.
     pub fn rooms_with_data_after(&self, after: StreamPosition) -> impl Iterator<Item = RoomNid> {
         let changed = self
             .account_data
             .iter()
-            .filter(move |(_, datum)| datum.position > after);
+            .filter(move |(_, entry)| entry.position > after);
         let rooms: std::collections::BTreeSet<RoomNid> = changed
             .map(|((room_nid, _), _)| *room_nid)
             .filter(|room_nid| *room_nid != RoomNid(0))
@@ -113,17 +116,17 @@ impl User {
         rooms.into_iter()
     }
 
-    /// Whether the user does not want to see anything of the other one.
+    /// Whether the user ignores the other one.
     ///
     /// Spec: client-server, "Ignoring Users".
     pub fn ignores(&self, other: &UserId) -> bool {
         self.ignored.iter().any(|ignored| ignored == other)
     }
 
-    /// What the user wants to be notified of.
+    /// The user's push rules, or the defaults.
     pub fn push_rules(&self) -> &Arc<Ruleset> {
         self.push_rules.get_or_init(|| {
-            let content = self.datum(PUSH_RULES).map(|datum| &*datum.content);
+            let content = self.global_account_data(PUSH_RULES).map(|entry| &*entry.content);
             let rules = event::push::rules(content, &self.id).unwrap_or_else(|error| {
                 tracing::warn!(user.id = %self.id, %error, "push rules are malformed, the defaults apply");
                 event::push::defaults(&self.id)
@@ -132,20 +135,23 @@ impl User {
         })
     }
 
-    /// When the user last changed what to be notified of.
-    pub fn wishes_changed(&self) -> StreamPosition {
-        let position = |kind| self.datum(kind).map(|datum| datum.position);
+    /// When push rules or ignored users last changed.
+    pub fn notification_settings_changed(&self) -> StreamPosition {
+        let position = |event_type| {
+            self.global_account_data(event_type)
+                .map(|entry| entry.position)
+        };
         position(PUSH_RULES)
             .max(position(IGNORED_USERS))
             .unwrap_or_default()
     }
 
-    /// Data of the account itself.
-    fn datum(&self, kind: &str) -> Option<&Datum> {
-        self.account_data.get(&(RoomNid(0), Arc::from(kind)))
+    /// An entry of the global account data.
+    fn global_account_data(&self, event_type: &str) -> Option<&AccountDataEntry> {
+        self.account_data.get(&(RoomNid(0), Arc::from(event_type)))
     }
 
-    pub(crate) fn put_account_data(&mut self, position: StreamPosition, data: &AccountData) {
+    pub(crate) fn insert_account_data(&mut self, position: StreamPosition, data: &AccountData) {
         let room_nid = data.room_nid.unwrap_or_default();
         if room_nid == RoomNid(0) && data.event_type == IGNORED_USERS {
             self.ignored = ignored_users(&data.content);
@@ -153,15 +159,15 @@ impl User {
         if room_nid == RoomNid(0) && data.event_type == PUSH_RULES {
             self.push_rules = OnceLock::new();
         }
-        let datum = Datum {
+        let entry = AccountDataEntry {
             position,
             content: data.content.as_str().into(),
         };
         self.account_data
-            .insert((room_nid, data.event_type.as_str().into()), datum);
+            .insert((room_nid, data.event_type.as_str().into()), entry);
     }
 
-    pub(crate) fn put_room(&mut self, mut room: Membership) {
+    pub(crate) fn insert_room(&mut self, mut room: Membership) {
         let is_joined = |room: &Membership| room.membership == MembershipState::Join;
         if let Some(before) = self.rooms.get(&room.room_nid)
             && is_joined(before)
@@ -184,7 +190,7 @@ impl User {
         let data: usize = self
             .account_data
             .values()
-            .map(|datum| datum.content.len() + 160)
+            .map(|entry| entry.content.len() + 160)
             .sum();
         1024 + RULES_WEIGHT + self.rooms.len() * 512 + data
     }
@@ -205,64 +211,65 @@ fn ignored_users(content: &str) -> Vec<OwnedUserId> {
         .collect()
 }
 
-/// What does not move with the user's entry: the alarm, and positions that only grow.
+/// The notifier of a user and the positions of the last changes, which only grow; stays when the
+/// user is evicted and loaded again.
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
-    pub(crate) wake: Notify,
-    /// Requests that look at the user now; the entry stays in memory meanwhile.
-    pub(crate) watchers: AtomicUsize,
+pub(crate) struct LastChanged {
+    pub(crate) notify: Notify,
+    /// The number of subscriptions; the entry is not evicted while there are any.
+    pub(crate) subscribers: AtomicUsize,
     pub(crate) used: AtomicU64,
     changed: AtomicI64,
     changed_ephemeral: AtomicI64,
     device_lists: AtomicI64,
-    pub(crate) devices: Mutex<HashMap<OwnedDeviceId, Device>>,
-    pub(crate) unread: Mutex<HashMap<RoomNid, Arc<Tally>>>,
+    pub(crate) devices: Mutex<HashMap<OwnedDeviceId, DeviceEntry>>,
+    pub(crate) unread: Mutex<HashMap<RoomNid, Arc<UnreadCounts>>>,
 }
 
-/// What is known of a device's mail and keys.
+/// What is known of a device's to-device messages and key counts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Device {
-    /// The first and the last message that may wait; unknown before the first look.
-    pub(crate) mail: Option<Mail>,
-    /// The last message that arrived while this was in memory.
-    pub(crate) last_arrival: StreamPosition,
-    /// When the counts last changed, as far as it happened while this was in memory.
+pub(crate) struct DeviceEntry {
+    /// The first and last pending to-device message; unknown before the first query.
+    pub(crate) to_device: Option<ToDeviceMark>,
+    /// The last message that arrived while the entry was cached.
+    pub(crate) last_to_device: StreamPosition,
+    /// The last change of the key counts while the entry was cached.
     pub(crate) keys_changed: StreamPosition,
-    /// The counts, and where the stream stood before they were read.
+    /// The key counts, and the position before they were read.
     pub(crate) keys: Option<(StreamPosition, Arc<KeyCounts>)>,
 }
 
-/// Between which positions messages wait for a device; empty when `first > last`.
+/// The range of positions of pending to-device messages; empty if `first > last`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mail {
+pub(crate) struct ToDeviceMark {
     pub(crate) first: StreamPosition,
     pub(crate) last: StreamPosition,
 }
 
-impl Device {
-    /// A message arrived.
-    pub(crate) fn arrive(&mut self, position: StreamPosition) {
-        self.last_arrival = position;
-        if let Some(mail) = &mut self.mail {
-            if mail.first > mail.last {
-                mail.first = position;
+impl DeviceEntry {
+    /// Records a new to-device message.
+    pub(crate) fn record_to_device(&mut self, position: StreamPosition) {
+        self.last_to_device = position;
+        if let Some(to_device) = &mut self.to_device {
+            if to_device.first > to_device.last {
+                to_device.first = position;
             }
-            mail.last = position;
+            to_device.last = position;
         }
     }
 }
 
-impl Marks {
-    pub(crate) fn change(&self, position: StreamPosition) {
+impl LastChanged {
+    pub(crate) fn advance(&self, position: StreamPosition) {
         self.changed.fetch_max(position.get(), Ordering::AcqRel);
     }
 
-    pub(crate) fn change_ephemeral(&self, position: EphemeralPosition) {
+    pub(crate) fn advance_ephemeral(&self, position: EphemeralPosition) {
         self.changed_ephemeral
             .fetch_max(position.get(), Ordering::AcqRel);
     }
 
-    pub(crate) fn change_device_lists(&self, position: StreamPosition) {
+    pub(crate) fn advance_device_lists(&self, position: StreamPosition) {
         self.device_lists
             .fetch_max(position.get(), Ordering::AcqRel);
     }

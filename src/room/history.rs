@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use event::{Pdu, State, visibility::visibility};
-use live::sight::Sight;
+use live::UserVisibility;
 use ruma::{
     EventId, RoomId, UserId,
     api::Direction as Way,
@@ -61,11 +61,17 @@ impl Rooms {
     ) -> Result<String, Error> {
         let head = self.check_read_access(room_id, reader).await?;
         let mut db = self.0.database.acquire().await?;
-        let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
-        let page = page(&mut db, Source::Timeline(head.room_nid), &sight, request).await?;
+        let visibility = UserVisibility::load(&mut db, head.room_nid, reader.user_id).await?;
+        let page = page(
+            &mut db,
+            Source::Timeline(head.room_nid),
+            &visibility,
+            request,
+        )
+        .await?;
         let renderer = Renderer {
             reader,
-            sight: &sight,
+            visibility: &visibility,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = format!(
@@ -97,10 +103,10 @@ impl Rooms {
         reader: Reader<'_>,
         event_id: &EventId,
     ) -> Result<String, Error> {
-        let (event, sight) = self.visible_event(room_id, reader, event_id).await?;
+        let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
         let renderer = Renderer {
             reader,
-            sight: &sight,
+            visibility: &visibility,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = String::new();
@@ -114,18 +120,20 @@ impl Rooms {
         room_id: &RoomId,
         reader: Reader<'_>,
         event_id: &EventId,
-    ) -> Result<(StoredEvent, Sight), Error> {
+    ) -> Result<(StoredEvent, UserVisibility), Error> {
         let head = match self.check_read_access(room_id, reader).await {
             Err(Error::NotInRoom) => return Err(Error::UnknownEvent),
             head => head?,
         };
         let mut db = self.0.database.acquire().await?;
-        let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
+        let visibility = UserVisibility::load(&mut db, head.room_nid, reader.user_id).await?;
         let event = events::find(&mut db, head.room_nid, event_id).await?;
         let event = event
-            .filter(|event| event.verdict == storage::Verdict::Accepted && sight.may_see(event))
+            .filter(|event| {
+                event.verdict == storage::Verdict::Accepted && visibility.may_see(event)
+            })
             .ok_or(Error::UnknownEvent)?;
-        Ok((event, sight))
+        Ok((event, visibility))
     }
 
     /// The state from which lazy-loaded members of a page are taken: the current one if the user may
@@ -170,8 +178,8 @@ impl Rooms {
         if row.is_none_or(|row| row.forgotten) {
             return Err(Error::NotInRoom);
         }
-        let sight = Sight::of(&mut db, head.room_nid, reader.user_id).await?;
-        let may_read = sight.was_member()
+        let user_visibility = UserVisibility::load(&mut db, head.room_nid, reader.user_id).await?;
+        let may_read = user_visibility.was_member()
             || (membership == MembershipState::Invite
                 && visibility(&head.state) == HistoryVisibility::Invited);
         if may_read {
@@ -221,7 +229,7 @@ struct Page {
 async fn page(
     db: &mut storage::Connection,
     source: Source<'_>,
-    sight: &Sight,
+    visibility: &UserVisibility,
     request: &PageRequest,
 ) -> Result<Page, Error> {
     let limit = request.limit.clamp(1, MAX_PAGE);
@@ -262,7 +270,7 @@ async fn page(
             } else {
                 after = position;
             }
-            if sight.may_see(&event) && request.filter.wants(&event.pdu) {
+            if visibility.may_see(&event) && request.filter.wants(&event.pdu) {
                 events.push(event);
             }
         }

@@ -4,22 +4,22 @@ use event::{
     ClientEvent, Pdu,
     view::{Common, PerReader},
 };
-use live::{Reader, sight::Sight};
+use live::{Reader, UserVisibility};
 use storage::StoredEvent;
 
 /// Writes events for a reader of one room.
 pub(crate) struct Renderer<'a> {
     pub(crate) reader: Reader<'a>,
-    pub(crate) sight: &'a Sight,
+    pub(crate) visibility: &'a UserVisibility,
     pub(crate) now_ms: u64,
 }
 
 impl Renderer<'_> {
     /// Appends an event with all that the server knows of it.
     pub(crate) fn event(&self, event: &StoredEvent, out: &mut String) {
-        let membership = self.sight.membership_at(event.position);
-        let per_reader = self.reader.told(event, membership, self.now_ms);
-        ClientEvent::of(&event.pdu).write_with(live::shared(event), per_reader, out);
+        let membership = self.visibility.membership_at(event.position);
+        let per_reader = self.reader.per_reader(event, membership, self.now_ms);
+        ClientEvent::of(&event.pdu).write_with(live::common(event), per_reader, out);
     }
 
     /// A list of events.

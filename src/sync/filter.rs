@@ -1,4 +1,4 @@
-//! What a client wants to hear of.
+//! Filters.
 //!
 //! Spec: client-server, "Filtering".
 
@@ -12,39 +12,39 @@ use ruma::{
 };
 use wildmatch::WildMatch;
 
-/// Events of a room's timeline when the client does not say how many.
+/// The timeline limit if the filter has none.
 const DEFAULT_LIMIT: usize = 10;
-/// The most, whatever the client says.
+/// The maximum timeline limit.
 const MAX_LIMIT: usize = 500;
 
-/// A filter made ready for use.
+/// A compiled filter.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    pub(crate) account_data: Rules,
-    pub(crate) timeline: Rules,
-    pub(crate) state: Rules,
-    pub(crate) ephemeral: Rules,
-    pub(crate) room_account_data: Rules,
+    pub(crate) account_data: EventFilter,
+    pub(crate) timeline: EventFilter,
+    pub(crate) state: EventFilter,
+    pub(crate) ephemeral: EventFilter,
+    pub(crate) room_account_data: EventFilter,
     pub(crate) timeline_limit: usize,
     pub(crate) include_leave: bool,
     pub(crate) lazy_load_members: bool,
     pub(crate) unread_thread_notifications: bool,
     pub(crate) federation_format: bool,
     pub(crate) event_fields: Option<Vec<Vec<String>>>,
-    rooms: Rooms,
+    rooms: RoomFilter,
 }
 
-/// Which rooms.
+/// Selects rooms.
 #[derive(Debug, Default)]
-struct Rooms {
+struct RoomFilter {
     only: Option<Vec<OwnedRoomId>>,
     not: Vec<OwnedRoomId>,
 }
 
-/// Which events.
+/// Selects events.
 #[derive(Debug, Default)]
-pub(crate) struct Rules {
-    rooms: Rooms,
+pub(crate) struct EventFilter {
+    rooms: RoomFilter,
     types: Option<Vec<WildMatch>>,
     not_types: Vec<WildMatch>,
     senders: Option<Vec<OwnedUserId>>,
@@ -57,11 +57,11 @@ impl Filter {
         let room = &definition.room;
         let limit = room.timeline.limit.map_or(DEFAULT_LIMIT as u64, u64::from);
         Self {
-            account_data: Rules::plain(&definition.account_data),
-            timeline: Rules::room(&room.timeline),
-            state: Rules::room(&room.state),
-            ephemeral: Rules::room(&room.ephemeral),
-            room_account_data: Rules::room(&room.account_data),
+            account_data: EventFilter::plain(&definition.account_data),
+            timeline: EventFilter::room(&room.timeline),
+            state: EventFilter::room(&room.state),
+            ephemeral: EventFilter::room(&room.ephemeral),
+            room_account_data: EventFilter::room(&room.account_data),
             timeline_limit: usize::try_from(limit).map_or(MAX_LIMIT, |limit| limit.min(MAX_LIMIT)),
             include_leave: room.include_leave,
             lazy_load_members: matches!(
@@ -77,21 +77,21 @@ impl Filter {
                 .event_fields
                 .as_ref()
                 .map(|fields| fields.iter().map(|field| path(field)).collect()),
-            rooms: Rooms {
+            rooms: RoomFilter {
                 only: room.rooms.clone(),
                 not: room.not_rooms.clone(),
             },
         }
     }
 
-    /// Whether the client wants to hear of a room.
-    pub(crate) fn room(&self, room_id: &RoomId) -> bool {
-        self.rooms.allow(room_id)
+    /// Whether the filter selects a room.
+    pub(crate) fn allows_room(&self, room_id: &RoomId) -> bool {
+        self.rooms.contains(room_id)
     }
 }
 
-impl Rooms {
-    fn allow(&self, room_id: &RoomId) -> bool {
+impl RoomFilter {
+    fn contains(&self, room_id: &RoomId) -> bool {
         !self.not.iter().any(|not| not == room_id)
             && self
                 .only
@@ -100,7 +100,7 @@ impl Rooms {
     }
 }
 
-impl Rules {
+impl EventFilter {
     fn plain(filter: &PlainFilter) -> Self {
         Self {
             types: filter.types.as_deref().map(patterns),
@@ -113,7 +113,7 @@ impl Rules {
 
     fn room(filter: &RoomEventFilter) -> Self {
         Self {
-            rooms: Rooms {
+            rooms: RoomFilter {
                 only: filter.rooms.clone(),
                 not: filter.not_rooms.clone(),
             },
@@ -128,7 +128,7 @@ impl Rules {
         }
     }
 
-    /// Whether every event passes, whatever the room.
+    /// Whether every event passes, apart from the room filter.
     pub(crate) fn allows_all_events(&self) -> bool {
         self.types.is_none()
             && self.not_types.is_empty()
@@ -137,19 +137,19 @@ impl Rules {
             && self.contains_url.is_none()
     }
 
-    pub(crate) fn room_allowed(&self, room_id: &RoomId) -> bool {
-        self.rooms.allow(room_id)
+    pub(crate) fn allows_room(&self, room_id: &RoomId) -> bool {
+        self.rooms.contains(room_id)
     }
 
-    pub(crate) fn kind(&self, kind: &str) -> bool {
-        !self.not_types.iter().any(|not| not.matches(kind))
+    pub(crate) fn allows_type(&self, event_type: &str) -> bool {
+        !self.not_types.iter().any(|not| not.matches(event_type))
             && self
                 .types
                 .as_ref()
-                .is_none_or(|types| types.iter().any(|only| only.matches(kind)))
+                .is_none_or(|types| types.iter().any(|only| only.matches(event_type)))
     }
 
-    fn sender(&self, sender: &UserId) -> bool {
+    fn allows_sender(&self, sender: &UserId) -> bool {
         !self.not_senders.iter().any(|not| not == sender)
             && self
                 .senders
@@ -157,9 +157,9 @@ impl Rules {
                 .is_none_or(|only| only.iter().any(|only| only == sender))
     }
 
-    pub(crate) fn event(&self, pdu: &Pdu) -> bool {
-        self.kind(pdu.event_type())
-            && self.sender(pdu.sender())
+    pub(crate) fn allows_event(&self, pdu: &Pdu) -> bool {
+        self.allows_type(pdu.event_type())
+            && self.allows_sender(pdu.sender())
             && self
                 .contains_url
                 .is_none_or(|wanted| wanted == pdu.has_url())
@@ -216,9 +216,9 @@ mod tests {
             "room": { "timeline": { "types": ["m.room.*"], "not_types": ["m.room.topic"] } }
         }))
         .unwrap();
-        let rules = Filter::new(&definition).timeline;
-        assert!(rules.kind("m.room.message"));
-        assert!(!rules.kind("m.room.topic"));
-        assert!(!rules.kind("m.reaction"));
+        let event_filter = Filter::new(&definition).timeline;
+        assert!(event_filter.allows_type("m.room.message"));
+        assert!(!event_filter.allows_type("m.room.topic"));
+        assert!(!event_filter.allows_type("m.reaction"));
     }
 }

@@ -1,4 +1,4 @@
-//! The room summary: how many members, and who gives the room a name when it has none.
+//! The room summary: member counts, and heroes if the room has no name.
 //!
 //! Spec: client-server, `GET /sync`, "RoomSummary".
 
@@ -7,11 +7,11 @@ use live::Room;
 use ruma::UserId;
 use serde::Deserialize;
 
-use crate::answer::{push_field, push_list};
+use crate::response::{push_field, push_list};
 
-/// The heroes whom the reader is told of; none when the room has a name.
-pub(crate) fn shown<'a>(room: &'a Room, reader: &UserId) -> Option<Vec<&'a UserId>> {
-    (!is_named(room.state())).then(|| room.heroes().seen_by(reader))
+/// The heroes for the summary; `None` if the room has a name.
+pub(crate) fn for_summary<'a>(room: &'a Room, reader: &UserId) -> Option<Vec<&'a UserId>> {
+    (!is_named(room.state())).then(|| room.heroes().for_reader(reader))
 }
 
 /// Appends the summary as an object.
@@ -25,11 +25,11 @@ pub(crate) fn write(out: &mut String, room: &Room, heroes: Option<&[&UserId]>) {
         });
         out.push(']');
     }
-    let members = room.members();
+    let counts = room.member_counts();
     push_field(out, "m.joined_member_count");
-    out.push_str(&members.joined.to_string());
+    out.push_str(&counts.joined.to_string());
     push_field(out, "m.invited_member_count");
-    out.push_str(&members.invited.to_string());
+    out.push_str(&counts.invited.to_string());
     out.push('}');
 }
 
@@ -39,9 +39,9 @@ fn is_named(state: &State) -> bool {
         name: Option<String>,
         alias: Option<String>,
     }
-    let is_set = |kind: &str| {
+    let is_set = |event_type: &str| {
         state
-            .get(kind, "")
+            .get(event_type, "")
             .and_then(|pdu| pdu.content_as::<Content>().ok())
             .and_then(|content| content.name.or(content.alias))
             .is_some_and(|name| !name.is_empty())

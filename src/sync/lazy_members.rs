@@ -1,4 +1,4 @@
-//! Which members a client needs when it does not want all of them.
+//! Which members a lazy-loading client needs.
 //!
 //! Spec: client-server, "Lazy-loading room members".
 
@@ -8,16 +8,16 @@ use ruma::{OwnedUserId, UserId};
 
 use crate::timeline::Timeline;
 
-/// The senders of the timeline, the heroes, and the reader where the whole state is told.
-pub(crate) fn needed(
+/// The senders of the timeline, the heroes, and the reader if the full state is returned.
+pub(crate) fn required_members(
     timeline: &Timeline,
     heroes: &[&UserId],
     reader: Option<&UserId>,
 ) -> HashSet<OwnedUserId> {
     let senders = timeline
-        .moments
+        .events
         .iter()
-        .map(|moment| moment.pdu().sender().to_owned());
+        .map(|timeline_event| timeline_event.pdu().sender().to_owned());
     senders
         .chain(heroes.iter().map(|user_id| (*user_id).to_owned()))
         .chain(reader.map(ToOwned::to_owned))

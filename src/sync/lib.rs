@@ -1,13 +1,16 @@
-//! Answers `/sync`: what changed for this device since its token.
+//! `/sync`: what changed for a device since its token.
 //!
-//! **Invariant:** this crate only reads; the one thing it deletes is what a device acknowledges.
+//! **Invariant:** this crate only reads; all it deletes is acknowledged to-device messages.
 
-mod answer;
+mod coalesce;
+mod context;
 mod error;
+mod event_writer;
 mod filter;
 mod heroes;
 mod lazy_members;
-mod share;
+mod request;
+mod response;
 mod state;
 mod stored_filters;
 mod streams;
@@ -15,8 +18,7 @@ mod timeline;
 mod unread;
 mod v3;
 mod wait;
-mod writer;
 
 pub use error::Error;
-pub use v3::Request;
+pub use request::Request;
 pub use wait::Syncs;

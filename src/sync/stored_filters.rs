@@ -1,4 +1,4 @@
-//! Filters that clients have stored and name by id; one never changes, so it is read once.
+//! A cache of stored filters; a filter never changes after it is stored.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use storage::{Database, filters};
 
 use crate::Error;
 
-/// Filters that are kept in memory.
-const KEPT: u64 = 4096;
+/// The most filters cached.
+const CACHE_CAPACITY: u64 = 4096;
 
-/// The filters lately used.
+/// The cache of stored filters.
 #[derive(Debug)]
 pub(crate) struct StoredFilters(Cache<(OwnedUserId, i64), Arc<FilterDefinition>>);
 
 impl StoredFilters {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(KEPT))
+        Self(Cache::new(CACHE_CAPACITY))
     }
 
     /// A user's filter by its id.

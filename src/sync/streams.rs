@@ -1,6 +1,6 @@
-//! One file for each kind of change.
+//! The parts of a response, one file each.
 
-use crate::{Error, answer::Answer, v3::Ask};
+use crate::{Error, context::SyncContext, response::Response};
 
 pub(crate) mod account_data;
 pub(crate) mod device_lists;
@@ -8,8 +8,8 @@ pub(crate) mod key_counts;
 pub(crate) mod rooms;
 pub(crate) mod to_device;
 
-/// A kind of change that clients learn about.
+/// A part of the response.
 pub(crate) trait Stream {
-    /// Adds what is new to an answer, and says so.
-    async fn write(&self, ask: &Ask<'_>, answer: &mut Answer) -> Result<(), Error>;
+    /// Writes what changed, and sets `has_changes`.
+    async fn write(&self, context: &SyncContext<'_>, response: &mut Response) -> Result<(), Error>;
 }

@@ -1,8 +1,8 @@
-//! The part of a room's timeline that goes into an answer.
+//! The timeline section of a room.
 
 use std::sync::Arc;
 
-use live::{Moment, Room, User, sight::Sight};
+use live::{Room, TimelineEvent, User, UserVisibility};
 use storage::{StoredEvent, events::Span};
 use types::StreamPosition;
 
@@ -11,79 +11,80 @@ use crate::filter::Filter;
 /// Before everything.
 pub(crate) const BEGINNING: StreamPosition = StreamPosition(i64::MIN);
 
-/// Events read at once for a filter that lets only some pass.
-const SIEVED: i64 = 200;
+/// Events read at once if the filter excludes some.
+const FILTERED_BATCH: i64 = 200;
 
-/// The last events of a stretch that the reader may see and wants, oldest first.
+/// The last events of a range that are visible and pass the filter, oldest first.
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    pub(crate) moments: Vec<Arc<Moment>>,
-    /// Whether the reader misses some of the stretch.
+    pub(crate) events: Vec<Arc<TimelineEvent>>,
+    /// Whether events of the range are left out.
     pub(crate) limited: bool,
-    /// From here the reader pages back.
+    /// The `prev_batch` position.
     pub(crate) prev: StreamPosition,
     after: StreamPosition,
     until: StreamPosition,
     limit: usize,
 }
 
-/// What decides whether an event is shown.
+/// Decides whether an event is included.
 #[derive(Clone, Copy)]
-pub(crate) struct Gate<'a> {
+pub(crate) struct TimelineFilter<'a> {
     pub(crate) user: &'a User,
     pub(crate) filter: &'a Filter,
     /// None: the user was joined all the time.
-    pub(crate) sight: Option<&'a Sight>,
+    pub(crate) visibility: Option<&'a UserVisibility>,
 }
 
-impl Gate<'_> {
+impl TimelineFilter<'_> {
     fn passes(&self, event: &StoredEvent) -> bool {
         let pdu = &event.pdu;
         let own = pdu.event_type() == "m.room.member"
             && pdu.state_key() == Some(self.user.user_id().as_str());
-        self.filter.timeline.event(pdu)
+        self.filter.timeline.allows_event(pdu)
             && (pdu.is_state() || !self.user.ignores(pdu.sender()))
-            // Everybody sees how they came and went.
-            && (own || self.sight.is_none_or(|sight| sight.may_see(event)))
+            // A user's own member events are always visible.
+            && (own || self.visibility.is_none_or(|visibility| visibility.may_see(event)))
     }
 }
 
 impl Timeline {
-    /// Takes what memory holds of `after < position <= until`.
+    /// The cached events with `after < position <= until`.
     pub(crate) fn recent(
         room: &Room,
-        gate: Gate<'_>,
+        timeline_filter: TimelineFilter<'_>,
         after: StreamPosition,
         until: StreamPosition,
     ) -> Self {
-        let limit = if gate.filter.timeline.room_allowed(room.room_id()) {
-            gate.filter.timeline_limit
+        let limit = if timeline_filter.filter.timeline.allows_room(room.room_id()) {
+            timeline_filter.filter.timeline_limit
         } else {
             0
         };
         let mut timeline = Self {
-            moments: Vec::new(),
+            events: Vec::new(),
             limited: false,
             prev: until,
             after,
             until,
             limit,
         };
-        let stretch = room.timeline().rev().filter(|moment| {
-            let position = moment.event().position;
+        let range = room.timeline().rev().filter(|timeline_event| {
+            let position = timeline_event.event().position;
             after < position && position <= until
         });
-        timeline.extend_back(stretch.cloned(), gate);
+        timeline.extend_back(range.cloned(), timeline_filter);
         timeline
     }
 
-    /// What is to be read from the database so that the timeline is as long as it should be.
+    /// The range to read from the database in order to fill the timeline.
     pub(crate) fn missing(&self, room: &Room) -> Option<Span> {
-        let wanted = !self.limited && self.moments.len() < self.limit && !room.reaches(self.after);
+        let wanted =
+            !self.limited && self.events.len() < self.limit && !room.timeline_covers(self.after);
         wanted.then(|| Span {
             room_nid: room.room_nid(),
             after: self.after,
-            until: room.complete_after().min(self.until),
+            until: room.timeline_start().min(self.until),
         })
     }
 
@@ -93,20 +94,25 @@ impl Timeline {
         if filter.timeline.allows_all_events() {
             limit
         } else {
-            limit.max(SIEVED)
+            limit.max(FILTERED_BATCH)
         }
     }
 
     /// Takes older events, oldest first, as read with a limit.
-    pub(crate) fn extend(&mut self, older: Vec<StoredEvent>, gate: Gate<'_>, read_limit: i64) {
+    pub(crate) fn extend(
+        &mut self,
+        older: Vec<StoredEvent>,
+        timeline_filter: TimelineFilter<'_>,
+        read_limit: i64,
+    ) {
         let exhausted = (older.len() as i64) < read_limit;
         let oldest = older.first().map(|event| event.position);
         self.extend_back(
             older
                 .into_iter()
                 .rev()
-                .map(|event| Arc::new(Moment::new(event))),
-            gate,
+                .map(|event| Arc::new(TimelineEvent::new(event))),
+            timeline_filter,
         );
         if !exhausted && !self.limited {
             self.limited = true;
@@ -115,34 +121,38 @@ impl Timeline {
     }
 
     /// Adds events going back, until the limit is reached and one more is found.
-    fn extend_back(&mut self, newest_first: impl Iterator<Item = Arc<Moment>>, gate: Gate<'_>) {
-        self.moments.reverse();
-        for moment in newest_first {
-            if !gate.passes(moment.event()) {
+    fn extend_back(
+        &mut self,
+        newest_first: impl Iterator<Item = Arc<TimelineEvent>>,
+        timeline_filter: TimelineFilter<'_>,
+    ) {
+        self.events.reverse();
+        for timeline_event in newest_first {
+            if !timeline_filter.passes(timeline_event.event()) {
                 continue;
             }
-            if self.moments.len() >= self.limit {
+            if self.events.len() >= self.limit {
                 self.limited = true;
                 break;
             }
-            self.prev = before(moment.event().position);
-            self.moments.push(moment);
+            self.prev = before(timeline_event.event().position);
+            self.events.push(timeline_event);
         }
-        self.moments.reverse();
+        self.events.reverse();
     }
 
-    /// Notes that there is more in the database than was read.
-    pub(crate) fn note_gap(&mut self, room: &Room) {
-        if !room.reaches(self.after) && self.moments.len() >= self.limit {
+    /// Sets `limited` if the database holds more events of the range.
+    pub(crate) fn detect_gap(&mut self, room: &Room) {
+        if !room.timeline_covers(self.after) && self.events.len() >= self.limit {
             self.limited = true;
         }
     }
 
-    /// Whether an event is shown in the timeline.
-    pub(crate) fn shows(&self, event: &StoredEvent) -> bool {
-        self.moments
+    /// Whether the timeline contains an event.
+    pub(crate) fn contains(&self, event: &StoredEvent) -> bool {
+        self.events
             .iter()
-            .any(|moment| moment.event().nid == event.nid)
+            .any(|timeline_event| timeline_event.event().nid == event.nid)
     }
 }
 

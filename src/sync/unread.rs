@@ -1,89 +1,102 @@
-//! How many notifications a user has not read in each room.
+//! Unread notification counts of rooms.
 //!
-//! Counting goes on from the last count, over what memory holds; what it does not hold is read for
-//! all rooms together. Spec: client-server, "Receiving notifications".
+//! Counting resumes from the last count with the cached events; what is not cached is read for all
+//! rooms together. Spec: client-server, "Receiving notifications".
 
 mod counter;
-mod judge;
+mod push_evaluator;
 
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
-use live::{Room, Tally};
+use live::{Room, UnreadCounts};
 use ruma::{OwnedEventId, events::room::member::MembershipState};
 use storage::{Connection, events, memberships::Membership};
 use types::RoomNid;
 
-use self::counter::{Counter, Place};
-use crate::{Error, v3::Ask};
+use self::counter::{EventThread, UnreadCounter};
+use crate::{Error, context::SyncContext};
 
-/// Unread events of a room that are looked at, the newest ones: a count does not go beyond it by
-/// what happened before this process knew the user.
-const MOST: i64 = 1_000;
+/// The most unread events counted in a room without a previous count; the newest are counted.
+const MAX_COUNTED: i64 = 1_000;
 
-/// Relations that are followed from an event to the thread that it is in.
-const HOPS: usize = 3;
+/// How many relations are followed to find the thread of an event.
+const MAX_RELATION_DEPTH: usize = 3;
 
-/// Counts for each of the rooms that the user is in.
+/// The counts of each joined room.
 pub(crate) async fn count<'a>(
-    ask: &Ask<'a>,
+    context: &SyncContext<'a>,
     rooms: impl Iterator<Item = (&'a Arc<Room>, &'a Membership)>,
-) -> Result<HashMap<RoomNid, Arc<Tally>>, Error> {
-    let mut tallies = HashMap::new();
-    let mut counters: HashMap<RoomNid, Counter<'a>> = HashMap::new();
+) -> Result<HashMap<RoomNid, Arc<UnreadCounts>>, Error> {
+    let mut all_counts = HashMap::new();
+    let mut counters: HashMap<RoomNid, UnreadCounter<'a>> = HashMap::new();
     for (room, membership) in rooms {
         if membership.membership != MembershipState::Join {
             continue;
         }
         let room_nid = room.room_nid();
-        let before = ask.watch.tally(room_nid);
-        let counter = Counter::new(ask, room, membership.position, before.as_deref());
+        let before = context.subscription.unread_counts(room_nid);
+        let counter = UnreadCounter::new(context, room, membership.position, before.as_deref());
         match before {
-            Some(before) if counter.adds_nothing_to(&before) => {
-                tallies.insert(room_nid, before);
+            Some(before) if counter.is_unchanged_from(&before) => {
+                all_counts.insert(room_nid, before);
             }
             _ => {
                 counters.insert(room_nid, counter);
             }
         }
     }
-    let wanted: Vec<_> = counters.values().filter_map(Counter::wants).collect();
+    let wanted: Vec<_> = counters
+        .values()
+        .filter_map(UnreadCounter::missing)
+        .collect();
     if !wanted.is_empty() {
-        let mut db = ask.database.acquire().await?;
-        let see = |room_nid, position, pdu| {
+        let mut db = context.database.acquire().await?;
+        let count_event = |room_nid, position, pdu| {
             if let Some(counter) = counters.get_mut(&room_nid) {
                 counter.read(position, &pdu);
             }
         };
-        events::unread(&mut db, &ask.request.user_id, &wanted, MOST, see).await?;
+        events::unread(
+            &mut db,
+            &context.request.user_id,
+            &wanted,
+            MAX_COUNTED,
+            count_event,
+        )
+        .await?;
     }
     if counters
         .values()
-        .any(|counter| counter.unplaced().next().is_some())
+        .any(|counter| counter.unresolved_parents().next().is_some())
     {
-        let mut db = ask.database.acquire().await?;
-        place(&mut db, &mut counters).await?;
+        let mut db = context.database.acquire().await?;
+        resolve_threads(&mut db, &mut counters).await?;
     }
     for (room_nid, counter) in counters {
-        let tally = Arc::new(counter.finish());
-        ask.watch.note_tally(room_nid, tally.clone());
-        tallies.insert(room_nid, tally);
+        let unread_counts = Arc::new(counter.finish());
+        context
+            .subscription
+            .store_unread_counts(room_nid, unread_counts.clone());
+        all_counts.insert(room_nid, unread_counts);
     }
-    Ok(tallies)
+    Ok(all_counts)
 }
 
-/// Finds the threads of events that are related to events which memory does not hold.
-async fn place(
+/// Finds the threads of events that relate to events which are not cached.
+async fn resolve_threads(
     db: &mut Connection,
-    counters: &mut HashMap<RoomNid, Counter<'_>>,
+    counters: &mut HashMap<RoomNid, UnreadCounter<'_>>,
 ) -> Result<(), Error> {
-    for _ in 0..HOPS {
+    for _ in 0..MAX_RELATION_DEPTH {
         let parents: BTreeSet<(RoomNid, OwnedEventId)> = counters
             .iter()
             .flat_map(|(room_nid, counter)| {
-                counter.unplaced().map(|parent| (*room_nid, parent.clone()))
+                counter
+                    .unresolved_parents()
+                    .map(|parent| (*room_nid, parent.clone()))
             })
             .collect();
         if parents.is_empty() {
@@ -92,7 +105,9 @@ async fn place(
         let parents: Vec<_> = parents.into_iter().collect();
         let relations = events::relations_of(db, &parents).await?;
         for counter in counters.values_mut() {
-            counter.follow(|parent| Place::of(relations.get(parent).cloned().flatten()));
+            counter.follow(|parent| {
+                EventThread::from_relation(relations.get(parent).cloned().flatten())
+            });
         }
     }
     Ok(())

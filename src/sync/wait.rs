@@ -1,8 +1,8 @@
-//! Answering at once, or when there is something new.
+//! Long polling: responds at once, or when something changes.
 
 use std::sync::Arc;
 
-use live::{Live, Want};
+use live::{Live, Subscription, ViewQuery};
 use ruma::{UserId, api::client::filter::FilterDefinition, events::room::member::MembershipState};
 use storage::{Database, memberships::Membership};
 use tokio::time::Instant;
@@ -10,15 +10,11 @@ use tokio_util::sync::CancellationToken;
 use types::{Clock, SyncToken};
 
 use crate::{
-    Error, Request,
-    answer::Answer,
-    filter::Filter,
-    share::InFlight,
-    stored_filters::StoredFilters,
-    v3::{self, Ask},
+    Error, Request, coalesce::InFlight, context::SyncContext, filter::Filter, response::Response,
+    stored_filters::StoredFilters, v3,
 };
 
-/// Answers `/sync`; cheap to clone.
+/// Handles `/sync`; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Syncs(Arc<Inner>);
 
@@ -33,7 +29,7 @@ struct Inner {
 }
 
 impl Syncs {
-    /// Builds the handle; once `stopping` is cancelled, nobody is kept waiting.
+    /// Builds the handle; no request waits once `stopping` is cancelled.
     pub fn new(database: Database, live: Live, clock: Clock, stopping: CancellationToken) -> Self {
         let in_flight = InFlight::default();
         Self(Arc::new(Inner {
@@ -46,7 +42,7 @@ impl Syncs {
         }))
     }
 
-    /// A filter that the user has stored, by its id.
+    /// A stored filter of the user, by id.
     pub async fn filter(
         &self,
         user_id: &UserId,
@@ -58,14 +54,14 @@ impl Syncs {
             .await
     }
 
-    /// The answer to a `/v3/sync`, as JSON text.
+    /// The response to `/v3/sync`, as JSON text.
     ///
-    /// Waits up to the request's timeout when there is nothing new.
+    /// Waits up to the request's timeout if there are no changes.
     #[tracing::instrument(name = "sync.v3", skip_all, fields(user.id = %request.user_id), err(level = "debug"))]
     pub async fn v3(&self, request: &Request) -> Result<String, Error> {
         if request.since.is_none() {
-            // Clients that lose patience ask again: one computation serves them all.
-            let shared = self.0.in_flight.share(request, || self.wait(request));
+            // Clients repeat a slow initial sync: coalesce identical requests.
+            let shared = self.0.in_flight.coalesce(request, || self.wait(request));
             return Box::pin(shared).await;
         }
         self.wait(request).await
@@ -73,37 +69,37 @@ impl Syncs {
 
     async fn wait(&self, request: &Request) -> Result<String, Error> {
         let live = &self.0.live;
-        // Whatever this process has committed before the request is in the answer, and whatever
-        // another one has told the client already.
-        let told = request.since.unwrap_or_default().stream;
-        let committed = Box::pin(self.0.database.target_position(told)).await?;
-        live.caught_up(committed).await;
+        // The response includes everything that this process has committed before the request, and
+        // everything that another process has already sent to the client.
+        let sent_until = request.since.unwrap_or_default().stream;
+        let committed = Box::pin(self.0.database.target_position(sent_until)).await?;
+        live.wait_until_applied(committed).await;
         // Boxed, as all below that is over before the waiting begins: it would take its memory.
-        let watch = Box::pin(live.watch(&request.user_id)).await?;
+        let subscription = Box::pin(live.subscribe(&request.user_id)).await?;
         if let Some(since) = request.since {
-            Box::pin(watch.acknowledge(&request.device_id, since.to_device())).await?;
+            Box::pin(subscription.acknowledge(&request.device_id, since.to_device())).await?;
         }
-        let since = request.since.map(|since| live.news_since(since));
+        let since = request.since.map(|since| live.changes_since(since));
         let filter = Filter::new(&request.filter);
         let until = Instant::now() + request.timeout;
         let may_wait = !request.full_state && !request.timeout.is_zero();
         let mut over = false;
         loop {
-            let changed = watch.changed();
+            let changed = subscription.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let quiet = since.is_some_and(|since| {
-                let more_mail = since
-                    .to_device
-                    .is_some_and(|position| watch.has_mail(&request.device_id, position));
-                !more_mail && !watch.has_changed_since(since)
+            let has_no_changes = since.is_some_and(|since| {
+                let more_to_device = since.to_device.is_some_and(|position| {
+                    subscription.has_to_device(&request.device_id, position)
+                });
+                !more_to_device && !subscription.has_changed_since(since)
             });
             let waits = may_wait && !over && since.is_some();
-            if !(waits && quiet) {
-                let look = Box::pin(self.look(request, &filter, &watch, since));
-                let answer = look.await?;
-                if !waits || answer.has_news {
-                    return Ok(answer.finish());
+            if !(waits && has_no_changes) {
+                let response = Box::pin(self.respond(request, &filter, &subscription, since));
+                let response = response.await?;
+                if !waits || response.has_changes {
+                    return Ok(response.finish());
                 }
             }
             tokio::select! {
@@ -114,40 +110,40 @@ impl Syncs {
         }
     }
 
-    async fn look(
+    async fn respond(
         &self,
         request: &Request,
         filter: &Filter,
-        watch: &live::Watch,
+        subscription: &Subscription,
         since: Option<SyncToken>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Response, Error> {
         let is_wanted = |room: &Membership| {
             let left = matches!(
                 room.membership,
                 MembershipState::Leave | MembershipState::Ban
             );
-            let news = since.is_some_and(|since| room.position > since.stream);
-            // That a room was left is told even if it is forgotten already.
-            let kept = news || !(left && (room.forgotten || !filter.include_leave));
-            filter.room(&room.room_id) && kept
+            let is_changed = since.is_some_and(|since| room.position > since.stream);
+            // That a room was left is returned even if it is forgotten.
+            let kept = is_changed || !(left && (room.forgotten || !filter.include_leave));
+            filter.allows_room(&room.room_id) && kept
         };
         let wanted = request
             .since
-            .map(|since| self.0.live.worth_telling_since(since));
-        let want = Want {
+            .map(|since| self.0.live.possibly_missed_since(since));
+        let query = ViewQuery {
             since: wanted.filter(|_| !request.full_state),
             of: &is_wanted,
         };
-        let look = self.0.live.look(watch, &want).await?;
-        let ask = Ask {
+        let view = self.0.live.view(subscription, &query).await?;
+        let context = SyncContext {
             request,
             filter,
             database: &self.0.database,
-            watch,
-            look: &look,
+            subscription,
+            view: &view,
             since,
             now_ms: self.0.clock.now_ms(),
         };
-        v3::answer(&ask).await
+        v3::respond(&context).await
     }
 }

@@ -19,7 +19,7 @@ impl Rooms {
         limit: usize,
         filter: EventFilter,
     ) -> Result<String, Error> {
-        let (event, sight) = self.visible_event(room_id, reader, event_id).await?;
+        let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
         let at = event.position;
         let around = |direction, from| PageRequest {
             from: Some(PageToken(from)),
@@ -32,8 +32,8 @@ impl Rooms {
         let mut db = self.0.database.acquire().await?;
         let before = around(Way::Backward, StreamPosition(at.get() - 1));
         let (mut before, mut after) = (
-            page(&mut db, timeline, &sight, &before).await?,
-            page(&mut db, timeline, &sight, &around(Way::Forward, at)).await?,
+            page(&mut db, timeline, &visibility, &before).await?,
+            page(&mut db, timeline, &visibility, &around(Way::Forward, at)).await?,
         );
         if limit < 2 {
             before.events.truncate(limit);
@@ -59,7 +59,7 @@ impl Rooms {
         };
         let renderer = Renderer {
             reader,
-            sight: &sight,
+            visibility: &visibility,
             now_ms,
         };
         let mut target = String::new();

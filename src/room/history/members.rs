@@ -1,7 +1,7 @@
 //! Member lists and whole states.
 
 use event::State;
-use live::sight::Sight;
+use live::UserVisibility;
 use ruma::{
     RoomId, UserId,
     events::{StateEventType, room::member::MembershipState},
@@ -149,8 +149,8 @@ impl Rooms {
         let beginning = StreamPosition(i64::MIN);
         let last =
             events::timeline(&mut db, room_nid, beginning, at, Direction::Backward, 1).await?;
-        let sight = Sight::of(&mut db, room_nid, user_id).await?;
-        match last.first().filter(|last| sight.may_see(last)) {
+        let visibility = UserVisibility::load(&mut db, room_nid, user_id).await?;
+        match last.first().filter(|last| visibility.may_see(last)) {
             Some(last) => self.state_after(&mut db, last.snapshot_nid).await,
             None => self.first_state(&mut db, room_id, user_id).await,
         }

@@ -30,7 +30,7 @@ impl Rooms {
         event_id: &EventId,
         query: &RelationsQuery,
     ) -> Result<String, Error> {
-        let (target, sight) = self.visible_event(room_id, reader, event_id).await?;
+        let (target, visibility) = self.visible_event(room_id, reader, event_id).await?;
         let source = Source::Related(Related {
             room_nid: target.room_nid,
             target: event_id,
@@ -38,10 +38,10 @@ impl Rooms {
             event_type: query.event_type.as_deref(),
         });
         let mut db = self.0.database.acquire().await?;
-        let found = page(&mut db, source, &sight, &query.page).await?;
+        let found = page(&mut db, source, &visibility, &query.page).await?;
         let renderer = Renderer {
             reader,
-            sight: &sight,
+            visibility: &visibility,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = format!(r#"{{"chunk":{}"#, renderer.events(&found.events));

@@ -1,44 +1,46 @@
-//! The user's private data that belongs to no room.
+//! Global account data.
 
 use crate::{
     Error,
-    answer::{Answer, push_events, push_plain_event},
+    context::SyncContext,
+    response::{Response, push_events, push_type_and_content},
     streams::Stream,
     timeline::BEGINNING,
-    v3::Ask,
 };
 
 /// Global account data.
 pub(crate) struct AccountData;
 
 impl Stream for AccountData {
-    async fn write(&self, ask: &Ask<'_>, answer: &mut Answer) -> Result<(), Error> {
-        let rules = &ask.filter.account_data;
-        let after = ask.since_stream().unwrap_or(BEGINNING);
-        let data = ask.look.user.account_data(None);
-        let mut told: Vec<(&str, &str)> = data
-            .filter(|(kind, datum)| datum.position > after && rules.kind(kind))
-            .map(|(kind, datum)| (kind, &*datum.content))
+    async fn write(&self, context: &SyncContext<'_>, response: &mut Response) -> Result<(), Error> {
+        let event_filter = &context.filter.account_data;
+        let after = context.since_stream().unwrap_or(BEGINNING);
+        let data = context.view.user.account_data(None);
+        let mut entries: Vec<(&str, &str)> = data
+            .filter(|(event_type, entry)| {
+                entry.position > after && event_filter.allows_type(event_type)
+            })
+            .map(|(event_type, entry)| (event_type, &*entry.content))
             .collect();
         let default;
-        if ask.since.is_none() && rules.kind("m.push_rules") {
-            let set = ask
-                .look
+        if context.since.is_none() && event_filter.allows_type("m.push_rules") {
+            let set = context
+                .view
                 .user
                 .account_data(None)
-                .any(|(kind, _)| kind == "m.push_rules");
+                .any(|(event_type, _)| event_type == "m.push_rules");
             if !set {
-                default = default_push_rules(&ask.request.user_id);
-                told.extend(default.as_deref().map(|rules| ("m.push_rules", rules)));
+                default = default_push_rules(&context.request.user_id);
+                entries.extend(default.as_deref().map(|rules| ("m.push_rules", rules)));
             }
         }
-        if !told.is_empty() {
-            answer.has_news = true;
+        if !entries.is_empty() {
+            response.has_changes = true;
             push_events(
-                answer.field("account_data"),
-                told,
-                |out, (kind, content)| {
-                    push_plain_event(out, kind, content);
+                response.field("account_data"),
+                entries,
+                |out, (event_type, content)| {
+                    push_type_and_content(out, event_type, content);
                 },
             );
         }
@@ -46,7 +48,7 @@ impl Stream for AccountData {
     }
 }
 
-/// The rules of somebody who never changed them.
+/// The push rules of a user that has not changed them.
 fn default_push_rules(user_id: &ruma::UserId) -> Option<String> {
     let rules = event::push::defaults(user_id);
     serde_json::to_string(&serde_json::json!({ "global": rules })).ok()

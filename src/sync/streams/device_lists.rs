@@ -1,4 +1,4 @@
-//! Whose devices to look at anew.
+//! Device list changes.
 //!
 //! Spec: client-server, "Extensions to /sync" of end-to-end encryption.
 
@@ -8,31 +8,31 @@ use storage::device_lists;
 
 use crate::{
     Error,
-    answer::{Answer, push_list},
+    context::SyncContext,
+    response::{Response, push_list},
     streams::Stream,
-    v3::Ask,
 };
 
-/// Changes of device lists; the first answer has none.
+/// Device list changes; an initial sync has none.
 pub(crate) struct DeviceLists;
 
 impl Stream for DeviceLists {
-    async fn write(&self, ask: &Ask<'_>, answer: &mut Answer) -> Result<(), Error> {
-        let Some(since) = ask.since_stream() else {
+    async fn write(&self, context: &SyncContext<'_>, response: &mut Response) -> Result<(), Error> {
+        let Some(since) = context.since_stream() else {
             return Ok(());
         };
-        if !ask.watch.device_lists_changed_since(since) {
+        if !context.subscription.device_lists_changed_since(since) {
             return Ok(());
         }
-        let mut db = ask.database.acquire().await?;
-        let user_id = &ask.request.user_id;
+        let mut db = context.database.acquire().await?;
+        let user_id = &context.request.user_id;
         let changes =
-            device_lists::changed_between(&mut db, user_id, since, ask.look.position).await?;
+            device_lists::changed_between(&mut db, user_id, since, context.view.position).await?;
         if changes.changed.is_empty() && changes.left.is_empty() {
             return Ok(());
         }
-        answer.has_news = true;
-        let out = answer.field("device_lists");
+        response.has_changes = true;
+        let out = response.field("device_lists");
         out.push_str("{\"changed\":[");
         push_list(out, &changes.changed, push_user);
         out.push_str("],\"left\":[");

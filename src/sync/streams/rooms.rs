@@ -1,28 +1,28 @@
-//! Rooms: those that the user is in, is invited to, knocks at, or has left.
+//! The `rooms` section: joined, invited, knocked and left rooms.
 
+mod collect;
 mod ephemeral;
-mod gather;
 mod invited;
 mod notifications;
-mod section;
+mod room_section;
 
 use live::Room;
 use ruma::{OwnedRoomId, events::room::member::MembershipState};
 use storage::memberships::Membership;
 
-use self::{gather::gather, section::Section};
+use self::{collect::collect_rooms, room_section::RoomSection};
 use crate::{
     Error,
-    answer::{Answer, push_field},
+    context::SyncContext,
+    response::{Response, push_field},
     streams::Stream,
     unread,
-    v3::Ask,
 };
 
-/// Everything that belongs to rooms.
+/// The `rooms` section.
 pub(crate) struct Rooms;
 
-/// The rooms of one group, each with its text.
+/// The rooms of one membership, each serialised.
 #[derive(Debug, Default)]
 struct Group(Vec<(OwnedRoomId, String)>);
 
@@ -46,37 +46,49 @@ impl Group {
 }
 
 impl Stream for Rooms {
-    async fn write(&self, ask: &Ask<'_>, answer: &mut Answer) -> Result<(), Error> {
+    async fn write(&self, context: &SyncContext<'_>, response: &mut Response) -> Result<(), Error> {
         let (mut join, mut invite) = (Group::default(), Group::default());
         let (mut knock, mut leave) = (Group::default(), Group::default());
-        for (room, membership) in looked_at(ask) {
+        for (room, membership) in rooms_in_view(context) {
             match membership.membership {
                 MembershipState::Invite => {
-                    invite.add(&membership.room_id, invited::invite(ask, room, membership));
+                    invite.add(
+                        &membership.room_id,
+                        invited::invite(context, room, membership),
+                    );
                 }
                 MembershipState::Knock => {
-                    knock.add(&membership.room_id, invited::knock(ask, room, membership));
+                    knock.add(
+                        &membership.room_id,
+                        invited::knock(context, room, membership),
+                    );
                 }
                 _ => {}
             }
         }
-        let sections = gather(ask).await?;
+        let sections = collect_rooms(context).await?;
         let rooms = sections
             .iter()
             .map(|section| (section.room, section.membership));
-        let unread = unread::count(ask, rooms).await?;
+        let unread = unread::count(context, rooms).await?;
         for section in sections {
-            let Section { membership, .. } = &section;
+            let RoomSection { membership, .. } = &section;
             let room_id = &membership.room_id;
             if membership.membership == MembershipState::Join {
                 let unread = unread.get(&membership.room_nid);
-                join.add(room_id, section.joined(ask, unread.map(|tally| &**tally)));
+                join.add(
+                    room_id,
+                    section.joined(context, unread.map(|unread_counts| &**unread_counts)),
+                );
             } else {
-                leave.add(room_id, Some(section.left(ask)));
+                leave.add(room_id, Some(section.left(context)));
             }
         }
-        for membership in with_changed_data_only(ask) {
-            join.add(&membership.room_id, section::data_only(ask, membership));
+        for membership in with_changed_account_data_only(context) {
+            join.add(
+                &membership.room_id,
+                room_section::account_data_only(context, membership),
+            );
         }
         let groups = [
             ("join", join),
@@ -85,8 +97,8 @@ impl Stream for Rooms {
             ("leave", leave),
         ];
         if groups.iter().any(|(_, group)| !group.0.is_empty()) {
-            answer.has_news = true;
-            let out = answer.field("rooms");
+            response.has_changes = true;
+            let out = response.field("rooms");
             out.push('{');
             for (name, group) in &groups {
                 group.write(out, name);
@@ -97,26 +109,28 @@ impl Stream for Rooms {
     }
 }
 
-/// The rooms that were looked at, each with what the user is to it.
-fn looked_at<'a>(
-    ask: &Ask<'a>,
+/// The rooms of the view, each with the user's membership.
+fn rooms_in_view<'a>(
+    context: &SyncContext<'a>,
 ) -> impl Iterator<Item = (&'a std::sync::Arc<Room>, &'a Membership)> {
-    let look = ask.look;
-    look.rooms
+    let view = context.view;
+    view.rooms
         .iter()
-        .filter_map(|(room_nid, room)| Some((room, look.user.room(*room_nid)?)))
+        .filter_map(|(room_nid, room)| Some((room, view.user.room(*room_nid)?)))
 }
 
-/// Joined rooms in which nothing happened, but whose private data changed.
-fn with_changed_data_only<'a>(ask: &Ask<'a>) -> Vec<&'a Membership> {
-    let look = ask.look;
-    let Some(since) = ask.since_stream() else {
+/// Joined rooms without changes other than account data.
+fn with_changed_account_data_only<'a>(context: &SyncContext<'a>) -> Vec<&'a Membership> {
+    let view = context.view;
+    let Some(since) = context.since_stream() else {
         return Vec::new();
     };
-    look.user
+    view.user
         .rooms_with_data_after(since)
-        .filter(|room_nid| !look.rooms.contains_key(room_nid))
-        .filter_map(|room_nid| look.user.room(room_nid))
-        .filter(|room| room.membership == MembershipState::Join && ask.filter.room(&room.room_id))
+        .filter(|room_nid| !view.rooms.contains_key(room_nid))
+        .filter_map(|room_nid| view.user.room(room_nid))
+        .filter(|room| {
+            room.membership == MembershipState::Join && context.filter.allows_room(&room.room_id)
+        })
         .collect()
 }

@@ -9,160 +9,166 @@ use event::{
     Pdu, Relation,
     push::{self, PushDecision},
 };
-use live::{Count, ReadUpTo, Room, Tally, Thread};
+use live::{NotificationCount, ReadUpTo, Room, Thread, UnreadCounts};
 use ruma::{OwnedEventId, UserId, push::FlattenedJson};
 use storage::events::Unread;
 use types::StreamPosition;
 
-use super::{HOPS, judge::Judge};
-use crate::v3::Ask;
+use super::{MAX_RELATION_DEPTH, push_evaluator::PushEvaluator};
+use crate::context::SyncContext;
 
-/// Where an event belongs.
+/// The thread of an event.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
-    Thread(Thread),
-    /// Where this event belongs, which is not known yet.
-    With(OwnedEventId),
+pub(super) enum EventThread {
+    Known(Thread),
+    /// The same thread as this event, which is not known yet.
+    SameAs(OwnedEventId),
 }
 
-impl Place {
-    /// The place of an event, by what it relates to.
-    pub(super) fn of(relation: Option<Relation>) -> Self {
+impl EventThread {
+    /// The thread of an event with this relation.
+    pub(super) fn from_relation(relation: Option<Relation>) -> Self {
         match relation {
-            Some(relation) if relation.is_thread() => Self::Thread(Thread::Of(relation.event_id)),
-            Some(relation) => Self::With(relation.event_id),
-            None => Self::Thread(Thread::Main),
+            Some(relation) if relation.is_thread() => Self::Known(Thread::Of(relation.event_id)),
+            Some(relation) => Self::SameAs(relation.event_id),
+            None => Self::Known(Thread::Main),
         }
     }
 }
 
-/// An event that changes the count.
-struct Noted {
+/// An event that affects the count.
+struct PendingEvent {
     position: StreamPosition,
-    place: Place,
-    meaning: Meaning,
+    event_thread: EventThread,
+    effect: EventEffect,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+enum EventEffect {
     /// It is unread, and the user is to be notified.
-    Unread { stands_out: bool },
+    Unread { highlight: bool },
     /// The user sent it, and so has read its thread up to here.
     Own,
 }
 
-/// What of the last count is used.
-enum Basis {
+/// What of the last count is kept.
+enum CountBase {
     /// Nothing: all that is unread is counted, from memory or the database.
-    Nothing { in_memory: bool },
+    Empty { in_memory: bool },
     /// All but what was counted in these threads, which were read further since.
-    AllBut(BTreeSet<Thread>, StreamPosition),
+    Previous(BTreeSet<Thread>, StreamPosition),
 }
 
-/// A count under way.
-pub(super) struct Counter<'a> {
+/// A count in progress.
+pub(super) struct UnreadCounter<'a> {
     room: &'a Room,
     user_id: &'a UserId,
-    judge: Judge<'a>,
+    push_evaluator: PushEvaluator<'a>,
     until: StreamPosition,
-    wishes: StreamPosition,
+    settings_changed: StreamPosition,
     read: ReadUpTo,
-    basis: Basis,
-    counts: BTreeMap<Thread, Count>,
-    noted: Vec<Noted>,
+    base: CountBase,
+    counts: BTreeMap<Thread, NotificationCount>,
+    pending: Vec<PendingEvent>,
 }
 
-impl<'a> Counter<'a> {
-    /// Begins with what was counted before, as far as it holds, and counts what memory holds.
+impl<'a> UnreadCounter<'a> {
+    /// Starts from the previous count, as far as it is valid, and counts the cached events.
     pub(super) fn new(
-        ask: &Ask<'a>,
+        context: &SyncContext<'a>,
         room: &'a Room,
         joined: StreamPosition,
-        before: Option<&Tally>,
+        before: Option<&UnreadCounts>,
     ) -> Self {
-        let user = &*ask.look.user;
+        let user = &*context.view.user;
         let read = room.read_up_to(user.user_id(), joined);
-        let wishes = user.wishes_changed();
-        let in_memory = room.reaches(read.everywhere);
+        let settings_changed = user.notification_settings_changed();
+        let in_memory = room.timeline_covers(read.unthreaded);
         let mut counter = Self {
             room,
-            user_id: &ask.request.user_id,
-            judge: Judge::new(user, room),
-            until: ask.look.position,
-            wishes,
+            user_id: &context.request.user_id,
+            push_evaluator: PushEvaluator::new(user, room),
+            until: context.view.position,
+            settings_changed,
             read,
-            basis: Basis::Nothing { in_memory },
+            base: CountBase::Empty { in_memory },
             counts: BTreeMap::new(),
-            noted: Vec::new(),
+            pending: Vec::new(),
         };
         if let Some(before) = before {
-            counter.go_on_from(before);
+            counter.resume_from(before);
         }
-        counter.recall();
+        counter.count_cached();
         counter
     }
 
-    /// Makes the last count the basis, as far as it holds.
-    fn go_on_from(&mut self, before: &Tally) {
-        let holds = before.wishes == self.wishes
-            && self.room.continues(before.until)
-            && !self.read.falls_behind(&before.read);
+    /// Resumes from the previous count, as far as it is valid.
+    fn resume_from(&mut self, before: &UnreadCounts) {
+        let holds = before.settings_changed == self.settings_changed
+            && self.room.is_continuous_from(before.until)
+            && !self.read.is_older_than(&before.read);
         if !holds {
             return;
         }
-        let again: BTreeSet<Thread> = before
+        let recounted: BTreeSet<Thread> = before
             .counts
             .keys()
-            .filter(|thread| self.read.of(thread) != before.read.of(thread))
+            .filter(|thread| self.read.in_thread(thread) != before.read.in_thread(thread))
             .cloned()
             .collect();
-        if !again
+        if !recounted
             .iter()
-            .all(|thread| self.room.reaches(self.read.of(thread)))
+            .all(|thread| self.room.timeline_covers(self.read.in_thread(thread)))
         {
             return;
         }
         let mut counts = before.counts.clone();
-        counts.retain(|thread, _| !again.contains(thread));
-        if self.take_off_undone(&mut counts, &again, before.until) {
+        counts.retain(|thread, _| !recounted.contains(thread));
+        if self.subtract_redacted(&mut counts, &recounted, before.until) {
             self.counts = counts;
-            self.basis = Basis::AllBut(again, before.until);
+            self.base = CountBase::Previous(recounted, before.until);
         }
     }
 
-    /// Takes what was redacted since off the counts that are kept; `false` if it is not known what
-    /// it was.
-    fn take_off_undone(
+    /// Subtracts events redacted since from the counts that are kept; `false` if one of them is
+    /// not cached.
+    fn subtract_redacted(
         &mut self,
-        counts: &mut BTreeMap<Thread, Count>,
-        again: &BTreeSet<Thread>,
+        counts: &mut BTreeMap<Thread, NotificationCount>,
+        recounted: &BTreeSet<Thread>,
         until: StreamPosition,
     ) -> bool {
         let room = self.room;
-        for undone in room.undone_after(until) {
-            let target = undone.target;
-            if counts.is_empty() || target > until || target <= self.read.everywhere {
+        for redaction in room.redactions_after(until) {
+            let target = redaction.target_position;
+            if counts.is_empty() || target > until || target <= self.read.unthreaded {
                 continue;
             }
-            let Some(was) = undone.was.as_ref().filter(|_| room.reaches(target)) else {
+            let Some(original) = redaction
+                .original
+                .as_ref()
+                .filter(|_| room.timeline_covers(target))
+            else {
                 return false;
             };
-            let Place::Thread(thread) = self.place(was.pdu()) else {
+            let EventThread::Known(thread) = self.thread_of(original.pdu()) else {
                 return false;
             };
-            let counted = target > self.read.of(&thread)
-                && !again.contains(&thread)
-                && !self.sent_into(&thread, target, until);
-            if !counted || was.pdu().sender() == self.user_id {
+            let counted = target > self.read.in_thread(&thread)
+                && !recounted.contains(&thread)
+                && !self.has_own_event_between(&thread, target, until);
+            if !counted || original.pdu().sender() == self.user_id {
                 continue;
             }
-            let notice = self.judge.judge(was.pdu(), was.flattened());
-            if notice == PushDecision::Silent {
+            let decision = self
+                .push_evaluator
+                .evaluate(original.pdu(), original.flattened());
+            if decision == PushDecision::Silent {
                 continue;
             }
             if let Some(count) = counts.get_mut(&thread) {
                 count.notifications = count.notifications.saturating_sub(1);
-                let highlights = u64::from(notice == PushDecision::Highlight);
+                let highlights = u64::from(decision == PushDecision::Highlight);
                 count.highlights = count.highlights.saturating_sub(highlights);
                 if count.notifications == 0 {
                     counts.remove(&thread);
@@ -172,30 +178,37 @@ impl<'a> Counter<'a> {
         true
     }
 
-    /// Whether the user sent something into a thread between two positions that memory reaches.
-    fn sent_into(&self, thread: &Thread, after: StreamPosition, until: StreamPosition) -> bool {
-        self.room.timeline().any(|moment| {
-            let position = moment.event().position;
-            let pdu = moment.pdu();
+    /// Whether the user sent an event in a thread between two positions that the cache covers.
+    fn has_own_event_between(
+        &self,
+        thread: &Thread,
+        after: StreamPosition,
+        until: StreamPosition,
+    ) -> bool {
+        self.room.timeline().any(|timeline_event| {
+            let position = timeline_event.event().position;
+            let pdu = timeline_event.pdu();
             after < position
                 && position <= until
                 && pdu.sender() == self.user_id
                 && !pdu.is_state()
-                && matches!(self.place(pdu), Place::Thread(of) if of == *thread)
+                && matches!(self.thread_of(pdu), EventThread::Known(of) if of == *thread)
         })
     }
 
-    /// Whether the count is what it was.
-    pub(super) fn adds_nothing_to(&self, before: &Tally) -> bool {
-        self.until <= before.until && self.read == before.read && self.wishes == before.wishes
+    /// Whether the count is the same as the previous one.
+    pub(super) fn is_unchanged_from(&self, before: &UnreadCounts) -> bool {
+        self.until <= before.until
+            && self.read == before.read
+            && self.settings_changed == before.settings_changed
     }
 
     /// What is to be read from the database.
-    pub(super) fn wants(&self) -> Option<Unread> {
-        matches!(self.basis, Basis::Nothing { in_memory: false }).then(|| Unread {
+    pub(super) fn missing(&self) -> Option<Unread> {
+        matches!(self.base, CountBase::Empty { in_memory: false }).then(|| Unread {
             room_nid: self.room.room_nid(),
-            after: self.read.everywhere,
-            after_main: self.read.of(&Thread::Main),
+            after: self.read.unthreaded,
+            after_main: self.read.in_thread(&Thread::Main),
             until: self.until,
         })
     }
@@ -203,154 +216,164 @@ impl<'a> Counter<'a> {
     /// Takes in an event from the database.
     pub(super) fn read(&mut self, position: StreamPosition, pdu: &Pdu) {
         // Of what was redacted only the user's own is read.
-        self.see(position, pdu, false, || push::flatten(pdu));
+        self.count_event(position, pdu, false, || push::flatten(pdu));
     }
 
     /// The events whose threads are not known.
-    pub(super) fn unplaced(&self) -> impl Iterator<Item = &OwnedEventId> {
-        self.noted.iter().filter_map(|noted| match &noted.place {
-            Place::With(parent) => Some(parent),
-            Place::Thread(_) => None,
-        })
+    pub(super) fn unresolved_parents(&self) -> impl Iterator<Item = &OwnedEventId> {
+        self.pending
+            .iter()
+            .filter_map(|pending| match &pending.event_thread {
+                EventThread::SameAs(parent) => Some(parent),
+                EventThread::Known(_) => None,
+            })
     }
 
-    /// Goes one relation further for events whose threads are not known.
-    pub(super) fn follow(&mut self, place: impl Fn(&OwnedEventId) -> Place) {
-        for noted in &mut self.noted {
-            if let Place::With(parent) = &noted.place {
-                noted.place = place(parent);
+    /// Follows one more relation for events whose threads are not known.
+    pub(super) fn follow(&mut self, thread_of: impl Fn(&OwnedEventId) -> EventThread) {
+        for pending in &mut self.pending {
+            if let EventThread::SameAs(parent) = &pending.event_thread {
+                pending.event_thread = thread_of(parent);
             }
         }
     }
 
     /// The count.
-    pub(super) fn finish(mut self) -> Tally {
+    pub(super) fn finish(mut self) -> UnreadCounts {
         let mut counts = std::mem::take(&mut self.counts);
         let mut own: BTreeMap<Thread, StreamPosition> = BTreeMap::new();
         let mut unread = Vec::new();
-        for noted in std::mem::take(&mut self.noted) {
+        for pending in std::mem::take(&mut self.pending) {
             // What is further away from a thread counts as outside of all.
-            let thread = match noted.place {
-                Place::Thread(thread) => thread,
-                Place::With(_) => Thread::Main,
+            let thread = match pending.event_thread {
+                EventThread::Known(thread) => thread,
+                EventThread::SameAs(_) => Thread::Main,
             };
-            if !self.counts_in(&thread, noted.position) {
+            if !self.is_countable(&thread, pending.position) {
                 continue;
             }
-            match noted.meaning {
-                Meaning::Own => {
+            match pending.effect {
+                EventEffect::Own => {
                     let last = own.entry(thread).or_default();
-                    *last = noted.position.max(*last);
+                    *last = pending.position.max(*last);
                 }
-                Meaning::Unread { stands_out } => unread.push((thread, noted.position, stands_out)),
+                EventEffect::Unread { highlight } => {
+                    unread.push((thread, pending.position, highlight));
+                }
             }
         }
         counts.retain(|thread, _| !own.contains_key(thread));
-        for (thread, position, stands_out) in unread {
+        for (thread, position, highlight) in unread {
             let up_to = own.get(&thread).copied().unwrap_or_default();
             if position > up_to {
                 let count = counts.entry(thread).or_default();
                 count.notifications += 1;
-                count.highlights += u64::from(stands_out);
+                count.highlights += u64::from(highlight);
             }
         }
-        Tally {
+        UnreadCounts {
             until: self.until,
-            wishes: self.wishes,
+            settings_changed: self.settings_changed,
             read: self.read,
             counts,
         }
     }
 
-    /// Counts what memory holds beyond the basis.
-    fn recall(&mut self) {
-        let after = match &self.basis {
-            Basis::Nothing { in_memory: false } => return,
-            Basis::Nothing { in_memory: true } => self.read.everywhere,
-            Basis::AllBut(again, until) => {
-                let again = again.iter().map(|thread| self.read.of(thread));
-                again.chain([*until]).min().unwrap_or(*until)
+    /// Counts the cached events that the base does not include.
+    fn count_cached(&mut self) {
+        let after = match &self.base {
+            CountBase::Empty { in_memory: false } => return,
+            CountBase::Empty { in_memory: true } => self.read.unthreaded,
+            CountBase::Previous(recounted, until) => {
+                let recounted = recounted.iter().map(|thread| self.read.in_thread(thread));
+                recounted.chain([*until]).min().unwrap_or(*until)
             }
         };
         let room = self.room;
         let recent = room.timeline().rev();
-        let recent = recent.take_while(|moment| moment.event().position > after);
-        for moment in recent {
-            let event = moment.event();
-            let is_gone = event.redacted_because.is_some();
-            self.see(event.position, moment.pdu(), is_gone, || moment.flattened());
+        let recent = recent.take_while(|timeline_event| timeline_event.event().position > after);
+        for timeline_event in recent {
+            let event = timeline_event.event();
+            let is_redacted = event.redacted_because.is_some();
+            self.count_event(event.position, timeline_event.pdu(), is_redacted, || {
+                timeline_event.flattened()
+            });
         }
     }
 
-    fn see<F: Borrow<FlattenedJson>>(
+    fn count_event<F: Borrow<FlattenedJson>>(
         &mut self,
         position: StreamPosition,
         pdu: &Pdu,
-        is_gone: bool,
+        is_redacted: bool,
         flattened: impl FnOnce() -> F,
     ) {
-        let place = self.place(pdu);
-        if !self.is_wanted(position, &place) {
+        let event_thread = self.thread_of(pdu);
+        if !self.is_wanted(position, &event_thread) {
             return;
         }
-        let meaning = if pdu.sender() == self.user_id {
+        let effect = if pdu.sender() == self.user_id {
             // A change of name writes to every room, and says nothing of having read them.
             if pdu.is_state() {
                 return;
             }
             // Who sent what was redacted had read what was before it all the same.
-            Meaning::Own
-        } else if is_gone {
+            EventEffect::Own
+        } else if is_redacted {
             return;
         } else {
-            match self.judge.judge(pdu, flattened().borrow()) {
+            match self.push_evaluator.evaluate(pdu, flattened().borrow()) {
                 PushDecision::Silent => return,
-                notice => Meaning::Unread {
-                    stands_out: notice == PushDecision::Highlight,
+                decision => EventEffect::Unread {
+                    highlight: decision == PushDecision::Highlight,
                 },
             }
         };
-        self.noted.push(Noted {
+        self.pending.push(PendingEvent {
             position,
-            place,
-            meaning,
+            event_thread,
+            effect,
         });
     }
 
     /// Whether an event may be neither read nor counted already.
-    fn is_wanted(&self, position: StreamPosition, place: &Place) -> bool {
+    fn is_wanted(&self, position: StreamPosition, event_thread: &EventThread) -> bool {
         position <= self.until
-            && match place {
-                Place::Thread(thread) => self.counts_in(thread, position),
-                Place::With(_) => position > self.read.everywhere,
+            && match event_thread {
+                EventThread::Known(thread) => self.is_countable(thread, position),
+                EventThread::SameAs(_) => position > self.read.unthreaded,
             }
     }
 
     /// Whether an event of a thread is neither read nor counted already.
-    fn counts_in(&self, thread: &Thread, position: StreamPosition) -> bool {
-        let is_new = match &self.basis {
-            Basis::Nothing { .. } => true,
-            Basis::AllBut(again, until) => position > *until || again.contains(thread),
+    fn is_countable(&self, thread: &Thread, position: StreamPosition) -> bool {
+        let is_uncounted = match &self.base {
+            CountBase::Empty { .. } => true,
+            CountBase::Previous(recounted, until) => {
+                position > *until || recounted.contains(thread)
+            }
         };
-        is_new && position > self.read.of(thread)
+        is_uncounted && position > self.read.in_thread(thread)
     }
 
-    /// Where an event belongs, as far as memory tells.
-    fn place(&self, pdu: &Pdu) -> Place {
-        let mut place = Place::of(pdu.relation());
-        for _ in 0..HOPS {
-            let Place::With(parent) = &place else {
+    /// The thread of an event, as far as the cache tells.
+    fn thread_of(&self, pdu: &Pdu) -> EventThread {
+        let mut event_thread = EventThread::from_relation(pdu.relation());
+        for _ in 0..MAX_RELATION_DEPTH {
+            let EventThread::SameAs(parent) = &event_thread else {
                 break;
             };
             let parent = self
                 .room
                 .timeline()
-                .find(|moment| moment.pdu().event_id() == parent);
+                .find(|timeline_event| timeline_event.pdu().event_id() == parent);
             match parent {
-                Some(moment) => place = Place::of(moment.pdu().relation()),
+                Some(timeline_event) => {
+                    event_thread = EventThread::from_relation(timeline_event.pdu().relation());
+                }
                 None => break,
             }
         }
-        place
+        event_thread
     }
 }

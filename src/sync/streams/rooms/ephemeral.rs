@@ -1,4 +1,4 @@
-//! What is not part of a room's history: who types, who has read up to where.
+//! Ephemeral events of a room: typing users and receipts.
 //!
 //! Spec: client-server, "Typing Notifications" and "Receipts".
 
@@ -11,63 +11,74 @@ use storage::stream::Receipt;
 use types::StreamPosition;
 
 use crate::{
-    answer::{push_field, push_list, push_plain_event},
-    v3::Ask,
+    context::SyncContext,
+    response::{push_field, push_list, push_type_and_content},
 };
 
 /// Appends the ephemeral events of a room that are new; receipts count from `after` on.
-pub(super) fn write(out: &mut String, ask: &Ask<'_>, room: &Room, after: StreamPosition) -> bool {
-    let rules = &ask.filter.ephemeral;
+pub(super) fn write(
+    out: &mut String,
+    context: &SyncContext<'_>,
+    room: &Room,
+    after: StreamPosition,
+) -> bool {
+    let event_filter = &context.filter.ephemeral;
     out.push_str("{\"events\":[");
     let start = out.len();
-    if rules.room_allowed(room.room_id()) {
-        if rules.kind("m.typing") {
-            typing(out, ask, room);
+    if event_filter.allows_room(room.room_id()) {
+        if event_filter.allows_type("m.typing") {
+            typing(out, context, room);
         }
-        if rules.kind("m.receipt") {
-            receipts(out, ask, room, after, start);
+        if event_filter.allows_type("m.receipt") {
+            receipts(out, context, room, after, start);
         }
     }
-    let has_news = out.len() > start;
+    let has_changes = out.len() > start;
     out.push_str("]}");
-    has_news
+    has_changes
 }
 
-fn typing(out: &mut String, ask: &Ask<'_>, room: &Room) {
-    let Some(users) = ask.look.typing.get(&room.room_nid()) else {
+fn typing(out: &mut String, context: &SyncContext<'_>, room: &Room) {
+    let Some(users) = context.view.typing.get(&room.room_nid()) else {
         return;
     };
-    // A client that knows nothing yet need not hear that nobody types.
-    if users.is_empty() && ask.since.is_none() {
+    // An initial sync omits an empty list.
+    if users.is_empty() && context.since.is_none() {
         return;
     }
     let mut content = String::from("{\"user_ids\":[");
-    let seen = users
+    let visible = users
         .iter()
-        .filter(|user_id| !ask.look.user.ignores(user_id));
-    push_list(&mut content, seen, |out, user_id| {
+        .filter(|user_id| !context.view.user.ignores(user_id));
+    push_list(&mut content, visible, |out, user_id| {
         push_json_string(out, user_id.as_str());
     });
     content.push_str("]}");
-    push_plain_event(out, "m.typing", &content);
+    push_type_and_content(out, "m.typing", &content);
 }
 
 type Receipts<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a UserId, &'a Receipt>>>;
 
-fn receipts(out: &mut String, ask: &Ask<'_>, room: &Room, after: StreamPosition, start: usize) {
-    let reader = &ask.request.user_id;
+fn receipts(
+    out: &mut String,
+    context: &SyncContext<'_>,
+    room: &Room,
+    after: StreamPosition,
+    start: usize,
+) {
+    let reader = &context.request.user_id;
     let mut events: Receipts<'_> = BTreeMap::new();
-    let told = room
+    let visible = room
         .receipts_after(after)
         .filter(|receipt| receipt.receipt_type != "m.read.private" || receipt.user_id == *reader);
-    for receipt in told {
+    for receipt in visible {
         let types = events.entry(receipt.event_id.as_str()).or_default();
         let users = types.entry(receipt.receipt_type.as_str()).or_default();
-        // Of two receipts of one user for one event only one can be told: the one that counts for
+        // Of two receipts of one user for one event only one can be returned: the one that counts for
         // all threads, or else the later one.
-        let told = users.entry(&receipt.user_id).or_insert(receipt);
-        if !told.thread_id.is_empty() {
-            *told = receipt;
+        let newest = users.entry(&receipt.user_id).or_insert(receipt);
+        if !newest.thread_id.is_empty() {
+            *newest = receipt;
         }
     }
     if events.is_empty() {
@@ -92,7 +103,7 @@ fn receipts(out: &mut String, ask: &Ask<'_>, room: &Room, after: StreamPosition,
     if out.len() > start {
         out.push(',');
     }
-    push_plain_event(out, "m.receipt", &content);
+    push_type_and_content(out, "m.receipt", &content);
 }
 
 fn push_receipt(out: &mut String, receipt: &Receipt) {

@@ -1,4 +1,4 @@
-//! Rooms that the user is not in yet, as far as they may be shown.
+//! Invited and knocked rooms, with stripped state.
 //!
 //! Spec: client-server, "Stripped state".
 
@@ -6,9 +6,9 @@ use event::view;
 use live::Room;
 use storage::memberships::Membership;
 
-use crate::{answer::push_events, v3::Ask};
+use crate::{context::SyncContext, response::push_events};
 
-/// What an invitation or a knock shows of a room, beside the member event.
+/// The state in stripped state, besides member events.
 const SHOWN: [&str; 7] = [
     "m.room.create",
     "m.room.join_rules",
@@ -19,32 +19,47 @@ const SHOWN: [&str; 7] = [
     "m.room.encryption",
 ];
 
-/// An invitation, if it is new and from nobody whom the user ignores.
-pub(crate) fn invite(ask: &Ask<'_>, room: &Room, membership: &Membership) -> Option<String> {
-    let user = &ask.look.user;
+/// An invitation, if it is new and its sender is not ignored.
+pub(crate) fn invite(
+    context: &SyncContext<'_>,
+    room: &Room,
+    membership: &Membership,
+) -> Option<String> {
+    let user = &context.view.user;
     let member = room.state().get("m.room.member", user.user_id().as_str());
     if member.is_some_and(|member| user.ignores(member.sender())) {
         return None;
     }
-    stripped(ask, room, membership, "invite_state")
+    stripped(context, room, membership, "invite_state")
 }
 
 /// A knock, if it is new.
-pub(crate) fn knock(ask: &Ask<'_>, room: &Room, membership: &Membership) -> Option<String> {
-    stripped(ask, room, membership, "knock_state")
+pub(crate) fn knock(
+    context: &SyncContext<'_>,
+    room: &Room,
+    membership: &Membership,
+) -> Option<String> {
+    stripped(context, room, membership, "knock_state")
 }
 
-fn stripped(ask: &Ask<'_>, room: &Room, membership: &Membership, field: &str) -> Option<String> {
-    if ask
+fn stripped(
+    context: &SyncContext<'_>,
+    room: &Room,
+    membership: &Membership,
+    field: &str,
+) -> Option<String> {
+    if context
         .since_stream()
         .is_some_and(|since| membership.position <= since)
-        && !ask.request.full_state
+        && !context.request.full_state
     {
         return None;
     }
     let state = room.state();
-    let shown = SHOWN.iter().filter_map(|kind| state.get(kind, ""));
-    let member = state.get("m.room.member", ask.request.user_id.as_str());
+    let shown = SHOWN
+        .iter()
+        .filter_map(|event_type| state.get(event_type, ""));
+    let member = state.get("m.room.member", context.request.user_id.as_str());
     let inviter = member.and_then(|member| state.get("m.room.member", member.sender().as_str()));
     let inviter = inviter
         .filter(|inviter| member.is_none_or(|member| member.event_id() != inviter.event_id()));

@@ -1,24 +1,24 @@
-//! How many notifications of a room are unread.
+//! The unread notification counts of a room.
 
-use live::{Count, Tally, Thread};
+use live::{NotificationCount, Thread, UnreadCounts};
 
-use crate::{answer::push_field, v3::Ask};
+use crate::{context::SyncContext, response::push_field};
 
-/// Appends the counts: of the whole room, or of each thread where the client asks for it.
-pub(super) fn write(out: &mut String, ask: &Ask<'_>, tally: &Tally) {
+/// Appends the counts of the room, or by thread if the filter asks for it.
+pub(super) fn write(out: &mut String, context: &SyncContext<'_>, unread_counts: &UnreadCounts) {
     push_field(out, "unread_notifications");
-    if !ask.filter.unread_thread_notifications {
-        let mut all = Count::default();
-        for count in tally.counts.values() {
+    if !context.filter.unread_thread_notifications {
+        let mut all = NotificationCount::default();
+        for count in unread_counts.counts.values() {
             all.notifications += count.notifications;
             all.highlights += count.highlights;
         }
         push_count(out, all);
         return;
     }
-    let main = tally.counts.get(&Thread::Main).copied();
+    let main = unread_counts.counts.get(&Thread::Main).copied();
     push_count(out, main.unwrap_or_default());
-    let threads = tally
+    let threads = unread_counts
         .counts
         .iter()
         .filter_map(|(thread, count)| match thread {
@@ -37,7 +37,7 @@ pub(super) fn write(out: &mut String, ask: &Ask<'_>, tally: &Tally) {
     }
 }
 
-fn push_count(out: &mut String, count: Count) {
+fn push_count(out: &mut String, count: NotificationCount) {
     out.push_str("{\"highlight_count\":");
     out.push_str(&count.highlights.to_string());
     out.push_str(",\"notification_count\":");

@@ -27,7 +27,7 @@ fn numbers(answer: &serde_json::Value) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn messages_are_told_until_they_are_acknowledged() {
+async fn messages_are_returned_until_they_are_acknowledged() {
     let server = server().await;
     let token = server.token(&alice()).await;
     commit_changes(&server.db, [message(1)]).await;
@@ -64,7 +64,7 @@ async fn many_messages_come_in_several_answers_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn changed_devices_are_told_to_those_who_share_a_room() {
+async fn device_list_changes_reach_users_who_share_a_room() {
     let server = server().await;
     let carol: OwnedUserId = "@carol:test.localhost".try_into().unwrap();
     let mut room = TestRoom::create(&server.db, &alice()).await;
@@ -83,7 +83,7 @@ async fn changed_devices_are_told_to_those_who_share_a_room() {
 }
 
 #[tokio::test]
-async fn devices_of_those_who_leave_are_told_to_be_dropped() {
+async fn leaving_users_are_listed_as_left_in_device_lists() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bodies, filter, kinds, request, server, set_topic};
+use crate::support::{alice, bodies, event_types, filter, request, server, set_topic};
 
 #[tokio::test]
 async fn filtered_timeline_finds_what_it_wants_further_back() {
@@ -23,7 +23,7 @@ async fn filtered_timeline_finds_what_it_wants_further_back() {
 }
 
 #[tokio::test]
-async fn state_that_the_timeline_leaves_out_is_told_as_state() {
+async fn state_that_the_timeline_filter_excludes_is_in_the_state_section() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
@@ -33,12 +33,15 @@ async fn state_that_the_timeline_leaves_out_is_told_as_state() {
     wants.filter = filter(json!({ "room": { "timeline": { "types": ["m.room.message"] } } }));
     let answer = server.ask(&wants).await;
     let section = &answer["rooms"]["join"][room.room_id.as_str()];
-    assert_eq!(kinds(&section["timeline"]["events"]), ["m.room.message"]);
-    assert_eq!(kinds(&section["state"]["events"]), ["m.room.topic"]);
+    assert_eq!(
+        event_types(&section["timeline"]["events"]),
+        ["m.room.message"]
+    );
+    assert_eq!(event_types(&section["state"]["events"]), ["m.room.topic"]);
 }
 
 #[tokio::test]
-async fn rooms_that_are_not_wanted_are_left_out() {
+async fn filtered_rooms_are_left_out() {
     let server = server().await;
     let (one, two) = (
         TestRoom::create(&server.db, &alice()).await,
@@ -52,7 +55,7 @@ async fn rooms_that_are_not_wanted_are_left_out() {
 }
 
 #[tokio::test]
-async fn only_the_wanted_fields_of_events_are_told() {
+async fn event_fields_prunes_events() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.message(&server.db, &alice(), "hello").await;

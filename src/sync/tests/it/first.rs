@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bob, bodies, filter, kinds, request, server, set_topic};
+use crate::support::{alice, bob, bodies, event_types, filter, request, server, set_topic};
 
 #[tokio::test]
 async fn first_sync_holds_timeline_and_the_state_before_it() {
@@ -17,7 +17,7 @@ async fn first_sync_holds_timeline_and_the_state_before_it() {
     let shown: Vec<String> = (2..12).map(|n| n.to_string()).collect();
     assert_eq!(bodies(&section["timeline"]["events"]), shown);
     assert_eq!(section["timeline"]["limited"], true);
-    let state = kinds(&section["state"]["events"]);
+    let state = event_types(&section["state"]["events"]);
     assert_eq!(
         state,
         [
@@ -31,7 +31,7 @@ async fn first_sync_holds_timeline_and_the_state_before_it() {
 }
 
 #[tokio::test]
-async fn state_inside_the_timeline_is_not_told_twice() {
+async fn state_inside_the_timeline_is_not_in_the_state_section() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     set_topic(&server, &mut room, "one").await;
@@ -43,7 +43,7 @@ async fn state_inside_the_timeline_is_not_told_twice() {
     let answer = server.sync(&alice(), None).await;
     let section = &answer["rooms"]["join"][room.room_id.as_str()];
     // The timeline begins with the first topic, so that the state before it has none.
-    assert!(!kinds(&section["state"]["events"]).contains(&"m.room.topic"));
+    assert!(!event_types(&section["state"]["events"]).contains(&"m.room.topic"));
     let last = &section["timeline"]["events"][9];
     assert_eq!(last["content"]["topic"], "two");
     assert_eq!(last["unsigned"]["prev_content"]["topic"], "one");
@@ -79,9 +79,9 @@ async fn invitation_shows_stripped_state_with_the_create_event() {
     room.member(&server.db, &alice(), &bob(), "invite").await;
     let answer = server.sync(&bob(), None).await;
     let events = &answer["rooms"]["invite"][room.room_id.as_str()]["invite_state"]["events"];
-    let shown = kinds(events);
-    for kind in ["m.room.create", "m.room.name", "m.room.join_rules"] {
-        assert!(shown.contains(&kind), "{kind} in {shown:?}");
+    let shown = event_types(events);
+    for event_type in ["m.room.create", "m.room.name", "m.room.join_rules"] {
+        assert!(shown.contains(&event_type), "{event_type} in {shown:?}");
     }
     let own = events.as_array().unwrap().last().unwrap();
     assert_eq!(own["state_key"], bob().as_str());
@@ -90,7 +90,7 @@ async fn invitation_shows_stripped_state_with_the_create_event() {
 }
 
 #[tokio::test]
-async fn lazy_loading_tells_only_of_those_who_speak() {
+async fn lazy_loading_returns_only_members_of_senders() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let users: Vec<ruma::OwnedUserId> = (0..20)
@@ -149,10 +149,13 @@ async fn heroes_name_a_room_that_has_no_name() {
 }
 
 #[tokio::test]
-async fn first_sync_tells_the_default_push_rules() {
+async fn initial_sync_returns_the_default_push_rules() {
     let server = server().await;
     let answer = server.sync(&alice(), None).await;
-    assert_eq!(kinds(&answer["account_data"]["events"]), ["m.push_rules"]);
+    assert_eq!(
+        event_types(&answer["account_data"]["events"]),
+        ["m.push_rules"]
+    );
     assert!(answer["device_one_time_keys_count"].is_object());
     assert!(answer["device_unused_fallback_key_types"].is_array());
 }

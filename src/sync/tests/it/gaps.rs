@@ -3,10 +3,10 @@
 use serde_json::json;
 use testkit::{TestDatabase, room::TestRoom};
 
-use crate::support::{alice, bob, bodies, filter, follow, kinds, request, server, set_topic};
+use crate::support::{alice, bob, bodies, event_types, filter, follow, request, server, set_topic};
 
 #[tokio::test]
-async fn gap_tells_the_state_that_changed_in_it() {
+async fn limited_timeline_returns_the_state_that_changed_in_the_gap() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
@@ -26,7 +26,7 @@ async fn gap_tells_the_state_that_changed_in_it() {
             .starts_with('p')
     );
     assert_eq!(
-        kinds(&section["state"]["events"]),
+        event_types(&section["state"]["events"]),
         ["m.room.member", "m.room.topic"]
     );
     assert_eq!(section["state"]["events"][1]["content"]["topic"], "gap");
@@ -34,7 +34,7 @@ async fn gap_tells_the_state_that_changed_in_it() {
 }
 
 #[tokio::test]
-async fn state_that_changes_after_the_gap_is_told_as_it_was_at_the_start() {
+async fn state_that_changes_after_the_gap_is_as_of_the_timeline_start() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
@@ -78,7 +78,7 @@ async fn old_token_is_answered_from_the_database_after_a_restart() {
     assert_eq!(before["rooms"], after["rooms"]);
     let section = &after["rooms"]["join"][room.room_id.as_str()];
     assert_eq!(bodies(&section["timeline"]["events"]).len(), 10);
-    assert_eq!(kinds(&section["state"]["events"]), ["m.room.topic"]);
+    assert_eq!(event_types(&section["state"]["events"]), ["m.room.topic"]);
     assert!(after["rooms"]["join"].get(other.room_id.as_str()).is_none());
 }
 

@@ -4,11 +4,11 @@ use serde_json::json;
 use testkit::room::TestRoom;
 
 use crate::support::{
-    alice, bob, bodies, filter, kinds, next, request, server, set_topic, set_visibility,
+    alice, bob, bodies, event_types, filter, next, request, server, set_topic, set_visibility,
 };
 
 #[tokio::test]
-async fn leaving_is_told_once_and_nothing_after_it() {
+async fn left_room_is_returned_once() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
@@ -19,7 +19,7 @@ async fn leaving_is_told_once_and_nothing_after_it() {
     let answer = server.sync(&bob(), Some(&token)).await;
     let section = &answer["rooms"]["leave"][room.room_id.as_str()];
     let events = &section["timeline"]["events"];
-    assert_eq!(kinds(events), ["m.room.message", "m.room.member"]);
+    assert_eq!(event_types(events), ["m.room.message", "m.room.member"]);
     assert_eq!(bodies(events), ["before"]);
     assert_eq!(events[1]["unsigned"]["membership"], "leave");
     assert_eq!(section["state"]["events"], json!([]));
@@ -29,7 +29,7 @@ async fn leaving_is_told_once_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn archived_rooms_are_told_with_the_state_of_then_where_asked_for() {
+async fn include_leave_returns_left_rooms_with_the_state_at_leaving() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
@@ -97,7 +97,7 @@ async fn leaving_and_coming_back_between_two_syncs_is_a_new_room() {
 }
 
 #[tokio::test]
-async fn forgotten_room_is_told_as_left_once() {
+async fn forgotten_room_is_returned_as_left_once() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;

@@ -6,7 +6,7 @@ use testkit::room::TestRoom;
 use crate::support::{alice, bob, bodies, filter, follow_within, next, request, server};
 
 #[tokio::test]
-async fn answers_are_the_same_when_nothing_fits_into_memory() {
+async fn responses_are_the_same_if_nothing_fits_into_the_cache() {
     let server = follow_within(testkit::database().await, 1);
     let mut rooms = Vec::new();
     for _ in 0..4 {
@@ -27,7 +27,7 @@ async fn answers_are_the_same_when_nothing_fits_into_memory() {
 }
 
 #[tokio::test]
-async fn no_message_is_lost_or_told_twice_while_rooms_are_read() {
+async fn no_message_is_lost_or_repeated_while_rooms_are_loaded() {
     // Nothing stays in memory, so that every answer reads while messages come in.
     let server = follow_within(testkit::database().await, 1);
     let mut room = TestRoom::create(&server.db, &alice()).await;
@@ -70,19 +70,23 @@ async fn redaction_in_another_process_is_seen() {
     let here = follow_within(here, 1 << 20);
     let mut room = TestRoom::create(&there.db, &alice()).await;
     let secret = room.message(&there.db, &alice(), "secret").await;
-    here.live.caught_up(there.db.database.committed()).await;
+    here.live
+        .wait_until_applied(there.db.database.committed())
+        .await;
     let first = here.sync(&alice(), None).await;
     let events = &first["rooms"]["join"][room.room_id.as_str()]["timeline"]["events"];
     assert_eq!(bodies(events), ["secret"]);
     room.redact(&there.db, &alice(), &secret).await;
-    here.live.caught_up(there.db.database.committed()).await;
+    here.live
+        .wait_until_applied(there.db.database.committed())
+        .await;
     let again = here.sync(&alice(), None).await;
     let events = &again["rooms"]["join"][room.room_id.as_str()]["timeline"]["events"];
     assert!(bodies(events).is_empty());
 }
 
 #[tokio::test]
-async fn user_who_was_read_before_a_join_hears_of_the_room() {
+async fn user_loaded_before_a_join_receives_the_room() {
     let server = server().await;
     let token = server.token(&bob()).await;
     let mut room = TestRoom::create(&server.db, &alice()).await;

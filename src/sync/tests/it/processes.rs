@@ -59,16 +59,16 @@ impl Process {
         }
     }
 
-    async fn types(&self, room: &TestRoom, time: Option<Duration>) {
+    async fn set_typing(&self, room: &TestRoom, time: Option<Duration>) {
         let typed = self.live.set_typing(&bob(), &room.room_id, time).await;
         assert!(typed.expect("the database"));
     }
 
     /// Waits for the next that is heard of typing; it must be this.
-    async fn hears(&mut self, types: bool) {
+    async fn expect_typing(&mut self, is_typing: bool) {
         loop {
             if let Some(news) = self.heard.recv().await.expect("the process lives") {
-                assert_eq!(news, (bob(), types));
+                assert_eq!(news, (bob(), is_typing));
                 return;
             }
         }
@@ -90,7 +90,10 @@ async fn pair() -> (TestDatabase, Process, Process, TestRoom) {
     assert_eq!(here.heard.recv().await, Some(None));
     let mut room = TestRoom::create(&here.db, &alice()).await;
     room.member(&here.db, &bob(), &bob(), "join").await;
-    there.live.caught_up(here.db.database.committed()).await;
+    there
+        .live
+        .wait_until_applied(here.db.database.committed())
+        .await;
     (database, here, there, room)
 }
 
@@ -105,68 +108,68 @@ fn typing(answer: &Value, room: &TestRoom) -> Value {
 }
 
 #[tokio::test]
-async fn typing_at_one_process_is_told_by_another() {
+async fn typing_at_one_process_is_returned_by_another() {
     let (_database, here, there, room) = pair().await;
     let first = there.sync(&alice(), None).await;
-    let (answer, ()) = tokio::join!(there.wait(&first), here.types(&room, Some(LONG)));
+    let (answer, ()) = tokio::join!(there.wait(&first), here.set_typing(&room, Some(LONG)));
     assert_eq!(typing(&answer, &room), json!([bob()]));
-    let (answer, ()) = tokio::join!(there.wait(&answer), here.types(&room, None));
+    let (answer, ()) = tokio::join!(there.wait(&answer), here.set_typing(&room, None));
     assert_eq!(typing(&answer, &room), json!([]));
 }
 
 #[tokio::test]
-async fn who_goes_on_typing_is_not_told_of_again() {
+async fn continued_typing_is_not_returned_again() {
     let (_database, here, mut there, room) = pair().await;
     for _ in 0..5 {
-        here.types(&room, Some(LONG)).await;
+        here.set_typing(&room, Some(LONG)).await;
     }
-    here.types(&room, None).await;
-    there.hears(true).await;
-    there.hears(false).await;
+    here.set_typing(&room, None).await;
+    there.expect_typing(true).await;
+    there.expect_typing(false).await;
 }
 
 #[tokio::test]
 async fn typing_that_ends_by_itself_ends_everywhere() {
     let (_database, here, mut there, room) = pair().await;
-    here.types(&room, Some(Duration::from_millis(1))).await;
-    there.hears(true).await;
-    there.hears(false).await;
+    here.set_typing(&room, Some(Duration::from_millis(1))).await;
+    there.expect_typing(true).await;
+    there.expect_typing(false).await;
     let first = there.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), Value::Null);
 }
 
 #[tokio::test]
-async fn who_types_at_another_process_then_is_looked_after_by_that_one() {
+async fn typing_at_another_process_moves_the_entry_there() {
     let (_database, mut here, mut there, room) = pair().await;
-    here.types(&room, Some(LONG)).await;
-    there.hears(true).await;
-    there.types(&room, Some(LONG)).await;
-    here.hears(true).await;
-    there.types(&room, None).await;
-    here.hears(false).await;
+    here.set_typing(&room, Some(LONG)).await;
+    there.expect_typing(true).await;
+    there.set_typing(&room, Some(LONG)).await;
+    here.expect_typing(true).await;
+    there.set_typing(&room, None).await;
+    here.expect_typing(false).await;
     let first = here.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), Value::Null);
 }
 
 #[tokio::test]
-async fn a_client_that_moves_to_another_process_is_told_what_changed_meanwhile() {
+async fn client_that_moves_to_another_process_receives_what_changed_meanwhile() {
     let (_database, here, mut there, room) = pair().await;
-    here.types(&room, Some(LONG)).await;
-    there.hears(true).await;
+    here.set_typing(&room, Some(LONG)).await;
+    there.expect_typing(true).await;
     let first = here.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), json!([bob()]));
-    here.types(&room, None).await;
+    here.set_typing(&room, None).await;
     // It has heard of that before the client comes.
-    there.hears(false).await;
+    there.expect_typing(false).await;
     let answer = there.wait(&first).await;
     assert_eq!(typing(&answer, &room), json!([]));
 }
 
 #[tokio::test]
-async fn a_client_that_moves_to_and_fro_waits_when_nothing_is_new() {
+async fn client_that_alternates_between_processes_waits_without_changes() {
     let (_database, here, mut there, mut room) = pair().await;
-    here.types(&room, Some(LONG)).await;
-    there.hears(true).await;
+    here.set_typing(&room, Some(LONG)).await;
+    there.expect_typing(true).await;
     let mut answer = here.sync(&alice(), None).await;
     for round in 0..6 {
         let process = [&there, &here][round % 2];
@@ -179,17 +182,17 @@ async fn a_client_that_moves_to_and_fro_waits_when_nothing_is_new() {
 }
 
 #[tokio::test]
-async fn a_process_that_comes_later_learns_who_types() {
+async fn new_process_learns_the_typing_users() {
     let (database, here, _there, room) = pair().await;
-    here.types(&room, Some(LONG)).await;
+    here.set_typing(&room, Some(LONG)).await;
     let mut later = Process::start(&database).await;
-    later.hears(true).await;
+    later.expect_typing(true).await;
     let first = later.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), json!([bob()]));
 }
 
 #[tokio::test]
-async fn nobody_is_told_twice_what_the_process_that_answers_has_not_heard_of_yet() {
+async fn typing_is_not_returned_twice_by_a_process_that_learns_of_it_later() {
     let here = testkit::database().await;
     // It is not connected with the other, and has only its heartbeat.
     let there = follow(TestDatabase::open(here.options.clone()).await);

@@ -7,7 +7,7 @@ use testkit::room::{TestRoom, commit_changes};
 use crate::support::{alice, bob, bodies, next, server};
 
 #[tokio::test]
-async fn only_what_is_new_is_told() {
+async fn only_changes_are_returned() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let quiet = TestRoom::create(&server.db, &alice()).await;
@@ -49,7 +49,7 @@ async fn transaction_ids_are_for_the_device_that_sent() {
 }
 
 #[tokio::test]
-async fn redacted_event_is_told_without_its_content() {
+async fn redacted_event_is_returned_without_its_content() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
@@ -66,7 +66,7 @@ async fn redacted_event_is_told_without_its_content() {
 }
 
 #[tokio::test]
-async fn receipts_are_told_but_private_ones_only_to_their_user() {
+async fn receipts_are_returned_but_private_ones_only_to_their_user() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
@@ -95,15 +95,15 @@ async fn receipts_are_told_but_private_ones_only_to_their_user() {
 }
 
 #[tokio::test]
-async fn account_data_of_account_and_room_is_told_once() {
+async fn global_and_room_account_data_is_returned_once() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
-    let data = |room_nid, kind: &str| {
+    let data = |room_nid, event_type: &str| {
         Change::AccountData(AccountData {
             user_id: alice(),
             room_nid,
-            event_type: kind.to_owned(),
+            event_type: event_type.to_owned(),
             content: "{\"a\":1}".to_owned(),
         })
     };
@@ -127,7 +127,7 @@ async fn account_data_of_account_and_room_is_told_once() {
 }
 
 #[tokio::test]
-async fn what_ignored_users_say_is_not_told() {
+async fn messages_of_ignored_users_are_left_out() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;

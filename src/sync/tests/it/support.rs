@@ -105,8 +105,9 @@ pub(crate) async fn set_topic(server: &Server, room: &mut TestRoom, topic: &str)
 /// Alice sets who may see the history of a room.
 pub(crate) async fn set_visibility(server: &Server, room: &mut TestRoom, visibility: &str) {
     let content = json!({ "history_visibility": visibility });
-    let kind = "m.room.history_visibility";
-    room.state(&server.db, &alice(), kind, "", content).await;
+    let event_type = "m.room.history_visibility";
+    room.state(&server.db, &alice(), event_type, "", content)
+        .await;
 }
 
 pub(crate) fn next(answer: &Value) -> String {
@@ -114,7 +115,7 @@ pub(crate) fn next(answer: &Value) -> String {
 }
 
 /// The `type` of each event of a list.
-pub(crate) fn kinds(events: &Value) -> Vec<&str> {
+pub(crate) fn event_types(events: &Value) -> Vec<&str> {
     events
         .as_array()
         .into_iter()

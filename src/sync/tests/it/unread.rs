@@ -341,7 +341,7 @@ async fn receipts_that_overtake_each_other_leave_the_furthest() {
 }
 
 #[tokio::test]
-async fn count_that_fell_is_told_to_those_who_want_no_receipts() {
+async fn lower_count_is_returned_even_if_receipts_are_filtered_out() {
     let server = server().await;
     let mut room = room(&server).await;
     let one = room.message(&server.db, &alice(), "one").await;

@@ -2,7 +2,7 @@
 
 use testkit::room::TestRoom;
 
-use crate::support::{alice, bob, bodies, kinds, server, set_visibility};
+use crate::support::{alice, bob, bodies, event_types, server, set_visibility};
 
 #[tokio::test]
 async fn newcomer_gets_whole_state_and_shared_history() {
@@ -16,7 +16,7 @@ async fn newcomer_gets_whole_state_and_shared_history() {
     let section = &answer["rooms"]["join"][room.room_id.as_str()];
     let events = &section["timeline"]["events"];
     assert_eq!(bodies(events), ["before", "after"]);
-    assert_eq!(kinds(events).len(), 7);
+    assert_eq!(event_types(events).len(), 7);
     // Nothing of it goes on from what the client may have of an earlier stay.
     assert_eq!(section["timeline"]["limited"], true);
     let memberships: Vec<_> = events
@@ -44,7 +44,7 @@ async fn history_of_before_is_hidden_where_only_the_joined_may_see_it() {
     let timeline = &section["timeline"]["events"];
     assert_eq!(bodies(timeline), ["after"]);
     // What was sent before the setting stays visible, and the change of the setting itself.
-    assert_eq!(kinds(timeline).len(), 7);
+    assert_eq!(event_types(timeline).len(), 7);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ async fn waiting_client_is_answered_when_a_message_comes() {
 }
 
 #[tokio::test]
-async fn waiting_client_is_answered_when_somebody_types_and_stops() {
+async fn waiting_client_is_answered_when_typing_starts_and_stops() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
@@ -73,7 +73,7 @@ async fn typing_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn stranger_cannot_type_in_a_room() {
+async fn only_joined_users_can_be_typing() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     let typed = server
@@ -114,7 +114,7 @@ async fn waiting_client_is_answered_when_its_user_has_signed_a_key() {
 }
 
 #[tokio::test]
-async fn what_concerns_others_does_not_end_the_waiting() {
+async fn changes_for_others_do_not_end_the_wait() {
     let server = server().await;
     let mut room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&bob()).await;
@@ -136,7 +136,7 @@ async fn what_concerns_others_does_not_end_the_waiting() {
 }
 
 #[tokio::test]
-async fn nobody_is_kept_waiting_when_the_server_stops() {
+async fn waiting_ends_when_the_server_stops() {
     let server = server().await;
     let token = server.token(&alice()).await;
     let mut waits = request(&alice(), Some(&token));

@@ -1,4 +1,4 @@
-//! Events in the format that the client wants.
+//! Serialises events in the format that the filter asks for.
 
 use std::sync::Arc;
 
@@ -6,28 +6,35 @@ use event::{
     ClientEvent, Pdu,
     view::{Common, PerReader},
 };
-use live::{Moment, Reader};
+use live::{Reader, TimelineEvent};
 use serde_json::{Map, Value};
 
 use crate::filter::Filter;
 
 /// Writes events for one reader.
 #[derive(Clone, Copy)]
-pub(crate) struct Writer<'a> {
+pub(crate) struct EventWriter<'a> {
     pub(crate) reader: Reader<'a>,
     pub(crate) filter: &'a Filter,
     pub(crate) now_ms: u64,
 }
 
-impl Writer<'_> {
+impl EventWriter<'_> {
     /// Appends an event of a timeline.
-    pub(crate) fn moment(&self, out: &mut String, moment: &Moment, membership: &str) {
+    pub(crate) fn timeline_event(
+        &self,
+        out: &mut String,
+        timeline_event: &TimelineEvent,
+        membership: &str,
+    ) {
         let start = out.len();
-        let per_reader = self.reader.told(moment.event(), membership, self.now_ms);
+        let per_reader = self
+            .reader
+            .per_reader(timeline_event.event(), membership, self.now_ms);
         if self.filter.federation_format {
-            moment.write_federation_format(out, per_reader);
+            timeline_event.write_federation_format(out, per_reader);
         } else {
-            moment.write(out, per_reader);
+            timeline_event.write(out, per_reader);
         }
         self.prune(out, start);
     }
@@ -47,7 +54,7 @@ impl Writer<'_> {
         self.prune(out, start);
     }
 
-    /// Leaves of the event at the end only the fields that the client wants.
+    /// Prunes the event at the end of the text to the `event_fields` of the filter.
     fn prune(&self, out: &mut String, start: usize) {
         let Some(fields) = &self.filter.event_fields else {
             return;
@@ -66,7 +73,7 @@ impl Writer<'_> {
     }
 }
 
-/// Copies what stands at a path.
+/// Copies the value at a path.
 fn keep(from: &Value, path: &[String], to: &mut Value) {
     let [name, rest @ ..] = path else {
         return;

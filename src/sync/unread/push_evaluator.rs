@@ -1,4 +1,4 @@
-//! What events of one room mean to one user.
+//! Push rule evaluation.
 
 use event::{
     Pdu,
@@ -7,15 +7,15 @@ use event::{
 use live::{Room, User};
 use ruma::push::{FlattenedJson, PushConditionRoomCtx};
 
-/// Judges events of a room for a user, by the user's rules and the room's present state.
-pub(super) struct Judge<'a> {
+/// Evaluates the push rules of a user for events of a room, with the room's current state.
+pub(super) struct PushEvaluator<'a> {
     user: &'a User,
     room: &'a Room,
     /// Made for the first event.
     context: Option<PushConditionRoomCtx>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> PushEvaluator<'a> {
     pub(super) fn new(user: &'a User, room: &'a Room) -> Self {
         Self {
             user,
@@ -24,8 +24,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the user is to be notified of an event, and whether it stands out.
-    pub(super) fn judge(&mut self, pdu: &Pdu, flattened: &FlattenedJson) -> PushDecision {
+    /// Whether an event notifies the user, and with a highlight or not.
+    pub(super) fn evaluate(&mut self, pdu: &Pdu, flattened: &FlattenedJson) -> PushDecision {
         if self.user.ignores(pdu.sender()) {
             return PushDecision::Silent;
         }
@@ -35,7 +35,7 @@ impl<'a> Judge<'a> {
                 room.room_id(),
                 user.user_id(),
                 room.state(),
-                room.members().joined,
+                room.member_counts().joined,
             )
         });
         // Only what notifies everybody needs them, and copying them costs.

@@ -1,4 +1,4 @@
-//! An event of the recent past, with its text in the form that clients get, made once for all.
+//! A timeline event with its serialised client format, made once for all readers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,28 +9,28 @@ use event::{
 use ruma::{DeviceId, UserId, push::FlattenedJson};
 use storage::StoredEvent;
 
-/// An event that many readers share.
+/// An event shared by all readers of the timeline.
 #[derive(Debug)]
-pub struct Moment {
+pub struct TimelineEvent {
     event: StoredEvent,
-    /// The event up to what only one reader is told.
-    opened: OnceLock<String>,
+    /// The serialised event up to the fields that differ by reader.
+    prefix: OnceLock<String>,
     flattened: OnceLock<FlattenedJson>,
 }
 
-/// Who reads an event.
+/// The user and device that an event is serialised for.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     /// The user.
     pub user_id: &'a UserId,
-    /// The device, which is told its own transaction ids.
+    /// The device, which receives its own transaction ids.
     pub device_id: &'a DeviceId,
 }
 
 impl Reader<'_> {
-    /// What this reader alone is told of an event; `membership` is what the reader was to the room
-    /// at the event.
-    pub fn told<'e>(
+    /// The `unsigned` fields that depend on the reader; `membership` is the reader's membership at
+    /// the event.
+    pub fn per_reader<'e>(
         &self,
         event: &'e StoredEvent,
         membership: &'e str,
@@ -47,20 +47,20 @@ impl Reader<'_> {
     }
 }
 
-/// What every reader of an event is told beside it.
-pub fn shared(event: &StoredEvent) -> Common<'_> {
+/// The `unsigned` fields that are the same for every reader.
+pub fn common(event: &StoredEvent) -> Common<'_> {
     Common {
         replaced: event.replaces.as_ref().map(|replaced| &*replaced.pdu),
         redacted_because: event.redacted_because.as_deref(),
     }
 }
 
-impl Moment {
-    /// Wraps an event; nothing is written before the first reader asks.
+impl TimelineEvent {
+    /// Wraps an event; it is serialised on first use.
     pub fn new(event: StoredEvent) -> Self {
         Self {
             event,
-            opened: OnceLock::new(),
+            prefix: OnceLock::new(),
             flattened: OnceLock::new(),
         }
     }
@@ -75,25 +75,25 @@ impl Moment {
         &self.event.pdu
     }
 
-    /// The event as the conditions of push rules look into it.
+    /// The event in the flattened form that push conditions match.
     pub fn flattened(&self) -> &FlattenedJson {
         self.flattened
             .get_or_init(|| event::push::flatten(self.pdu()))
     }
 
-    /// Appends the event as a reader sees it in `/sync`, without its room id.
+    /// Appends the event in the format of `/sync`, without its room id.
     pub fn write(&self, out: &mut String, per_reader: PerReader<'_>) {
-        let opened = self.opened.get_or_init(|| {
-            let mut opened = String::new();
+        let prefix = self.prefix.get_or_init(|| {
+            let mut prefix = String::new();
             let view = ClientEvent {
                 pdu: self.pdu(),
                 room_id: false,
             };
-            view.write_prefix(shared(&self.event), &mut opened);
-            opened.shrink_to_fit();
-            opened
+            view.write_prefix(common(&self.event), &mut prefix);
+            prefix.shrink_to_fit();
+            prefix
         });
-        out.push_str(opened);
+        out.push_str(prefix);
         per_reader.write_unsigned_end(out);
     }
 
@@ -101,11 +101,11 @@ impl Moment {
     pub fn write_federation_format(&self, out: &mut String, per_reader: PerReader<'_>) {
         let json = self.pdu().json();
         out.push_str(json.strip_suffix('}').unwrap_or(json));
-        shared(&self.event).write_unsigned_start(false, out);
+        common(&self.event).write_unsigned_start(false, out);
         per_reader.write_unsigned_end(out);
     }
 
-    /// About how many bytes of memory it takes, its text included.
+    /// Its approximate size in bytes, with the serialised form.
     pub(crate) fn weight(&self) -> usize {
         let replaced = self
             .event

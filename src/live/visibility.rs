@@ -1,4 +1,4 @@
-//! What a user may see of a room's past, and what the user was to the room then.
+//! What a user may see of a room's history, and the user's membership at each event.
 //!
 //! Spec: client-server, "Room history visibility".
 
@@ -15,12 +15,12 @@ use ruma::{
 use storage::{Connection, Error, StoredEvent, events};
 use types::{RoomNid, StreamPosition};
 
-/// Stands before everything that has a position.
+/// Before all positions.
 const BEGINNING: StreamPosition = StreamPosition(i64::MIN);
 
-/// One user's sight of one room, along the order of the stream.
+/// What one user may see of one room's history (Spec: client-server, "Room history visibility").
 #[derive(Clone, Debug, Default)]
-pub struct Sight {
+pub struct UserVisibility {
     memberships: History<MembershipState>,
     visibilities: History<HistoryVisibility>,
 }
@@ -72,69 +72,71 @@ impl<T> History<T> {
     }
 }
 
-impl Sight {
-    /// A user's sight of one room; two queries.
-    pub async fn of(
+impl UserVisibility {
+    /// Loads the visibility of one room for a user: two queries.
+    pub async fn load(
         db: &mut Connection,
         room_nid: RoomNid,
         user_id: &UserId,
     ) -> Result<Self, Error> {
-        let mut rooms = Self::of_rooms(db, &[room_nid], user_id).await?;
+        let mut rooms = Self::load_for_rooms(db, &[room_nid], user_id).await?;
         Ok(rooms.remove(&room_nid).unwrap_or_default())
     }
 
-    /// A user's sight of each of the rooms; two queries for all of them.
-    pub async fn of_rooms(
+    /// Loads the visibility of each of the rooms for a user: two queries for all of them.
+    pub async fn load_for_rooms(
         db: &mut Connection,
         room_nids: &[RoomNid],
         user_id: &UserId,
     ) -> Result<HashMap<RoomNid, Self>, Error> {
-        let members =
+        let member_events =
             events::state_history(db, room_nids, "m.room.member", user_id.as_str()).await?;
-        let settings =
+        let visibility_events =
             events::state_history(db, room_nids, "m.room.history_visibility", "").await?;
-        let (members, settings) = (by_room(&members), by_room(&settings));
-        let sight = |room_nid: &RoomNid| {
+        let (member_events, visibility_events) =
+            (by_room(&member_events), by_room(&visibility_events));
+        let user_visibility = |room_nid: &RoomNid| {
             let of = |events: &HashMap<RoomNid, Vec<_>>| {
                 events.get(room_nid).cloned().unwrap_or_default()
             };
-            Self::from_history(&of(&members), &of(&settings))
+            Self::from_history(&of(&member_events), &of(&visibility_events))
         };
         Ok(room_nids
             .iter()
-            .map(|room_nid| (*room_nid, sight(room_nid)))
+            .map(|room_nid| (*room_nid, user_visibility(room_nid)))
             .collect())
     }
 
-    /// A user's sight of a room's last events: those of the user's membership and of the room's
-    /// setting among them, oldest first, and what is current. Right for these events only.
-    pub(crate) fn recent(
-        (members, member): (&[&StoredEvent], Option<&Pdu>),
-        (settings, setting_now): (&[&StoredEvent], Option<&Pdu>),
+    /// The visibility of a room's cached timeline: from the user's member events and the history
+    /// visibility events in it, oldest first, and the current ones. Valid for these events only.
+    pub(crate) fn from_timeline(
+        (member_events, current_member): (&[&StoredEvent], Option<&Pdu>),
+        (visibility_events, current_visibility): (&[&StoredEvent], Option<&Pdu>),
     ) -> Self {
-        let mut sight = Self::from_history(members, settings);
+        let mut user_visibility = Self::from_history(member_events, visibility_events);
         // Without a change among the events, what is current held all the time.
-        if members.is_empty() {
-            sight
-                .memberships
-                .0
-                .extend(member.and_then(Pdu::membership).map(|now| (BEGINNING, now)));
+        if member_events.is_empty() {
+            user_visibility.memberships.0.extend(
+                current_member
+                    .and_then(Pdu::membership)
+                    .map(|now| (BEGINNING, now)),
+            );
         }
-        if settings.is_empty() {
-            sight.visibilities.0.extend(
-                setting_now
+        if visibility_events.is_empty() {
+            user_visibility.visibilities.0.extend(
+                current_visibility
                     .and_then(history_visibility)
                     .map(|now| (BEGINNING, now)),
             );
         }
-        sight
+        user_visibility
     }
 
-    /// The sight that the events of the user's membership and of the room's setting make.
-    fn from_history(members: &[&StoredEvent], settings: &[&StoredEvent]) -> Self {
+    /// From all member events of the user and all history visibility events.
+    fn from_history(member_events: &[&StoredEvent], visibility_events: &[&StoredEvent]) -> Self {
         Self {
-            memberships: History::new(members, Pdu::membership),
-            visibilities: History::new(settings, history_visibility),
+            memberships: History::new(member_events, Pdu::membership),
+            visibilities: History::new(visibility_events, history_visibility),
         }
     }
 
@@ -166,7 +168,7 @@ impl Sight {
             || allows(visibility_after, before)
     }
 
-    /// Whether the user was ever joined.
+    /// Whether the user was joined at any time.
     pub fn was_member(&self) -> bool {
         self.memberships
             .0
@@ -174,8 +176,7 @@ impl Sight {
             .any(|(_, membership)| *membership == MembershipState::Join)
     }
 
-    /// The user's membership at a position, the event there included; `leave` for one who had
-    /// nothing to do with the room yet.
+    /// The user's membership at a position, including the event there; `leave` if there was none.
     pub fn membership(&self, position: StreamPosition) -> MembershipState {
         self.memberships
             .at(position)

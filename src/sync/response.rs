@@ -1,23 +1,23 @@
-//! The text of an answer as it grows, without a tree behind it.
+//! The response, written as JSON text without an intermediate tree.
 
 use event::view::push_json_string;
 use types::SyncToken;
 
-/// A JSON object under construction.
+/// The response under construction.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     text: String,
-    /// Whether there is anything that the client should hear at once.
-    pub(crate) has_news: bool,
-    /// Where the client goes on.
+    /// Whether there are changes that end the wait.
+    pub(crate) has_changes: bool,
+    /// The `next_batch` token.
     pub(crate) next: SyncToken,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn new(next: SyncToken) -> Self {
         Self {
             text: String::from("{"),
-            has_news: false,
+            has_changes: false,
             next,
         }
     }
@@ -71,9 +71,9 @@ pub(crate) fn push_events<T>(
 }
 
 /// Appends `{"type":…,"content":…}`.
-pub(crate) fn push_plain_event(out: &mut String, kind: &str, content: &str) {
+pub(crate) fn push_type_and_content(out: &mut String, event_type: &str, content: &str) {
     out.push_str("{\"type\":");
-    push_json_string(out, kind);
+    push_json_string(out, event_type);
     out.push_str(",\"content\":");
     out.push_str(content);
     out.push('}');

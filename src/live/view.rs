@@ -1,0 +1,237 @@
+//! A consistent view of the cache for one request: the user, and the rooms that changed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
+use storage::{Error, memberships::Membership, rooms};
+use types::{EphemeralPosition, RoomNid, StreamPosition, SyncToken};
+
+use crate::{
+    Live, load::LoadGuard, memory::Memory, pins::RoomPins, room::Room, subscription::Subscription,
+    user::User,
+};
+
+/// Selects the rooms of a [`View`].
+pub struct ViewQuery<'a> {
+    /// Only rooms that changed after this token; all rooms if `None`.
+    pub since: Option<SyncToken>,
+    /// Only rooms whose membership satisfies this.
+    pub of: &'a (dyn Fn(&Membership) -> bool + Sync),
+}
+
+/// A user and the selected rooms, all as of one position.
+#[derive(Debug)]
+pub struct View {
+    /// The position: the view contains every change up to here, and none after.
+    pub position: StreamPosition,
+    /// The position of the ephemeral counter.
+    pub ephemeral: EphemeralPosition,
+    /// The user.
+    pub user: Arc<User>,
+    /// The selected rooms.
+    pub rooms: HashMap<RoomNid, Arc<Room>>,
+    /// The typing users of the selected rooms in which they changed.
+    pub typing: HashMap<RoomNid, Vec<OwnedUserId>>,
+    pins: Option<RoomPins>,
+}
+
+/// The outcome of one attempt to take a view.
+enum LookupOutcome {
+    Found(Box<View>),
+    /// The database must be asked whether these rooms changed.
+    QueryChanges(Vec<RoomNid>),
+    /// These rooms are not cached.
+    LoadRooms(Vec<(RoomNid, OwnedRoomId)>),
+    /// An entry is newer than the last applied position.
+    AwaitPosition(StreamPosition),
+    /// The user was evicted.
+    LoadUser,
+}
+
+/// Which task loads the missing rooms.
+enum ClaimOutcome<'a> {
+    /// None: all are cached by now.
+    AllCached,
+    /// This task loads at least some of them.
+    Claimed(LoadGuard<'a>),
+    /// Other tasks load all of them.
+    LoadingElsewhere,
+}
+
+/// What the database returned about rooms whose last change is not cached.
+#[derive(Default)]
+struct KnownChanges {
+    changed: HashSet<RoomNid>,
+    unchanged: HashSet<RoomNid>,
+}
+
+impl Live {
+    /// Takes a view of a user and the selected rooms, all as of one position.
+    ///
+    /// No query if all are cached; otherwise a constant number of queries, however many rooms are
+    /// selected.
+    pub async fn view(
+        &self,
+        subscription: &Subscription,
+        query: &ViewQuery<'_>,
+    ) -> Result<View, Error> {
+        let mut known_changes = KnownChanges::default();
+        let mut pins = RoomPins::new(self);
+        loop {
+            let loaded = self.0.rooms_loaded.notified();
+            tokio::pin!(loaded);
+            loaded.as_mut().enable();
+            let outcome = self.try_view(subscription.user_id(), query, &known_changes);
+            match outcome {
+                LookupOutcome::Found(mut view) => {
+                    view.pins = Some(pins);
+                    return Ok(*view);
+                }
+                LookupOutcome::QueryChanges(room_nids) => {
+                    let since = query.since.unwrap_or_default().stream;
+                    let mut db = self.0.database.acquire().await?;
+                    known_changes
+                        .changed
+                        .extend(rooms::changed_since(&mut db, &room_nids, since).await?);
+                    known_changes.unchanged.extend(room_nids);
+                }
+                LookupOutcome::LoadRooms(missing) => {
+                    match self.claim(missing, &mut pins, query, subscription.user_id()) {
+                        ClaimOutcome::AllCached => {}
+                        ClaimOutcome::Claimed(claim) => self.load_rooms(claim, &mut pins).await?,
+                        ClaimOutcome::LoadingElsewhere => loaded.await,
+                    }
+                }
+                LookupOutcome::AwaitPosition(position) => self.wait_until_applied(position).await,
+                LookupOutcome::LoadUser => self.load_user(subscription.user_id()).await?,
+            }
+        }
+    }
+
+    fn try_view(
+        &self,
+        user_id: &UserId,
+        query: &ViewQuery<'_>,
+        known_changes: &KnownChanges,
+    ) -> LookupOutcome {
+        let memory = self.0.memory.read();
+        let Some(user) = memory
+            .users
+            .get(user_id)
+            .and_then(|entry| entry.user.clone())
+        else {
+            return LookupOutcome::LoadUser;
+        };
+        let mut newest = user.loaded_at;
+        let (mut cached, mut typing) = (HashMap::new(), HashMap::new());
+        let (mut unknown, mut missing) = (Vec::new(), Vec::new());
+        for room in user.rooms().filter(|room| (query.of)(room)) {
+            let room_nid = room.room_nid;
+            let typing_users = memory.typing.get(&room_nid).filter(|typing| {
+                query
+                    .since
+                    .is_none_or(|since| typing.position > since.ephemeral)
+            });
+            match (memory.is_wanted(room, query, known_changes), typing_users) {
+                (Some(false), None) => continue,
+                (None, None) => {
+                    unknown.push(room_nid);
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(typing_users) = typing_users {
+                typing.insert(room_nid, typing_users.users().cloned().collect());
+            }
+            match memory.rooms.get(&room_nid) {
+                Some(entry) => {
+                    newest = newest.max(entry.room.loaded_at);
+                    entry.used.store(memory.next_use(), Ordering::Relaxed);
+                    cached.insert(room_nid, entry.room.clone());
+                }
+                None => missing.push((room_nid, room.room_id.clone())),
+            }
+        }
+        if !unknown.is_empty() {
+            LookupOutcome::QueryChanges(unknown)
+        } else if !missing.is_empty() {
+            LookupOutcome::LoadRooms(missing)
+        } else if newest > memory.position {
+            LookupOutcome::AwaitPosition(newest)
+        } else {
+            LookupOutcome::Found(Box::new(View {
+                position: memory.position,
+                ephemeral: memory.ephemeral.last(),
+                user,
+                rooms: cached,
+                typing,
+                pins: None,
+            }))
+        }
+    }
+
+    /// Claims the missing rooms for loading, and pins the selected rooms that are already cached.
+    fn claim(
+        &self,
+        missing: Vec<(RoomNid, OwnedRoomId)>,
+        pins: &mut RoomPins,
+        query: &ViewQuery<'_>,
+        user_id: &UserId,
+    ) -> ClaimOutcome<'_> {
+        let mut memory = self.0.memory.write();
+        let memory = &mut *memory;
+        pins.forget(missing.iter().map(|(room_nid, _)| *room_nid));
+        if let Some(user) = memory
+            .users
+            .get(user_id)
+            .and_then(|entry| entry.user.clone())
+        {
+            for room in user.rooms().filter(|room| (query.of)(room)) {
+                pins.pin(memory, room.room_nid);
+            }
+        }
+        let missing: Vec<_> = missing
+            .into_iter()
+            .filter(|(room_nid, _)| !memory.rooms.contains_key(room_nid))
+            .collect();
+        if missing.is_empty() {
+            return ClaimOutcome::AllCached;
+        }
+        LoadGuard::new(self, memory, missing)
+            .map_or(ClaimOutcome::LoadingElsewhere, ClaimOutcome::Claimed)
+    }
+}
+
+impl Memory {
+    /// Whether the query selects a room; `None` if only the database knows.
+    fn is_wanted(
+        &self,
+        room: &Membership,
+        query: &ViewQuery<'_>,
+        known_changes: &KnownChanges,
+    ) -> Option<bool> {
+        let Some(since) = query.since else {
+            return Some(true);
+        };
+        if room.position > since.stream {
+            return Some(true);
+        }
+        if room.membership != MembershipState::Join {
+            return Some(false);
+        }
+        let room_nid = room.room_nid;
+        if known_changes.changed.contains(&room_nid) {
+            return Some(true);
+        }
+        match self.last_change(room_nid) {
+            Some(position) => Some(position > since.stream),
+            None if since.stream >= self.started || known_changes.unchanged.contains(&room_nid) => {
+                Some(false)
+            }
+            None => None,
+        }
+    }
+}
