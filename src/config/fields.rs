@@ -6,7 +6,7 @@ use serde::{
 };
 
 /// The keys of every section, by the section's name.
-pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 11] {
+pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 12] {
     [
         ("client", fields::<crate::Client>()),
         ("federation", fields::<crate::Federation>()),
@@ -14,6 +14,7 @@ pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 11] {
         ("registration", fields::<crate::Registration>()),
         ("sessions", fields::<crate::Sessions>()),
         ("rate_limits", fields::<crate::RateLimits>()),
+        ("rooms", fields::<crate::Rooms>()),
         ("media", fields::<crate::Media>()),
         ("cache", fields::<crate::Cache>()),
         ("metrics", fields::<crate::Metrics>()),

@@ -27,6 +27,7 @@ pub use sections::{
     metrics::Metrics,
     rate_limits::{RateLimit, RateLimits},
     registration::{Registration, RegistrationMode},
+    rooms::Rooms,
     sessions::Sessions,
     well_known::{SupportContact, WellKnown},
 };
@@ -52,6 +53,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// How often a user or address may do what.
     pub rate_limits: RateLimits,
+    /// New rooms.
+    pub rooms: Rooms,
     /// Uploaded files.
     pub media: Media,
     /// Memory for caches.
@@ -75,6 +78,7 @@ impl Default for Config {
             registration: Registration::default(),
             sessions: Sessions::default(),
             rate_limits: RateLimits::default(),
+            rooms: Rooms::default(),
             media: Media::default(),
             cache: Cache::default(),
             metrics: Metrics::default(),

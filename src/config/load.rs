@@ -60,14 +60,18 @@ impl Loaded {
         self.config.read_secrets(&mut findings);
         self.config.validate(&mut findings);
         for (key, reason) in findings.into_iter() {
-            let origin = self.origin(&key);
-            self.problems.push(Problem {
-                key,
-                origin,
-                reason,
-            });
+            self.add_problem(&key, reason);
         }
         self
+    }
+
+    /// Adds a problem that only the rest of the program can find.
+    pub fn add_problem(&mut self, key: &str, reason: impl Into<String>) {
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            origin: self.origin(key),
+            reason: reason.into(),
+        });
     }
 
     fn origin(&self, key: &str) -> Origin {

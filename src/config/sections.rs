@@ -9,6 +9,7 @@ pub(crate) mod media;
 pub(crate) mod metrics;
 pub(crate) mod rate_limits;
 pub(crate) mod registration;
+pub(crate) mod rooms;
 pub(crate) mod sessions;
 pub(crate) mod well_known;
 

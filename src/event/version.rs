@@ -58,7 +58,7 @@ impl RoomVersion {
         SUPPORTED.into_iter()
     }
 
-    /// The version of rooms that are created without naming one: 12.
+    /// The version of new rooms unless the operator chooses another one: 12.
     pub fn default_version() -> Self {
         Self {
             id: RoomVersionId::V12,

@@ -93,12 +93,9 @@ impl Rooms {
         profile: Profile,
         request: CreateRoom,
     ) -> Result<OwnedRoomId, Error> {
-        let version = match &request.version {
-            Some(id) => {
-                RoomVersion::of(id).ok_or_else(|| Error::UnsupportedVersion(id.to_string()))?
-            }
-            None => RoomVersion::default_version(),
-        };
+        let version = request.version.as_ref().unwrap_or(self.default_version());
+        let version = RoomVersion::of(version)
+            .ok_or_else(|| Error::UnsupportedVersion(version.to_string()))?;
         self.check_request(&request).await?;
         let mut attempts = 0;
         loop {

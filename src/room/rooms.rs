@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use event::Signer;
-use ruma::{OwnedServerName, RoomId, UserId};
+use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
 use storage::{
     CommitError, Committer, Database, IdAllocator, PeerEvent, committer::commit_locked, rooms,
 };
@@ -26,6 +26,8 @@ pub struct Settings {
     pub server_name: OwnedServerName,
     /// Bytes for the heads of rooms in memory.
     pub head_budget: u64,
+    /// The version of rooms that are created without naming one.
+    pub default_version: RoomVersionId,
 }
 
 /// All rooms; cheap to clone.
@@ -73,6 +75,11 @@ impl Rooms {
             signer,
             clock,
         }))
+    }
+
+    /// The version of rooms that are created without naming one.
+    pub fn default_version(&self) -> &RoomVersionId {
+        &self.0.settings.default_version
     }
 
     /// Whether a user belongs to this server.

@@ -53,6 +53,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
         room::Settings {
             server_name: config.server_name.clone(),
             head_budget: config.cache.total.get() / 4,
+            default_version: config.rooms.default_version.clone(),
         },
         database.clone(),
         committer,

@@ -12,6 +12,8 @@ use clap::{Parser, Subcommand};
 use config::{Config, Loaded};
 use rustix::fs::Mode;
 
+use crate::settings;
+
 /// A Matrix homeserver.
 #[derive(Debug, Parser)]
 #[command(name = "chancery", version)]
@@ -61,7 +63,8 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // Whatever is written from here on is for this user alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let loaded = config::load(cli.config, config::process_environment());
+    let mut loaded = config::load(cli.config, config::process_environment());
+    settings::check(&mut loaded);
     let result = match cli.command {
         Command::Serve => valid(loaded).and_then(serve::run),
         Command::User(UserCommand::Create(arguments)) => {

@@ -27,14 +27,10 @@ pub(super) fn run(loaded: &Loaded) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         eprintln!("note: {warning}");
     }
-    let mut problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-    if let Err(error) = crate::telemetry::filter(&loaded.config.log) {
-        problems.push(format!("{error:#}"));
-    }
-    for problem in &problems {
+    for problem in &loaded.problems {
         eprintln!("error: {problem}");
     }
-    match problems.len() {
+    match loaded.problems.len() {
         0 => {
             eprintln!("The configuration is valid.");
             Ok(())

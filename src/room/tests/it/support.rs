@@ -84,6 +84,7 @@ impl Server {
         let settings = Settings {
             server_name: testkit::server_name(),
             head_budget,
+            default_version: RoomVersionId::V12,
         };
         let rooms = Rooms::new(
             settings,

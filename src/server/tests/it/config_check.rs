@@ -70,7 +70,10 @@ fn what_is_wrong_is_named_with_its_line_and_reason() {
         ),
         "{errors}"
     );
-    assert!(errors.contains("error: log.filter: "), "{errors}");
+    assert!(
+        errors.contains(&format!("error: {here} line 7: log.filter: ")),
+        "{errors}"
+    );
     assert!(errors.contains("3 problems"), "{errors}");
     assert!(shown.contains(&format!("# {here} line 1")), "{shown}");
     assert!(shown.contains("shared_secret = \"***\""), "{shown}");
@@ -90,4 +93,19 @@ fn the_server_refuses_to_start_with_wrong_settings() {
         errors.contains("federation.private_key_file: must be set"),
         "{errors}"
     );
+}
+
+#[test]
+fn a_default_room_version_that_is_not_supported_is_refused() {
+    for (version, is_supported) in [("3", true), ("12", true), ("2", false), ("x.y", false)] {
+        let variable = ("CHANCERY_ROOMS_DEFAULT_VERSION", version);
+        let output = chancery(&["config", "check"], &[variable]);
+        assert_eq!(output.status.success(), is_supported, "{version}");
+        let reason = format!("rooms.default_version: room version {version} is not supported");
+        assert_ne!(
+            text(&output.stderr).contains(&reason),
+            is_supported,
+            "{version}"
+        );
+    }
 }

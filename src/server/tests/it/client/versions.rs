@@ -1,5 +1,8 @@
 //! `/versions` and `/capabilities`.
 
+use ruma::RoomVersionId;
+use serde_json::json;
+
 use crate::app::TestApp;
 
 #[tokio::test]
@@ -27,6 +30,22 @@ async fn server_tells_what_it_can() {
     let capabilities = &told["capabilities"];
     let rooms = &capabilities["m.room_versions"];
     let default = rooms["default"].as_str().unwrap();
+    assert_eq!(default, "12");
     assert_eq!(rooms["available"][default], "stable");
     assert_eq!(capabilities["m.change_password"]["enabled"], true);
+}
+
+#[tokio::test]
+async fn rooms_are_created_in_the_configured_version_if_none_is_named() {
+    let app = TestApp::start_with(|config| config.rooms.default_version = RoomVersionId::V10).await;
+    let alice = app.user("alice").await;
+    let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();
+    let versions = &answer["capabilities"]["m.room_versions"];
+    assert_eq!(versions["default"], "10");
+
+    for (request, expected) in [(json!({}), "10"), (json!({ "room_version": "11" }), "11")] {
+        let room_id = alice.create_room(request).await;
+        let create = format!("/_matrix/client/v3/rooms/{room_id}/state/m.room.create");
+        assert_eq!(alice.get(&create).await.ok()["room_version"], expected);
+    }
 }
