@@ -126,6 +126,9 @@ impl Failure {
                 body.insert("retry_after_ms".to_owned(), millis.into());
                 retry_after = Some(wait);
             }
+            ErrorKind::UserLimitExceeded { info_uri } => {
+                body.insert("info_uri".to_owned(), info_uri.into());
+            }
             ErrorKind::Unavailable => retry_after = Some(UNAVAILABLE_RETRY),
             _ => {}
         }
@@ -174,6 +177,7 @@ fn table(kind: &ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::TooLarge => (S::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
         ErrorKind::Exclusive => (S::BAD_REQUEST, "M_EXCLUSIVE"),
         ErrorKind::ResourceLimitExceeded => (S::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
+        ErrorKind::UserLimitExceeded { .. } => (S::FORBIDDEN, "M_USER_LIMIT_EXCEEDED"),
         ErrorKind::WeakPassword => (S::BAD_REQUEST, "M_WEAK_PASSWORD"),
         ErrorKind::InvalidSignature => (S::BAD_REQUEST, "M_INVALID_SIGNATURE"),
         ErrorKind::BadAlias => (S::BAD_REQUEST, "M_BAD_ALIAS"),

@@ -6,7 +6,7 @@ use serde::{
 };
 
 /// The keys of every section, by the section's name.
-pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 12] {
+pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 13] {
     [
         ("client", fields::<crate::Client>()),
         ("federation", fields::<crate::Federation>()),
@@ -14,6 +14,7 @@ pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 12] {
         ("registration", fields::<crate::Registration>()),
         ("sessions", fields::<crate::Sessions>()),
         ("rate_limits", fields::<crate::RateLimits>()),
+        ("limits", fields::<crate::Limits>()),
         ("rooms", fields::<crate::Rooms>()),
         ("media", fields::<crate::Media>()),
         ("cache", fields::<crate::Cache>()),

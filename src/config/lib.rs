@@ -22,6 +22,7 @@ pub use sections::{
     client::Client,
     database::Database,
     federation::Federation,
+    limits::Limits,
     log::{Log, LogFormat},
     media::Media,
     metrics::Metrics,
@@ -53,6 +54,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// How often a user or address may do what.
     pub rate_limits: RateLimits,
+    /// What one user may have.
+    pub limits: Limits,
     /// New rooms.
     pub rooms: Rooms,
     /// Uploaded files.
@@ -78,6 +81,7 @@ impl Default for Config {
             registration: Registration::default(),
             sessions: Sessions::default(),
             rate_limits: RateLimits::default(),
+            limits: Limits::default(),
             rooms: Rooms::default(),
             media: Media::default(),
             cache: Cache::default(),
@@ -96,6 +100,17 @@ impl Config {
         match &self.client.public_base_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.client.listen.reachable()),
+        }
+    }
+
+    /// The limits for one user, with the page that errors refer to: without a configured one the support page, or
+    /// at least this server.
+    pub fn user_limits(&self) -> Limits {
+        let info_uri = self.limits.info_uri.as_ref();
+        let info_uri = info_uri.or(self.well_known.support_page.as_ref());
+        Limits {
+            info_uri: Some(info_uri.map_or_else(|| self.public_base_url(), Clone::clone)),
+            ..self.limits.clone()
         }
     }
 }

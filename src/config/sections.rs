@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod federation;
+pub(crate) mod limits;
 pub(crate) mod log;
 pub(crate) mod media;
 pub(crate) mod metrics;
@@ -35,6 +36,7 @@ impl Config {
         self.registration.validate(findings);
         self.sessions.validate(findings);
         self.rate_limits.validate(findings);
+        self.limits.validate(findings);
         self.media.validate(findings);
         self.cache.validate(findings);
         self.well_known.validate(findings);

@@ -49,6 +49,8 @@ impl Identity {
         }
         let mut tx = self.0.database.begin().await?;
         let room_nid = room_nid(&mut tx, room_id).await?;
+        self.check_account_data_size(&mut tx, user_id, room_nid, kind, content)
+            .await?;
         let change = Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
@@ -56,6 +58,28 @@ impl Identity {
             content: content.to_owned(),
         });
         tx.commit_with([change].into_iter().collect()).await?;
+        Ok(())
+    }
+
+    /// Checks that all account data of the user stays below the limit with this content, or at least gets no larger.
+    ///
+    /// Requests in parallel may take it over the limit, each by its own content.
+    async fn check_account_data_size(
+        &self,
+        db: &mut Connection,
+        user_id: &UserId,
+        room_nid: Option<RoomNid>,
+        event_type: &str,
+        content: &str,
+    ) -> Result<()> {
+        let limits = &self.0.settings.limits;
+        let (all, replaced) =
+            storage::account_data::sizes(db, user_id, room_nid, event_type).await?;
+        let new = i64::try_from(content.len() + event_type.len()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limits.account_data_per_user.get()).unwrap_or(i64::MAX);
+        if new > replaced && all - replaced + new > limit {
+            return Err(limits.too_much_account_data().into());
+        }
         Ok(())
     }
 

@@ -80,6 +80,9 @@ pub enum Error {
     /// More is stored than one user may store.
     #[error("{0}")]
     TooLarge(&'static str),
+    /// The user has reached a limit of the configuration.
+    #[error(transparent)]
+    UserLimit(#[from] types::UserLimitExceeded),
     /// The push rule cannot be stored like this.
     #[error("{0}")]
     InvalidPushRule(String),
@@ -131,6 +134,7 @@ impl Fault for Error {
             Self::ProfileTooLarge => ErrorKind::ProfileTooLarge,
             Self::ProfileKeyTooLong => ErrorKind::KeyTooLarge,
             Self::TooLarge(_) => ErrorKind::TooLarge,
+            Self::UserLimit(error) => error.kind(),
             Self::Hashing(_) | Self::Json(_) => ErrorKind::Internal,
             Self::Randomness(error) => error.kind(),
             Self::Storage(error) => error.kind(),

@@ -52,6 +52,8 @@ pub struct Settings {
     pub registration: config::Registration,
     /// How long logins last.
     pub sessions: config::Sessions,
+    /// How many devices and how much account data a user may have.
+    pub limits: config::Limits,
     /// How many bytes of memory the checked access tokens may take.
     pub token_cache_bytes: u64,
 }

@@ -105,6 +105,13 @@ impl Identity {
         // Logins of one user follow each other, so that two on one device end up with one session.
         storage::users::lock(tx, &user_id).await?;
         let is_new = storage::devices::insert(tx, &user_id, &device_id, name, now).await?;
+        if is_new {
+            let limits = &self.0.settings.limits;
+            let devices = storage::devices::count(tx, &user_id).await?;
+            if devices > i64::from(limits.devices_per_user) {
+                return Err(limits.too_many_devices().into());
+            }
+        }
         let (session_nid, ended) =
             storage::sessions::replace(tx, &user_id, &device_id, now).await?;
         let tokens = self

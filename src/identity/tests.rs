@@ -40,6 +40,7 @@ fn world_on(database: TestDatabase, mode: RegistrationMode) -> World {
             shared_secret_file: None,
         },
         sessions: config::Sessions::default(),
+        limits: config::Limits::default(),
         token_cache_bytes: 1 << 20,
     };
     let identity = Identity::new(settings, database, clock.clone(), testkit::server_name());

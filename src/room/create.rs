@@ -97,6 +97,7 @@ impl Rooms {
         let version = RoomVersion::of(version)
             .ok_or_else(|| Error::UnsupportedVersion(version.to_string()))?;
         self.check_request(&request).await?;
+        self.check_room_limit(creator).await?;
         let mut attempts = 0;
         loop {
             attempts += 1;

@@ -47,6 +47,9 @@ pub enum Error {
     /// The alias is not in the room it is claimed for.
     #[error("{0}")]
     BadAlias(String),
+    /// The user is joined to as many rooms as the configuration allows.
+    #[error(transparent)]
+    UserLimit(#[from] types::UserLimitExceeded),
     /// The user is still in the room.
     #[error("You must leave the room before you can forget it")]
     StillInRoom,
@@ -91,6 +94,7 @@ impl Fault for Error {
             Self::InvalidState(_) => ErrorKind::InvalidRoomState,
             Self::AliasTaken(_) => ErrorKind::RoomInUse,
             Self::BadAlias(_) => ErrorKind::BadAlias,
+            Self::UserLimit(error) => error.kind(),
             Self::StillInRoom => ErrorKind::Unknown,
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),

@@ -109,6 +109,17 @@ impl Rooms {
         changed.await.map_err(Error::hiding_unknown_room)
     }
 
+    /// Checks that a user may join one more room. Joins in parallel may exceed the limit by their number.
+    pub(crate) async fn check_room_limit(&self, user_id: &UserId) -> Result<(), Error> {
+        let limits = &self.0.settings.limits;
+        let mut db = self.0.database.acquire().await?;
+        let joined = memberships::joined_room_count(&mut db, user_id).await?;
+        if joined >= i64::from(limits.rooms_per_user) {
+            return Err(limits.too_many_rooms().into());
+        }
+        Ok(())
+    }
+
     /// The rooms that a user is in.
     pub async fn joined_rooms(&self, user_id: &UserId) -> Result<Vec<OwnedRoomId>, Error> {
         let mut db = self.0.database.acquire().await?;

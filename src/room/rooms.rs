@@ -28,6 +28,8 @@ pub struct Settings {
     pub head_budget: u64,
     /// The version of rooms that are created without naming one.
     pub default_version: RoomVersionId,
+    /// How many rooms a user may be joined to.
+    pub limits: config::Limits,
 }
 
 /// All rooms; cheap to clone.

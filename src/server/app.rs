@@ -54,6 +54,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
             server_name: config.server_name.clone(),
             head_budget: config.cache.total.get() / 4,
             default_version: config.rooms.default_version.clone(),
+            limits: config.user_limits(),
         },
         database.clone(),
         committer,
@@ -83,6 +84,7 @@ pub(crate) fn identity(config: &Config, database: Database, clock: Clock) -> Ide
     let settings = identity::Settings {
         registration: config.registration.clone(),
         sessions: config.sessions.clone(),
+        limits: config.user_limits(),
         token_cache_bytes: config.cache.total.get() / 16,
     };
     Identity::new(settings, database, clock, config.server_name.clone())

@@ -23,6 +23,28 @@ pub async fn find(
     Ok(content)
 }
 
+/// The size of a user's account data in bytes: of all of it, and of one type.
+pub async fn sizes(
+    db: &mut Connection,
+    user_id: &UserId,
+    room_nid: Option<RoomNid>,
+    event_type: &str,
+) -> Result<(i64, i64), Error> {
+    // The length of a large value is read without reading the value.
+    let row = sqlx::query!(
+        r#"SELECT COALESCE(SUM(octet_length(content) + octet_length(event_type)), 0)::bigint AS "all!",
+             COALESCE(SUM(octet_length(content) + octet_length(event_type))
+                 FILTER (WHERE room_nid = $2 AND event_type = $3), 0)::bigint AS "one!"
+         FROM account_data WHERE user_id = $1"#,
+        user_id.as_str(),
+        room_nid.unwrap_or_default().get(),
+        event_type
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((row.all, row.one))
+}
+
 /// What changed after `from`, of the account and all rooms, oldest first.
 pub async fn since(
     db: &mut Connection,

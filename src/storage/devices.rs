@@ -82,6 +82,17 @@ pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Device
     Ok(rows.into_iter().map(Device::from).collect())
 }
 
+/// How many devices a user has.
+pub async fn count(db: &mut Connection, user_id: &UserId) -> Result<i64, Error> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM devices WHERE user_id = $1"#,
+        user_id.as_str()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(count)
+}
+
 /// Names a device; `false` if there is none of that id.
 pub async fn rename(
     db: &mut Connection,

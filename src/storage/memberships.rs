@@ -92,6 +92,17 @@ pub async fn joined_rooms(
     rows.into_iter().map(id).collect()
 }
 
+/// How many rooms the user is joined to.
+pub async fn joined_room_count(db: &mut Connection, user_id: &UserId) -> Result<i64, Error> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM memberships WHERE user_id = $1 AND membership = 'join'"#,
+        user_id.as_str()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(count)
+}
+
 /// The users who are joined to the room.
 pub async fn joined(db: &mut Connection, room_nid: RoomNid) -> Result<Vec<OwnedUserId>, Error> {
     let rows = sqlx::query_scalar!(

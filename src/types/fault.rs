@@ -61,6 +61,11 @@ pub enum ErrorKind {
     Exclusive,
     /// `M_RESOURCE_LIMIT_EXCEEDED`, 403.
     ResourceLimitExceeded,
+    /// `M_USER_LIMIT_EXCEEDED`, 403.
+    UserLimitExceeded {
+        /// A page that explains the limit to the user.
+        info_uri: String,
+    },
     /// `M_WEAK_PASSWORD`, 400.
     WeakPassword,
     /// `M_INVALID_SIGNATURE`, 400.

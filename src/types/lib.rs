@@ -6,9 +6,11 @@ mod position;
 pub mod random;
 mod secret;
 mod token;
+mod user_limit;
 
 pub use clock::Clock;
 pub use fault::{ErrorKind, Fault};
 pub use position::{EphemeralPosition, EventNid, RoomNid, SnapshotNid, StreamPosition};
 pub use secret::Secret;
 pub use token::{InvalidToken, PageToken, SyncToken};
+pub use user_limit::UserLimitExceeded;

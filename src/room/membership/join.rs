@@ -24,6 +24,10 @@ impl Rooms {
         ] {
             content.remove(ours);
         }
+        let head = self.head(room_id).await?;
+        if head.state.membership(user_id) != MembershipState::Join {
+            self.check_room_limit(user_id).await?;
+        }
         let authoriser = self.authoriser(room_id, user_id).await?;
         self.write(room_id, 1, |appender| {
             if appender.head().state.membership(user_id) == MembershipState::Join {

@@ -85,6 +85,7 @@ impl Server {
             server_name: testkit::server_name(),
             head_budget,
             default_version: RoomVersionId::V12,
+            limits: config::Limits::default(),
         };
         let rooms = Rooms::new(
             settings,

@@ -6,6 +6,7 @@ mod create_room;
 mod cross_signing;
 mod directory;
 mod keys;
+mod limits;
 mod login;
 mod media;
 mod members;
