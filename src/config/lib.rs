@@ -2,12 +2,15 @@
 //!
 //! A crate receives only its own section. Nothing else in the program reads the environment.
 
-mod fields;
+mod keys;
 mod load;
-mod origin;
+mod network;
 mod problem;
-mod sections;
+mod sources;
+mod storage;
+mod telemetry;
 mod units;
+mod users;
 
 use std::path::PathBuf;
 
@@ -15,24 +18,14 @@ use ruma::{OwnedServerName, owned_server_name};
 use serde::{Deserialize, Serialize};
 
 pub use load::{Loaded, Setting, load, process_environment};
-pub use origin::Origin;
-pub use problem::Problem;
-pub use sections::{
-    cache::Cache,
-    client::Client,
-    database::Database,
-    federation::Federation,
-    limits::Limits,
-    log::{Log, LogFormat},
-    media::Media,
-    metrics::Metrics,
-    rate_limits::{RateLimit, RateLimits},
-    registration::{Registration, RegistrationMode},
-    rooms::Rooms,
-    sessions::Sessions,
-    well_known::{SupportContact, WellKnown},
-};
+pub use network::{Client, Federation, SupportContact, WellKnown};
+pub use problem::{Origin, Problem};
+pub use storage::{Cache, Database, Media};
+pub use telemetry::{Log, LogFormat, Metrics};
 pub use units::{ByteSize, ListenAddress};
+pub use users::{Limits, RateLimit, RateLimits, Registration, RegistrationMode, Rooms, Sessions};
+
+use problem::Findings;
 
 /// Every setting of the server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -40,7 +33,7 @@ pub use units::{ByteSize, ListenAddress};
 pub struct Config {
     /// The domain in user ids, room aliases and federation; it can never change.
     pub server_name: OwnedServerName,
-    /// Where media and the managed database live.
+    /// The directory of media and of the managed PostgreSQL.
     pub data_dir: PathBuf,
     /// The client-server API.
     pub client: Client,
@@ -52,9 +45,9 @@ pub struct Config {
     pub registration: Registration,
     /// How long logins last.
     pub sessions: Sessions,
-    /// How often a user or address may do what.
+    /// How often a user or address may call endpoints.
     pub rate_limits: RateLimits,
-    /// What one user may have.
+    /// Limits of one user's devices, rooms and account data.
     pub limits: Limits,
     /// New rooms.
     pub rooms: Rooms,
@@ -64,9 +57,9 @@ pub struct Config {
     pub cache: Cache,
     /// The internal listener for Prometheus.
     pub metrics: Metrics,
-    /// What is logged, and how.
+    /// Logging.
     pub log: Log,
-    /// What `/.well-known/matrix/` tells about this server.
+    /// The contents of `/.well-known/matrix/`.
     pub well_known: WellKnown,
 }
 
@@ -112,6 +105,61 @@ impl Config {
             info_uri: Some(info_uri.map_or_else(|| self.public_base_url(), Clone::clone)),
             ..self.limits.clone()
         }
+    }
+
+    /// Reads the secrets that are configured as files.
+    pub(crate) fn read_secrets(&mut self, findings: &mut Findings) {
+        self.database.read_secrets(findings);
+        self.registration.read_secrets(findings);
+    }
+
+    /// Checks what types cannot express, in every section.
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        findings.require(
+            !self.data_dir.as_os_str().is_empty(),
+            "data_dir",
+            "must name a directory",
+        );
+        self.client.validate(findings);
+        self.federation.validate(findings);
+        self.database.validate(findings);
+        self.registration.validate(findings);
+        self.sessions.validate(findings);
+        self.rate_limits.validate(findings);
+        self.limits.validate(findings);
+        self.media.validate(findings);
+        self.cache.validate(findings);
+        self.well_known.validate(findings);
+        self.listeners_differ(findings);
+    }
+
+    fn listeners_differ(&self, findings: &mut Findings) {
+        let client = &self.client.listen;
+        for (key, other) in [
+            ("federation.listen", &self.federation.listen),
+            ("metrics.listen", &self.metrics.listen),
+        ] {
+            let same = other
+                .as_ref()
+                .is_some_and(|other| other == client && client.port() != 0);
+            findings.require(
+                !same,
+                key,
+                "is the same address as client.listen; each listener needs its own",
+            );
+        }
+        let same = self.metrics.listen.is_some()
+            && self.metrics.listen == self.federation.listen
+            && self
+                .metrics
+                .listen
+                .as_ref()
+                .is_some_and(|listen| listen.port() != 0);
+        findings.require(
+            !same,
+            "metrics.listen",
+            "is the same address as federation.listen; each listener needs its own",
+        );
     }
 }
 

@@ -49,8 +49,8 @@ fn no_configuration_at_all_is_valid() {
 
 #[test]
 fn every_section_is_listed() {
-    let sections = fields::sections().map(|(name, _)| name);
-    let root: Vec<_> = fields::fields::<Config>()
+    let sections = keys::sections().map(|(name, _)| name);
+    let root: Vec<_> = keys::of::<Config>()
         .iter()
         .filter(|key| sections.contains(key))
         .collect();
@@ -58,14 +58,14 @@ fn every_section_is_listed() {
     assert!(
         sections
             .iter()
-            .zip(fields::sections())
+            .zip(keys::sections())
             .all(|(_, (_, keys))| !keys.is_empty())
     );
-    let known = fields::fields::<Config>().len();
+    let known = keys::of::<Config>().len();
     assert_eq!(
         known,
         sections.len() + 2,
-        "a section of Config is missing in fields::sections"
+        "a section of Config is missing in keys::sections"
     );
 }
 
@@ -95,7 +95,7 @@ fn the_example_shows_every_key() {
             shown.insert(format!("{prefix}{key}"));
         }
     }
-    let missing: Vec<_> = fields::keys()
+    let missing: Vec<_> = keys::all()
         .into_iter()
         .filter(|key| !shown.contains(key))
         .collect();

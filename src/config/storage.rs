@@ -1,11 +1,11 @@
-//! `[database]`: PostgreSQL.
+//! `[database]`, `[media]`, `[cache]`: where data is kept.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use types::Secret;
 
-use crate::{problem::Findings, units::secret};
+use crate::{ByteSize, problem::Findings, units::secret};
 
 /// PostgreSQL: an existing server, or one that Chancery manages under the data directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -16,9 +16,9 @@ pub struct Database {
     pub url: Option<Secret>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
-    /// How many connections this process opens at most.
+    /// The most connections that this process opens.
     pub max_connections: u32,
-    /// Where the programs of the managed PostgreSQL are; found by itself if not set.
+    /// The directory of the programs of the managed PostgreSQL; searched for if not set.
     pub bin_dir: Option<PathBuf>,
 }
 
@@ -65,6 +65,58 @@ impl Database {
             self.url.is_some() || self.max_connections <= 56,
             "database.max_connections",
             "must be at most 56 with the managed PostgreSQL, which takes 64 in all",
+        );
+    }
+}
+
+/// Uploaded files.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// The largest file that can be uploaded.
+    pub max_upload_size: ByteSize,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            max_upload_size: ByteSize::mib(50),
+        }
+    }
+}
+
+impl Media {
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        findings.require(
+            self.max_upload_size.get() > 0,
+            "media.max_upload_size",
+            "must be greater than 0",
+        );
+    }
+}
+
+/// Memory for caches.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// The size of all caches together.
+    pub total: ByteSize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            total: ByteSize::mib(256),
+        }
+    }
+}
+
+impl Cache {
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        findings.require(
+            self.total >= ByteSize::mib(16),
+            "cache.total",
+            "must be at least \"16 MiB\"",
         );
     }
 }

@@ -8,27 +8,25 @@ use serde::{
 /// The keys of every section, by the section's name.
 pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 13] {
     [
-        ("client", fields::<crate::Client>()),
-        ("federation", fields::<crate::Federation>()),
-        ("database", fields::<crate::Database>()),
-        ("registration", fields::<crate::Registration>()),
-        ("sessions", fields::<crate::Sessions>()),
-        ("rate_limits", fields::<crate::RateLimits>()),
-        ("limits", fields::<crate::Limits>()),
-        ("rooms", fields::<crate::Rooms>()),
-        ("media", fields::<crate::Media>()),
-        ("cache", fields::<crate::Cache>()),
-        ("metrics", fields::<crate::Metrics>()),
-        ("log", fields::<crate::Log>()),
-        ("well_known", fields::<crate::WellKnown>()),
+        ("client", of::<crate::Client>()),
+        ("federation", of::<crate::Federation>()),
+        ("database", of::<crate::Database>()),
+        ("registration", of::<crate::Registration>()),
+        ("sessions", of::<crate::Sessions>()),
+        ("rate_limits", of::<crate::RateLimits>()),
+        ("limits", of::<crate::Limits>()),
+        ("rooms", of::<crate::Rooms>()),
+        ("media", of::<crate::Media>()),
+        ("cache", of::<crate::Cache>()),
+        ("metrics", of::<crate::Metrics>()),
+        ("log", of::<crate::Log>()),
+        ("well_known", of::<crate::WellKnown>()),
     ]
 }
 
 /// Every key in the order of the documentation, sections written as `section.key`.
-pub(crate) fn keys() -> Vec<String> {
-    let root = fields::<crate::Config>()
-        .iter()
-        .map(|key| (*key).to_owned());
+pub(crate) fn all() -> Vec<String> {
+    let root = of::<crate::Config>().iter().map(|key| (*key).to_owned());
     let sections = sections();
     let in_sections = sections
         .iter()
@@ -39,7 +37,7 @@ pub(crate) fn keys() -> Vec<String> {
 }
 
 /// The keys of one struct.
-pub(crate) fn fields<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let mut fields: &'static [&'static str] = &[];
     // The recorder always ends with an error: it is asked for names, and has no values to give.
     let _no_values = T::deserialize(Recorder(&mut fields));

@@ -1,12 +1,14 @@
-//! `[log]`: what is logged, and how.
+//! `[log]` and `[metrics]`.
 
 use serde::{Deserialize, Serialize};
 
-/// What is logged, and how.
+use crate::ListenAddress;
+
+/// Logging.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// For eyes or for machines.
+    /// Text for people, or JSON for programs.
     pub format: LogFormat,
     /// Levels by module, such as `info,room=debug`.
     pub filter: String,
@@ -30,4 +32,12 @@ impl Default for Log {
             filter: "info".to_owned(),
         }
     }
+}
+
+/// The internal listener for Prometheus.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where `/metrics` is served, for internal networks only; not served if it is not set.
+    pub listen: Option<ListenAddress>,
 }
