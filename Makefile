@@ -1,4 +1,4 @@
-# Thin on purpose: each target is one readable command.
+# Each target is one or two readable commands.
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint fmt sql clients bench
@@ -6,7 +6,7 @@
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
 
-run: ## Builds and starts a server with a PostgreSQL of its own
+run: ## Builds and starts a server with a managed PostgreSQL
 	tools/need-postgresql
 	cargo run --locked --bin chancery -- serve
 
@@ -21,15 +21,15 @@ lint: ## Checks format and lints
 fmt: ## Formats the code
 	cargo fmt --all
 
-sql: ## Records what the checked queries are checked against, after a change of schema or query
+sql: ## Records the checked queries (src/storage/.sqlx) after a change of schema or query
 	tools/need-postgresql
 	tools/record-queries
 
-clients: ## Lets unmodified client SDKs talk through the server
+clients: ## Runs the tests with unmodified client SDKs
 	tools/need-postgresql
 	cargo build --locked --bin chancery
 	tests/clients/run
 
-bench: ## Measures the server beside Synapse and writes docs/performance.md
+bench: ## Measures the server and Synapse, and writes docs/performance.md
 	tools/need-postgresql
 	tests/bench/run
