@@ -1,28 +1,27 @@
-//! Whoever acts on what was committed, each at its own pace, from a cursor that survives restarts.
+//! Consumers of the stream, each at its own pace, from a durable cursor.
 
 use storage::{Change, Database, Error, cursors, stream};
 use types::StreamPosition;
 
-/// Positions that are handed out at once, at the most.
-const STRETCH: i64 = 500;
+/// The most positions in one batch.
+const BATCH_SIZE: i64 = 500;
 
 /// Reads the stream in order, each change at least once.
 ///
-/// What was handed out and not marked as [`done`](Self::done) is handed out again after a restart:
-/// whatever a follower does must be safe to do twice. Two processes must not follow under one name
-/// at the same time.
+/// A batch that was not acknowledged by [`done`](Self::done) is delivered again after a restart, so
+/// processing must be idempotent. Only one process may use a name at a time.
 #[derive(Debug)]
 pub struct Follower {
     database: Database,
     name: &'static str,
-    /// Everything up to here is done.
+    /// The acknowledged position.
     done: StreamPosition,
-    /// Everything up to here has been handed out.
+    /// The end of the last delivered batch.
     until: StreamPosition,
 }
 
 impl Follower {
-    /// Takes up the work where the follower of this name left it; a new one begins at the beginning.
+    /// Resumes from the durable cursor of this name; a new one starts at the beginning of the stream.
     pub async fn resume(database: Database, name: &'static str) -> Result<Self, Error> {
         let done = cursors::find(&mut *database.acquire().await?, name).await?;
         Ok(Self {
@@ -33,13 +32,13 @@ impl Follower {
         })
     }
 
-    /// Waits for changes after those that are done, and hands out the next of them, in order.
+    /// Waits for changes after the acknowledged position and returns the next batch, in order.
     ///
-    /// Called again without [`done`](Self::done), it hands out the same ones. There may be none:
-    /// a later change of the same thing stands at its later position only.
+    /// Called again without [`done`](Self::done), it returns the same batch. A batch may be empty: a
+    /// row that changed again appears at its last position only.
     pub async fn next(&mut self) -> Result<Vec<(StreamPosition, Change)>, Error> {
         let committed = self.database.committed_after(self.done).await;
-        let until = committed.min(StreamPosition(self.done.get() + STRETCH));
+        let until = committed.min(StreamPosition(self.done.get() + BATCH_SIZE));
         let mut snapshot = self.database.snapshot().await?;
         let changes = stream::read(&mut snapshot, self.done, until).await?;
         snapshot.commit().await?;
@@ -50,7 +49,7 @@ impl Follower {
         Ok(changes)
     }
 
-    /// Marks what was handed out last as done, durably.
+    /// Acknowledges the last batch durably.
     pub async fn done(&mut self) -> Result<(), Error> {
         let mut db = self.database.acquire().await?;
         cursors::advance(&mut db, self.name, self.until).await?;

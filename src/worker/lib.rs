@@ -1,5 +1,4 @@
-//! Background work: tasks that are supervised, restarted when they fail, and ended in order;
-//! followers of the stream.
+//! Background work: supervised tasks and followers of the stream.
 
 mod follower;
 mod supervisor;

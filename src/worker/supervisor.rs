@@ -1,4 +1,4 @@
-//! Runs named tasks: restarts those that fail, and ends all of them together.
+//! Runs named tasks, restarts those that fail, and stops all of them together.
 
 mod metrics;
 
@@ -8,8 +8,8 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Runs named tasks; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -19,33 +19,33 @@ pub struct Supervisor(Arc<Inner>);
 struct Inner {
     tasks: TaskTracker,
     running: Mutex<Vec<&'static str>>,
-    /// Asks tasks to end at a convenient point.
+    /// Asks tasks to stop.
     stopping: CancellationToken,
-    /// Drops tasks wherever they stand.
+    /// Drops tasks at their next await point.
     aborting: CancellationToken,
-    /// A task without which the server cannot go on has ended.
+    /// An essential task has failed.
     broken: CancellationToken,
 }
 
-/// Tasks that had to be dropped because they did not end in time.
+/// Tasks that were aborted because they did not stop in time.
 #[derive(Debug, thiserror::Error)]
-#[error("These tasks did not end in time: {}", .0.join(", "))]
+#[error("These tasks did not stop in time: {}", .0.join(", "))]
 pub struct Unfinished(pub Vec<&'static str>);
 
 impl Supervisor {
-    /// Cancelled when tasks should end; for whoever waits for something inside a request, too.
+    /// Cancelled when tasks should stop; also for long polls.
     pub fn stopping(&self) -> CancellationToken {
         self.0.stopping.clone()
     }
 
-    /// Waits until a task has ended without which the server cannot go on.
+    /// Waits until an essential task has failed.
     pub async fn broken(&self) {
         self.0.broken.cancelled().await;
     }
 
-    /// Runs a task until [`Self::stop`], and again, after a growing pause, whenever it fails or panics.
+    /// Runs a task until [`Self::stop`]; restarts it with exponential backoff when it fails or panics.
     ///
-    /// A task that returns `Ok` is done and not run again. It gets the token that tells it to end.
+    /// A task that returns `Ok` is not restarted. It receives the stop token.
     pub fn spawn<R, F, E>(&self, name: &'static str, mut run: R)
     where
         R: FnMut(CancellationToken) -> F + Send + 'static,
@@ -54,29 +54,29 @@ impl Supervisor {
     {
         let stopping = self.0.stopping.clone();
         self.track(name, async move {
-            let mut pause = FIRST_PAUSE;
+            let mut backoff = INITIAL_BACKOFF;
             loop {
                 let started = tokio::time::Instant::now();
                 let Err(reason) = outcome(run(stopping.clone())).await else { return };
                 if stopping.is_cancelled() {
-                    tracing::warn!(task = name, %reason, "A background task failed while it was ending");
+                    tracing::warn!(task = name, %reason, "A background task failed while stopping");
                     return;
                 }
-                // What ran for long was well: this failure is a new one.
-                if started.elapsed() > LONGEST_PAUSE {
-                    pause = FIRST_PAUSE;
+                // The task ran long enough to reset the backoff.
+                if started.elapsed() > MAX_BACKOFF {
+                    backoff = INITIAL_BACKOFF;
                 }
-                tracing::error!(task = name, %reason, pause_ms = pause.as_millis() as u64, "A background task failed and will be restarted");
+                tracing::error!(task = name, %reason, backoff_ms = backoff.as_millis() as u64, "A background task failed and will be restarted");
                 metrics::restarted(name);
-                if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                if stopping.run_until_cancelled(tokio::time::sleep(backoff)).await.is_none() {
                     return;
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                backoff = (backoff * 2).min(MAX_BACKOFF);
             }
         });
     }
 
-    /// Runs a task that ends by itself when nobody needs it any more; if it panics the server is [broken](Self::broken).
+    /// Runs a task that ends by itself when it is no longer needed; if it panics, the server is [broken](Self::broken).
     pub fn spawn_essential(
         &self,
         name: &'static str,
@@ -88,14 +88,14 @@ impl Supervisor {
                 tracing::error!(
                     task = name,
                     reason = text(&*panic),
-                    "A task failed without which the server cannot go on"
+                    "An essential task failed"
                 );
                 broken.cancel();
             }
         });
     }
 
-    /// Asks all tasks to end and waits for them; drops those that have not ended `within` this time.
+    /// Stops all tasks and waits for them; aborts those that have not ended `within` this time.
     pub async fn stop(&self, within: Duration) -> Result<(), Unfinished> {
         self.0.stopping.cancel();
         self.0.tasks.close();

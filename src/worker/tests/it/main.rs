@@ -65,7 +65,7 @@ async fn what_is_not_done_is_handed_out_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_follower_waits_for_what_is_committed_later() {
+async fn follower_waits_for_later_commits() {
     let test = testkit::database().await;
     let mut follower = resume(&test).await;
     let (changes, ()) = tokio::join!(follower.next(), commit(&test, 0..1));
