@@ -14,18 +14,18 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use storage::{Committer, Database, Feed, IdAllocator};
 use tokio::sync::OnceCell;
 
-/// A migrated, empty database of this test alone.
+/// A migrated, empty database of one test.
 #[derive(Debug)]
 pub struct TestDatabase {
     /// The handle.
     pub database: Database,
-    /// What is committed; taken by tests that follow the stream.
+    /// The feed, for tests that follow the stream.
     pub feed: Feed,
     /// A running committer.
     pub committer: Committer,
-    /// Numbers for rooms and events.
+    /// Allocates ids for rooms and events.
     pub nids: IdAllocator,
-    /// How to connect a second time, as another process would.
+    /// Options for a second connection, as another process would open.
     pub options: PgConnectOptions,
 }
 
@@ -34,25 +34,25 @@ pub fn server_name() -> ruma::OwnedServerName {
     owned_server_name!("test.localhost")
 }
 
-/// Makes a database.
+/// Creates a database.
 pub async fn database() -> TestDatabase {
     let options = template(&server_name()).await;
     TestDatabase::open(options).await
 }
 
-/// What it takes to write.
+/// The handles needed to write.
 #[derive(Clone, Debug)]
 pub struct Writer {
     /// The handle.
     pub database: Database,
     /// A running committer.
     pub committer: Committer,
-    /// Numbers for rooms and events.
+    /// Allocates ids for rooms and events.
     pub nids: IdAllocator,
 }
 
 impl TestDatabase {
-    /// Takes apart what writes and what follows.
+    /// Splits into the writer and the feed.
     pub fn split(self) -> (Writer, Feed) {
         let Self {
             database,
@@ -106,7 +106,7 @@ impl TestDatabase {
     }
 }
 
-/// Makes an empty database for a server of that name and tells how to connect to it.
+/// Creates an empty database for a server of that name; returns how to connect to it.
 pub async fn template(server_name: &ServerName) -> PgConnectOptions {
     static TEMPLATE: OnceCell<PgConnectOptions> = OnceCell::const_new();
     let server = TEMPLATE.get_or_init(make_template).await;
@@ -133,7 +133,7 @@ pub async fn template(server_name: &ServerName) -> PgConnectOptions {
     options
 }
 
-/// Migrates a database that nobody uses, to be cloned for each test of this process.
+/// Migrates the template database, which is cloned for each test of this process.
 async fn make_template() -> PgConnectOptions {
     let cluster = cluster().await;
     let name = format!("template_{}", unique());
@@ -153,8 +153,7 @@ async fn make_template() -> PgConnectOptions {
     options
 }
 
-/// The cluster named by `CHANCERY_TEST_DATABASE_URL`, or one of this process's own, which ends with
-/// it.
+/// The cluster of `CHANCERY_TEST_DATABASE_URL`, or one that this process starts and that ends with it.
 async fn cluster() -> PgConnectOptions {
     #[expect(
         clippy::disallowed_methods,
@@ -180,7 +179,7 @@ async fn cluster() -> PgConnectOptions {
     postgres.connect_options()
 }
 
-/// Leaves a shell behind that waits for this process to end, however it ends, and cleans up.
+/// Starts a shell that waits for this process to exit, in any way, and cleans up.
 fn end_with_this_process(pid: u32, directory: &Path) {
     static WATCHDOG: OnceLock<Child> = OnceLock::new();
     let script =

@@ -1,4 +1,4 @@
-//! Counts the statements that reach the database.
+//! Records the statements sent to the database.
 
 use std::{
     fmt::{self, Write},
@@ -14,49 +14,52 @@ use tracing::{
     subscriber::DefaultGuard,
 };
 
-/// Listens to the statements that are run on this thread, until it is dropped. Only a test on one
-/// thread hears all; `BEGIN` is not reported, `COMMIT` is.
+/// Records the statements run on this thread until it is dropped. Complete only in a single-threaded
+/// test; `BEGIN` is not reported, `COMMIT` is.
 #[derive(Debug)]
 pub struct Queries {
-    heard: Arc<Mutex<Vec<String>>>,
-    _listening: DefaultGuard,
+    statements: Arc<Mutex<Vec<String>>>,
+    _guard: DefaultGuard,
 }
 
 impl Queries {
-    /// Begins to listen.
+    /// Starts recording.
     pub fn listen() -> Self {
-        let heard = Arc::default();
-        let listener = Listener(Arc::clone(&heard));
+        let statements = Arc::default();
+        let recorder = StatementRecorder(Arc::clone(&statements));
         Self {
-            heard,
-            _listening: tracing::subscriber::set_default(listener),
+            statements,
+            _guard: tracing::subscriber::set_default(recorder),
         }
     }
 
-    /// The beginnings of the statements since the last call, in order.
+    /// The first words of the statements since the last call, in order.
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.heard.lock())
+        std::mem::take(&mut self.statements.lock())
     }
 }
 
-/// Runs a future and tells the beginnings of the statements that it sends to the database itself;
-/// what other tasks send meanwhile is not heard.
+/// Runs a future and returns the first words of the statements that it sends; those of other tasks
+/// are not recorded.
 pub async fn queries_of<F: Future>(future: F) -> (F::Output, Vec<String>) {
-    // With a single subscriber in the process, whether statements are announced at all would be
-    // decided by whichever thread asks first.
-    static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
-    OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(Listener(Arc::default()))));
-    let heard = Arc::default();
-    let output = future.with_subscriber(Listener(Arc::clone(&heard))).await;
-    let heard = std::mem::take(&mut *heard.lock());
-    (output, heard)
+    // With a single subscriber in the process, tracing caches the interest of whichever thread asks
+    // first, so there must be others.
+    static OTHER_SUBSCRIBERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    OTHER_SUBSCRIBERS
+        .get_or_init(|| [(); 2].map(|()| Dispatch::new(StatementRecorder(Arc::default()))));
+    let statements = Arc::default();
+    let output = future
+        .with_subscriber(StatementRecorder(Arc::clone(&statements)))
+        .await;
+    let statements = std::mem::take(&mut *statements.lock());
+    (output, statements)
 }
 
-/// Hears what sqlx reports.
+/// Records what sqlx reports.
 #[derive(Debug)]
-struct Listener(Arc<Mutex<Vec<String>>>);
+struct StatementRecorder(Arc<Mutex<Vec<String>>>);
 
-impl Subscriber for Listener {
+impl Subscriber for StatementRecorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "sqlx::query" && *metadata.level() <= Level::DEBUG
     }

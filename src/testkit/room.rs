@@ -1,4 +1,4 @@
-//! Rooms without the crate that keeps them: events are built, signed and committed as they come.
+//! Rooms without the `room` crate: events are built, signed and committed unchecked.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,10 +19,10 @@ use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::{Writer, server_name};
 
-/// A room of a test. Events are not refused: what a test sends is there.
+/// A room of a test. Events are not authorised.
 #[derive(Debug)]
 pub struct TestRoom {
-    /// Its number.
+    /// Its nid.
     pub room_nid: RoomNid,
     /// Its id.
     pub room_id: OwnedRoomId,
@@ -36,10 +36,10 @@ pub struct TestRoom {
     revision: i64,
 }
 
-/// What a test sends.
+/// An event to send.
 #[derive(Debug, Default)]
-struct Wanted<'a> {
-    kind: &'a str,
+struct EventSpec<'a> {
+    event_type: &'a str,
     state_key: Option<&'a str>,
     content: Value,
     redacts: Option<OwnedEventId>,
@@ -92,10 +92,10 @@ impl TestRoom {
         self.send(
             db,
             sender,
-            Wanted {
-                kind: "m.room.message",
+            EventSpec {
+                event_type: "m.room.message",
                 content,
-                ..Wanted::default()
+                ..EventSpec::default()
             },
         )
         .await
@@ -106,18 +106,18 @@ impl TestRoom {
         &mut self,
         db: &Writer,
         sender: &UserId,
-        kind: &str,
+        event_type: &str,
         content: Value,
     ) -> OwnedEventId {
-        let wanted = Wanted {
-            kind,
+        let spec = EventSpec {
+            event_type,
             content,
-            ..Wanted::default()
+            ..EventSpec::default()
         };
-        self.send(db, sender, wanted).await
+        self.send(db, sender, spec).await
     }
 
-    /// What notes that a user has read up to an event; bound to no thread when that is empty.
+    /// A receipt of a user for an event; unthreaded when `thread_id` is empty.
     pub async fn receipt(
         &self,
         db: &Writer,
@@ -151,13 +151,13 @@ impl TestRoom {
     ) -> OwnedEventId {
         let content = json!({ "msgtype": "m.text", "body": body });
         let device_id = Some(OwnedDeviceId::from(device_id));
-        let wanted = Wanted {
-            kind: "m.room.message",
+        let spec = EventSpec {
+            event_type: "m.room.message",
             content,
             device_id,
-            ..Wanted::default()
+            ..EventSpec::default()
         };
-        self.send(db, sender, wanted).await
+        self.send(db, sender, spec).await
     }
 
     /// Sets state.
@@ -165,17 +165,17 @@ impl TestRoom {
         &mut self,
         db: &Writer,
         sender: &UserId,
-        kind: &str,
+        event_type: &str,
         state_key: &str,
         content: Value,
     ) -> OwnedEventId {
-        let wanted = Wanted {
-            kind,
+        let spec = EventSpec {
+            event_type,
             state_key: Some(state_key),
             content,
-            ..Wanted::default()
+            ..EventSpec::default()
         };
-        self.send(db, sender, wanted).await
+        self.send(db, sender, spec).await
     }
 
     /// Sets a user's membership.
@@ -200,29 +200,29 @@ impl TestRoom {
     ) -> OwnedEventId {
         let redacts = Some(target.clone());
         let content = json!({});
-        let kind = "m.room.redaction";
+        let event_type = "m.room.redaction";
         self.send(
             db,
             sender,
-            Wanted {
-                kind,
+            EventSpec {
+                event_type,
                 content,
                 redacts,
-                ..Wanted::default()
+                ..EventSpec::default()
             },
         )
         .await
     }
 
-    async fn send(&mut self, db: &Writer, sender: &UserId, wanted: Wanted<'_>) -> OwnedEventId {
+    async fn send(&mut self, db: &Writer, sender: &UserId, spec: EventSpec<'_>) -> OwnedEventId {
         let nid = EventNid(db.nids.allocate_one().await.expect("a number"));
-        let pdu = self.build(sender, &wanted);
+        let pdu = self.build(sender, &spec);
         if self.last.is_none() {
             self.room_id = pdu.room_id().clone();
         }
         let expected_extremities = self.last.iter().map(|(nid, _)| *nid).collect();
-        let redacts = self.redacted(db, wanted.redacts.as_ref()).await;
-        let event = self.place(nid, &pdu, wanted.device_id);
+        let redacts = self.redacted(db, spec.redacts.as_ref()).await;
+        let event = self.append(nid, &pdu, spec.device_id);
         let create = (self.revision == 0).then(|| NewRoom {
             room_id: self.room_id.clone(),
             version: self.version.id().clone(),
@@ -264,15 +264,15 @@ impl TestRoom {
         pdu.event_id().clone()
     }
 
-    fn build(&self, sender: &UserId, wanted: &Wanted<'_>) -> Arc<Pdu> {
-        let content = serde_json::value::to_raw_value(&wanted.content).expect("JSON");
-        let kind = TimelineEventType::from(wanted.kind);
+    fn build(&self, sender: &UserId, spec: &EventSpec<'_>) -> Arc<Pdu> {
+        let content = serde_json::value::to_raw_value(&spec.content).expect("JSON");
+        let event_type = TimelineEventType::from(spec.event_type);
         let auth_events = auth::select_auth_events(
             &self.version,
             &self.state,
-            &kind,
+            &event_type,
             sender,
-            wanted.state_key,
+            spec.state_key,
             &content,
         )
         .expect("a well-formed event");
@@ -291,10 +291,10 @@ impl TestRoom {
         let draft = Draft {
             room_id: self.last.is_some().then(|| self.room_id.clone()),
             sender: sender.to_owned(),
-            event_type: kind,
-            state_key: wanted.state_key.map(ToOwned::to_owned),
+            event_type,
+            state_key: spec.state_key.map(ToOwned::to_owned),
             content,
-            redacts: wanted.redacts.clone(),
+            redacts: spec.redacts.clone(),
             origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::from(
                 1_000_000_u32 + self.depth as u32,
             )),
@@ -306,8 +306,8 @@ impl TestRoom {
         )
     }
 
-    /// Puts an event at the end of the room.
-    fn place(
+    /// Appends an event to the room.
+    fn append(
         &mut self,
         nid: EventNid,
         pdu: &Arc<Pdu>,
@@ -378,7 +378,7 @@ impl TestRoom {
     }
 }
 
-/// Commits changes that belong to no room's head.
+/// Commits changes outside room heads.
 pub async fn commit_changes(
     db: &Writer,
     changes: impl IntoIterator<Item = Change>,
