@@ -1,4 +1,4 @@
-//! Claiming one-time keys, with which a client opens sessions with other devices.
+//! Claiming one-time keys, with which clients establish sessions with other devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ use storage::{
     one_time_keys::{self, ClaimedKey, KeyRequest},
 };
 
-use crate::{Error, Keys, names::is_name};
+use crate::{Error, Keys, identifiers::is_valid_identifier};
 
-/// The keys that were given out.
+/// The claimed keys.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimedKeys {
     /// By user, device and key id.
@@ -22,12 +22,12 @@ pub struct ClaimedKeys {
         OwnedUserId,
         BTreeMap<OwnedDeviceId, BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>>,
     >,
-    /// Servers that could not be asked.
+    /// Servers that could not be reached.
     pub failures: BTreeSet<OwnedServerName>,
 }
 
 impl Keys {
-    /// Takes one key of each device, a one-time key while one is left and else the fallback key.
+    /// Claims one key per device: a one-time key if one is left, else the fallback key.
     #[tracing::instrument(name = "e2ee.claim", skip_all, err(level = "debug"))]
     pub async fn claim(
         &self,
@@ -40,9 +40,9 @@ impl Keys {
                 claimed.failures.insert(user_id.server_name().to_owned());
                 continue;
             }
-            // What cannot be stored has no key.
+            // An identifier that cannot be stored has no key.
             let devices = devices.into_iter().filter(|(device_id, algorithm)| {
-                is_name(device_id.as_str()) && is_name(algorithm.as_str())
+                is_valid_identifier(device_id.as_str()) && is_valid_identifier(algorithm.as_str())
             });
             local.extend(devices.map(|(device_id, algorithm)| KeyRequest {
                 user_id: user_id.clone(),
@@ -55,8 +55,8 @@ impl Keys {
         }
         for key in self.claim_local(local).await? {
             let id = format!("{}:{}", key.key.algorithm, key.key.key_id);
-            let id = OwnedOneTimeKeyId::try_from(id).map_err(unreadable)?;
-            let json = RawValue::from_string(key.key.key).map_err(unreadable)?;
+            let id = OwnedOneTimeKeyId::try_from(id).map_err(corrupt)?;
+            let json = RawValue::from_string(key.key.key).map_err(corrupt)?;
             let devices = claimed.one_time_keys.entry(key.user_id).or_default();
             devices
                 .entry(key.device_id)
@@ -91,6 +91,6 @@ impl Keys {
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Error {
+fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::Storage(storage::Error::Corrupt(error.to_string()))
 }

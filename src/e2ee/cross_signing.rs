@@ -16,35 +16,35 @@ use crate::{
     upload::public_key,
 };
 
-/// The cross-signing keys that a user uploads; each may be missing.
+/// The cross-signing keys of an upload; each may be absent.
 #[derive(Clone, Debug, Default)]
 pub struct CrossSigningUpload {
-    /// Vouches for the other two.
+    /// The master key; signs the other two.
     pub master: Option<Raw<CrossSigningKey>>,
-    /// Vouches for the user's devices.
+    /// The self-signing key; signs the user's devices.
     pub self_signing: Option<Raw<CrossSigningKey>>,
-    /// Vouches for other users.
+    /// The user-signing key; signs other users' master keys.
     pub user_signing: Option<Raw<CrossSigningKey>>,
 }
 
-/// Whether an upload may change keys that are there.
+/// Whether an upload may replace existing keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replacing {
-    /// The user has authenticated anew for it.
+pub enum KeyReplacement {
+    /// The user has completed user-interactive authentication.
     Allowed,
-    /// Only first keys, or the same ones again.
+    /// Only first keys, or identical ones.
     Forbidden,
 }
 
-/// A key of an upload.
-struct Uploaded {
+/// One key of an upload.
+struct UploadedKey {
     usage: KeyUsage,
     public_key: String,
     key: Signed,
 }
 
 impl Keys {
-    /// Whether the upload changes keys that are there, for which the user must authenticate anew.
+    /// Whether the upload replaces existing keys, which requires user-interactive authentication.
     pub async fn replaces_cross_signing(
         &self,
         user_id: &UserId,
@@ -52,23 +52,23 @@ impl Keys {
     ) -> Result<bool, Error> {
         let uploaded = upload.parse(user_id)?;
         let mut db = self.database.acquire().await?;
-        let stored = Stored::of(&mut db, user_id).await?;
+        let stored = StoredKeys::of(&mut db, user_id).await?;
         Ok(stored.is_replaced_by(&uploaded))
     }
 
-    /// Stores a user's cross-signing keys, after checking that the master key signed the others.
+    /// Verifies and stores a user's cross-signing keys; the master key must have signed the others.
     #[tracing::instrument(name = "e2ee.upload_cross_signing", skip_all, fields(user.id = %user_id), err(level = "debug"))]
     pub async fn upload_cross_signing(
         &self,
         user_id: &UserId,
         upload: CrossSigningUpload,
-        replacing: Replacing,
+        replacement: KeyReplacement,
     ) -> Result<(), Error> {
         let mut uploaded = upload.parse(user_id)?;
         let mut tx = self.database.begin().await?;
         cross_signing::lock(&mut tx, user_id).await?;
-        let stored = Stored::of(&mut tx, user_id).await?;
-        if replacing == Replacing::Forbidden && stored.is_replaced_by(&uploaded) {
+        let stored = StoredKeys::of(&mut tx, user_id).await?;
+        if replacement == KeyReplacement::Forbidden && stored.is_replaced_by(&uploaded) {
             return Err(Error::ReplacementForbidden);
         }
         let new_master = uploaded.iter().find(|key| key.usage == KeyUsage::Master);
@@ -90,9 +90,9 @@ impl Keys {
         for key in &mut uploaded {
             key.check_signatures(user_id, &master, &devices)?;
         }
-        // A new master key takes the others along, be they the same: it has signed them anew.
+        // A new master key replaces the others even if they are the same: their signatures are new.
         if stored.master() == Some(&*master) {
-            uploaded.retain(|key| !stored.holds(key));
+            uploaded.retain(|key| !stored.contains(key));
         }
         if uploaded.is_empty() {
             return Ok(());
@@ -109,11 +109,11 @@ impl Keys {
 async fn store(
     db: &mut Connection,
     user_id: &UserId,
-    stored: &Stored,
-    uploaded: Vec<Uploaded>,
+    stored: &StoredKeys,
+    uploaded: Vec<UploadedKey>,
 ) -> Result<(), Error> {
     if stored.master().is_some() && uploaded.iter().any(|key| key.usage == KeyUsage::Master) {
-        // What the old master key signed does not count under the new one.
+        // Keys signed by the old master key are invalid under the new one.
         cross_signing::delete(&mut *db, user_id).await?;
     }
     if uploaded
@@ -134,7 +134,7 @@ async fn store(
     Ok(())
 }
 
-/// The public keys with which a user's devices sign.
+/// The Ed25519 keys of a user's devices.
 pub(crate) async fn device_signers(
     db: &mut Connection,
     user_id: &UserId,
@@ -152,7 +152,7 @@ pub(crate) async fn device_signers(
 }
 
 impl CrossSigningUpload {
-    fn parse(&self, user_id: &UserId) -> Result<Vec<Uploaded>, Error> {
+    fn parse(&self, user_id: &UserId) -> Result<Vec<UploadedKey>, Error> {
         [
             (KeyUsage::Master, &self.master),
             (KeyUsage::SelfSigning, &self.self_signing),
@@ -160,13 +160,17 @@ impl CrossSigningUpload {
         ]
         .into_iter()
         .filter_map(|(usage, key)| {
-            Some(Uploaded::parse(user_id, usage, key.as_ref()?.json().get()))
+            Some(UploadedKey::parse(
+                user_id,
+                usage,
+                key.as_ref()?.json().get(),
+            ))
         })
         .collect()
     }
 }
 
-impl Uploaded {
+impl UploadedKey {
     fn parse(user_id: &UserId, usage: KeyUsage, json: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Shape {
@@ -178,7 +182,7 @@ impl Uploaded {
         let shape: Shape =
             serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
         if shape.user_id != user_id {
-            return Err(Error::NotYours);
+            return Err(Error::WrongOwner);
         }
         if !shape.usage.contains(&usage) {
             return Err(malformed("a cross-signing key is not meant for this usage"));
@@ -209,19 +213,19 @@ impl Uploaded {
         devices: &PublicKeys,
     ) -> Result<(), Error> {
         if self.usage == KeyUsage::Master {
-            return self.key.keep_verified(user_id, devices);
+            return self.key.retain_verified(user_id, devices);
         }
         let key_id = format!("ed25519:{master}");
         self.key.verify(user_id, &key_id, master)?;
         self.key
-            .keep_verified(user_id, &PublicKeys::from([(key_id, master.to_owned())]))
+            .retain_verified(user_id, &PublicKeys::from([(key_id, master.to_owned())]))
     }
 }
 
-/// The keys that a user has.
-pub(crate) struct Stored(Vec<cross_signing::CrossSigningKey>);
+/// The stored cross-signing keys of a user.
+pub(crate) struct StoredKeys(Vec<cross_signing::CrossSigningKey>);
 
-impl Stored {
+impl StoredKeys {
     pub(crate) async fn of(db: &mut Connection, user_id: &UserId) -> Result<Self, Error> {
         Ok(Self(
             cross_signing::of_users(db, &[user_id.to_owned()]).await?,
@@ -236,15 +240,15 @@ impl Stored {
         self.find(&KeyUsage::Master).map(|key| &*key.public_key)
     }
 
-    fn holds(&self, key: &Uploaded) -> bool {
+    fn contains(&self, key: &UploadedKey) -> bool {
         let same = |stored: &cross_signing::CrossSigningKey| {
             Signed::parse(&stored.key).is_ok_and(|stored| stored.same_content(&key.key))
         };
         self.find(&key.usage).is_some_and(same)
     }
 
-    /// Spec: without a master key nothing is replaced; with one, any key that is not stored is.
-    fn is_replaced_by(&self, uploaded: &[Uploaded]) -> bool {
-        self.master().is_some() && uploaded.iter().any(|key| !self.holds(key))
+    /// Spec: with a master key, uploading any key that differs from the stored one is a replacement.
+    fn is_replaced_by(&self, uploaded: &[UploadedKey]) -> bool {
+        self.master().is_some() && uploaded.iter().any(|key| !self.contains(key))
     }
 }

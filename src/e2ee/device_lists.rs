@@ -1,4 +1,4 @@
-//! Whose devices a user should look at anew.
+//! Device-list changes for `/keys/changes`.
 
 use ruma::UserId;
 use storage::device_lists::{self, DeviceListChanges};
@@ -7,10 +7,10 @@ use types::StreamPosition;
 use crate::{Error, Keys};
 
 impl Keys {
-    /// Whose devices changed after `from`, and who shares no room with the user any more.
+    /// The users whose device lists changed after `from`, and those who no longer share a room.
     ///
-    /// The upper end that clients may name is a hint only: what changed again after it is known
-    /// by its last change alone and must not be left out.
+    /// The upper bound that clients send is ignored: only the last change of each list is stored,
+    /// so a list that changed again after it would be missed.
     pub async fn changes_since(
         &self,
         user_id: &UserId,

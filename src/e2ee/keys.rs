@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle of this crate.
 
 use ruma::{OwnedServerName, ServerName, UserId};
 use storage::Database;
@@ -22,7 +22,7 @@ impl Keys {
         }
     }
 
-    /// Whether the user has an account here, as far as the name tells.
+    /// Whether the user id belongs to this server.
     pub(crate) fn is_local(&self, user_id: &UserId) -> bool {
         user_id.server_name() == self.server_name
     }

@@ -1,4 +1,4 @@
-//! Looking up the keys of users and their devices.
+//! `/keys/query`: device keys and cross-signing keys of users.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,27 +12,27 @@ use storage::{Connection, cross_signing, device_keys};
 
 use crate::{Error, Keys, signed::Signed};
 
-/// The keys of users, as the one who asked may see them.
+/// The keys of users as visible to the requester.
 #[derive(Clone, Debug, Default)]
 pub struct QueriedKeys {
-    /// Identity keys by user and device; a user without any is there with no devices.
+    /// Device keys by user and device; known users without devices have an empty map.
     pub device_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Raw<DeviceKeys>>>,
-    /// Master keys, with the signatures of their owners and of the one who asked.
+    /// Master keys, with the signatures of their owners and of the requester.
     pub master_keys: BTreeMap<OwnedUserId, Raw<CrossSigningKey>>,
     /// Self-signing keys.
     pub self_signing_keys: BTreeMap<OwnedUserId, Raw<CrossSigningKey>>,
-    /// The user-signing key of the one who asked.
+    /// The requester's user-signing key.
     pub user_signing_keys: BTreeMap<OwnedUserId, Raw<CrossSigningKey>>,
-    /// Servers that could not be asked.
+    /// Servers that could not be reached.
     pub failures: BTreeSet<OwnedServerName>,
 }
 
 impl Keys {
-    /// The keys of these users: of the devices named, or of all if none are.
-    #[tracing::instrument(name = "e2ee.query", skip_all, fields(user.id = %viewer), err(level = "debug"))]
+    /// The keys of these users: of the listed devices, or of all if the list is empty.
+    #[tracing::instrument(name = "e2ee.query", skip_all, fields(user.id = %requester), err(level = "debug"))]
     pub async fn query(
         &self,
-        viewer: &UserId,
+        requester: &UserId,
         wanted: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
     ) -> Result<QueriedKeys, Error> {
         let (local, remote): (BTreeMap<_, _>, BTreeMap<_, _>) = wanted
@@ -48,7 +48,7 @@ impl Keys {
         if local.is_empty() {
             return Ok(keys);
         }
-        // One moment for all: device keys fit the cross-signing keys that signed them.
+        // One snapshot, so that device keys are consistent with the cross-signing keys that signed them.
         let mut snapshot = self.database.snapshot().await?;
         let user_ids: Vec<OwnedUserId> = local.keys().cloned().collect();
         for (user_id, device) in device_keys::of_users(&mut snapshot, &user_ids).await? {
@@ -62,7 +62,7 @@ impl Keys {
                 devices.insert(device.device_id, raw(json)?);
             }
         }
-        keys.add_cross_signing(&mut snapshot, &user_ids, viewer)
+        keys.add_cross_signing(&mut snapshot, &user_ids, requester)
             .await?;
         snapshot.commit().await?;
         Ok(keys)
@@ -74,13 +74,13 @@ impl QueriedKeys {
         &mut self,
         db: &mut Connection,
         user_ids: &[OwnedUserId],
-        viewer: &UserId,
+        requester: &UserId,
     ) -> Result<(), Error> {
         let stored = cross_signing::of_users(&mut *db, user_ids).await?;
         if stored.is_empty() {
             return Ok(());
         }
-        let added = cross_signing::signatures(db, user_ids, viewer).await?;
+        let added = cross_signing::signatures(db, user_ids, requester).await?;
         for key in stored {
             match key.usage {
                 KeyUsage::Master => {
@@ -93,7 +93,7 @@ impl QueriedKeys {
                 KeyUsage::SelfSigning => {
                     self.self_signing_keys.insert(key.user_id, raw(key.key)?);
                 }
-                KeyUsage::UserSigning if key.user_id == viewer => {
+                KeyUsage::UserSigning if key.user_id == requester => {
                     self.user_signing_keys.insert(key.user_id, raw(key.key)?);
                 }
                 _ => {}
@@ -103,12 +103,12 @@ impl QueriedKeys {
     }
 }
 
-/// Puts the device's name into the keys, which are the text of an object without `unsigned`.
+/// Adds the device's display name to the keys, which are a JSON object without `unsigned`.
 fn with_display_name(keys: &str, display_name: Option<&str>) -> Result<String, Error> {
     let Some((display_name, rest)) = display_name.zip(keys.strip_prefix('{')) else {
         return Ok(keys.to_owned());
     };
-    let display_name = serde_json::to_string(display_name).map_err(damaged)?;
+    let display_name = serde_json::to_string(display_name).map_err(corrupt)?;
     Ok(format!(
         r#"{{"unsigned":{{"device_display_name":{display_name}}},{rest}"#
     ))
@@ -116,10 +116,10 @@ fn with_display_name(keys: &str, display_name: Option<&str>) -> Result<String, E
 
 fn raw<T>(json: String) -> Result<Raw<T>, Error> {
     Ok(Raw::from_json(
-        RawValue::from_string(json).map_err(damaged)?,
+        RawValue::from_string(json).map_err(corrupt)?,
     ))
 }
 
-fn damaged(error: serde_json::Error) -> Error {
+fn corrupt(error: serde_json::Error) -> Error {
     Error::Storage(storage::Error::Corrupt(error.to_string()))
 }

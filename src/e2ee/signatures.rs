@@ -1,4 +1,5 @@
-//! Uploading signatures: of the user's own devices and master key, and of other users' master keys.
+//! `/keys/signatures/upload`: signatures on the user's own devices and master key, and on other
+//! users' master keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,38 +13,38 @@ use storage::{
 
 use crate::{
     Error, Keys,
-    cross_signing::{Stored, device_signers},
-    names::is_name,
+    cross_signing::{StoredKeys, device_signers},
+    identifiers::is_valid_identifier,
     signed::{PublicKeys, Signed},
     upload::public_key,
 };
 
-/// What was refused and why, by user and key id.
-pub type Refused = BTreeMap<OwnedUserId, BTreeMap<String, Error>>;
+/// Rejected signatures with their errors, by user and key id.
+pub type SignatureFailures = BTreeMap<OwnedUserId, BTreeMap<String, Error>>;
 
-/// The one who uploads signatures, and the keys that may have made them.
-struct Signer<'a> {
+/// The uploading user and the keys that may have made the signatures.
+struct SigningUser<'a> {
     user_id: &'a UserId,
-    keys: Stored,
+    keys: StoredKeys,
     devices: PublicKeys,
 }
 
 impl Keys {
-    /// Adds signatures to keys, each checked first; those that fail are left out and returned.
+    /// Verifies and adds signatures to keys; returns those that were rejected.
     #[tracing::instrument(name = "e2ee.upload_signatures", skip_all, fields(user.id = %user_id), err(level = "debug"))]
     pub async fn upload_signatures(
         &self,
         user_id: &UserId,
         signed: BTreeMap<OwnedUserId, BTreeMap<String, Box<RawValue>>>,
-    ) -> Result<Refused, Error> {
+    ) -> Result<SignatureFailures, Error> {
         let mut tx = self.database.begin().await?;
         cross_signing::lock(&mut tx, user_id).await?;
-        let signer = Signer {
+        let signer = SigningUser {
             user_id,
-            keys: Stored::of(&mut tx, user_id).await?,
+            keys: StoredKeys::of(&mut tx, user_id).await?,
             devices: device_signers(&mut tx, user_id).await?,
         };
-        let mut refused = Refused::new();
+        let mut failures = SignatureFailures::new();
         let mut changed = BTreeSet::new();
         for (owner, keys) in signed {
             for (key_id, object) in keys {
@@ -54,7 +55,7 @@ impl Keys {
                     Ok(false) => {}
                     Err(Error::Storage(error)) => return Err(Error::Storage(error)),
                     Err(error) => {
-                        refused
+                        failures
                             .entry(owner.clone())
                             .or_default()
                             .insert(key_id, error);
@@ -62,17 +63,15 @@ impl Keys {
                 }
             }
         }
-        let changes = changed
-            .into_iter()
-            .map(|owner| announcement(user_id, owner));
+        let changes = changed.into_iter().map(|owner| change_for(user_id, owner));
         tx.commit_with(changes.collect()).await?;
-        Ok(refused)
+        Ok(failures)
     }
 }
 
-/// Whoever knows a user learns of new signatures by its own keys; of those by others only the
-/// other does.
-fn announcement(signer: &UserId, owner: OwnedUserId) -> Change {
+/// Signatures by the owner's own keys change its device list for everybody; those by another user
+/// are visible to that user only.
+fn change_for(signer: &UserId, owner: OwnedUserId) -> Change {
     if owner == signer {
         return Change::DeviceList { user_id: owner };
     }
@@ -82,8 +81,8 @@ fn announcement(signer: &UserId, owner: OwnedUserId) -> Change {
     }
 }
 
-impl Signer<'_> {
-    /// Adds the signatures of one object; tells whether any of them is new.
+impl SigningUser<'_> {
+    /// Adds the signatures of one object; returns whether any of them is new.
     async fn add(
         &self,
         db: &mut Connection,
@@ -91,12 +90,12 @@ impl Signer<'_> {
         key_id: &str,
         json: &str,
     ) -> Result<bool, Error> {
-        if !is_name(owner.as_str()) || !is_name(key_id) {
+        if !is_valid_identifier(owner.as_str()) || !is_valid_identifier(key_id) {
             return Err(Error::UnknownKey);
         }
         let object = Signed::parse(json)?;
         if owner != self.user_id {
-            let keys = Stored::of(&mut *db, owner).await?;
+            let keys = StoredKeys::of(&mut *db, owner).await?;
             let by = self
                 .keys
                 .find(&KeyUsage::UserSigning)
@@ -117,7 +116,7 @@ impl Signer<'_> {
         self.add_to_device(db, key_id, &object).await
     }
 
-    /// The self-signing key vouches for one of the user's devices.
+    /// Adds signatures by the self-signing key to one of the user's devices.
     async fn add_to_device(
         &self,
         db: &mut Connection,
@@ -146,12 +145,12 @@ impl Signer<'_> {
         Ok(true)
     }
 
-    /// Some key vouches for a master key.
+    /// Adds signatures to a master key.
     async fn add_to_master(
         &self,
         db: &mut Connection,
         owner: &UserId,
-        keys: &Stored,
+        keys: &StoredKeys,
         public_key: &str,
         object: &Signed,
         signers: &PublicKeys,
@@ -160,7 +159,7 @@ impl Signer<'_> {
             .find(&KeyUsage::Master)
             .filter(|key| key.public_key == public_key);
         let master = Signed::parse(&master.ok_or(Error::UnknownKey)?.key)?;
-        let mut news = false;
+        let mut added = false;
         for (signer_key, signature) in self.verified(object, &master, signers)? {
             let signature = MasterKeySignature {
                 user_id: owner.to_owned(),
@@ -169,12 +168,12 @@ impl Signer<'_> {
                 signer_key,
                 signature,
             };
-            news |= cross_signing::add_signature(&mut *db, &signature).await?;
+            added |= cross_signing::add_signature(&mut *db, &signature).await?;
         }
-        Ok(news)
+        Ok(added)
     }
 
-    /// The user's signatures on an object, all of them good.
+    /// The user's signatures on an object, all verified.
     fn verified(
         &self,
         object: &Signed,
@@ -182,17 +181,17 @@ impl Signer<'_> {
         signers: &PublicKeys,
     ) -> Result<BTreeMap<String, String>, Error> {
         if !object.same_content(stored) {
-            return Err(Error::OtherKey);
+            return Err(Error::KeyMismatch);
         }
         let signatures = object.signatures_by(self.user_id);
         if signatures.is_empty() {
             return Err(Error::InvalidSignature(
-                "there is no signature of yours".to_owned(),
+                "no signature by the caller".to_owned(),
             ));
         }
         for key_id in signatures.keys() {
             let public_key = signers.get(key_id).ok_or_else(|| {
-                Error::InvalidSignature(format!("{key_id} is not a key that may sign this"))
+                Error::InvalidSignature(format!("{key_id} must not sign this key"))
             })?;
             object.verify(self.user_id, key_id, public_key)?;
         }
@@ -200,7 +199,7 @@ impl Signer<'_> {
     }
 }
 
-/// An optional Ed25519 key by its full id.
+/// An optional Ed25519 key by its key id.
 fn ed25519(public_key: Option<&str>) -> PublicKeys {
     public_key
         .map(|key| (format!("ed25519:{key}"), key.to_owned()))

@@ -1,4 +1,4 @@
-//! Signed JSON objects, of which device keys, one-time keys and cross-signing keys are made.
+//! Signed JSON objects: device keys, one-time keys and cross-signing keys.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use ruma::{CanonicalJsonObject, CanonicalJsonValue, UserId};
 
 use crate::Error;
 
-/// Public Ed25519 keys by their full ids, such as `ed25519:DEVICE`.
+/// Public Ed25519 keys by key id, such as `ed25519:DEVICE`.
 pub(crate) type PublicKeys = BTreeMap<String, String>;
 
-/// An object with signatures; it never has `unsigned`.
+/// A signed object without `unsigned`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Signed(CanonicalJsonObject);
 
@@ -27,7 +27,7 @@ impl Signed {
         CanonicalJsonValue::Object(self.0.clone()).to_string()
     }
 
-    /// Whether both sign the same.
+    /// Whether both are equal apart from signatures.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
         let content = |object: &Self| {
             object
@@ -44,7 +44,7 @@ impl Signed {
                 .all(|(key, value)| other.0.get(key) == Some(value))
     }
 
-    /// The signatures of a user by the ids of the keys that made them.
+    /// The signatures of a user by key id.
     pub(crate) fn signatures_by(&self, user_id: &UserId) -> BTreeMap<String, String> {
         let signatures = self
             .0
@@ -60,7 +60,7 @@ impl Signed {
             .collect()
     }
 
-    /// Adds a signature, in the place of an earlier one by the same key.
+    /// Adds a signature, replacing an earlier one by the same key.
     pub(crate) fn add_signature(&mut self, user_id: &UserId, key_id: &str, signature: &str) {
         let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
         let signatures = self.0.entry("signatures".to_owned()).or_insert_with(empty);
@@ -76,7 +76,7 @@ impl Signed {
         }
     }
 
-    /// Checks the signature of one key.
+    /// Verifies the signature by one key.
     pub(crate) fn verify(
         &self,
         user_id: &UserId,
@@ -87,9 +87,8 @@ impl Signed {
             .map_err(|error| Error::InvalidSignature(error.to_string()))
     }
 
-    /// Checks all signatures of a user that were made with the keys given, and removes all others:
-    /// those by keys that the server does not know could not be told from forgeries.
-    pub(crate) fn keep_verified(
+    /// Verifies the user's signatures by the given keys and removes all others.
+    pub(crate) fn retain_verified(
         &mut self,
         user_id: &UserId,
         keys: &PublicKeys,

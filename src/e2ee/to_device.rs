@@ -1,4 +1,4 @@
-//! Sending messages to devices.
+//! Sending to-device messages.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use ruma::{
 };
 use storage::{Change, Changes, device_keys, stream::ToDevice, to_device};
 
-use crate::{Error, Keys, names::check_name};
+use crate::{Error, Keys, identifiers::check_identifier};
 
 /// The largest content of one message; as for events.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
-/// The most that one request may leave waiting, all copies counted.
+/// The most that one request may queue, all copies counted.
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 
 /// Contents by user and device.
@@ -20,20 +20,20 @@ pub type Messages =
     BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Raw<AnyToDeviceEventContent>>>;
 
 impl Keys {
-    /// Leaves messages for devices, once for each transaction id of the sending device. Devices
-    /// that do not exist are passed over.
+    /// Queues messages for devices, once per transaction id of the sending device. Unknown devices
+    /// are ignored.
     #[tracing::instrument(name = "e2ee.send_to_device", skip_all, fields(user.id = %sender), err(level = "debug"))]
     pub async fn send_to_device(
         &self,
         (sender, device_id): (&UserId, &DeviceId),
         transaction_id: &TransactionId,
-        kind: &str,
+        event_type: &str,
         messages: Messages,
     ) -> Result<(), Error> {
-        check_name("transaction id", transaction_id.as_str())?;
-        check_name("type of the message", kind)?;
+        check_identifier("transaction id", transaction_id.as_str())?;
+        check_identifier("type of the message", event_type)?;
         for content in messages.values().flat_map(BTreeMap::values) {
-            check(content.json().get())?;
+            check_content(content.json().get())?;
         }
         let mut tx = self.database.begin().await?;
         if !device_keys::lock_device(&mut tx, sender, device_id).await? {
@@ -66,7 +66,7 @@ impl Keys {
                 return Err(Error::MessageTooLarge);
             }
             let sender = sender.to_owned();
-            let kind = kind.to_owned();
+            let kind = event_type.to_owned();
             changes.push(Change::ToDevice(ToDevice {
                 user_id,
                 device_id,
@@ -80,7 +80,7 @@ impl Keys {
     }
 }
 
-fn check(content: &str) -> Result<(), Error> {
+fn check_content(content: &str) -> Result<(), Error> {
     if content.len() > MAX_MESSAGE_BYTES {
         return Err(Error::MessageTooLarge);
     }

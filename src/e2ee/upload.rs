@@ -1,4 +1,4 @@
-//! Uploading a device's keys.
+//! `/keys/upload`: a device's keys.
 
 use std::collections::BTreeMap;
 
@@ -15,29 +15,29 @@ use storage::{
 
 use crate::{
     Error, Keys,
-    names::check_name,
+    identifiers::check_identifier,
     signed::{PublicKeys, Signed},
 };
 
-/// One-time keys that one device may have on the server; clients keep about fifty there.
+/// The most one-time keys of one device; clients keep about fifty on the server.
 const MAX_ONE_TIME_KEYS: u64 = 10_000;
-/// The largest key with its signatures, in bytes: whoever shares a room with the device fetches it.
+/// The largest key with its signatures, in bytes.
 const MAX_KEY_BYTES: usize = 65_536;
 
-/// What a device uploads; each part may be missing.
+/// The keys of an upload; each part may be absent.
 #[derive(Clone, Debug, Default)]
-pub struct Upload {
-    /// Its identity keys.
+pub struct KeyUpload {
+    /// The device's identity keys.
     pub device_keys: Option<Raw<DeviceKeys>>,
-    /// Keys to be given out once each.
+    /// One-time keys.
     pub one_time_keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
-    /// Keys to be given out when the others have run out, one per algorithm.
+    /// Fallback keys, one per algorithm.
     pub fallback_keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
 }
 
-/// What must be there in device keys.
+/// The required fields of device keys.
 #[derive(Deserialize)]
-struct Identity {
+struct DeviceKeysContent {
     user_id: OwnedUserId,
     device_id: OwnedDeviceId,
     #[serde(rename = "algorithms")]
@@ -46,13 +46,13 @@ struct Identity {
 }
 
 impl Keys {
-    /// Stores the keys that a device uploads and tells how many it has now.
+    /// Verifies and stores the keys of a device; returns its key counts.
     #[tracing::instrument(name = "e2ee.upload", skip_all, fields(user.id = %user_id), err(level = "debug"))]
     pub async fn upload(
         &self,
         user_id: &UserId,
         device_id: &DeviceId,
-        upload: Upload,
+        upload: KeyUpload,
     ) -> Result<KeyCounts, Error> {
         let mut tx = self.database.begin().await?;
         if !device_keys::lock_device(&mut tx, user_id, device_id).await? {
@@ -61,7 +61,7 @@ impl Keys {
         let stored = device_keys::find_for_update(&mut tx, user_id, device_id).await?;
         let stored = stored.as_deref().map(Signed::parse).transpose()?;
         let mut changes = Changes::new();
-        let mut identity = stored.clone();
+        let mut content = stored.clone();
         if let Some(uploaded) = upload.device_keys {
             let keys = device_keys(user_id, device_id, uploaded.json().get(), stored.as_ref())?;
             if stored.as_ref() != Some(&keys) {
@@ -70,27 +70,27 @@ impl Keys {
                     user_id: user_id.to_owned(),
                 });
             }
-            identity = Some(keys);
+            content = Some(keys);
         }
-        let signer = Signer {
+        let signer = DeviceSigner {
             user_id,
             device_id,
-            public_key: identity.and_then(|keys| public_key(&keys, device_id)),
+            public_key: content.and_then(|keys| public_key(&keys, device_id)),
         };
         let one_time = signer.check(upload.one_time_keys)?;
         let fallback = signer.check(upload.fallback_keys)?;
-        let mut news = store_one_time_keys(&mut tx, user_id, device_id, &one_time).await?;
+        let mut changed = store_one_time_keys(&mut tx, user_id, device_id, &one_time).await?;
         if !fallback.is_empty() {
-            news |= one_time_keys::replace_fallback(
+            changed |= one_time_keys::replace_fallback(
                 &mut tx,
                 user_id,
                 device_id,
-                &one_of_each(fallback),
+                &last_per_algorithm(fallback),
             )
             .await?
                 > 0;
         }
-        if news {
+        if changed {
             changes.push(Change::KeyCounts {
                 user_id: user_id.to_owned(),
                 device_id: device_id.to_owned(),
@@ -105,7 +105,7 @@ impl Keys {
     }
 }
 
-/// Checks device keys; the cross-signatures of those that are stored stay while the keys do.
+/// Verifies device keys; signatures that are stored with the same keys are kept.
 fn device_keys(
     user_id: &UserId,
     device_id: &DeviceId,
@@ -113,15 +113,15 @@ fn device_keys(
     stored: Option<&Signed>,
 ) -> Result<Signed, Error> {
     check_size(json)?;
-    let identity: Identity =
+    let content: DeviceKeysContent =
         serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
-    if identity.user_id != user_id || identity.device_id != device_id {
-        return Err(Error::NotYours);
+    if content.user_id != user_id || content.device_id != device_id {
+        return Err(Error::WrongOwner);
     }
     let mut keys = Signed::parse(json)?;
-    // Keys without any signature are let through: other clients ignore such a device, and nobody
-    // but the device itself can upload them.
-    keys.keep_verified(user_id, &own_key(&identity.keys, device_id))?;
+    // Keys without a signature are accepted: other clients ignore such a device, and only the
+    // device itself can upload them.
+    keys.retain_verified(user_id, &own_key(&content.keys, device_id))?;
     if let Some(stored) = stored.filter(|stored| stored.same_content(&keys)) {
         let uploaded = keys.signatures_by(user_id);
         keys = stored.clone();
@@ -140,7 +140,7 @@ fn check_size(key: &str) -> Result<(), Error> {
     }
 }
 
-/// The key with which the device signs, of all its keys.
+/// The device's Ed25519 key, by key id.
 fn own_key(keys: &PublicKeys, device_id: &DeviceId) -> PublicKeys {
     let key_id = format!("ed25519:{device_id}");
     keys.get(&key_id)
@@ -149,10 +149,10 @@ fn own_key(keys: &PublicKeys, device_id: &DeviceId) -> PublicKeys {
         .collect()
 }
 
-/// The public key with which a device signs.
+/// The device's Ed25519 public key.
 pub(crate) fn public_key(keys: &Signed, device_id: &DeviceId) -> Option<String> {
-    let identity: Identity = serde_json::from_str(&keys.to_json()).ok()?;
-    identity.keys.get(&format!("ed25519:{device_id}")).cloned()
+    let content: DeviceKeysContent = serde_json::from_str(&keys.to_json()).ok()?;
+    content.keys.get(&format!("ed25519:{device_id}")).cloned()
 }
 
 async fn store_one_time_keys(
@@ -166,7 +166,7 @@ async fn store_one_time_keys(
     }
     let inserted = one_time_keys::insert(&mut *db, user_id, device_id, keys).await?;
     if inserted < keys.len() as u64 {
-        // Some were there already: clients repeat an upload whose answer they did not get.
+        // Some exist already: clients repeat an upload whose response they did not receive.
         for stored in one_time_keys::with_ids_of(db, user_id, device_id, keys).await? {
             let same_id = |key: &&one_time_keys::OneTimeKey| {
                 key.algorithm == stored.algorithm && key.key_id == stored.key_id
@@ -186,7 +186,7 @@ async fn store_one_time_keys(
     Ok(inserted > 0)
 }
 
-/// Whether both are the same key; it may have been signed twice.
+/// Whether both are the same key, possibly with different signatures.
 fn same_key(one: &str, other: &str) -> bool {
     one == other
         || match (Signed::parse(one), Signed::parse(other)) {
@@ -196,7 +196,7 @@ fn same_key(one: &str, other: &str) -> bool {
 }
 
 /// The last key of each algorithm.
-fn one_of_each(keys: Vec<one_time_keys::OneTimeKey>) -> Vec<one_time_keys::OneTimeKey> {
+fn last_per_algorithm(keys: Vec<one_time_keys::OneTimeKey>) -> Vec<one_time_keys::OneTimeKey> {
     let keys: BTreeMap<_, _> = keys
         .into_iter()
         .map(|key| (key.algorithm.clone(), key))
@@ -204,16 +204,15 @@ fn one_of_each(keys: Vec<one_time_keys::OneTimeKey>) -> Vec<one_time_keys::OneTi
     keys.into_values().collect()
 }
 
-/// The device that must have signed its one-time and fallback keys.
-struct Signer<'a> {
+/// Verifies one-time and fallback keys, which their device must have signed.
+struct DeviceSigner<'a> {
     user_id: &'a UserId,
     device_id: &'a DeviceId,
-    /// None while the device has not uploaded identity keys: then only those who claim the keys
-    /// can check them.
+    /// `None` while the device has no identity keys: then only the claiming client can verify them.
     public_key: Option<String>,
 }
 
-impl Signer<'_> {
+impl DeviceSigner<'_> {
     fn check(
         &self,
         keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
@@ -221,7 +220,7 @@ impl Signer<'_> {
         keys.into_iter()
             .map(|(id, key)| {
                 let algorithm = id.algorithm();
-                check_name("id of the key", id.as_str())?;
+                check_identifier("id of the key", id.as_str())?;
                 check_size(key.json().get())?;
                 let key = if algorithm == OneTimeKeyAlgorithm::SignedCurve25519 {
                     self.check_signed(key.json().get())?

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{CrossSigner, Pair, raw, setting};
-use e2ee::{CrossSigningUpload, Error, Replacing};
+use e2ee::{CrossSigningUpload, Error, KeyReplacement};
 
 #[tokio::test]
 async fn first_keys_and_the_same_again_need_no_authentication() {
@@ -16,7 +16,7 @@ async fn first_keys_and_the_same_again_need_no_authentication() {
         assert!(!replaces.expect("an answer"));
         let uploaded = setting
             .keys
-            .upload_cross_signing(&alice, upload, Replacing::Forbidden);
+            .upload_cross_signing(&alice, upload, KeyReplacement::Forbidden);
         uploaded.await.expect("uploaded");
         assert_eq!(setting.position(), 1);
     }
@@ -27,9 +27,10 @@ async fn other_keys_are_stored_only_after_authentication() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let (first, second) = (CrossSigner::new(&alice), CrossSigner::new(&alice));
-    let upload = setting
-        .keys
-        .upload_cross_signing(&alice, first.upload(), Replacing::Forbidden);
+    let upload =
+        setting
+            .keys
+            .upload_cross_signing(&alice, first.upload(), KeyReplacement::Forbidden);
     upload.await.expect("uploaded");
     let other_self_signing = CrossSigningUpload {
         self_signing: Some(first.raw_key("self_signing", &Pair::new())),
@@ -40,12 +41,12 @@ async fn other_keys_are_stored_only_after_authentication() {
         assert!(replaces.expect("an answer"));
         let refused = setting
             .keys
-            .upload_cross_signing(&alice, upload.clone(), Replacing::Forbidden)
+            .upload_cross_signing(&alice, upload.clone(), KeyReplacement::Forbidden)
             .await;
         assert!(matches!(refused, Err(Error::ReplacementForbidden)));
         let replaced = setting
             .keys
-            .upload_cross_signing(&alice, upload, Replacing::Allowed)
+            .upload_cross_signing(&alice, upload, KeyReplacement::Allowed)
             .await;
         replaced.expect("replaced");
     }
@@ -67,7 +68,7 @@ async fn the_master_key_must_have_signed_the_others() {
     };
     let refused = setting
         .keys
-        .upload_cross_signing(&alice, upload, Replacing::Allowed)
+        .upload_cross_signing(&alice, upload, KeyReplacement::Allowed)
         .await;
     assert!(matches!(refused, Err(Error::InvalidSignature(_))));
     assert_eq!(setting.position(), 0);
@@ -83,7 +84,7 @@ async fn keys_without_a_master_key_are_refused() {
     };
     let refused = setting
         .keys
-        .upload_cross_signing(&alice, upload, Replacing::Allowed)
+        .upload_cross_signing(&alice, upload, KeyReplacement::Allowed)
         .await;
     assert!(matches!(refused, Err(Error::NoMasterKey)));
 }
@@ -96,7 +97,7 @@ async fn a_key_that_is_a_device_id_is_refused() {
     setting.device(&alice, &signer.master.public()).await;
     let refused = setting
         .keys
-        .upload_cross_signing(&alice, signer.upload(), Replacing::Allowed)
+        .upload_cross_signing(&alice, signer.upload(), KeyReplacement::Allowed)
         .await;
     assert!(matches!(refused, Err(Error::KeyIsDeviceId)));
 }
@@ -108,9 +109,13 @@ async fn keys_of_another_user_or_of_the_wrong_shape_are_refused() {
     let bob = setting.user("bob").await;
     let refused = setting
         .keys
-        .upload_cross_signing(&alice, CrossSigner::new(&bob).upload(), Replacing::Allowed)
+        .upload_cross_signing(
+            &alice,
+            CrossSigner::new(&bob).upload(),
+            KeyReplacement::Allowed,
+        )
         .await;
-    assert!(matches!(refused, Err(Error::NotYours)));
+    assert!(matches!(refused, Err(Error::WrongOwner)));
     let signer = CrossSigner::new(&alice);
     let two = json!({
         "user_id": alice,
@@ -124,7 +129,7 @@ async fn keys_of_another_user_or_of_the_wrong_shape_are_refused() {
         };
         let refused = setting
             .keys
-            .upload_cross_signing(&alice, upload, Replacing::Allowed)
+            .upload_cross_signing(&alice, upload, KeyReplacement::Allowed)
             .await;
         assert!(matches!(refused, Err(Error::Malformed(_))));
     }
@@ -135,10 +140,10 @@ async fn a_new_master_key_that_signed_the_other_keys_keeps_them() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let mut signer = CrossSigner::new(&alice);
-    for replacing in [Replacing::Forbidden, Replacing::Allowed] {
+    for replacement in [KeyReplacement::Forbidden, KeyReplacement::Allowed] {
         let uploaded = setting
             .keys
-            .upload_cross_signing(&alice, signer.upload(), replacing);
+            .upload_cross_signing(&alice, signer.upload(), replacement);
         uploaded.await.expect("uploaded");
         signer.master = Pair::new();
     }

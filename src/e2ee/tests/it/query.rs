@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::{CrossSigner, setting, value};
-use e2ee::{QueriedKeys, Replacing};
+use e2ee::{KeyReplacement, QueriedKeys};
 
 #[tokio::test]
 async fn device_keys_come_with_the_name_of_the_device() {
@@ -31,7 +31,7 @@ async fn device_keys_come_with_the_name_of_the_device() {
 }
 
 #[tokio::test]
-async fn users_without_keys_are_empty_strangers_are_missing_and_remote_servers_fail() {
+async fn users_without_keys_are_empty_unknown_users_missing_and_remote_servers_fail() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let stranger = crate::support::user_id("stranger");
@@ -59,7 +59,7 @@ async fn only_the_user_sees_the_user_signing_key() {
     let signer = CrossSigner::new(&alice);
     let uploaded = setting
         .keys
-        .upload_cross_signing(&alice, signer.upload(), Replacing::Forbidden)
+        .upload_cross_signing(&alice, signer.upload(), KeyReplacement::Forbidden)
         .await;
     uploaded.expect("uploaded");
     let seen_by = async |viewer| -> QueriedKeys {

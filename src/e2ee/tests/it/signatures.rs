@@ -6,13 +6,14 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::Value;
 
 use crate::support::{CrossSigner, Pair, Setting, raw_value, setting, value};
-use e2ee::{Error, Refused, Replacing};
+use e2ee::{Error, KeyReplacement, SignatureFailures};
 
 async fn cross_signer(setting: &Setting, user_id: &UserId) -> CrossSigner {
     let signer = CrossSigner::new(user_id);
-    let upload = setting
-        .keys
-        .upload_cross_signing(user_id, signer.upload(), Replacing::Forbidden);
+    let upload =
+        setting
+            .keys
+            .upload_cross_signing(user_id, signer.upload(), KeyReplacement::Forbidden);
     upload.await.expect("uploaded");
     signer
 }
@@ -23,7 +24,7 @@ async fn upload(
     owner: &UserId,
     key_id: &str,
     object: Value,
-) -> Refused {
+) -> SignatureFailures {
     let keys = BTreeMap::from([(key_id.to_owned(), raw_value(object))]);
     let signed = BTreeMap::from([(owner.to_owned(), keys)]);
     setting
@@ -34,7 +35,7 @@ async fn upload(
 }
 
 /// Why the only object was refused.
-fn reason(refused: Refused) -> Error {
+fn reason(refused: SignatureFailures) -> Error {
     let keys = refused.into_values().next().expect("a refusal");
     keys.into_values().next().expect("a reason")
 }
@@ -176,7 +177,7 @@ async fn signatures_on_something_else_are_refused() {
         .self_signing
         .sign(&mut other, &alice, &signer.self_signing.public());
     let refused = upload(&setting, &alice, &alice, "PHONE", other.clone()).await;
-    assert!(matches!(reason(refused), Error::OtherKey));
+    assert!(matches!(reason(refused), Error::KeyMismatch));
     let refused = upload(&setting, &alice, &alice, "NOWHERE", other).await;
     assert!(matches!(reason(refused), Error::UnknownKey));
 }

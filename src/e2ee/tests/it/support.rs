@@ -14,7 +14,7 @@ use serde_json::{Value, json, value::RawValue};
 use testkit::TestDatabase;
 use types::Clock;
 
-use e2ee::{CrossSigningUpload, Keys, Upload};
+use e2ee::{CrossSigningUpload, KeyUpload, Keys};
 
 pub(crate) struct Setting {
     pub(crate) test: TestDatabase,
@@ -82,7 +82,7 @@ impl Setting {
 
     /// How many keys the device has left.
     pub(crate) async fn counts(&self, device: &Device) -> storage::one_time_keys::KeyCounts {
-        self.upload(device, Upload::default())
+        self.upload(device, KeyUpload::default())
             .await
             .expect("counts")
     }
@@ -90,7 +90,7 @@ impl Setting {
     pub(crate) async fn upload(
         &self,
         device: &Device,
-        upload: Upload,
+        upload: KeyUpload,
     ) -> Result<storage::one_time_keys::KeyCounts, e2ee::Error> {
         self.keys
             .upload(&device.user_id, &device.device_id, upload)
@@ -164,10 +164,10 @@ impl Device {
         keys
     }
 
-    pub(crate) fn identity(&self) -> Upload {
-        Upload {
+    pub(crate) fn identity(&self) -> KeyUpload {
+        KeyUpload {
             device_keys: Some(raw(self.device_keys())),
-            ..Upload::default()
+            ..KeyUpload::default()
         }
     }
 
@@ -179,25 +179,25 @@ impl Device {
         key
     }
 
-    pub(crate) fn one_time_keys(&self, ids: impl IntoIterator<Item = String>) -> Upload {
+    pub(crate) fn one_time_keys(&self, ids: impl IntoIterator<Item = String>) -> KeyUpload {
         let keys = ids
             .into_iter()
             .map(|id| (key_id(&id), raw(self.one_time_key(&id))));
-        Upload {
+        KeyUpload {
             one_time_keys: keys.collect(),
-            ..Upload::default()
+            ..KeyUpload::default()
         }
     }
 
-    pub(crate) fn fallback_key(&self, id: &str) -> Upload {
+    pub(crate) fn fallback_key(&self, id: &str) -> KeyUpload {
         let mut key = json!({ "key": id, "fallback": true });
         self.pair
             .sign(&mut key, &self.user_id, self.device_id.as_str());
         let keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>> =
             BTreeMap::from([(key_id(id), raw(key))]);
-        Upload {
+        KeyUpload {
             fallback_keys: keys,
-            ..Upload::default()
+            ..KeyUpload::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{Device, key_id, raw, setting};
-use e2ee::{Error, Upload};
+use e2ee::{Error, KeyUpload};
 
 #[tokio::test]
 async fn identity_keys_are_announced_when_they_change_and_only_then() {
@@ -38,7 +38,7 @@ async fn identity_keys_of_another_user_or_device_are_refused() {
     let other = setting.device(&bob, "PHONE").await;
     for foreign in [laptop, other] {
         let refused = setting.upload(&phone, foreign.identity()).await;
-        assert!(matches!(refused, Err(Error::NotYours)));
+        assert!(matches!(refused, Err(Error::WrongOwner)));
     }
     assert_eq!(setting.position(), 0);
 }
@@ -51,9 +51,9 @@ async fn identity_keys_with_a_forged_signature_are_refused() {
     let forger = Device::new(&alice, "PHONE");
     let mut keys = device.unsigned_keys();
     forger.pair.sign(&mut keys, &alice, "PHONE");
-    let upload = Upload {
+    let upload = KeyUpload {
         device_keys: Some(raw(keys)),
-        ..Upload::default()
+        ..KeyUpload::default()
     };
     let refused = setting.upload(&device, upload).await;
     assert!(matches!(refused, Err(Error::InvalidSignature(_))));
@@ -65,9 +65,9 @@ async fn identity_keys_without_required_fields_are_malformed() {
     let alice = setting.user("alice").await;
     let device = setting.device(&alice, "PHONE").await;
     let keys = json!({ "user_id": alice, "device_id": "PHONE" });
-    let upload = Upload {
+    let upload = KeyUpload {
         device_keys: Some(raw(keys)),
-        ..Upload::default()
+        ..KeyUpload::default()
     };
     assert!(matches!(
         setting.upload(&device, upload).await,
@@ -172,7 +172,7 @@ async fn keys_go_with_their_device() {
     storage::devices::delete(&mut db, &alice, std::slice::from_ref(&device.device_id))
         .await
         .expect("deleted");
-    let refused = setting.upload(&device, Upload::default()).await;
+    let refused = setting.upload(&device, KeyUpload::default()).await;
     assert!(matches!(refused, Err(Error::UnknownDevice)));
     let again = setting.device(&alice, "PHONE").await;
     let counts = setting.counts(&again).await;
