@@ -1,4 +1,4 @@
-//! Downloading.
+//! Downloads.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use futures::{
     stream::{self, BoxStream},
 };
 use ruma::ServerName;
-use storage::media::{Content, Media as Known};
+use storage::media::{Content, Media as MediaRow};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Error, Media};
 
-/// A file on its way out.
+/// A file to serve.
 pub struct Download {
-    /// What its uploader said that it is.
+    /// The content type that the uploader declared.
     pub content_type: Option<String>,
-    /// What its uploader called it.
+    /// The file name that the uploader gave.
     pub filename: Option<String>,
-    /// How many bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// The bytes.
+    /// The content.
     pub body: BoxStream<'static, Result<Bytes, Error>>,
 }
 
 impl Download {
-    /// A file that is in memory as a whole.
-    pub(crate) fn of(content_type: &str, bytes: Bytes) -> Self {
+    /// A file held in memory.
+    pub(crate) fn from_bytes(content_type: &str, bytes: Bytes) -> Self {
         Self {
             content_type: Some(content_type.to_owned()),
             filename: None,
@@ -38,7 +38,7 @@ impl Download {
 }
 
 impl Media {
-    /// Opens a file of this server, waiting a while for content that is still to come.
+    /// Opens a file of this server, waiting up to `wait` for content that is not uploaded yet.
     #[tracing::instrument(name = "media.download", skip_all, err(level = "debug"))]
     pub async fn download(
         &self,
@@ -56,36 +56,36 @@ impl Media {
         })
     }
 
-    /// The content under an id, waiting a while if it is still to come.
+    /// The content of a media id, waiting up to `wait` if it is not uploaded yet.
     pub(crate) async fn content(
         &self,
         server_name: &ServerName,
         media_id: &str,
         wait: Duration,
     ) -> Result<Content, Error> {
-        // Before looking: content that comes in between must not be missed.
+        // Subscribed before the lookup, so that an upload in between is not missed.
         let mut completed = self.inner().completed.subscribe();
         let arrival = async {
             loop {
-                if let Known::Uploaded(content) = self.find(server_name, media_id).await? {
+                if let MediaRow::Uploaded(content) = self.find(server_name, media_id).await? {
                     return Ok(content);
                 }
-                until_completed(&mut completed, media_id).await;
+                wait_for_upload(&mut completed, media_id).await;
             }
         };
         if let Ok(content) = tokio::time::timeout(wait, arrival).await {
             return content;
         }
-        // Content may have come through another process, which does not tell.
+        // The content may have been uploaded through another process, which sends no notification.
         match self.find(server_name, media_id).await? {
-            Known::Uploaded(content) => Ok(content),
-            Known::Pending { .. } => Err(Error::NotYetUploaded),
+            MediaRow::Uploaded(content) => Ok(content),
+            MediaRow::Pending { .. } => Err(Error::NotYetUploaded),
         }
     }
 }
 
-/// Waits until the content of an id has come, or may have.
-async fn until_completed(completed: &mut Receiver<String>, media_id: &str) {
+/// Waits until the content of a media id is uploaded, or may be.
+async fn wait_for_upload(completed: &mut Receiver<String>, media_id: &str) {
     loop {
         match completed.recv().await {
             Ok(id) if id != media_id => {}

@@ -1,8 +1,8 @@
-//! Why a file was not stored or found.
+//! The error type of this crate.
 
 use types::{ErrorKind, Fault};
 
-/// The client stopped sending.
+/// The client aborted the upload.
 #[derive(Debug, thiserror::Error)]
 #[error("The upload was interrupted")]
 pub struct Interrupted;
@@ -13,28 +13,28 @@ pub enum Error {
     /// There is no such file, or it is not this server's.
     #[error("There is no such media")]
     NotFound,
-    /// The id was given out, the content has not come within the time allowed.
+    /// The content was not uploaded within the timeout.
     #[error("The media has not been uploaded yet")]
     NotYetUploaded,
-    /// The id has content already.
+    /// The media id has content already.
     #[error("The media has been uploaded already")]
     AlreadyUploaded,
-    /// The id was given out to another user.
+    /// The media id was created by another user.
     #[error("The media id belongs to another user")]
-    NotYours,
-    /// The user has too many ids without content.
-    #[error("There are too many media ids whose content is still to come")]
+    WrongOwner,
+    /// The user has too many pending media ids.
+    #[error("There are too many pending media ids")]
     TooManyPending,
-    /// The file is larger than this server stores.
+    /// The file exceeds the upload limit.
     #[error("The file is too large")]
     TooLarge,
-    /// The file is not an image, or not one that is understood.
+    /// The file is not an image in a supported format.
     #[error("There is no thumbnail of this file")]
     NoThumbnail,
     /// The image has too many pixels.
     #[error("The image is too large for a thumbnail")]
     ImageTooLarge,
-    /// The client stopped sending.
+    /// The client aborted the upload.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
     /// The content cannot be written or read.
@@ -46,7 +46,7 @@ pub enum Error {
     /// The database failed.
     #[error("The database failed")]
     Storage(#[from] storage::Error),
-    /// The operating system failed.
+    /// The system's randomness failed.
     #[error(transparent)]
     NoRandomness(#[from] types::random::NoRandomness),
 }
@@ -57,7 +57,7 @@ impl Fault for Error {
             Self::NotFound => ErrorKind::NotFound,
             Self::NotYetUploaded => ErrorKind::NotYetUploaded,
             Self::AlreadyUploaded => ErrorKind::CannotOverwriteMedia,
-            Self::NotYours => ErrorKind::Forbidden,
+            Self::WrongOwner => ErrorKind::Forbidden,
             Self::TooManyPending => ErrorKind::LimitExceeded { retry_after: None },
             Self::TooLarge | Self::ImageTooLarge => ErrorKind::TooLarge,
             Self::NoThumbnail | Self::Interrupted(_) => ErrorKind::Unknown,

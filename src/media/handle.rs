@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle of this crate.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,10 +9,10 @@ use types::Clock;
 
 use crate::{Error, store::Store};
 
-/// Ids that may be announced before a slow waiter has to look for itself.
-const ANNOUNCED: usize = 256;
-/// Images that are worked on at once: each may take much memory.
-const AT_WORK: usize = 2;
+/// Completed uploads that a slow waiter may lag behind before it must query the database.
+const COMPLETION_CHANNEL_CAPACITY: usize = 256;
+/// Images decoded concurrently; each may need much memory.
+const MAX_CONCURRENT_THUMBNAILS: usize = 2;
 
 /// The files of this server's users; cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,15 +25,14 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) max_upload_bytes: u64,
-    /// The ids whose content has come after all.
+    /// Sends the media ids whose content was uploaded.
     pub(crate) completed: broadcast::Sender<String>,
-    /// The right to work on an image.
-    pub(crate) at_work: Arc<Semaphore>,
+    /// Limits concurrent thumbnailing.
+    pub(crate) thumbnail_permits: Arc<Semaphore>,
 }
 
 impl Media {
-    /// Opens the content store in `folder` and removes what uploads left there that were cut off
-    /// by a crash long ago.
+    /// Opens the content store in `folder` and removes uploads that a crash left unfinished.
     pub fn open(
         database: Database,
         server_name: &ServerName,
@@ -42,15 +41,15 @@ impl Media {
         folder: &Path,
     ) -> Result<Self, Error> {
         let store = Store::open(folder)?;
-        store.sweep(clock.now_ms())?;
+        store.delete_abandoned_uploads(clock.now_ms())?;
         Ok(Self(Arc::new(Inner {
             database,
             server_name: server_name.to_owned(),
             clock,
             store,
             max_upload_bytes: settings.max_upload_size.get(),
-            completed: broadcast::Sender::new(ANNOUNCED),
-            at_work: Arc::new(Semaphore::new(AT_WORK)),
+            completed: broadcast::Sender::new(COMPLETION_CHANNEL_CAPACITY),
+            thumbnail_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_THUMBNAILS)),
         })))
     }
 

@@ -1,7 +1,7 @@
 //! Uploads and downloads.
 //!
 //! A file is stored once under the hash of its content; media ids refer to it. Content types are
-//! what uploaders say: whoever serves a file must not let a browser act on it.
+//! as the uploaders declared them and must not be trusted by a browser.
 
 mod download;
 mod error;
@@ -14,6 +14,6 @@ mod upload;
 pub use download::Download;
 pub use error::{Error, Interrupted};
 pub use handle::Media;
-pub use pending::Created;
-pub use thumbnail::Thumbnail;
+pub use pending::PendingMedia;
+pub use thumbnail::ThumbnailRequest;
 pub use upload::{Body, Upload};

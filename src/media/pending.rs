@@ -1,28 +1,28 @@
-//! Ids that are given out before their content comes.
+//! Media ids created before their content is uploaded (asynchronous uploads).
 
 use ruma::{OwnedMxcUri, ServerName, UserId};
-use storage::media::{self, Media as Known};
+use storage::media::{self, Media as MediaRow};
 use types::random;
 
 use crate::{Error, Media, Upload};
 
-/// How long the content may take to come; what the specification recommends.
+/// How long a pending media id is valid, as the specification recommends.
 const LIFETIME_MS: u64 = 24 * 60 * 60 * 1000;
-/// Ids without content that one user may have.
+/// The most pending media ids per user.
 const MAX_PENDING: i64 = 100;
 
-/// An id whose content comes later.
+/// A media id without content.
 #[derive(Clone, Debug)]
-pub struct Created {
+pub struct PendingMedia {
     /// The URI.
     pub uri: OwnedMxcUri,
-    /// Until when the content must have come, in milliseconds since the epoch.
+    /// When it expires unless content is uploaded, in milliseconds since the epoch.
     pub expires_ts: u64,
 }
 
 impl Media {
-    /// Gives out an id, whose content its user uploads later.
-    pub async fn create(&self, user_id: &UserId) -> Result<Created, Error> {
+    /// Creates a media id whose content is uploaded later.
+    pub async fn create(&self, user_id: &UserId) -> Result<PendingMedia, Error> {
         let now_ms = self.inner().clock.now_ms();
         let expires_ts = now_ms + LIFETIME_MS;
         let media_id = random::token()?;
@@ -33,13 +33,13 @@ impl Media {
         if !inserted {
             return Err(Error::TooManyPending);
         }
-        Ok(Created {
+        Ok(PendingMedia {
             uri: self.uri(&media_id),
             expires_ts,
         })
     }
 
-    /// Stores the content of an id that was given out, and wakes those who wait for it.
+    /// Stores the content of a pending media id and notifies waiting downloads.
     #[tracing::instrument(name = "media.upload_to", skip_all, fields(user.id = %user_id), err(level = "debug"))]
     pub async fn upload_to(
         &self,
@@ -48,13 +48,13 @@ impl Media {
         media_id: &str,
         upload: Upload,
     ) -> Result<(), Error> {
-        // Before anything is written: whether it may be written at all.
+        // Checked before anything is written.
         match self.find(server_name, media_id).await? {
-            Known::Uploaded(_) => return Err(Error::AlreadyUploaded),
-            Known::Pending { user_id: owner, .. } if owner != *user_id => {
-                return Err(Error::NotYours);
+            MediaRow::Uploaded(_) => return Err(Error::AlreadyUploaded),
+            MediaRow::Pending { user_id: owner, .. } if owner != *user_id => {
+                return Err(Error::WrongOwner);
             }
-            Known::Pending { .. } => {}
+            MediaRow::Pending { .. } => {}
         }
         let content = self.store(upload).await?;
         let mut db = self.inner().database.acquire().await?;
@@ -62,17 +62,17 @@ impl Media {
         if !media::complete(&mut db, media_id, user_id, &content, now_ms).await? {
             return Err(Error::AlreadyUploaded);
         }
-        // Without waiters nobody receives it.
-        let _waiters = self.inner().completed.send(media_id.to_owned());
+        // Fails only if there are no receivers.
+        let _receivers = self.inner().completed.send(media_id.to_owned());
         Ok(())
     }
 
-    /// What there is under an id now.
+    /// The current row of a media id.
     pub(crate) async fn find(
         &self,
         server_name: &ServerName,
         media_id: &str,
-    ) -> Result<Known, Error> {
+    ) -> Result<MediaRow, Error> {
         let inner = self.inner();
         if server_name != inner.server_name || !is_media_id(media_id) {
             return Err(Error::NotFound);
@@ -81,7 +81,7 @@ impl Media {
         let now_ms = inner.clock.now_ms();
         match media::find(&mut db, media_id).await? {
             None => Err(Error::NotFound),
-            Some(Known::Pending { expires_ts, .. }) if expires_ts as u64 <= now_ms => {
+            Some(MediaRow::Pending { expires_ts, .. }) if expires_ts as u64 <= now_ms => {
                 Err(Error::NotFound)
             }
             Some(known) => Ok(known),

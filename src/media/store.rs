@@ -1,4 +1,4 @@
-//! Where contents are: an object store, each object named after the hash of its content.
+//! The content store: an object store, each object named after the hash of its content.
 
 use std::{
     fmt::Write as _,
@@ -17,11 +17,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{Body, Error};
 
-/// What is written at once; this much of an upload is in memory at the most, twice.
+/// The part size; at most two parts of an upload are in memory.
 const PART_BYTES: usize = 1024 * 1024;
-/// The folder in which an upload is until its hash is known.
+/// The folder of uploads whose hash is not known yet.
 const UPLOADS: &str = "uploads";
-/// After this time an unfinished upload is not going on any more.
+/// The age after which an unfinished upload is considered abandoned.
 const ABANDONED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The object store.
@@ -31,8 +31,8 @@ pub(crate) struct Store {
     folder: PathBuf,
 }
 
-/// A content that is on the disk.
-pub(crate) struct Stored {
+/// A stored object.
+pub(crate) struct StoredObject {
     pub(crate) sha256: Vec<u8>,
     pub(crate) size: u64,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Stored {
 impl Store {
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder)?;
-        // Without fsync an upload that was answered could be lost with the power.
+        // Without fsync an acknowledged upload could be lost in a power failure.
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
         Ok(Self {
             objects: Arc::new(objects),
@@ -48,8 +48,8 @@ impl Store {
         })
     }
 
-    /// Removes unfinished uploads of long ago, which only a crash leaves.
-    pub(crate) fn sweep(&self, now_ms: u64) -> Result<(), Error> {
+    /// Removes abandoned uploads, which only a crash leaves behind.
+    pub(crate) fn delete_abandoned_uploads(&self, now_ms: u64) -> Result<(), Error> {
         let entries = match fs::read_dir(self.folder.join(UPLOADS)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -68,11 +68,10 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a content of at most `limit` bytes. When that fails, or is given up half-way,
-    /// nothing stays.
-    pub(crate) async fn write(&self, mut body: Body, limit: u64) -> Result<Stored, Error> {
+    /// Stores content of at most `limit` bytes. If that fails or is cancelled, nothing is kept.
+    pub(crate) async fn write(&self, mut body: Body, limit: u64) -> Result<StoredObject, Error> {
         let staged = ObjectPath::from(format!("{UPLOADS}/{}", types::random::token()?));
-        // Dropped before it is finished, it removes what has been written.
+        // Removes the partial file if dropped before it is finished.
         let upload = self.objects.put_multipart(&staged).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         let mut hash = Sha256::new();
@@ -89,15 +88,15 @@ impl Store {
         }
         upload.finish().await?;
         let sha256 = hash.finalize().to_vec();
-        // The same content may be there already; then it is replaced by itself.
+        // If the same content exists already, it is replaced by itself.
         if let Err(error) = self.objects.rename(&staged, &path(&sha256)).await {
             self.objects.delete(&staged).await?;
             return Err(error.into());
         }
-        Ok(Stored { sha256, size })
+        Ok(StoredObject { sha256, size })
     }
 
-    /// A content, bit by bit.
+    /// Streams an object.
     pub(crate) async fn read(
         &self,
         sha256: &[u8],
@@ -105,43 +104,47 @@ impl Store {
         Ok(self.objects.get(&path(sha256)).await?.into_stream())
     }
 
-    /// A content as a whole.
+    /// Reads an object into memory.
     pub(crate) async fn read_all(&self, sha256: &[u8]) -> Result<Bytes, Error> {
         Ok(self.objects.get(&path(sha256)).await?.bytes().await?)
     }
 
-    /// What was derived from a content and kept under a name.
-    pub(crate) async fn derived(&self, sha256: &[u8], name: &str) -> Result<Option<Bytes>, Error> {
-        match self.objects.get(&derived_path(sha256, name)).await {
+    /// A stored thumbnail of an object.
+    pub(crate) async fn thumbnail(
+        &self,
+        sha256: &[u8],
+        name: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        match self.objects.get(&thumbnail_path(sha256, name)).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Keeps what was derived from a content.
-    pub(crate) async fn keep_derived(
+    /// Stores a thumbnail of an object.
+    pub(crate) async fn store_thumbnail(
         &self,
         sha256: &[u8],
         name: &str,
         bytes: Bytes,
     ) -> Result<(), Error> {
         self.objects
-            .put(&derived_path(sha256, name), bytes.into())
+            .put(&thumbnail_path(sha256, name), bytes.into())
             .await?;
         Ok(())
     }
 }
 
-/// Two levels, so that no folder gets too many entries.
+/// The object's path, in two levels so that no folder gets too many entries.
 fn path(sha256: &[u8]) -> ObjectPath {
     let (folder, name) = names(sha256);
     ObjectPath::from(format!("content/{folder}/{name}"))
 }
 
-fn derived_path(sha256: &[u8], derived: &str) -> ObjectPath {
+fn thumbnail_path(sha256: &[u8], thumbnail: &str) -> ObjectPath {
     let (folder, name) = names(sha256);
-    ObjectPath::from(format!("derived/{folder}/{name}/{derived}"))
+    ObjectPath::from(format!("derived/{folder}/{name}/{thumbnail}"))
 }
 
 fn names(sha256: &[u8]) -> (String, String) {

@@ -1,4 +1,4 @@
-//! Small versions of images, made when they are first asked for.
+//! Thumbnails, created when first requested.
 //!
 //! Spec: client-server, "Thumbnails".
 
@@ -13,122 +13,130 @@ use ruma::{ServerName, media::Method};
 
 use crate::{Download, Error, Media};
 
-/// The sizes to which images are cropped; what is asked for is served with the next larger one.
-const CROPPED: [(u32, u32); 5] = [(32, 32), (96, 96), (160, 160), (320, 320), (640, 640)];
-/// The sizes to which images are scaled.
-const SCALED: [(u32, u32); 3] = [(320, 240), (640, 480), (800, 600)];
-/// Width and height of the largest image that is worked on.
+/// The sizes of cropped thumbnails; a request gets the next larger one.
+const CROP_SIZES: [(u32, u32); 5] = [(32, 32), (96, 96), (160, 160), (320, 320), (640, 640)];
+/// The sizes of scaled thumbnails.
+const SCALE_SIZES: [(u32, u32); 3] = [(320, 240), (640, 480), (800, 600)];
+/// The largest width and height that are decoded.
 const MAX_PIXELS: u32 = 16_384;
-/// Memory for a decoded image.
+/// The most memory for a decoded image.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// The largest file that is worked on.
+/// The largest file that is decoded.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// Of 100; smaller files at no visible loss.
+/// JPEG quality, of 100.
 const JPEG_QUALITY: u8 = 80;
 
-/// Which small version of an image is asked for.
+/// A thumbnail request.
 #[derive(Clone, Debug)]
-pub struct Thumbnail {
-    /// The width at least, in pixels.
+pub struct ThumbnailRequest {
+    /// The minimum width, in pixels.
     pub width: u32,
-    /// The height at least, in pixels.
+    /// The minimum height, in pixels.
     pub height: u32,
     /// Whether the image may be cropped.
     pub method: Method,
-    /// Whether it may move; `None` leaves it to the server.
+    /// Whether it may be animated; `None` leaves it to the server.
     pub animated: Option<bool>,
 }
 
-/// What a thumbnail is made to be.
+/// The size of a thumbnail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Size {
+enum ThumbnailSize {
     Cropped(u32, u32),
     Scaled(u32, u32),
-    /// Nothing that is made is large enough.
+    /// No thumbnail size is large enough: serve the original.
     Original,
 }
 
-/// What there is to serve.
-enum Made {
+/// The result of thumbnailing.
+enum ThumbnailResult {
     Image(Bytes),
-    /// The image is not larger than its thumbnail would be.
+    /// The image is not larger than its thumbnail would be: serve the original.
     Original,
 }
 
 impl Media {
-    /// Opens a small version of an image, or the image itself when that is small enough or nothing
-    /// smaller is large enough.
+    /// Opens a thumbnail of an image, or the image itself if it is small enough or no thumbnail size is
+    /// large enough.
     #[tracing::instrument(name = "media.thumbnail", skip_all, err(level = "debug"))]
     pub async fn thumbnail(
         &self,
         server_name: &ServerName,
         media_id: &str,
-        wanted: Thumbnail,
+        request: ThumbnailRequest,
         wait: Duration,
     ) -> Result<Download, Error> {
-        let size = Size::of(&wanted);
+        let size = ThumbnailSize::of(&request);
         let content = self.content(server_name, media_id, wait).await?;
-        if size != Size::Original {
+        if size != ThumbnailSize::Original {
             if content.size > MAX_FILE_BYTES {
                 return Err(Error::ImageTooLarge);
             }
-            let still = wanted.animated == Some(false);
-            if let Made::Image(bytes) = self.make(&content.sha256, size, still).await? {
-                let format = image::guess_format(&bytes).map_err(refused)?;
-                return Ok(Download::of(format.to_mime_type(), bytes));
+            let still = request.animated == Some(false);
+            if let ThumbnailResult::Image(bytes) = self
+                .get_or_create_thumbnail(&content.sha256, size, still)
+                .await?
+            {
+                let format = image::guess_format(&bytes).map_err(image_error)?;
+                return Ok(Download::from_bytes(format.to_mime_type(), bytes));
             }
         }
         self.download(server_name, media_id, Duration::ZERO).await
     }
 
-    /// The thumbnail that was kept, or one that is made now.
-    async fn make(&self, sha256: &[u8], size: Size, still: bool) -> Result<Made, Error> {
+    /// The stored thumbnail, or a new one.
+    async fn get_or_create_thumbnail(
+        &self,
+        sha256: &[u8],
+        size: ThumbnailSize,
+        still: bool,
+    ) -> Result<ThumbnailResult, Error> {
         let store = &self.inner().store;
         let name = size.name(still);
-        if let Some(bytes) = store.derived(sha256, &name).await? {
-            return Ok(Made::Image(bytes));
+        if let Some(bytes) = store.thumbnail(sha256, &name).await? {
+            return Ok(ThumbnailResult::Image(bytes));
         }
-        let at_work = Arc::clone(&self.inner().at_work).acquire_owned();
-        let at_work = at_work.await.map_err(|_| Error::NoThumbnail)?;
+        let permit = Arc::clone(&self.inner().thumbnail_permits).acquire_owned();
+        let permit = permit.await.map_err(|_| Error::NoThumbnail)?;
         let content = store.read_all(sha256).await?;
         let work = tokio::task::spawn_blocking(move || {
-            // It goes along: when the request is cancelled, the work still goes on.
-            let _at_work = at_work;
-            thumbnail(&content, size, still)
+            // The permit moves along: when the request is cancelled, the work still goes on.
+            let _permit = permit;
+            create_thumbnail(&content, size, still)
         });
-        // A decoder that panics has met an image that it does not understand.
-        let made = work.await.map_err(|_| Error::NoThumbnail)??;
-        if let Made::Image(bytes) = &made {
-            store.keep_derived(sha256, &name, bytes.clone()).await?;
+        // A panicking decoder means an unsupported image.
+        let result = work.await.map_err(|_| Error::NoThumbnail)??;
+        if let ThumbnailResult::Image(bytes) = &result {
+            store.store_thumbnail(sha256, &name, bytes.clone()).await?;
         }
-        Ok(made)
+        Ok(result)
     }
 }
 
-impl Size {
-    fn of(wanted: &Thumbnail) -> Self {
+impl ThumbnailSize {
+    fn of(request: &ThumbnailRequest) -> Self {
         let fits =
-            |(width, height): &&(u32, u32)| *width >= wanted.width && *height >= wanted.height;
+            |(width, height): &&(u32, u32)| *width >= request.width && *height >= request.height;
         let cropped = || {
-            CROPPED
+            CROP_SIZES
                 .iter()
                 .find(fits)
                 .map(|(width, height)| Self::Cropped(*width, *height))
         };
         let scaled = || {
-            SCALED
+            SCALE_SIZES
                 .iter()
                 .find(fits)
                 .map(|(width, height)| Self::Scaled(*width, *height))
         };
-        let found = match wanted.method {
+        let found = match request.method {
             Method::Crop => cropped().or_else(scaled),
             _ => scaled(),
         };
         found.unwrap_or(Self::Original)
     }
 
-    /// The name under which the thumbnail is kept.
+    /// The name under which the thumbnail is stored.
     fn name(self, still: bool) -> String {
         let still = if still { "-still" } else { "" };
         match self {
@@ -139,68 +147,72 @@ impl Size {
     }
 }
 
-/// Decodes, shrinks and encodes: work for a thread that may be busy.
-fn thumbnail(content: &[u8], size: Size, still: bool) -> Result<Made, Error> {
-    let format = image::guess_format(content).map_err(refused)?;
+/// Decodes, resizes and encodes; for a blocking thread.
+fn create_thumbnail(
+    content: &[u8],
+    size: ThumbnailSize,
+    still: bool,
+) -> Result<ThumbnailResult, Error> {
+    let format = image::guess_format(content).map_err(image_error)?;
     let mut reader = ImageReader::with_format(Cursor::new(content), format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_PIXELS);
     limits.max_image_height = Some(MAX_PIXELS);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(refused)?;
-    // The limits bind the decoder only; the pixels that come out of it are ours to bound.
+    let mut decoder = reader.into_decoder().map_err(image_error)?;
+    // The limits apply to the decoder only; its output buffer is bounded here.
     if decoder.total_bytes() > MAX_BYTES {
         return Err(Error::ImageTooLarge);
     }
-    let orientation = decoder.orientation().map_err(refused)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(refused)?;
+    let orientation = decoder.orientation().map_err(image_error)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(image_error)?;
     image.apply_orientation(orientation);
 
     let may_move = !matches!(format, ImageFormat::Jpeg);
-    let Some(shrunk) = shrink(&image, size) else {
+    let Some(resized) = resize(&image, size) else {
         return if still && may_move {
             encode(&image)
         } else {
-            Ok(Made::Original)
+            Ok(ThumbnailResult::Original)
         };
     };
-    encode(&shrunk)
+    encode(&resized)
 }
 
-/// The image in a smaller size; nothing when it is small enough. Never larger than it was.
-fn shrink(image: &DynamicImage, size: Size) -> Option<DynamicImage> {
-    let (has_width, has_height) = (image.width(), image.height());
+/// The resized image; `None` if it is small enough. Images are never enlarged.
+fn resize(image: &DynamicImage, size: ThumbnailSize) -> Option<DynamicImage> {
+    let (image_width, image_height) = (image.width(), image.height());
     match size {
-        Size::Cropped(width, height) if has_width > width || has_height > height => {
-            let (width, height) = (width.min(has_width), height.min(has_height));
+        ThumbnailSize::Cropped(width, height) if image_width > width || image_height > height => {
+            let (width, height) = (width.min(image_width), height.min(image_height));
             Some(image.resize_to_fill(width, height, FilterType::Triangle))
         }
-        Size::Scaled(width, height) if has_width > width || has_height > height => {
+        ThumbnailSize::Scaled(width, height) if image_width > width || image_height > height => {
             Some(image.resize(width, height, FilterType::Triangle))
         }
         _ => None,
     }
 }
 
-/// JPEG, or PNG where something shows through.
-fn encode(image: &DynamicImage) -> Result<Made, Error> {
+/// Encodes as JPEG, or as PNG if the image has an alpha channel.
+fn encode(image: &DynamicImage) -> Result<ThumbnailResult, Error> {
     let mut bytes = Cursor::new(Vec::new());
     if image.color().has_alpha() {
         image
             .write_to(&mut bytes, ImageFormat::Png)
-            .map_err(refused)?;
+            .map_err(image_error)?;
     } else {
         let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
         image
             .to_rgb8()
             .write_with_encoder(encoder)
-            .map_err(refused)?;
+            .map_err(image_error)?;
     }
-    Ok(Made::Image(Bytes::from(bytes.into_inner())))
+    Ok(ThumbnailResult::Image(Bytes::from(bytes.into_inner())))
 }
 
-fn refused(error: ImageError) -> Error {
+fn image_error(error: ImageError) -> Error {
     match error {
         ImageError::Limits(_) => Error::ImageTooLarge,
         _ => Error::NoThumbnail,

@@ -1,4 +1,4 @@
-//! Uploading.
+//! Uploads.
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -8,19 +8,19 @@ use types::random;
 
 use crate::{Error, Interrupted, Media};
 
-/// The longest media type and file name that are kept, in characters.
+/// The longest content type and file name that are stored, in characters.
 const MAX_CHARS: usize = 255;
 
-/// The bytes of a file as they come in.
+/// The content of an upload, as a stream.
 pub type Body = BoxStream<'static, Result<Bytes, Interrupted>>;
 
-/// A file on its way in.
+/// An upload.
 pub struct Upload {
-    /// The media type, if the client names one.
+    /// The content type, if the client sent one.
     pub content_type: Option<String>,
-    /// The file name, if the client names one.
+    /// The file name, if the client sent one.
     pub filename: Option<String>,
-    /// The bytes.
+    /// The content.
     pub body: Body,
 }
 
@@ -36,7 +36,7 @@ impl Media {
         Ok(self.uri(&media_id))
     }
 
-    /// Writes the content, without an id that refers to it.
+    /// Stores the content without a media id.
     pub(crate) async fn store(&self, upload: Upload) -> Result<Content, Error> {
         let inner = self.inner();
         let stored = inner
@@ -55,7 +55,7 @@ impl Media {
     }
 }
 
-/// Whether the text can be sent in a header again.
+/// Whether the text is valid in a header.
 fn is_media_type(text: &str) -> bool {
     (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }

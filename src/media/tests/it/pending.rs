@@ -55,7 +55,7 @@ async fn an_id_is_its_users_alone() {
     let (alice, bob) = (setting.user("alice").await, setting.user("bob").await);
     let created = setting.media.create(&alice).await.expect("created");
     let refused = setting.upload_to(&bob, &created.uri, b"content").await;
-    assert!(matches!(refused, Err(Error::NotYours)));
+    assert!(matches!(refused, Err(Error::WrongOwner)));
     assert_eq!(setting.files(), 0);
 }
 

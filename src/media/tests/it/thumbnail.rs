@@ -5,7 +5,7 @@ use std::{io::Cursor, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, RgbaImage};
-use media::{Error, Thumbnail, Upload};
+use media::{Error, ThumbnailRequest, Upload};
 use ruma::{OwnedMxcUri, media::Method};
 
 use crate::support::{Setting, file, setting};
@@ -40,8 +40,8 @@ fn opaque(width: u32, height: u32) -> Vec<u8> {
     png(RgbImage::from_fn(width, height, dot))
 }
 
-fn wanted(width: u32, height: u32, method: Method) -> Thumbnail {
-    Thumbnail {
+fn wanted(width: u32, height: u32, method: Method) -> ThumbnailRequest {
+    ThumbnailRequest {
         width,
         height,
         method,
@@ -53,7 +53,7 @@ fn wanted(width: u32, height: u32, method: Method) -> Thumbnail {
 async fn served(
     setting: &Setting,
     uri: &OwnedMxcUri,
-    wanted: Thumbnail,
+    wanted: ThumbnailRequest,
 ) -> Result<(String, Vec<u8>), Error> {
     let (server_name, media_id) = uri.parts().expect("a URI");
     let file = setting
@@ -81,7 +81,7 @@ async fn images_are_scaled_into_the_next_larger_size_and_kept() {
 }
 
 #[tokio::test]
-async fn cropped_images_fill_their_size_and_keep_what_shows_through() {
+async fn cropped_thumbnails_fill_their_size_and_keep_transparency() {
     let setting = setting().await;
     let uri = upload(&setting, png(RgbaImage::new(300, 200))).await;
     let (content_type, bytes) = served(&setting, &uri, wanted(64, 64, Method::Crop))
@@ -138,7 +138,7 @@ async fn images_of_too_many_pixels_are_refused_before_they_are_decoded() {
 }
 
 #[tokio::test]
-async fn pixels_that_would_not_fit_are_refused_though_the_file_is_small() {
+async fn small_file_with_too_many_pixels_is_refused() {
     let setting = setting().await;
     // A GIF of 16,384 by 16,384 pixels that says nothing of any of them.
     let mut bomb = b"GIF89a".to_vec();

@@ -105,7 +105,7 @@ async fn uploads_that_are_too_large_or_interrupted_leave_nothing() {
 }
 
 #[tokio::test]
-async fn only_files_of_this_server_with_clean_ids_are_looked_for() {
+async fn foreign_server_names_and_invalid_media_ids_are_not_found() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let uri = setting
