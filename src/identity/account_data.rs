@@ -7,10 +7,10 @@ use types::RoomNid;
 
 use crate::{Error, Identity, Result};
 
-/// Types that have endpoints of their own. Spec: client-server, "Client Config".
+/// Types that have their own endpoints. Spec: client-server, "Client Config".
 const MANAGED: [&str; 2] = ["m.push_rules", "m.fully_read"];
 /// The longest type, in bytes.
-const MAX_KIND: usize = 255;
+const MAX_EVENT_TYPE: usize = 255;
 /// The largest content of one type, in bytes: all of it is sent to every new device.
 const MAX_CONTENT: usize = 512 * 1024;
 
@@ -20,12 +20,12 @@ impl Identity {
         &self,
         user_id: &UserId,
         room_id: Option<&RoomId>,
-        kind: &str,
+        event_type: &str,
     ) -> Result<String> {
-        check_kind(kind)?;
+        check_event_type(event_type)?;
         let mut db = self.0.database.acquire().await?;
         let room_nid = room_nid(&mut db, room_id).await?;
-        let content = storage::account_data::find(&mut db, user_id, room_nid, kind).await?;
+        let content = storage::account_data::find(&mut db, user_id, room_nid, event_type).await?;
         content.ok_or(Error::NotFound("There is no account data of this type"))
     }
 
@@ -34,11 +34,11 @@ impl Identity {
         &self,
         user_id: &UserId,
         room_id: Option<&RoomId>,
-        kind: &str,
+        event_type: &str,
         content: &str,
     ) -> Result<()> {
-        check_kind(kind)?;
-        if MANAGED.contains(&kind) {
+        check_event_type(event_type)?;
+        if MANAGED.contains(&event_type) {
             return Err(Error::ManagedAccountData);
         }
         if content.len() > MAX_CONTENT {
@@ -49,12 +49,12 @@ impl Identity {
         }
         let mut tx = self.0.database.begin().await?;
         let room_nid = room_nid(&mut tx, room_id).await?;
-        self.check_account_data_size(&mut tx, user_id, room_nid, kind, content)
+        self.check_account_data_size(&mut tx, user_id, room_nid, event_type, content)
             .await?;
         let change = Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
-            event_type: kind.to_owned(),
+            event_type: event_type.to_owned(),
             content: content.to_owned(),
         });
         tx.commit_with([change].into_iter().collect()).await?;
@@ -83,19 +83,19 @@ impl Identity {
         Ok(())
     }
 
-    /// The users whose events and invites the user does not want to see.
+    /// The users that the user ignores.
     pub async fn ignored_users(&self, user_id: &UserId) -> Result<Vec<OwnedUserId>> {
         let mut db = self.0.database.acquire().await?;
-        let kind = "m.ignored_user_list";
-        let content = storage::account_data::find(&mut db, user_id, None, kind).await?;
-        // Clients write this; what cannot be read ignores nobody.
+        let event_type = "m.ignored_user_list";
+        let content = storage::account_data::find(&mut db, user_id, None, event_type).await?;
+        // Written by clients; an unreadable list is empty.
         let list = content
             .and_then(|content| serde_json::from_str::<IgnoredUserListEventContent>(&content).ok());
         Ok(list.map_or_else(Vec::new, |list| list.ignored_users.into_keys().collect()))
     }
 }
 
-/// The number of the room, 404 if it is not known here; none for the account itself.
+/// The room's nid; `None` for global account data, an error if the room is unknown.
 pub(crate) async fn room_nid(
     db: &mut Connection,
     room_id: Option<&RoomId>,
@@ -112,8 +112,8 @@ pub(crate) async fn room_nid(
     Ok(Some(room.room_nid))
 }
 
-fn check_kind(kind: &str) -> Result<()> {
-    if kind.is_empty() || kind.len() > MAX_KIND || kind.contains('\0') {
+fn check_event_type(event_type: &str) -> Result<()> {
+    if event_type.is_empty() || event_type.len() > MAX_EVENT_TYPE || event_type.contains('\0') {
         return Err(Error::InvalidParam("The type of account data is not valid"));
     }
     Ok(())

@@ -1,28 +1,29 @@
-//! Accounts: creating, changing the password, closing.
+//! Accounts: creation, password change, deactivation.
 
 use ruma::{OwnedUserId, UserId};
 use storage::{Change, Tx, stream::AccountData};
 use types::Secret;
 
 use crate::{
-    ActiveUser, Error, Identity, Result, devices::remove_all_in, push_rules, uia::Confirmed,
+    ActiveUser, Error, Identity, Result, devices::delete_all_devices_with, push_rules,
+    uia::Confirmed,
 };
 
 /// An account to be created.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// The local part of the user id; capitals become small letters.
+    /// The localpart of the user id; converted to lower case.
     pub username: String,
-    /// The password; without one nobody can log in with a password.
+    /// The password; without one, password login is not possible.
     pub password: Option<Secret>,
-    /// The name shown to others; the local part of the user id if nothing is said.
+    /// The display name; defaults to the localpart.
     pub display_name: Option<String>,
     /// Whether the user administers this server.
     pub is_admin: bool,
 }
 
 impl Identity {
-    /// Whether anybody administers the server.
+    /// Whether the server has an administrator.
     pub async fn has_admin(&self) -> Result<bool> {
         let mut db = self.0.database.acquire().await?;
         Ok(storage::users::has_admin(&mut db).await?)
@@ -35,14 +36,14 @@ impl Identity {
         let hash = self.hash_optional(new.password.clone()).await?;
         let mut tx = self.0.database.begin().await?;
         let change = self
-            .create_user_in(&mut tx, &user_id, &new, hash.as_deref())
+            .create_user_with(&mut tx, &user_id, &new, hash.as_deref())
             .await?;
         tx.commit_with([change].into_iter().collect()).await?;
         tracing::info!(user.id = %user_id, admin = new.is_admin, "An account was created");
         Ok(user_id)
     }
 
-    pub(crate) async fn create_user_in(
+    pub(crate) async fn create_user_with(
         &self,
         tx: &mut Tx,
         user_id: &UserId,
@@ -60,7 +61,7 @@ impl Identity {
         Ok(Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid: None,
-            event_type: push_rules::KIND.to_owned(),
+            event_type: push_rules::EVENT_TYPE.to_owned(),
             content: push_rules::content(&rules)?,
         }))
     }
@@ -72,7 +73,7 @@ impl Identity {
         }
     }
 
-    /// Whether the user has an open account here.
+    /// Whether the user has an account here that is not deactivated.
     pub async fn is_active(&self, user_id: &UserId) -> Result<bool> {
         if !self.is_local(user_id) || user_id.as_str().contains('\0') {
             return Ok(false);
@@ -82,13 +83,13 @@ impl Identity {
         Ok(user.is_some_and(|user| user.deactivated_ts.is_none()))
     }
 
-    /// Users whose accounts are closed and who are in rooms nevertheless.
-    pub async fn closed_in_rooms(&self) -> Result<Vec<OwnedUserId>> {
+    /// Deactivated users who are still members of rooms.
+    pub async fn deactivated_with_rooms(&self) -> Result<Vec<OwnedUserId>> {
         let mut db = self.0.database.acquire().await?;
         Ok(storage::users::deactivated_with_rooms(&mut db).await?)
     }
 
-    /// Replaces the user's password, and ends the user's other sessions if so asked.
+    /// Replaces the user's password, and ends the user's other sessions if requested.
     #[tracing::instrument(name = "identity.change_password", skip_all, err(level = "debug"))]
     pub async fn change_password(
         &self,
@@ -100,26 +101,26 @@ impl Identity {
         let hash = self.0.passwords.hash(new_password).await?;
         let mut tx = self.0.database.begin().await?;
         let (change, ended) = if logout_others {
-            remove_all_in(&mut tx, &user.user_id, Some(&user.device_id)).await?
+            delete_all_devices_with(&mut tx, &user.user_id, Some(&user.device_id)).await?
         } else {
             (None, Vec::new())
         };
         storage::users::set_password(&mut tx, &user.user_id, &hash).await?;
         tx.commit_with(change.into_iter().collect()).await?;
-        self.forget_tokens(&ended);
+        self.revoke_tokens(&ended);
         Ok(())
     }
 
-    /// Closes the user's account for good: no login, no devices, no private data.
+    /// Deactivates the user's account permanently and deletes its devices and account data.
     ///
-    /// The caller makes the user leave all rooms afterwards; [`closed_in_rooms`] finds whom that failed for.
+    /// The caller makes the user leave all rooms afterwards; [`deactivated_with_rooms`] finds those for whom that failed.
     ///
-    /// [`closed_in_rooms`]: Self::closed_in_rooms
+    /// [`deactivated_with_rooms`]: Self::deactivated_with_rooms
     #[tracing::instrument(name = "identity.deactivate", skip_all, err(level = "debug"))]
     pub async fn deactivate(&self, user: &ActiveUser, erase: bool, _: Confirmed) -> Result<()> {
         let user_id = &user.user_id;
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = remove_all_in(&mut tx, user_id, None).await?;
+        let (change, ended) = delete_all_devices_with(&mut tx, user_id, None).await?;
         storage::users::deactivate(&mut tx, user_id, erase, self.now()).await?;
         storage::account_data::delete_all(&mut tx, user_id).await?;
         storage::cross_signing::delete(&mut tx, user_id).await?;
@@ -128,8 +129,8 @@ impl Identity {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }
         tx.commit_with(change.into_iter().collect()).await?;
-        self.forget_tokens(&ended);
-        tracing::info!(user.id = %user_id, erase, "An account was closed");
+        self.revoke_tokens(&ended);
+        tracing::info!(user.id = %user_id, erase, "An account was deactivated");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! From an access token to its user, from memory while the token is in use.
+//! Access-token authentication, cached in memory.
 
 use std::{
     net::IpAddr,
@@ -11,109 +11,109 @@ use storage::{Message, PeerEvent, sessions::TokenHash};
 
 use crate::{ActiveUser, Error, Identity, Result, metrics, tokens};
 
-/// How long a checked token is believed without asking the database again.
+/// How long a cached token is valid without being checked in the database again.
 ///
-/// Tokens that are ended are forgotten as soon as this process hears of it; this bounds what it
-/// never hears of another one.
-const BELIEVED: Duration = Duration::from_mins(1);
-/// Tokens in one message to other processes, at the most.
-const TOLD_AT_ONCE: usize = 50;
-/// What one entry takes in memory besides its identifiers, in bytes.
+/// Revoked tokens are evicted as soon as this process is notified; this bounds the case that a
+/// notification is lost.
+const CACHE_TTL: Duration = Duration::from_mins(1);
+/// The most token hashes in one message to other processes.
+const MAX_HASHES_PER_MESSAGE: usize = 50;
+/// Memory of one entry besides its identifiers, in bytes.
 const ENTRY_OVERHEAD: usize = 256;
 
-/// The tokens that were valid when they were last looked up.
+/// Valid tokens, cached.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
-    known: Cache<TokenHash, Known>,
-    /// Counts revocations, so that a look-up that raced with one does not leave its result behind.
+    entries: Cache<TokenHash, CachedToken>,
+    /// Counts revocations, so that a lookup that raced with one does not leave its result in the cache.
     revocations: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct CachedToken {
     user: ActiveUser,
     expires_ts: Option<i64>,
 }
 
 impl TokenCache {
     pub(crate) fn new(bytes: u64) -> Self {
-        let weigh = |_: &TokenHash, known: &Known| {
-            let ids = known.user.user_id.as_str().len() + known.user.device_id.as_str().len();
+        let weigh = |_: &TokenHash, token: &CachedToken| {
+            let ids = token.user.user_id.as_str().len() + token.user.device_id.as_str().len();
             u32::try_from(ENTRY_OVERHEAD + ids).unwrap_or(u32::MAX)
         };
-        let known = Cache::builder()
+        let entries = Cache::builder()
             .max_capacity(bytes)
             .weigher(weigh)
-            .time_to_live(BELIEVED)
+            .time_to_live(CACHE_TTL)
             .build();
         Self {
-            known,
+            entries,
             revocations: AtomicU64::new(0),
         }
     }
 
-    /// Takes note of what is heard of other processes.
-    pub(crate) fn hear(&self, heard: PeerEvent<'_>) {
+    /// Handles a message from another process.
+    pub(crate) fn handle_peer_event(&self, heard: PeerEvent<'_>) {
         match heard {
-            PeerEvent::Message(Message::TokensEnded(hashes)) => self.forget(hashes),
+            PeerEvent::Message(Message::TokensEnded(hashes)) => self.evict(hashes),
             PeerEvent::Listening => {
                 self.revocations.fetch_add(1, Ordering::AcqRel);
-                self.known.invalidate_all();
+                self.entries.invalidate_all();
             }
             PeerEvent::Message(_) | PeerEvent::Changes(_) => {}
         }
     }
 
-    /// Forgets tokens that have just been ended in the database.
-    fn forget(&self, hashes: &[TokenHash]) {
+    /// Evicts tokens that were revoked in the database.
+    fn evict(&self, hashes: &[TokenHash]) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         for hash in hashes {
-            self.known.invalidate(hash);
+            self.entries.invalidate(hash);
         }
     }
 }
 
 impl Identity {
-    /// The user that an access token stands for.
+    /// The user of an access token.
     ///
-    /// Using a token that came from a refresh ends the tokens that it replaced.
+    /// The first use of a refreshed token revokes the tokens that it replaced.
     pub async fn authenticate(&self, token: &str) -> Result<ActiveUser> {
         let hash = tokens::hash(token);
-        let known = match self.0.tokens.known.get(&hash) {
-            Some(known) => known,
-            None => self.look_up(hash).await?,
+        let cached = match self.0.tokens.entries.get(&hash) {
+            Some(cached) => cached,
+            None => self.load_token(hash).await?,
         };
-        if known
+        if cached
             .expires_ts
             .is_some_and(|expires| expires <= self.now())
         {
             return Err(Error::UnknownToken { soft_logout: true });
         }
-        Ok(known.user)
+        Ok(cached.user)
     }
 
-    /// Forgets tokens that have just been ended in the database, here and in other processes.
-    pub(crate) fn forget_tokens(&self, ended: &[TokenHash]) {
-        self.0.tokens.forget(ended);
-        for hashes in ended.chunks(TOLD_AT_ONCE) {
+    /// Evicts tokens that were revoked in the database, here and in other processes.
+    pub(crate) fn revoke_tokens(&self, ended: &[TokenHash]) {
+        self.0.tokens.evict(ended);
+        for hashes in ended.chunks(MAX_HASHES_PER_MESSAGE) {
             let message = Message::TokensEnded(hashes.to_owned());
             self.0.database.publish(message);
         }
     }
 
-    /// Notes that a device called, to be shown in its owner's device list.
-    pub fn seen(&self, user: &ActiveUser, address: IpAddr) {
-        self.0.sightings.note(user, address, self.now());
+    /// Records when and from where a device made a request, for its owner's device list.
+    pub fn record_last_seen(&self, user: &ActiveUser, address: IpAddr) {
+        self.0.last_seen.record(user, address, self.now());
     }
 
-    async fn look_up(&self, hash: TokenHash) -> Result<Known> {
+    async fn load_token(&self, hash: TokenHash) -> Result<CachedToken> {
         let cache = &self.0.tokens;
         let before = cache.revocations.load(Ordering::Acquire);
         let mut db = self.0.database.acquire().await?;
         let login = storage::sessions::find(&mut db, &hash)
             .await?
             .ok_or(Error::UnknownToken { soft_logout: false })?;
-        let known = Known {
+        let token = CachedToken {
             user: ActiveUser {
                 user_id: login.user_id,
                 device_id: login.device_id,
@@ -123,12 +123,12 @@ impl Identity {
             },
             expires_ts: login.expires_ts,
         };
-        cache.known.insert(hash, known.clone());
-        metrics::token_looked_up(cache.known.weighted_size());
+        cache.entries.insert(hash, token.clone());
+        metrics::record_token_lookup(cache.entries.weighted_size());
         if cache.revocations.load(Ordering::Acquire) != before {
-            cache.known.invalidate(&hash);
+            cache.entries.invalidate(&hash);
         }
-        let expired = known
+        let expired = token
             .expires_ts
             .is_some_and(|expires| expires <= self.now());
         if login.has_older_generations && !expired {
@@ -138,8 +138,8 @@ impl Identity {
                 login.generation,
             )
             .await?;
-            self.forget_tokens(&ended);
+            self.revoke_tokens(&ended);
         }
-        Ok(known)
+        Ok(token)
     }
 }

@@ -1,8 +1,8 @@
-//! Who is calling, once a token has been checked.
+//! The authenticated caller.
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 
-/// A user whose access token is valid now, on the device that the token belongs to.
+/// A user with a valid access token, and the token's device.
 ///
 /// A function that takes an `ActiveUser` can only be called for a request that has been
 /// authenticated.
@@ -10,9 +10,9 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 pub struct ActiveUser {
     /// The user.
     pub user_id: OwnedUserId,
-    /// The device that the token was given to.
+    /// The token's device.
     pub device_id: OwnedDeviceId,
-    /// The session's number in the database.
+    /// The session's id in the database.
     pub session_nid: i64,
     /// Whether the user administers this server.
     pub is_admin: bool,

@@ -3,7 +3,10 @@
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use storage::{Change, Tx, devices::Device, sessions::TokenHash};
 
-use crate::{ActiveUser, Error, Identity, Result, sessions::check_device_text, uia::Confirmed};
+use crate::{ActiveUser, Error, Identity, Result, uia::Confirmed};
+
+/// The longest device id and device name that are stored, in bytes.
+const MAX_DEVICE_TEXT: usize = 255;
 
 impl Identity {
     /// All devices of a user, by id.
@@ -12,7 +15,7 @@ impl Identity {
         let devices = storage::devices::of_user(&mut db, &user.user_id).await?;
         Ok(devices
             .into_iter()
-            .map(|device| self.with_sighting(user, device))
+            .map(|device| self.with_last_seen(user, device))
             .collect())
     }
 
@@ -23,10 +26,10 @@ impl Identity {
         let device = storage::devices::find(&mut db, &user.user_id, device_id)
             .await?
             .ok_or(Error::UnknownDevice)?;
-        Ok(self.with_sighting(user, device))
+        Ok(self.with_last_seen(user, device))
     }
 
-    /// Names a device; without a name it only checks that the device is there.
+    /// Renames a device; without a name it only checks that the device exists.
     pub async fn rename_device(
         &self,
         user: &ActiveUser,
@@ -44,14 +47,14 @@ impl Identity {
         if !found {
             return Err(Error::UnknownDevice);
         }
-        // The name is part of what other users' clients are shown of the device.
+        // `/keys/query` returns the name to other users.
         let user_id = user.user_id.clone();
         tx.commit_with([Change::DeviceList { user_id }].into_iter().collect())
             .await?;
         Ok(())
     }
 
-    /// Deletes devices with all that belongs to them; ids of no device are passed over.
+    /// Deletes devices with their data; unknown ids are ignored.
     pub async fn delete_devices(
         &self,
         user: &ActiveUser,
@@ -61,23 +64,23 @@ impl Identity {
         for device_id in device_ids {
             check_device_text(device_id.as_str())?;
         }
-        self.remove_devices(&user.user_id, device_ids).await
+        self.delete_devices_of(&user.user_id, device_ids).await
     }
 
-    pub(crate) async fn remove_devices(
+    pub(crate) async fn delete_devices_of(
         &self,
         user_id: &UserId,
         device_ids: &[OwnedDeviceId],
     ) -> Result<()> {
         let mut tx = self.0.database.begin().await?;
-        let (changed, ended) = remove_in(&mut tx, user_id, device_ids).await?;
+        let (changed, ended) = delete_devices_with(&mut tx, user_id, device_ids).await?;
         tx.commit_with(changed.into_iter().collect()).await?;
-        self.forget_tokens(&ended);
+        self.revoke_tokens(&ended);
         Ok(())
     }
 
-    fn with_sighting(&self, user: &ActiveUser, mut device: Device) -> Device {
-        let seen = self.0.sightings.of_device(&user.user_id, &device.device_id);
+    fn with_last_seen(&self, user: &ActiveUser, mut device: Device) -> Device {
+        let seen = self.0.last_seen.of_device(&user.user_id, &device.device_id);
         if let Some((ts, address)) = seen {
             device.last_seen_ts = Some(ts);
             device.last_seen_ip = Some(address.to_string());
@@ -86,9 +89,9 @@ impl Identity {
     }
 }
 
-/// Deletes devices; returns what others learn about it, and the tokens that are no longer valid
-/// once the transaction is committed.
-pub(crate) async fn remove_in(
+/// Deletes devices; returns the device-list change, and the tokens that become invalid when the
+/// transaction commits.
+pub(crate) async fn delete_devices_with(
     tx: &mut Tx,
     user_id: &UserId,
     device_ids: &[OwnedDeviceId],
@@ -102,14 +105,14 @@ pub(crate) async fn remove_in(
     Ok(((!deleted.is_empty()).then_some(change), ended))
 }
 
-/// Deletes a user's devices but the one to be kept, and the tokens with which more could log in;
-/// returns what [`remove_in`] does.
-pub(crate) async fn remove_all_in(
+/// Deletes a user's devices except `kept`, and the user's login tokens; returns what
+/// [`delete_devices_with`] returns.
+pub(crate) async fn delete_all_devices_with(
     tx: &mut Tx,
     user_id: &UserId,
     kept: Option<&DeviceId>,
 ) -> Result<(Option<Change>, Vec<TokenHash>)> {
-    // Held before it is read which devices there are: none is added meanwhile.
+    // Locked before the devices are read, so that none is added meanwhile.
     storage::users::lock(tx, user_id).await?;
     storage::sessions::delete_login_tokens(tx, user_id).await?;
     let devices = storage::devices::of_user(tx, user_id).await?;
@@ -118,5 +121,18 @@ pub(crate) async fn remove_all_in(
         .map(|device| device.device_id)
         .filter(|device_id| Some(&**device_id) != kept)
         .collect();
-    remove_in(tx, user_id, &device_ids).await
+    delete_devices_with(tx, user_id, &device_ids).await
+}
+
+/// Checks that a device id or name is not too long and can be stored.
+pub(crate) fn check_device_text(text: &str) -> Result<()> {
+    if text.len() > MAX_DEVICE_TEXT {
+        return Err(Error::InvalidParam("The device id or name is too long"));
+    }
+    if text.contains('\0') {
+        return Err(Error::InvalidParam(
+            "The device id or name contains a null character",
+        ));
+    }
+    Ok(())
 }

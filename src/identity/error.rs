@@ -1,20 +1,20 @@
-//! What can go wrong with users.
+//! The error type of this crate.
 
 use types::{ErrorKind, Fault, random::NoRandomness};
 
-/// Why something about a user was refused or failed.
+/// Why an operation on users failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody may register.
+    /// Registration is closed.
     #[error("Registration is closed on this server; ask its administrators for an account")]
     RegistrationClosed,
-    /// Guests have no accounts here.
+    /// Guest access is not supported.
     #[error("Guest access is not offered by this server")]
-    GuestsRefused,
+    GuestAccessForbidden,
     /// The registration token is unknown, used up or has expired.
     #[error("The registration token is not valid")]
     InvalidRegistrationToken,
-    /// The name is taken, be it by a closed account.
+    /// The name is taken, possibly by a deactivated account.
     #[error("The username is already taken")]
     UserInUse,
     /// The name does not follow the rules.
@@ -31,14 +31,14 @@ pub enum Error {
     BadJson(&'static str),
     /// The password is too short or too long.
     #[error("The password must have between 1 and 512 bytes")]
-    UnacceptablePassword,
-    /// Name and password, or the login token, do not fit.
+    InvalidPassword,
+    /// The username or password is wrong.
     #[error("Invalid username or password")]
-    WrongCredentials,
+    InvalidCredentials,
     /// The login token is unknown, used or has expired.
     #[error("Invalid login token")]
-    WrongLoginToken,
-    /// This way to log in is not offered.
+    InvalidLoginToken,
+    /// The login type is not supported.
     #[error("Unknown login type")]
     UnknownLoginType,
     /// The access or refresh token is not valid.
@@ -50,12 +50,12 @@ pub enum Error {
     /// The stage is not the next one of any flow.
     #[error("This authentication stage is not expected here")]
     UnexpectedStage,
-    /// The password of somebody else than the caller is offered.
+    /// The authentication names a user other than the caller.
     #[error("The authentication names another user than the caller")]
-    OtherUser,
-    /// An authentication that was begun for another request.
+    UiaUserMismatch,
+    /// The UIA session was started for another request.
     #[error("The request has changed since its authentication began")]
-    RequestChanged,
+    UiaRequestChanged,
     /// The user has no such device.
     #[error("There is no such device")]
     UnknownDevice,
@@ -65,7 +65,7 @@ pub enum Error {
     /// The room is not known here.
     #[error("There is no such room")]
     UnknownRoom,
-    /// What was asked for is not there.
+    /// Something else was not found.
     #[error("{0}")]
     NotFound(&'static str),
     /// A type of account data that only the server writes.
@@ -77,7 +77,7 @@ pub enum Error {
     /// The name of the profile field is longer than 255 bytes.
     #[error("The name of the profile field is too long")]
     ProfileKeyTooLong,
-    /// More is stored than one user may store.
+    /// A storage limit of the user is exceeded.
     #[error("{0}")]
     TooLarge(&'static str),
     /// The user has reached a limit of the configuration.
@@ -86,16 +86,16 @@ pub enum Error {
     /// The push rule cannot be stored like this.
     #[error("{0}")]
     InvalidPushRule(String),
-    /// The shared secret was not known to the caller, or there is none.
+    /// The shared secret is wrong or not configured.
     #[error("{0}")]
-    SharedSecretRefused(&'static str),
+    SharedSecretRejected(&'static str),
     /// The password could not be hashed.
     #[error("The password could not be hashed: {0}")]
     Hashing(String),
     /// Data could not be written as JSON.
     #[error("Data could not be written as JSON")]
     Json(#[from] serde_json::Error),
-    /// No randomness.
+    /// The system's randomness failed.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// The database failed.
@@ -103,26 +103,26 @@ pub enum Error {
     Storage(#[from] storage::Error),
 }
 
-/// The result of everything about users.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Fault for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::RegistrationClosed
-            | Self::WrongCredentials
-            | Self::WrongLoginToken
-            | Self::OtherUser
-            | Self::RequestChanged
-            | Self::SharedSecretRefused(_) => ErrorKind::Forbidden,
-            Self::GuestsRefused => ErrorKind::GuestAccessForbidden,
+            | Self::InvalidCredentials
+            | Self::InvalidLoginToken
+            | Self::UiaUserMismatch
+            | Self::UiaRequestChanged
+            | Self::SharedSecretRejected(_) => ErrorKind::Forbidden,
+            Self::GuestAccessForbidden => ErrorKind::GuestAccessForbidden,
             Self::InvalidRegistrationToken => ErrorKind::Unauthorized,
             Self::UserInUse => ErrorKind::UserInUse,
             Self::InvalidUsername(_) => ErrorKind::InvalidUsername,
             Self::MissingParam(_) => ErrorKind::MissingParam,
             Self::InvalidParam(_) => ErrorKind::InvalidParam,
             Self::BadJson(_) | Self::ManagedAccountData => ErrorKind::BadJson,
-            Self::UnacceptablePassword => ErrorKind::WeakPassword,
+            Self::InvalidPassword => ErrorKind::WeakPassword,
             Self::UnknownLoginType | Self::InvalidPushRule(_) => ErrorKind::Unknown,
             Self::UnknownToken { soft_logout } => ErrorKind::UnknownToken {
                 soft_logout: *soft_logout,

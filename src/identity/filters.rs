@@ -6,7 +6,7 @@ use crate::{Error, Identity, Result, tokens};
 
 /// The largest filter, in bytes of JSON.
 const MAX_BYTES: usize = 64 * 1024;
-/// How many filters one user may store.
+/// The most filters that one user may store.
 const MAX_FILTERS: i64 = 1000;
 
 impl Identity {

@@ -1,4 +1,4 @@
-//! Users: accounts, login, sessions, devices, profiles, private data.
+//! Users: accounts, login, sessions, devices, profiles, account data.
 
 mod account_data;
 mod accounts;
@@ -7,8 +7,9 @@ mod caller;
 mod devices;
 mod error;
 mod filters;
-mod housekeeping;
+mod last_seen;
 mod login;
+mod maintenance;
 mod metrics;
 mod passwords;
 mod profile;
@@ -16,7 +17,6 @@ mod push_rules;
 mod registration;
 mod sessions;
 mod shared_secret;
-mod sightings;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -33,28 +33,28 @@ use types::Clock;
 pub use accounts::NewUser;
 pub use caller::ActiveUser;
 pub use error::{Error, Result};
-pub use login::{LoginToken, Proof};
+pub use login::{LoginCredentials, LoginToken};
 pub use profile::Profile;
-pub use push_rules::Rule;
-pub use registration::Application;
+pub use push_rules::PushRuleId;
+pub use registration::RegistrationRequest;
 pub use sessions::{DeviceRequest, Login, Tokens};
 pub use shared_secret::SharedSecretRequest;
 pub use storage::devices::Device;
 
 use authenticate::TokenCache;
+use last_seen::LastSeenCache;
 use passwords::Passwords;
-use sightings::Sightings;
 
-/// What of the configuration concerns users.
+/// The settings of this crate.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who may create an account.
+    /// Registration.
     pub registration: config::Registration,
-    /// How long logins last.
+    /// Session lifetimes.
     pub sessions: config::Sessions,
     /// How many devices and how much account data a user may have.
     pub limits: config::Limits,
-    /// How many bytes of memory the checked access tokens may take.
+    /// The budget of the access-token cache, in bytes.
     pub token_cache_bytes: u64,
 }
 
@@ -70,11 +70,11 @@ struct Inner {
     server_name: OwnedServerName,
     passwords: Passwords,
     tokens: Arc<TokenCache>,
-    sightings: Sightings,
+    last_seen: LastSeenCache,
 }
 
 impl Identity {
-    /// The users in `database`, whose ids end in `server_name`.
+    /// A handle to the users of `server_name` in `database`.
     pub fn new(
         settings: Settings,
         database: Database,
@@ -82,12 +82,12 @@ impl Identity {
         server_name: OwnedServerName,
     ) -> Self {
         let tokens = Arc::new(TokenCache::new(settings.token_cache_bytes));
-        let known = Arc::clone(&tokens);
-        database.subscribe(move |heard| known.hear(heard));
+        let cache = Arc::clone(&tokens);
+        database.subscribe(move |heard| cache.handle_peer_event(heard));
         Self(Arc::new(Inner {
             tokens,
             passwords: Passwords::new(),
-            sightings: Sightings::default(),
+            last_seen: LastSeenCache::default(),
             settings,
             database,
             clock,
@@ -95,7 +95,7 @@ impl Identity {
         }))
     }
 
-    /// Milliseconds since the epoch, as the database holds them.
+    /// The current time in milliseconds since the epoch, as the database stores it.
     fn now(&self) -> i64 {
         i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX)
     }

@@ -1,4 +1,4 @@
-//! Logging in.
+//! Login.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::{
 /// How long a token for `m.login.token` is valid.
 const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_mins(2);
 
-/// What a person proves at login.
+/// How a login is authenticated.
 #[derive(Clone, Debug)]
-pub enum Proof {
-    /// To know a user's password.
+pub enum LoginCredentials {
+    /// With a password.
     Password {
-        /// The user id or its local part.
+        /// The user id or its localpart.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// To hold a token that a logged-in device asked for.
+    /// With a login token that a logged-in device requested.
     Token(Secret),
 }
 
-/// A token with which another device may log in once.
+/// A token with which another device can log in once.
 #[derive(Debug)]
 pub struct LoginToken {
     /// The token.
@@ -38,46 +38,54 @@ pub struct LoginToken {
 impl Identity {
     /// Logs in.
     #[tracing::instrument(name = "identity.login", skip_all, err(level = "debug"))]
-    pub async fn login(&self, proof: Proof, device: DeviceRequest) -> Result<Login> {
-        let proved = match proof {
-            Proof::Password { user, password } => self.by_password(&user, password).await,
-            Proof::Token(token) => self.by_token(&token).await,
+    pub async fn login(
+        &self,
+        credentials: LoginCredentials,
+        device: DeviceRequest,
+    ) -> Result<Login> {
+        let verified = match credentials {
+            LoginCredentials::Password { user, password } => {
+                self.verify_password(&user, password).await
+            }
+            LoginCredentials::Token(token) => self.redeem_login_token(&token).await,
         };
-        metrics::login(proved.is_ok());
-        let (user_id, password_hash) = proved?;
+        metrics::record_login(verified.is_ok());
+        let (user_id, password_hash) = verified?;
         self.begin_session(user_id, password_hash, device).await
     }
 
-    /// Who has that password, and the hash that it fits.
-    pub(crate) async fn by_password(
+    /// Verifies a password; returns the user and the hash that it matched.
+    pub(crate) async fn verify_password(
         &self,
         user: &str,
         password: Secret,
     ) -> Result<(OwnedUserId, Option<String>)> {
-        let user_id = self.named_user(user);
+        let user_id = self.parse_user(user);
         let hash = match &user_id {
             Some(user_id) => self.password_hash(user_id).await?,
             None => None,
         };
-        let fits = self.0.passwords.verify(password, hash.clone()).await?;
-        let user_id = user_id.filter(|_| fits).ok_or(Error::WrongCredentials)?;
+        let is_valid = self.0.passwords.verify(password, hash.clone()).await?;
+        let user_id = user_id
+            .filter(|_| is_valid)
+            .ok_or(Error::InvalidCredentials)?;
         Ok((user_id, hash))
     }
 
-    async fn by_token(&self, token: &Secret) -> Result<(OwnedUserId, Option<String>)> {
+    async fn redeem_login_token(&self, token: &Secret) -> Result<(OwnedUserId, Option<String>)> {
         let hash = tokens::hash(token.expose());
         let mut db = self.0.database.acquire().await?;
         let user_id = storage::sessions::take_login_token(&mut db, &hash, self.now())
             .await?
-            .ok_or(Error::WrongLoginToken)?;
+            .ok_or(Error::InvalidLoginToken)?;
         let user = storage::users::find(&mut db, &user_id).await?;
         match user {
             Some(user) if user.deactivated_ts.is_none() => Ok((user_id, None)),
-            _ => Err(Error::WrongLoginToken),
+            _ => Err(Error::InvalidLoginToken),
         }
     }
 
-    /// Makes a token with which another device may log in as the same user.
+    /// Creates a token with which another device can log in as the same user.
     pub async fn login_token(&self, user: &ActiveUser, _: Confirmed) -> Result<LoginToken> {
         let token = random::token()?;
         let mut db = self.0.database.acquire().await?;

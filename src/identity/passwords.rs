@@ -1,4 +1,4 @@
-//! Password hashes: argon2id, computed away from the async threads, a few at a time.
+//! Password hashing with argon2id, on blocking threads with limited concurrency.
 
 use std::{sync::Arc, thread::available_parallelism};
 
@@ -14,64 +14,65 @@ use crate::{Error, Result};
 /// Longer passwords are refused before they are hashed.
 const MAX_BYTES: usize = 512;
 
-/// Hashes and verifies; each costs tens of milliseconds and 19 MiB, so as many at once as there are cores.
+/// Hashes and verifies passwords. Each takes tens of milliseconds and 19 MiB, so concurrency is limited to the number of cores.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    cores: Arc<Semaphore>,
-    /// Verified when there is no user, so that the answer takes as long as for a wrong password.
-    decoy: OnceCell<String>,
+    permits: Arc<Semaphore>,
+    /// Verified when there is no user, so that the response takes as long as for a wrong password.
+    dummy_hash: OnceCell<String>,
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         Self {
-            cores: Arc::new(Semaphore::new(cores)),
-            decoy: OnceCell::new(),
+            permits: Arc::new(Semaphore::new(cores)),
+            dummy_hash: OnceCell::new(),
         }
     }
 
-    /// Hashes a password that a user has chosen.
+    /// Hashes a new password.
     pub(crate) async fn hash(&self, password: Secret) -> Result<String> {
         if password.expose().is_empty() || password.expose().len() > MAX_BYTES {
-            return Err(Error::UnacceptablePassword);
+            return Err(Error::InvalidPassword);
         }
-        self.on_a_core(move || hash(password.expose())).await?
+        self.spawn_blocking_limited(move || hash(password.expose()))
+            .await?
     }
 
-    /// Whether the password is the one that was hashed; `false` in the same time if there is no hash.
+    /// Whether the password matches the hash; without a hash, `false` after the same time.
     pub(crate) async fn verify(&self, password: Secret, hash: Option<String>) -> Result<bool> {
         if password.expose().len() > MAX_BYTES {
             return Ok(false);
         }
-        let known = hash.is_some();
+        let has_hash = hash.is_some();
         let hash = match hash {
             Some(hash) => hash,
-            None => self.decoy().await?,
+            None => self.dummy_hash().await?,
         };
-        let fits = self
-            .on_a_core(move || verify(password.expose(), &hash))
+        let is_valid = self
+            .spawn_blocking_limited(move || verify(password.expose(), &hash))
             .await??;
-        Ok(known && fits)
+        Ok(has_hash && is_valid)
     }
 
-    async fn decoy(&self) -> Result<String> {
-        let make = async || self.on_a_core(|| hash("no such user")).await?;
-        self.decoy.get_or_try_init(make).await.cloned()
+    async fn dummy_hash(&self) -> Result<String> {
+        let make = async || self.spawn_blocking_limited(|| hash("no such user")).await?;
+        self.dummy_hash.get_or_try_init(make).await.cloned()
     }
 
-    async fn on_a_core<T: Send + 'static>(
+    async fn spawn_blocking_limited<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let failed = |error: &dyn std::error::Error| Error::Hashing(error.to_string());
         let permit = self
-            .cores
+            .permits
             .clone()
             .acquire_owned()
             .await
             .map_err(|error| failed(&error))?;
-        // The permit goes along: when the request is cancelled, the work still occupies its core.
+        // The permit moves along: when the request is cancelled, the work still occupies its thread.
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()

@@ -1,4 +1,4 @@
-//! What users tell about themselves.
+//! User profiles.
 
 use ruma::UserId;
 use serde_json::{Map, Value};
@@ -19,12 +19,12 @@ const MAX_AVATAR_URL: usize = 1000;
 pub struct Profile(pub Map<String, Value>);
 
 impl Profile {
-    /// The name shown to others.
+    /// The display name.
     pub fn display_name(&self) -> Option<&str> {
         self.0.get("displayname").and_then(Value::as_str)
     }
 
-    /// The picture shown to others, an `mxc:` URI.
+    /// The avatar, an `mxc:` URI.
     pub fn avatar_url(&self) -> Option<&str> {
         self.0.get("avatar_url").and_then(Value::as_str)
     }
@@ -38,16 +38,16 @@ impl Identity {
         }
         let mut db = self.0.database.acquire().await?;
         let profile = read(&mut db, user_id).await?;
-        // Most users have a name, and need no second query.
+        // Most users have a display name and need no second query.
         if profile.0.is_empty() && storage::users::find(&mut db, user_id).await?.is_none() {
             return Err(Error::UnknownUser);
         }
         Ok(profile)
     }
 
-    /// Sets a field of the caller's profile; an empty name or picture removes it.
+    /// Sets a field of the caller's profile; an empty display name or avatar removes it.
     ///
-    /// Returns the whole profile, so that the caller can tell the user's rooms.
+    /// Returns the whole profile, so that the user's rooms can be updated.
     pub async fn set_profile_field(
         &self,
         user: &ActiveUser,
@@ -71,7 +71,7 @@ impl Identity {
         Ok(profile)
     }
 
-    /// Removes a field of the caller's profile and returns what is left.
+    /// Removes a field of the caller's profile and returns the rest.
     pub async fn delete_profile_field(&self, user: &ActiveUser, field: &str) -> Result<Profile> {
         check_key(field)?;
         let mut db = self.0.database.acquire().await?;

@@ -1,4 +1,4 @@
-//! What a user wants to be notified of; kept as `m.push_rules` account data.
+//! Push rules; stored as `m.push_rules` account data.
 
 use ruma::{
     UserId,
@@ -9,16 +9,16 @@ use storage::{Change, Connection, stream::AccountData};
 
 use crate::{Error, Identity, Result};
 
-pub(crate) const KIND: &str = "m.push_rules";
-/// The most that the rules of one user may take, in bytes of JSON.
+pub(crate) const EVENT_TYPE: &str = "m.push_rules";
+/// The largest size of a user's push rules, in bytes of JSON.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Which rule is meant.
+/// Identifies a push rule.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct PushRuleId {
     /// Its kind.
     pub kind: RuleKind,
-    /// Its id within the kind.
+    /// Its id, unique within the kind.
     pub id: String,
 }
 
@@ -29,7 +29,7 @@ impl Identity {
         read(&mut db, user_id).await
     }
 
-    /// Adds or replaces a rule of the user's own.
+    /// Adds or replaces a user-defined rule.
     pub async fn set_push_rule(
         &self,
         user_id: &UserId,
@@ -41,8 +41,8 @@ impl Identity {
             .await
     }
 
-    /// Removes a rule of the user's own.
-    pub async fn delete_push_rule(&self, user_id: &UserId, rule: Rule) -> Result<()> {
+    /// Removes a user-defined rule.
+    pub async fn delete_push_rule(&self, user_id: &UserId, rule: PushRuleId) -> Result<()> {
         self.change_rules(user_id, |rules| {
             rules
                 .remove(rule.kind, rule.id)
@@ -54,8 +54,13 @@ impl Identity {
         .await
     }
 
-    /// Switches a rule on or off.
-    pub async fn enable_push_rule(&self, user_id: &UserId, rule: Rule, on: bool) -> Result<()> {
+    /// Enables or disables a rule.
+    pub async fn enable_push_rule(
+        &self,
+        user_id: &UserId,
+        rule: PushRuleId,
+        on: bool,
+    ) -> Result<()> {
         self.change_rules(user_id, |rules| {
             rules
                 .set_enabled(rule.kind, rule.id, on)
@@ -64,11 +69,11 @@ impl Identity {
         .await
     }
 
-    /// Replaces what a rule does.
+    /// Replaces the actions of a rule.
     pub async fn set_push_rule_actions(
         &self,
         user_id: &UserId,
-        rule: Rule,
+        rule: PushRuleId,
         actions: Vec<Action>,
     ) -> Result<()> {
         self.change_rules(user_id, |rules| {
@@ -95,7 +100,7 @@ impl Identity {
         let change = Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid: None,
-            event_type: KIND.to_owned(),
+            event_type: EVENT_TYPE.to_owned(),
             content,
         });
         tx.commit_with([change].into_iter().collect()).await?;
@@ -113,11 +118,11 @@ pub(crate) fn content(rules: &Ruleset) -> Result<String> {
 }
 
 async fn read(db: &mut Connection, user_id: &UserId) -> Result<Ruleset> {
-    let content = storage::account_data::find(db, user_id, None, KIND).await?;
+    let content = storage::account_data::find(db, user_id, None, EVENT_TYPE).await?;
     Ok(event::push::rules(content.as_deref(), user_id)?)
 }
 
-/// Inserts a rule; [`Ruleset::insert`] alone panics for some positions of a rule that is there.
+/// Inserts a rule; [`Ruleset::insert`] alone panics for some positions of an existing rule.
 fn insert(
     rules: &mut Ruleset,
     rule: NewPushRule,
@@ -131,7 +136,7 @@ fn insert(
     }
     if after == Some(&id) || before == Some(&id) {
         return Err(Error::InvalidPushRule(
-            "A rule cannot stand next to itself".to_owned(),
+            "A rule cannot be positioned relative to itself".to_owned(),
         ));
     }
     let existing = rules.get(kind.clone(), &id).map(AnyPushRuleRef::enabled);
@@ -192,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_that_is_there_can_be_moved_to_either_end() {
+    fn existing_rule_can_be_moved_to_either_end() {
         let mut rules = rules();
         insert(&mut rules, word("a"), Some("c"), None).unwrap();
         assert_eq!(order(&rules), ["b", "c", "a"]);
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_that_is_replaced_stays_switched_off() {
+    fn replaced_rule_stays_disabled() {
         let mut rules = rules();
         rules.set_enabled(RuleKind::Content, "a", false).unwrap();
         insert(&mut rules, word("a"), Some("c"), None).unwrap();

@@ -1,4 +1,4 @@
-//! Registration by clients.
+//! Registration through the client-server API.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::{
     uia::{Confirmed, Stage},
 };
 
-/// How many letters the names have that the server makes up.
-const MADE_UP_LETTERS: usize = 12;
+/// The number of letters of a generated username.
+const GENERATED_USERNAME_LETTERS: usize = 12;
 
-/// What a client fills in to register.
+/// A registration request of a client.
 #[derive(Clone, Debug)]
-pub struct Application {
-    /// The wanted name; the server makes one up if nothing is said.
+pub struct RegistrationRequest {
+    /// The requested username; generated if absent.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
-    /// The device on which the first session begins; `None` if no session is wanted.
+    /// The device to log in; `None` if the client inhibits the login.
     pub device: Option<DeviceRequest>,
 }
 
 impl Identity {
-    /// How a client may authenticate to register; an error if it may not register at all.
+    /// The UIA flows of registration; an error if registration is closed.
     pub fn registration_flows(&self) -> Result<&'static [&'static [Stage]]> {
         match self.0.settings.registration.mode {
             RegistrationMode::Closed => Err(Error::RegistrationClosed),
@@ -35,9 +35,9 @@ impl Identity {
         }
     }
 
-    /// Whether a name may be registered; the error says why not.
+    /// Checks that a username can be registered.
     pub async fn check_available(&self, username: &str) -> Result<()> {
-        // Spec: client-server, "User-Interactive Authentication": names that bridges take begin so.
+        // Names with this prefix are reserved for bridges.
         if username.starts_with('_') {
             return Err(Error::InvalidUsername("it must not begin with _"));
         }
@@ -49,19 +49,19 @@ impl Identity {
         }
     }
 
-    /// Creates the account that a client has applied for, and logs it in if so wanted.
+    /// Creates an account and logs it in if requested.
     #[tracing::instrument(name = "identity.register", skip_all, err(level = "debug"))]
     pub async fn register(
         &self,
-        application: Application,
+        registration: RegistrationRequest,
         confirmed: Confirmed,
     ) -> Result<(OwnedUserId, Option<Login>)> {
-        let password = application
+        let password = registration
             .password
             .ok_or(Error::MissingParam("password"))?;
-        let username = match application.username {
+        let username = match registration.username {
             Some(username) => username,
-            None => random::letters(MADE_UP_LETTERS)?,
+            None => random::letters(GENERATED_USERNAME_LETTERS)?,
         };
         let user_id = self.new_user_id(&username)?;
         let hash = self.hash_optional(Some(password)).await?;
@@ -80,29 +80,29 @@ impl Identity {
             }
         }
         let created = self
-            .create_user_in(&mut tx, &user_id, &new, hash.as_deref())
+            .create_user_with(&mut tx, &user_id, &new, hash.as_deref())
             .await?;
         let mut changes: storage::Changes = [created].into_iter().collect();
-        let begun = match application.device {
+        let session = match registration.device {
             Some(device) => Some(
-                self.begin_session_in(&mut tx, user_id.clone(), device)
+                self.begin_session_with(&mut tx, user_id.clone(), device)
                     .await?,
             ),
             None => None,
         };
-        let login = begun.map(|begun| {
-            begun
+        let login = session.map(|session| {
+            session
                 .change
                 .into_iter()
                 .for_each(|change| changes.push(change));
-            begun.login
+            session.login
         });
         tx.commit_with(changes).await?;
         tracing::info!(user.id = %user_id, "An account was registered");
         Ok((user_id, login))
     }
 
-    /// Whether a registration token may be used now.
+    /// Whether a registration token is currently valid.
     pub async fn is_registration_token_valid(&self, token: &str) -> Result<bool> {
         if token.contains('\0') {
             return Ok(false);
@@ -111,7 +111,7 @@ impl Identity {
         Ok(storage::registration::is_token_valid(&mut db, token, self.now()).await?)
     }
 
-    /// Makes a registration token, good for so many accounts and so long.
+    /// Creates a registration token with a limited number of uses and lifetime.
     pub async fn create_registration_token(
         &self,
         uses_allowed: Option<u32>,

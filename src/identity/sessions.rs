@@ -1,4 +1,4 @@
-//! Sessions: what a login begins, a refresh continues and a logout ends.
+//! Sessions: started by a login, extended by a token refresh, ended by a logout.
 
 use std::time::Duration;
 
@@ -9,17 +9,19 @@ use storage::{
 };
 use types::random;
 
-use crate::{ActiveUser, Error, Identity, Result, devices::remove_all_in, tokens};
+use crate::{
+    ActiveUser, Error, Identity, Result,
+    devices::{check_device_text, delete_all_devices_with},
+    tokens,
+};
 
 /// How many letters the server's own device ids have.
 const DEVICE_ID_LETTERS: usize = 10;
-/// The longest device id and device name that are stored, in bytes.
-const MAX_DEVICE_TEXT: usize = 255;
 
-/// The device on which a session begins.
+/// The device that logs in.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceRequest {
-    /// An id of the client's choice; a session on that device is replaced.
+    /// The id that the client chose; an existing session on that device is replaced.
     pub device_id: Option<OwnedDeviceId>,
     /// The name of the device, if it is new.
     pub display_name: Option<String>,
@@ -27,41 +29,41 @@ pub struct DeviceRequest {
     pub refreshable: bool,
 }
 
-/// A session that has just begun.
+/// The result of a login.
 #[derive(Debug)]
 pub struct Login {
     /// The user.
     pub user_id: OwnedUserId,
     /// The device.
     pub device_id: OwnedDeviceId,
-    /// What the client authenticates with from now on.
+    /// The client's tokens.
     pub tokens: Tokens,
 }
 
-/// An access token and what renews it.
+/// An access token and its refresh token.
 #[derive(Debug)]
 pub struct Tokens {
     /// The access token.
     pub access_token: String,
     /// The refresh token, for clients that can use one.
     pub refresh_token: Option<String>,
-    /// How long the access token is valid; for ever if nothing is said.
+    /// How long the access token is valid; `None` if it does not expire.
     pub expires_in: Option<Duration>,
 }
 
-/// A session begun in a transaction that is still open.
-pub(crate) struct Begun {
+/// A session created in a transaction that is still open.
+pub(crate) struct NewSession {
     pub(crate) login: Login,
-    /// Tokens that are no longer valid once the transaction is committed.
+    /// Tokens that become invalid when the transaction commits.
     pub(crate) ended: Vec<TokenHash>,
-    /// What others learn about.
+    /// The device-list change, if the device is new.
     pub(crate) change: Option<Change>,
 }
 
 impl Identity {
-    /// Begins a session for a user who has been authenticated, if by a password, by that of the hash.
+    /// Creates a session for an authenticated user.
     ///
-    /// Refused when the account was closed or the password replaced since.
+    /// Fails if the account was deactivated, or the password no longer has the hash that was verified.
     pub(crate) async fn begin_session(
         &self,
         user_id: OwnedUserId,
@@ -70,25 +72,25 @@ impl Identity {
     ) -> Result<Login> {
         let mut tx = self.0.database.begin().await?;
         let user = storage::users::lock(&mut tx, &user_id).await?;
-        let still_holds = user.is_some_and(|user| {
+        let is_current = user.is_some_and(|user| {
             user.deactivated_ts.is_none()
                 && (password_hash.is_none() || user.password_hash == password_hash)
         });
-        if !still_holds {
-            return Err(Error::WrongCredentials);
+        if !is_current {
+            return Err(Error::InvalidCredentials);
         }
-        let begun = self.begin_session_in(&mut tx, user_id, device).await?;
-        tx.commit_with(begun.change.into_iter().collect()).await?;
-        self.forget_tokens(&begun.ended);
-        Ok(begun.login)
+        let session = self.begin_session_with(&mut tx, user_id, device).await?;
+        tx.commit_with(session.change.into_iter().collect()).await?;
+        self.revoke_tokens(&session.ended);
+        Ok(session.login)
     }
 
-    pub(crate) async fn begin_session_in(
+    pub(crate) async fn begin_session_with(
         &self,
         tx: &mut Tx,
         user_id: OwnedUserId,
         device: DeviceRequest,
-    ) -> Result<Begun> {
+    ) -> Result<NewSession> {
         let device_id = match device.device_id {
             Some(device_id) => device_id,
             None => random::letters(DEVICE_ID_LETTERS)?.into(),
@@ -102,7 +104,7 @@ impl Identity {
             .as_deref()
             .map_or(Ok(()), check_device_text)?;
         let (now, name) = (self.now(), device.display_name.as_deref());
-        // Logins of one user follow each other, so that two on one device end up with one session.
+        // Logins of one user are serialized, so that two on one device leave one session.
         storage::users::lock(tx, &user_id).await?;
         let is_new = storage::devices::insert(tx, &user_id, &device_id, name, now).await?;
         if is_new {
@@ -120,7 +122,7 @@ impl Identity {
         let change = Change::DeviceList {
             user_id: user_id.clone(),
         };
-        Ok(Begun {
+        Ok(NewSession {
             login: Login {
                 user_id,
                 device_id,
@@ -131,7 +133,7 @@ impl Identity {
         })
     }
 
-    /// Exchanges a refresh token. The old tokens stay valid until one of the new ones is used.
+    /// Exchanges a refresh token. The old tokens stay valid until a new one is used.
     ///
     /// Spec: client-server, "Refreshing access tokens".
     pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens> {
@@ -150,22 +152,22 @@ impl Identity {
             .new_tokens(&mut tx, session, generation + 1, true)
             .await?;
         tx.commit().await?;
-        self.forget_tokens(&ended);
+        self.revoke_tokens(&ended);
         Ok(tokens)
     }
 
     /// Ends a session and deletes its device.
     pub async fn logout(&self, user: &ActiveUser) -> Result<()> {
-        self.remove_devices(&user.user_id, std::slice::from_ref(&user.device_id))
+        self.delete_devices_of(&user.user_id, std::slice::from_ref(&user.device_id))
             .await
     }
 
     /// Ends all sessions of a user and deletes the devices.
     pub async fn logout_all(&self, user: &ActiveUser) -> Result<()> {
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = remove_all_in(&mut tx, &user.user_id, None).await?;
+        let (change, ended) = delete_all_devices_with(&mut tx, &user.user_id, None).await?;
         tx.commit_with(change.into_iter().collect()).await?;
-        self.forget_tokens(&ended);
+        self.revoke_tokens(&ended);
         Ok(())
     }
 
@@ -201,22 +203,9 @@ impl Identity {
         })
     }
 
-    /// The moment so much later than now, in milliseconds since the epoch.
+    /// The timestamp `duration` from now, in milliseconds since the epoch.
     pub(crate) fn after(&self, duration: Duration) -> i64 {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         self.now().saturating_add(millis)
     }
-}
-
-/// Refuses text that the database cannot hold or that is too long for a device.
-pub(crate) fn check_device_text(text: &str) -> Result<()> {
-    if text.len() > MAX_DEVICE_TEXT {
-        return Err(Error::InvalidParam("The device id or name is too long"));
-    }
-    if text.contains('\0') {
-        return Err(Error::InvalidParam(
-            "The device id or name contains a null character",
-        ));
-    }
-    Ok(())
 }

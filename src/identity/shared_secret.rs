@@ -1,4 +1,4 @@
-//! Registration by whoever knows the shared secret of the configuration.
+//! Registration with the shared secret of the configuration.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use types::{Secret, random};
 
 use crate::{DeviceRequest, Error, Identity, Login, NewUser, Result};
 
-/// How long a nonce may be used.
+/// How long a nonce is valid.
 const NONCE_LIFETIME: Duration = Duration::from_mins(1);
 
-/// A request that proves to know the shared secret.
+/// A registration request authenticated by the shared secret.
 #[derive(Clone, Debug)]
 pub struct SharedSecretRequest {
-    /// The nonce that was given out.
+    /// The nonce that the server issued.
     pub nonce: String,
-    /// The local part of the user id.
+    /// The localpart of the user id.
     pub username: String,
-    /// The name shown to others.
+    /// The display name.
     pub display_name: Option<String>,
     /// The password.
     pub password: Secret,
     /// Whether the user administers this server.
     pub is_admin: bool,
-    /// The kind of user, which is part of what is authenticated.
+    /// The user type, which is covered by the HMAC.
     pub user_type: Option<String>,
     /// HMAC-SHA1 of the other fields under the shared secret, in hexadecimal digits.
     pub mac: String,
 }
 
 impl Identity {
-    /// Gives out a nonce for one registration with the shared secret.
+    /// Issues a nonce for one registration with the shared secret.
     pub async fn registration_nonce(&self) -> Result<String> {
         self.shared_secret()?;
         let nonce = random::token()?;
@@ -39,7 +39,7 @@ impl Identity {
         Ok(nonce)
     }
 
-    /// Creates an account for whoever knows the shared secret, and logs it in.
+    /// Creates an account authenticated by the shared secret and logs it in.
     pub async fn register_with_shared_secret(&self, request: SharedSecretRequest) -> Result<Login> {
         let secret = self.shared_secret()?;
         let fields = [&request.nonce, &request.username, &request.mac];
@@ -54,7 +54,7 @@ impl Identity {
         }
         drop(db);
         if !is_authentic(&request, secret) {
-            return Err(Error::SharedSecretRefused("The HMAC is incorrect"));
+            return Err(Error::SharedSecretRejected("The HMAC is incorrect"));
         }
         let user_id = self
             .create_user(NewUser {
@@ -70,7 +70,7 @@ impl Identity {
 
     fn shared_secret(&self) -> Result<&Secret> {
         let secret = self.0.settings.registration.shared_secret.as_ref();
-        secret.ok_or(Error::SharedSecretRefused(
+        secret.ok_or(Error::SharedSecretRejected(
             "Shared secret registration is not enabled",
         ))
     }

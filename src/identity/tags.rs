@@ -1,4 +1,4 @@
-//! Tags: how a user sorts rooms; kept as the room's `m.tag` account data.
+//! Room tags; stored as `m.tag` account data of the room.
 
 use ruma::{RoomId, UserId};
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use types::RoomNid;
 
 use crate::{Error, Identity, Result, account_data::room_nid};
 
-const KIND: &str = "m.tag";
+const EVENT_TYPE: &str = "m.tag";
 /// The longest tag, in bytes. Spec: client-server, "Room Tagging".
 const MAX_TAG: usize = 255;
-/// The most that the tags of one room may take, in bytes of JSON.
+/// The largest size of the tags of one room, in bytes of JSON.
 const MAX_TAGS: usize = 64 * 1024;
 
 /// The content of `m.tag`.
@@ -22,7 +22,7 @@ struct Content {
 }
 
 impl Identity {
-    /// The tags of a room, with what belongs to each.
+    /// The tags of a room with their contents.
     pub async fn tags(&self, user_id: &UserId, room_id: &RoomId) -> Result<Map<String, Value>> {
         let mut db = self.0.database.acquire().await?;
         let room_nid = room_nid(&mut db, Some(room_id)).await?;
@@ -46,7 +46,7 @@ impl Identity {
         .await
     }
 
-    /// Removes a tag of a room, if it is there.
+    /// Removes a tag of a room, if it exists.
     pub async fn remove_tag(&self, user_id: &UserId, room_id: &RoomId, tag: &str) -> Result<()> {
         self.change_tags(user_id, room_id, |tags| {
             tags.remove(tag);
@@ -72,7 +72,7 @@ impl Identity {
         let change = Change::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
-            event_type: KIND.to_owned(),
+            event_type: EVENT_TYPE.to_owned(),
             content,
         });
         tx.commit_with([change].into_iter().collect()).await?;
@@ -81,8 +81,8 @@ impl Identity {
 }
 
 async fn read(db: &mut Connection, user_id: &UserId, room_nid: Option<RoomNid>) -> Result<Content> {
-    let content = storage::account_data::find(db, user_id, room_nid, KIND).await?;
-    // Clients can write this directly; what cannot be read holds no tags.
+    let content = storage::account_data::find(db, user_id, room_nid, EVENT_TYPE).await?;
+    // Clients can write this directly; unreadable content holds no tags.
     Ok(content
         .and_then(|content| serde_json::from_str(&content).ok())
         .unwrap_or_default())

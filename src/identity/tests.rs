@@ -14,8 +14,8 @@ use testkit::TestDatabase;
 use types::{Clock, Secret};
 
 use crate::{
-    ActiveUser, DeviceRequest, Identity, Login, NewUser, Proof, Settings,
-    uia::{Attempt, Confirmed, Fingerprint, PASSWORD, Verdict},
+    ActiveUser, DeviceRequest, Identity, Login, LoginCredentials, NewUser, Settings,
+    uia::{AuthData, Confirmed, Fingerprint, PASSWORD, UiaStatus},
 };
 
 /// The users of an empty server, with a clock that stands still.
@@ -65,7 +65,7 @@ impl World {
 
     async fn login(&self, name: &str, password: &str, device: DeviceRequest) -> Login {
         self.identity
-            .login(proof(name, password), device)
+            .login(credentials(name, password), device)
             .await
             .unwrap()
     }
@@ -93,8 +93,8 @@ impl World {
             .await
             .unwrap()
         {
-            Verdict::Confirmed(confirmed) => confirmed,
-            Verdict::Challenged(challenge) => panic!("{challenge:?}"),
+            UiaStatus::Complete(confirmed) => confirmed,
+            UiaStatus::Incomplete(incomplete) => panic!("{incomplete:?}"),
         }
     }
 
@@ -118,8 +118,8 @@ impl World {
     }
 }
 
-fn proof(user: &str, password: &str) -> Proof {
-    Proof::Password {
+fn credentials(user: &str, password: &str) -> LoginCredentials {
+    LoginCredentials::Password {
         user: user.to_owned(),
         password: Secret::new(password),
     }
@@ -143,7 +143,7 @@ fn request() -> Fingerprint {
     Fingerprint::new("POST", "/_matrix/client/v3/somewhere", b"{}")
 }
 
-fn attempt(auth: serde_json::Value) -> Option<Attempt> {
+fn attempt(auth: serde_json::Value) -> Option<AuthData> {
     serde_json::from_value(auth).unwrap()
 }
 

@@ -1,14 +1,14 @@
-//! Tokens are given out once and kept as hashes.
+//! Token hashing: only hashes of tokens are stored.
 
 use ring::digest;
 use storage::sessions::TokenHash;
 
-/// The SHA-256 hash by which a token is known.
+/// The SHA-256 hash under which a token is stored.
 pub(crate) fn hash(token: &str) -> TokenHash {
     sha256(&[token.as_bytes()])
 }
 
-/// The SHA-256 hash of the parts, each preceded by its length so that no two lists are alike.
+/// The SHA-256 hash of the parts, each prefixed with its length so that different lists differ.
 pub(crate) fn sha256_of_parts(parts: &[&[u8]]) -> [u8; 32] {
     let lengths: Vec<[u8; 8]> = parts
         .iter()

@@ -1,9 +1,9 @@
-//! User-interactive authentication: the caller proves once more who they are, for one request.
+//! User-interactive authentication (UIA) of single requests.
 //!
-//! Spec: client-server, "User-Interactive Authentication API". Sessions are in the database, so any
-//! process can answer the next attempt.
+//! Spec: client-server, "User-Interactive Authentication API". Sessions are stored in the database,
+//! so any process can handle the next attempt.
 
-mod attempt;
+mod auth_data;
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use types::random;
 
 use crate::{Error, Identity, Result, tokens};
 
-pub use attempt::{Attempt, Identifier};
+pub use auth_data::{AuthData, Identifier};
 
-/// How long a client may take from the first answer to the last stage.
+/// The lifetime of a UIA session.
 const LIFETIME: Duration = Duration::from_mins(15);
 
-/// A step of an authentication.
+/// A stage of an authentication flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// `m.login.dummy`: nothing is asked.
+    /// `m.login.dummy`: always succeeds.
     Dummy,
     /// `m.login.password`: the caller's own password.
     Password,
-    /// `m.login.registration_token`: a token that allows to register.
+    /// `m.login.registration_token`: a registration token.
     RegistrationToken,
 }
 
-/// The only flow for whoever has an account.
+/// The flows for users with an account.
 pub const PASSWORD: &[&[Stage]] = &[&[Stage::Password]];
 
 impl Stage {
@@ -43,7 +43,7 @@ impl Stage {
     }
 }
 
-/// What identifies a request, so that an authentication serves that request alone.
+/// Identifies a request, so that a UIA session is valid for that request only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -60,89 +60,89 @@ impl Fingerprint {
     }
 }
 
-/// A completed authentication; functions that ask for one cannot be called without.
+/// Proof of a completed authentication, required by the functions that need one.
 #[derive(Debug)]
 pub struct Confirmed {
     registration_token: Option<String>,
 }
 
 impl Confirmed {
-    /// The registration token that was presented and is still to be counted.
+    /// The registration token that was presented, whose use is not yet counted.
     pub(crate) fn registration_token(&self) -> Option<&str> {
         self.registration_token.as_deref()
     }
 }
 
-/// What the client still has to do.
+/// The state of an authentication that is not complete.
 #[derive(Debug)]
-pub struct Challenge {
+pub struct IncompleteUia {
     /// The session that the client repeats in its next attempt.
     pub session: String,
-    /// The ways to authenticate, each a list of stages that must all be completed in order.
+    /// The flows, each a list of stages to complete in order.
     pub flows: &'static [&'static [Stage]],
     /// The names of the stages completed so far.
     pub completed: Vec<String>,
-    /// Why the attempt just made was refused.
-    pub refused: Option<Error>,
+    /// Why the last attempt failed.
+    pub error: Option<Error>,
 }
 
-/// How an attempt ends.
+/// The result of an attempt.
 #[derive(Debug)]
-pub enum Verdict {
-    /// The request may be carried out, once.
-    Confirmed(Confirmed),
-    /// The client must do more.
-    Challenged(Challenge),
+pub enum UiaStatus {
+    /// The request is authenticated, once.
+    Complete(Confirmed),
+    /// More stages are needed.
+    Incomplete(IncompleteUia),
 }
 
 impl Identity {
-    /// Takes one attempt at the authentication of a request.
+    /// Handles one authentication attempt for a request.
     pub async fn confirm(
         &self,
         flows: &'static [&'static [Stage]],
         caller: Option<&UserId>,
         request: &Fingerprint,
-        attempt: Option<Attempt>,
-    ) -> Result<Verdict> {
+        attempt: Option<AuthData>,
+    ) -> Result<UiaStatus> {
         let fingerprint = request.of_caller(caller);
         let (mut session, is_new) = self.open_session(fingerprint, attempt.as_ref()).await?;
-        let refused = match attempt {
+        let error = match attempt {
             Some(attempt) => {
-                self.advance(flows, caller, &mut session, attempt, is_new)
+                self.attempt_stage(flows, caller, &mut session, attempt, is_new)
                     .await?
             }
             None => None,
         };
         if is_complete(flows, &session.completed) && self.close_session(&session, is_new).await? {
             let registration_token = session.registration_token;
-            return Ok(Verdict::Confirmed(Confirmed { registration_token }));
+            return Ok(UiaStatus::Complete(Confirmed { registration_token }));
         }
         if is_new {
             let mut db = self.0.database.acquire().await?;
             storage::uia::insert(&mut db, &session, self.after(LIFETIME)).await?;
         }
-        Ok(Verdict::Challenged(Challenge {
+        Ok(UiaStatus::Incomplete(IncompleteUia {
             session: session.session_id,
             flows,
             completed: session.completed,
-            refused,
+            error,
         }))
     }
 
-    /// The session that the attempt names, or a new one, which is not stored yet.
+    /// The session that the attempt names, or a new one that is not stored yet.
     ///
-    /// An expired session is as good as none: what the attempt proves is proved anew.
+    /// An expired session is treated as unknown.
     async fn open_session(
         &self,
         fingerprint: Vec<u8>,
-        attempt: Option<&Attempt>,
+        attempt: Option<&AuthData>,
     ) -> Result<(UiaSession, bool)> {
         let named = attempt.and_then(|attempt| attempt.session.as_deref());
         if let Some(session_id) = named.filter(|session_id| !session_id.contains('\0')) {
             let mut db = self.0.database.acquire().await?;
             if let Some(session) = storage::uia::find(&mut db, session_id, self.now()).await? {
                 if session.fingerprint != fingerprint {
-                    return Err(Error::RequestChanged);
+                    return Err(Error::UiaRequestChanged);
                 }
                 return Ok((session, false));
             }
@@ -156,13 +156,13 @@ impl Identity {
         Ok((session, true))
     }
 
-    /// Verifies the stage that is attempted and notes its completion; returns why it was refused.
-    async fn advance(
+    /// Verifies the attempted stage and records its completion; returns why it failed, if it did.
+    async fn attempt_stage(
         &self,
         flows: &[&[Stage]],
         caller: Option<&UserId>,
         session: &mut UiaSession,
-        attempt: Attempt,
+        attempt: AuthData,
         is_new: bool,
     ) -> Result<Option<Error>> {
         let Some(name) = attempt.stage.clone() else {
@@ -172,11 +172,11 @@ impl Identity {
         if session.completed.contains(&name) {
             return Ok(None);
         }
-        let Some(stage) = expected(flows, &session.completed, &name) else {
+        let Some(stage) = next_stage(flows, &session.completed, &name) else {
             return Ok(Some(Error::UnexpectedStage));
         };
-        if let Some(refused) = self.verify(stage, caller, &attempt).await? {
-            return Ok(Some(refused));
+        if let Some(error) = self.verify_stage(stage, caller, &attempt).await? {
+            return Ok(Some(error));
         }
         if stage == Stage::RegistrationToken {
             session.registration_token = attempt.token.map(|token| token.expose().to_owned());
@@ -190,12 +190,12 @@ impl Identity {
         Ok(None)
     }
 
-    /// Why the attempt does not complete the stage, if it does not.
-    async fn verify(
+    /// Returns why the attempt does not complete the stage, if it does not.
+    async fn verify_stage(
         &self,
         stage: Stage,
         caller: Option<&UserId>,
-        attempt: &Attempt,
+        attempt: &AuthData,
     ) -> Result<Option<Error>> {
         match stage {
             Stage::Dummy => Ok(None),
@@ -209,20 +209,20 @@ impl Identity {
                     .password
                     .clone()
                     .ok_or(Error::MissingParam("password"))?;
-                let named = attempt.user().map(|name| self.named_user(name));
+                let named = attempt.user().map(|name| self.parse_user(name));
                 if named.is_some_and(|named| named.as_deref() != caller) {
-                    return Err(Error::OtherUser);
+                    return Err(Error::UiaUserMismatch);
                 }
-                let fits = match caller {
+                let is_valid = match caller {
                     Some(caller) => self.is_password(caller, password).await?,
                     None => false,
                 };
-                Ok((!fits).then_some(Error::WrongCredentials))
+                Ok((!is_valid).then_some(Error::InvalidCredentials))
             }
         }
     }
 
-    /// Ends the session, so that it confirms one request only.
+    /// Deletes the session, so that it authenticates one request only.
     async fn close_session(&self, session: &UiaSession, is_new: bool) -> Result<bool> {
         if is_new {
             return Ok(true);
@@ -232,10 +232,11 @@ impl Identity {
     }
 }
 
-/// The stage of that name, if it is the next one of a flow that begins with what is completed.
-fn expected(flows: &[&[Stage]], completed: &[String], name: &str) -> Option<Stage> {
-    let open = flows.iter().filter(|flow| begins_with(flow, completed));
-    open.filter_map(|flow| flow.get(completed.len()))
+/// The stage of that name, if it is the next one of a flow that starts with the completed stages.
+fn next_stage(flows: &[&[Stage]], completed: &[String], name: &str) -> Option<Stage> {
+    let candidates = flows.iter().filter(|flow| has_prefix(flow, completed));
+    candidates
+        .filter_map(|flow| flow.get(completed.len()))
         .find(|stage| stage.as_str() == name)
         .copied()
 }
@@ -243,10 +244,10 @@ fn expected(flows: &[&[Stage]], completed: &[String], name: &str) -> Option<Stag
 fn is_complete(flows: &[&[Stage]], completed: &[String]) -> bool {
     flows
         .iter()
-        .any(|flow| flow.len() == completed.len() && begins_with(flow, completed))
+        .any(|flow| flow.len() == completed.len() && has_prefix(flow, completed))
 }
 
-fn begins_with(flow: &[Stage], completed: &[String]) -> bool {
+fn has_prefix(flow: &[Stage], completed: &[String]) -> bool {
     completed.len() <= flow.len()
         && flow
             .iter()
@@ -266,13 +267,13 @@ mod tests {
     #[test]
     fn stages_are_expected_in_order() {
         let token = vec![Stage::RegistrationToken.as_str().to_owned()];
-        assert_eq!(expected(TWO, &[], "m.login.dummy"), None);
+        assert_eq!(next_stage(TWO, &[], "m.login.dummy"), None);
         assert_eq!(
-            expected(TWO, &[], "m.login.password"),
+            next_stage(TWO, &[], "m.login.password"),
             Some(Stage::Password)
         );
-        assert_eq!(expected(TWO, &token, "m.login.dummy"), Some(Stage::Dummy));
-        assert_eq!(expected(TWO, &token, "m.login.password"), None);
+        assert_eq!(next_stage(TWO, &token, "m.login.dummy"), Some(Stage::Dummy));
+        assert_eq!(next_stage(TWO, &token, "m.login.password"), None);
     }
 
     #[test]
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprint_tells_requests_and_callers_apart() {
+    fn fingerprint_depends_on_request_and_caller() {
         let one = Fingerprint::new("POST", "/a", b"{}");
         assert_ne!(one, Fingerprint::new("POST", "/a", b"{\"x\":1}"));
         assert_ne!(one, Fingerprint::new("POST", "/a{", b"}"));

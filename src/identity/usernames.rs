@@ -1,4 +1,4 @@
-//! Which names users may have, and how a name is read.
+//! Username rules and parsing.
 
 use ruma::{OwnedUserId, UserId};
 
@@ -8,7 +8,7 @@ use crate::{Error, Identity, Result};
 const MAX_USER_ID: usize = 255;
 
 impl Identity {
-    /// The user id of a new account; capitals become small letters.
+    /// The user id of a new account; converted to lower case.
     pub(crate) fn new_user_id(&self, username: &str) -> Result<OwnedUserId> {
         let localpart = username.to_ascii_lowercase();
         if localpart.is_empty() {
@@ -26,10 +26,10 @@ impl Identity {
         OwnedUserId::try_from(user_id).map_err(|_| Error::InvalidUsername("it is not a user id"))
     }
 
-    /// The user that a person names at login, by the whole id or its local part.
+    /// Parses a username as entered at login: a user id or its localpart.
     ///
     /// `None` for names that no account here can have.
-    pub fn named_user(&self, name: &str) -> Option<OwnedUserId> {
+    pub fn parse_user(&self, name: &str) -> Option<OwnedUserId> {
         if !name.starts_with('@') {
             return self.new_user_id(name).ok();
         }

@@ -1,9 +1,9 @@
 use testkit::{Writer, room::TestRoom};
 
 use super::*;
-use crate::{Error, uia::Challenge};
+use crate::{Error, uia::IncompleteUia};
 
-async fn refused(world: &World, user: &ActiveUser, auth: serde_json::Value) -> Challenge {
+async fn incomplete(world: &World, user: &ActiveUser, auth: serde_json::Value) -> IncompleteUia {
     let caller = Some(&*user.user_id);
     match world
         .identity
@@ -11,8 +11,8 @@ async fn refused(world: &World, user: &ActiveUser, auth: serde_json::Value) -> C
         .await
         .unwrap()
     {
-        Verdict::Challenged(challenge) => challenge,
-        Verdict::Confirmed(_) => panic!("confirmed"),
+        UiaStatus::Incomplete(incomplete) => incomplete,
+        UiaStatus::Complete(_) => panic!("confirmed"),
     }
 }
 
@@ -32,13 +32,13 @@ async fn caller_confirms_with_their_own_password() {
             .confirm(PASSWORD, caller, &request(), attempt(auth))
             .await;
         assert!(
-            matches!(verdict, Err(Error::OtherUser)),
+            matches!(verdict, Err(Error::UiaUserMismatch)),
             "{name} {password}"
         );
     }
     let auth = serde_json::json!({ "type": "m.login.password", "password": "wrong" });
-    let challenge = refused(&world, &user, auth).await;
-    assert!(matches!(challenge.refused, Some(Error::WrongCredentials)));
+    let incomplete = incomplete(&world, &user, auth).await;
+    assert!(matches!(incomplete.error, Some(Error::InvalidCredentials)));
     for auth in [
         serde_json::json!({ "type": "m.login.password", "password": "secret", "user": user.user_id }),
         serde_json::json!({
@@ -51,7 +51,7 @@ async fn caller_confirms_with_their_own_password() {
             .identity
             .confirm(PASSWORD, caller, &request(), attempt(auth))
             .await;
-        assert!(matches!(verdict, Ok(Verdict::Confirmed(_))));
+        assert!(matches!(verdict, Ok(UiaStatus::Complete(_))));
     }
 }
 
@@ -60,13 +60,15 @@ async fn session_of_one_user_does_not_serve_another() {
     let world = world(RegistrationMode::Closed).await;
     let alice = world.active(&world.user("alice", "secret").await).await;
     let mallory = world.active(&world.user("mallory", "secret").await).await;
-    let session = refused(&world, &alice, serde_json::json!({})).await.session;
+    let session = incomplete(&world, &alice, serde_json::json!({}))
+        .await
+        .session;
     let auth = attempt(serde_json::json!({ "session": session }));
     let verdict = world
         .identity
         .confirm(PASSWORD, Some(&mallory.user_id), &request(), auth)
         .await;
-    assert!(matches!(verdict, Err(Error::RequestChanged)));
+    assert!(matches!(verdict, Err(Error::UiaRequestChanged)));
 }
 
 #[tokio::test]
@@ -86,14 +88,14 @@ async fn new_password_ends_the_other_sessions() {
     assert!(!world.is_known(&other.tokens.access_token).await);
     let old = world
         .identity
-        .login(proof("alice", "old"), DeviceRequest::default())
+        .login(credentials("alice", "old"), DeviceRequest::default())
         .await;
-    assert!(matches!(old, Err(Error::WrongCredentials)));
+    assert!(matches!(old, Err(Error::InvalidCredentials)));
     world.login("alice", "new", DeviceRequest::default()).await;
 }
 
 #[tokio::test]
-async fn new_password_keeps_the_other_sessions_if_so_asked() {
+async fn new_password_keeps_other_sessions_if_requested() {
     let world = world(RegistrationMode::Closed).await;
     let login = world.user("alice", "old").await;
     let other = world.login("alice", "old", DeviceRequest::default()).await;
@@ -108,7 +110,7 @@ async fn new_password_keeps_the_other_sessions_if_so_asked() {
 }
 
 #[tokio::test]
-async fn closed_account_is_gone_but_its_name_is_not_free() {
+async fn deactivated_username_cannot_be_reused() {
     let mut world = world(RegistrationMode::Closed).await;
     let login = world.user("alice", "secret").await;
     let user = world.active(&login).await;
@@ -123,9 +125,9 @@ async fn closed_account_is_gone_but_its_name_is_not_free() {
     assert!(!world.is_known(&login.tokens.access_token).await);
     let again = world
         .identity
-        .login(proof("alice", "secret"), DeviceRequest::default())
+        .login(credentials("alice", "secret"), DeviceRequest::default())
         .await;
-    assert!(matches!(again, Err(Error::WrongCredentials)));
+    assert!(matches!(again, Err(Error::InvalidCredentials)));
     assert!(matches!(
         world.identity.check_available("alice").await,
         Err(Error::UserInUse)
@@ -175,7 +177,7 @@ async fn devices_are_named_and_deleted() {
 }
 
 #[tokio::test]
-async fn unacceptable_passwords_are_refused() {
+async fn invalid_passwords_are_refused() {
     let world = world(RegistrationMode::Closed).await;
     for password in [String::new(), "x".repeat(513)] {
         let new = NewUser {
@@ -184,8 +186,8 @@ async fn unacceptable_passwords_are_refused() {
             display_name: None,
             is_admin: false,
         };
-        let refused = world.identity.create_user(new).await;
-        assert!(matches!(refused, Err(Error::UnacceptablePassword)));
+        let error = world.identity.create_user(new).await;
+        assert!(matches!(error, Err(Error::InvalidPassword)));
     }
 }
 
@@ -207,18 +209,21 @@ async fn account_without_a_password_confirms_nothing() {
     let user = world.active(&login).await;
     for password in ["", "no such user"] {
         let auth = serde_json::json!({ "type": "m.login.password", "password": password });
-        let challenge = refused(&world, &user, auth).await;
-        assert!(matches!(challenge.refused, Some(Error::WrongCredentials)));
+        let incomplete = incomplete(&world, &user, auth).await;
+        assert!(matches!(incomplete.error, Some(Error::InvalidCredentials)));
     }
-    let refused = world
+    let error = world
         .identity
-        .login(proof("alice", "no such user"), DeviceRequest::default())
+        .login(
+            credentials("alice", "no such user"),
+            DeviceRequest::default(),
+        )
         .await;
-    assert!(matches!(refused, Err(Error::WrongCredentials)));
+    assert!(matches!(error, Err(Error::InvalidCredentials)));
 }
 
 #[tokio::test]
-async fn closed_account_is_found_as_long_as_it_is_in_a_room() {
+async fn deactivated_user_is_found_while_in_a_room() {
     let database = testkit::database().await;
     let writer = Writer {
         database: database.database.clone(),
@@ -229,14 +234,20 @@ async fn closed_account_is_found_as_long_as_it_is_in_a_room() {
     let user = world.active(&world.user("alice", "secret").await).await;
     let alice = &user.user_id;
     let mut room = TestRoom::create(&writer, alice).await;
-    assert_eq!(world.identity.closed_in_rooms().await.unwrap(), [""; 0]);
+    assert_eq!(
+        world.identity.deactivated_with_rooms().await.unwrap(),
+        [""; 0]
+    );
     let confirmed = world.confirm(&user, "secret").await;
     let closed = world.identity.deactivate(&user, false, confirmed);
     closed.await.unwrap();
     assert_eq!(
-        world.identity.closed_in_rooms().await.unwrap(),
+        world.identity.deactivated_with_rooms().await.unwrap(),
         [alice.as_str()]
     );
     room.member(&writer, alice, alice, "leave").await;
-    assert_eq!(world.identity.closed_in_rooms().await.unwrap(), [""; 0]);
+    assert_eq!(
+        world.identity.deactivated_with_rooms().await.unwrap(),
+        [""; 0]
+    );
 }

@@ -5,7 +5,7 @@ use ruma::{
 use serde_json::json;
 
 use super::*;
-use crate::{Error, Rule};
+use crate::{Error, PushRuleId};
 
 async fn alice() -> (World, ActiveUser) {
     let world = world(RegistrationMode::Closed).await;
@@ -35,19 +35,19 @@ async fn account_data_is_read_as_it_was_written() {
 async fn account_data_that_cannot_be_kept_is_refused() {
     let (world, user) = alice().await;
     let (identity, me) = (&world.identity, &user.user_id);
-    for kind in ["m.push_rules", "m.fully_read"] {
-        let managed = identity.set_account_data(me, None, kind, "{}").await;
+    for event_type in ["m.push_rules", "m.fully_read"] {
+        let managed = identity.set_account_data(me, None, event_type, "{}").await;
         assert!(matches!(managed, Err(Error::ManagedAccountData)));
     }
     for content in ["[]", "1", "", "{"] {
-        let refused = identity
+        let error = identity
             .set_account_data(me, None, "m.direct", content)
             .await;
-        assert!(matches!(refused, Err(Error::BadJson(_))));
+        assert!(matches!(error, Err(Error::BadJson(_))));
     }
-    for kind in ["", "a\0", &"x".repeat(256)] {
-        let refused = identity.set_account_data(me, None, kind, "{}").await;
-        assert!(matches!(refused, Err(Error::InvalidParam(_))));
+    for event_type in ["", "a\0", &"x".repeat(256)] {
+        let error = identity.set_account_data(me, None, event_type, "{}").await;
+        assert!(matches!(error, Err(Error::InvalidParam(_))));
     }
     let room = Some(room_id!("!nowhere:test.localhost"));
     let unknown = identity.set_account_data(me, room, "m.x", "{}").await;
@@ -130,25 +130,25 @@ async fn profile_values_of_the_wrong_kind_are_refused() {
         ("avatar_url", json!(null)),
         ("m.tz", json!({})),
     ] {
-        let refused = world.identity.set_profile_field(&user, field, &value).await;
-        assert!(matches!(refused, Err(Error::BadJson(_))), "{field}");
+        let error = world.identity.set_profile_field(&user, field, &value).await;
+        assert!(matches!(error, Err(Error::BadJson(_))), "{field}");
     }
     let long = json!("x".repeat(257));
-    let refused = world
+    let error = world
         .identity
         .set_profile_field(&user, "displayname", &long)
         .await;
-    assert!(matches!(refused, Err(Error::InvalidParam(_))));
+    assert!(matches!(error, Err(Error::InvalidParam(_))));
     let large = json!("x".repeat(64 * 1024));
-    let refused = world
+    let error = world
         .identity
         .set_profile_field(&user, "org.example.x", &large)
         .await;
-    assert!(matches!(refused, Err(Error::ProfileTooLarge)));
+    assert!(matches!(error, Err(Error::ProfileTooLarge)));
 }
 
 #[tokio::test]
-async fn profile_of_nobody_is_not_found() {
+async fn profile_of_unknown_user_is_not_found() {
     let (world, _) = alice().await;
     for nobody in ["@nobody:test.localhost", "@alice:elsewhere.org"] {
         let nobody = ruma::UserId::parse(nobody).unwrap();
@@ -178,7 +178,7 @@ async fn push_rules_begin_with_the_defaults_and_can_be_changed() {
         .set_push_rule(me, NewPushRule::Content(word("cake")), None, None)
         .await
         .unwrap();
-    let rule = |kind, id: &str| Rule {
+    let rule = |kind, id: &str| PushRuleId {
         kind,
         id: id.to_owned(),
     };

@@ -17,7 +17,7 @@ async fn user_is_named_by_id_or_local_part_in_any_case() {
 }
 
 #[tokio::test]
-async fn wrong_names_and_passwords_look_alike() {
+async fn unknown_user_and_wrong_password_are_indistinguishable() {
     let world = world(RegistrationMode::Closed).await;
     world.user("alice", "secret").await;
     for (name, password) in [
@@ -28,11 +28,11 @@ async fn wrong_names_and_passwords_look_alike() {
         ("a\0", "secret"),
         ("@a\0:test.localhost", "secret"),
     ] {
-        let refused = world
+        let error = world
             .identity
-            .login(proof(name, password), DeviceRequest::default())
+            .login(credentials(name, password), DeviceRequest::default())
             .await;
-        assert!(matches!(refused, Err(Error::WrongCredentials)), "{name}");
+        assert!(matches!(error, Err(Error::InvalidCredentials)), "{name}");
     }
 }
 
@@ -61,11 +61,11 @@ async fn device_ids_the_database_cannot_hold_are_refused() {
     let world = world(RegistrationMode::Closed).await;
     world.user("alice", "secret").await;
     for id in ["", "a\0b", &"x".repeat(300)] {
-        let refused = world
+        let error = world
             .identity
-            .login(proof("alice", "secret"), device(id))
+            .login(credentials("alice", "secret"), device(id))
             .await;
-        assert!(matches!(refused, Err(Error::InvalidParam(_))));
+        assert!(matches!(error, Err(Error::InvalidParam(_))));
     }
 }
 
@@ -195,15 +195,15 @@ async fn login_token_is_good_once_and_for_two_minutes() {
         .await
         .unwrap()
         .token;
-    let proof = Proof::Token(Secret::new(token));
+    let credentials = LoginCredentials::Token(Secret::new(token));
     let other = world
         .identity
-        .login(proof.clone(), device("NEW"))
+        .login(credentials.clone(), device("NEW"))
         .await
         .unwrap();
     assert_eq!(other.user_id, login.user_id);
-    let again = world.identity.login(proof, device("NEW")).await;
-    assert!(matches!(again, Err(Error::WrongLoginToken)));
+    let again = world.identity.login(credentials, device("NEW")).await;
+    assert!(matches!(again, Err(Error::InvalidLoginToken)));
     let confirmed = world.confirm(&user, "secret").await;
     let token = world
         .identity
@@ -214,21 +214,21 @@ async fn login_token_is_good_once_and_for_two_minutes() {
     world.clock.advance(HOUR);
     let late = world
         .identity
-        .login(Proof::Token(Secret::new(token)), device("NEW"))
+        .login(LoginCredentials::Token(Secret::new(token)), device("NEW"))
         .await;
-    assert!(matches!(late, Err(Error::WrongLoginToken)));
+    assert!(matches!(late, Err(Error::InvalidLoginToken)));
 }
 
 #[tokio::test]
-async fn device_list_tells_when_and_from_where_devices_called() {
+async fn device_list_includes_last_seen() {
     let world = world(RegistrationMode::Closed).await;
     let user = world.active(&world.user("alice", "secret").await).await;
-    world.identity.seen(&user, [10, 0, 0, 7].into());
+    world.identity.record_last_seen(&user, [10, 0, 0, 7].into());
     for _ in 0..2 {
         let device = world.identity.device(&user, &user.device_id).await.unwrap();
         assert_eq!(device.last_seen_ip.as_deref(), Some("10.0.0.7"));
         assert_eq!(device.last_seen_ts, Some(1_700_000_000_000));
-        world.identity.write_sightings().await.unwrap();
+        world.identity.write_last_seen().await.unwrap();
     }
 }
 
@@ -252,18 +252,18 @@ async fn login_tokens_end_with_the_sessions() {
     let confirmed = world.confirm(&user, "secret").await;
     let token = world.identity.login_token(&user, confirmed).await.unwrap();
     world.identity.logout_all(&user).await.unwrap();
-    let proof = Proof::Token(Secret::new(token.token));
-    let late = world.identity.login(proof, device("NEW")).await;
-    assert!(matches!(late, Err(Error::WrongLoginToken)));
+    let credentials = LoginCredentials::Token(Secret::new(token.token));
+    let late = world.identity.login(credentials, device("NEW")).await;
+    assert!(matches!(late, Err(Error::InvalidLoginToken)));
 }
 
 #[tokio::test]
-async fn login_whose_password_was_replaced_meanwhile_is_refused() {
+async fn login_racing_with_password_change_is_refused() {
     let world = world(RegistrationMode::Closed).await;
     let user = world.active(&world.user("alice", "secret").await).await;
     let (user_id, proved) = world
         .identity
-        .by_password("alice", Secret::new("secret"))
+        .verify_password("alice", Secret::new("secret"))
         .await
         .unwrap();
     let confirmed = world.confirm(&user, "secret").await;
@@ -274,11 +274,11 @@ async fn login_whose_password_was_replaced_meanwhile_is_refused() {
         .identity
         .begin_session(user_id, proved, DeviceRequest::default())
         .await;
-    assert!(matches!(late, Err(Error::WrongCredentials)));
+    assert!(matches!(late, Err(Error::InvalidCredentials)));
 }
 
 #[tokio::test]
-async fn login_to_an_account_that_was_closed_meanwhile_is_refused() {
+async fn login_racing_with_deactivation_is_refused() {
     let world = world(RegistrationMode::Closed).await;
     let user = world.active(&world.user("alice", "secret").await).await;
     let confirmed = world.confirm(&user, "secret").await;
@@ -288,5 +288,5 @@ async fn login_to_an_account_that_was_closed_meanwhile_is_refused() {
         .identity
         .begin_session(user.user_id.clone(), None, DeviceRequest::default())
         .await;
-    assert!(matches!(late, Err(Error::WrongCredentials)));
+    assert!(matches!(late, Err(Error::InvalidCredentials)));
 }

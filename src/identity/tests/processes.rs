@@ -7,7 +7,7 @@ use testkit::TestDatabase;
 use tokio::{sync::mpsc, task::JoinSet};
 use types::{ErrorKind, Fault, Secret};
 
-use super::{World, device, proof, refreshable, world_on};
+use super::{World, credentials, device, refreshable, world_on};
 use crate::{DeviceRequest, Error, Login};
 
 /// Two processes that hear of each other.
@@ -76,10 +76,10 @@ impl Pair {
 
     async fn is_refused(&self, login: &Login) {
         let identity = &self.there.identity;
-        let refused = identity.authenticate(&login.tokens.access_token).await;
+        let error = identity.authenticate(&login.tokens.access_token).await;
         assert!(
-            matches!(refused, Err(Error::UnknownToken { .. })),
-            "{refused:?}"
+            matches!(error, Err(Error::UnknownToken { .. })),
+            "{error:?}"
         );
     }
 }
@@ -146,7 +146,7 @@ async fn the_first_use_of_a_refreshed_token_ends_the_old_one_everywhere() {
 }
 
 #[tokio::test]
-async fn however_many_sessions_end_all_others_hear_of_each() {
+async fn revocations_of_many_tokens_reach_other_processes() {
     let mut pair = Pair::new().await;
     pair.here.user("alice", "sesame").await;
     let mut logins = Vec::new();
@@ -184,7 +184,7 @@ async fn nothing_is_believed_after_the_others_may_have_been_missed() {
     }
     pair.there
         .identity
-        .login(proof("alice", "sesame"), DeviceRequest::default())
+        .login(credentials("alice", "sesame"), DeviceRequest::default())
         .await
         .unwrap();
 }

@@ -3,12 +3,12 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    Application, Error, SharedSecretRequest,
-    uia::{Challenge, Stage},
+    Error, RegistrationRequest, SharedSecretRequest,
+    uia::{IncompleteUia, Stage},
 };
 
-fn application(username: &str) -> Application {
-    Application {
+fn registration(username: &str) -> RegistrationRequest {
+    RegistrationRequest {
         username: Some(username.to_owned()),
         password: Some(Secret::new("secret")),
         device: Some(DeviceRequest::default()),
@@ -16,7 +16,7 @@ fn application(username: &str) -> Application {
 }
 
 impl World {
-    async fn attempt(&self, auth: Option<Attempt>) -> Verdict {
+    async fn attempt(&self, auth: Option<AuthData>) -> UiaStatus {
         let flows = self.identity.registration_flows().unwrap();
         self.identity
             .confirm(flows, None, &request(), auth)
@@ -24,23 +24,23 @@ impl World {
             .unwrap()
     }
 
-    async fn challenged(&self, auth: Option<Attempt>) -> Challenge {
+    async fn incomplete(&self, auth: Option<AuthData>) -> IncompleteUia {
         match self.attempt(auth).await {
-            Verdict::Challenged(challenge) => challenge,
-            Verdict::Confirmed(_) => panic!("confirmed"),
+            UiaStatus::Incomplete(incomplete) => incomplete,
+            UiaStatus::Complete(_) => panic!("confirmed"),
         }
     }
 
     async fn confirmed(&self, auth: serde_json::Value) -> Confirmed {
         match self.attempt(attempt(auth)).await {
-            Verdict::Confirmed(confirmed) => confirmed,
-            Verdict::Challenged(challenge) => panic!("{challenge:?}"),
+            UiaStatus::Complete(confirmed) => confirmed,
+            UiaStatus::Incomplete(incomplete) => panic!("{incomplete:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn closed_server_refuses_to_register() {
+async fn registration_is_refused_when_closed() {
     let world = world(RegistrationMode::Closed).await;
     assert!(matches!(
         world.identity.registration_flows(),
@@ -51,13 +51,13 @@ async fn closed_server_refuses_to_register() {
 #[tokio::test]
 async fn open_server_asks_for_the_dummy_stage_first() {
     let world = world(RegistrationMode::Open).await;
-    let challenge = world.challenged(None).await;
-    assert_eq!(challenge.flows, [[Stage::Dummy]]);
-    let auth = json!({ "type": "m.login.dummy", "session": challenge.session });
+    let incomplete = world.incomplete(None).await;
+    assert_eq!(incomplete.flows, [[Stage::Dummy]]);
+    let auth = json!({ "type": "m.login.dummy", "session": incomplete.session });
     let confirmed = world.confirmed(auth).await;
     let (user_id, login) = world
         .identity
-        .register(application("Alice"), confirmed)
+        .register(registration("Alice"), confirmed)
         .await
         .unwrap();
     assert_eq!(user_id, "@alice:test.localhost");
@@ -77,10 +77,10 @@ async fn open_server_asks_for_the_dummy_stage_first() {
 async fn registration_may_do_without_a_session() {
     let world = world(RegistrationMode::Open).await;
     let confirmed = world.confirmed(json!({ "type": "m.login.dummy" })).await;
-    let quiet = Application {
+    let quiet = RegistrationRequest {
         device: None,
         username: None,
-        ..application("")
+        ..registration("")
     };
     let (user_id, login) = world.identity.register(quiet, confirmed).await.unwrap();
     assert!(login.is_none());
@@ -98,7 +98,7 @@ async fn name_is_given_away_once() {
     let confirmed = world.confirmed(json!({ "type": "m.login.dummy" })).await;
     let again = world
         .identity
-        .register(application("alice"), confirmed)
+        .register(registration("alice"), confirmed)
         .await;
     assert!(matches!(again, Err(Error::UserInUse)));
     assert!(world.identity.check_available("bob").await.is_ok());
@@ -148,10 +148,10 @@ async fn registration_token_is_good_for_so_many_accounts() {
     );
     world
         .identity
-        .register(application("alice"), first)
+        .register(registration("alice"), first)
         .await
         .unwrap();
-    let late = world.identity.register(application("bob"), second).await;
+    let late = world.identity.register(registration("bob"), second).await;
     assert!(matches!(late, Err(Error::InvalidRegistrationToken)));
     assert!(
         !world
@@ -160,8 +160,8 @@ async fn registration_token_is_good_for_so_many_accounts() {
             .await
             .unwrap()
     );
-    let refused = world.challenged(attempt(auth)).await.refused;
-    assert!(matches!(refused, Some(Error::InvalidRegistrationToken)));
+    let error = world.incomplete(attempt(auth)).await.error;
+    assert!(matches!(error, Some(Error::InvalidRegistrationToken)));
 }
 
 #[tokio::test]
@@ -193,10 +193,10 @@ async fn registration_token_expires() {
 #[tokio::test]
 async fn stage_of_no_flow_is_refused_and_the_session_goes_on() {
     let world = world(RegistrationMode::Token).await;
-    let first = world.challenged(None).await;
+    let first = world.incomplete(None).await;
     let dummy = json!({ "type": "m.login.dummy", "session": first.session });
-    let second = world.challenged(attempt(dummy)).await;
-    assert!(matches!(second.refused, Some(Error::UnexpectedStage)));
+    let second = world.incomplete(attempt(dummy)).await;
+    assert!(matches!(second.error, Some(Error::UnexpectedStage)));
     assert_eq!(second.session, first.session);
     assert!(second.completed.is_empty());
 }
@@ -204,7 +204,7 @@ async fn stage_of_no_flow_is_refused_and_the_session_goes_on() {
 #[tokio::test]
 async fn session_serves_one_request_once() {
     let world = world(RegistrationMode::Open).await;
-    let session = world.challenged(None).await.session;
+    let session = world.incomplete(None).await.session;
     let auth = json!({ "type": "m.login.dummy", "session": session });
     let flows = world.identity.registration_flows().unwrap();
     let other = Fingerprint::new("POST", "/_matrix/client/v3/elsewhere", b"{}");
@@ -212,10 +212,10 @@ async fn session_serves_one_request_once() {
         .identity
         .confirm(flows, None, &other, attempt(auth.clone()))
         .await;
-    assert!(matches!(moved, Err(Error::RequestChanged)));
+    assert!(matches!(moved, Err(Error::UiaRequestChanged)));
     world.confirmed(auth).await;
     let only_session = world
-        .challenged(attempt(json!({ "session": session })))
+        .incomplete(attempt(json!({ "session": session })))
         .await;
     assert_ne!(only_session.session, session);
 }
@@ -223,13 +223,13 @@ async fn session_serves_one_request_once() {
 #[tokio::test]
 async fn session_expires() {
     let world = world(RegistrationMode::Open).await;
-    let session = world.challenged(None).await.session;
+    let session = world.incomplete(None).await.session;
     world.clock.advance(HOUR);
     let late = world
-        .challenged(attempt(json!({ "session": session })))
+        .incomplete(attempt(json!({ "session": session })))
         .await;
     assert_ne!(late.session, session);
-    world.identity.sweep().await.unwrap();
+    world.identity.delete_expired().await.unwrap();
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -301,7 +301,7 @@ async fn wrong_mac_is_refused() {
         let mut request = signed(&nonce, "mallory", false);
         request.mac = spoil.to_owned();
         let answer = world.identity.register_with_shared_secret(request).await;
-        assert!(matches!(answer, Err(Error::SharedSecretRefused(_))));
+        assert!(matches!(answer, Err(Error::SharedSecretRejected(_))));
     }
     let nonce = world.identity.registration_nonce().await.unwrap();
     let raised = SharedSecretRequest {
@@ -309,7 +309,7 @@ async fn wrong_mac_is_refused() {
         ..signed(&nonce, "mallory", false)
     };
     let answer = world.identity.register_with_shared_secret(raised).await;
-    assert!(matches!(answer, Err(Error::SharedSecretRefused(_))));
+    assert!(matches!(answer, Err(Error::SharedSecretRejected(_))));
 }
 
 #[tokio::test]
@@ -318,8 +318,8 @@ async fn name_wanted_twice_at_once_is_given_away_once() {
     let one = world.confirmed(json!({ "type": "m.login.dummy" })).await;
     let two = world.confirmed(json!({ "type": "m.login.dummy" })).await;
     let (one, two) = tokio::join!(
-        world.identity.register(application("alice"), one),
-        world.identity.register(application("Alice"), two),
+        world.identity.register(registration("alice"), one),
+        world.identity.register(registration("Alice"), two),
     );
     assert_eq!([one, two].iter().filter(|answer| answer.is_ok()).count(), 1);
 }
@@ -333,8 +333,8 @@ async fn last_use_of_a_registration_token_is_given_away_once() {
         world.confirmed(auth).await,
     );
     let (one, two) = tokio::join!(
-        world.identity.register(application("alice"), one),
-        world.identity.register(application("bob"), two),
+        world.identity.register(registration("alice"), one),
+        world.identity.register(registration("bob"), two),
     );
     assert_eq!([one, two].iter().filter(|answer| answer.is_ok()).count(), 1);
 }

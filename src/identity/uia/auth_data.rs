@@ -3,17 +3,17 @@
 use serde::Deserialize;
 use types::Secret;
 
-/// One attempt at a stage.
+/// Authentication data of one attempt.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Attempt {
-    /// The stage; without one the client asks whether the session is complete by now.
+pub struct AuthData {
+    /// The stage; without one the client polls whether the session is complete.
     #[serde(rename = "type")]
     pub stage: Option<String>,
-    /// The session that the server gave out.
+    /// The session id that the server issued.
     pub session: Option<String>,
-    /// Whose password it is.
+    /// The user whose password it is.
     identifier: Option<Identifier>,
-    /// The same, as clients of old versions of the specification send it.
+    /// The same, as legacy clients send it.
     user: Option<String>,
     /// For `m.login.password`.
     pub(super) password: Option<Secret>,
@@ -21,28 +21,30 @@ pub struct Attempt {
     pub(super) token: Option<Secret>,
 }
 
-/// How a person names a user; only `m.id.user` is offered.
+/// A user identifier; only `m.id.user` is supported.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Identifier {
-    /// `m.id.user`, or a kind that is not offered.
+    /// `m.id.user`, or an unsupported type.
     #[serde(rename = "type")]
-    kind: String,
-    /// The user id or its local part.
+    identifier_type: String,
+    /// The user id or its localpart.
     user: Option<String>,
 }
 
 impl Identifier {
-    /// The user id or its local part.
+    /// The user id or its localpart.
     pub fn user(&self) -> Option<&str> {
-        self.user.as_deref().filter(|_| self.kind == "m.id.user")
+        self.user
+            .as_deref()
+            .filter(|_| self.identifier_type == "m.id.user")
     }
 }
 
-impl Attempt {
-    /// The user whose password it is, if the client says so.
+impl AuthData {
+    /// The user whose password it is, if given.
     pub(super) fn user(&self) -> Option<&str> {
         match &self.identifier {
-            // An identifier of another kind names nobody here.
+            // An identifier of an unsupported type matches no user.
             Some(identifier) => Some(identifier.user().unwrap_or_default()),
             None => self.user.as_deref(),
         }

@@ -1,4 +1,4 @@
-//! When and from where devices called: kept in memory, written now and then.
+//! When and from where devices were last seen: buffered in memory, written periodically.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -11,17 +11,17 @@ use crate::{ActiveUser, Identity, Result};
 /// Rows that one statement writes.
 const BATCH: usize = 1000;
 
-/// The last call of each device since the last write; losing some is no harm.
+/// The last request of each device since the last write; may be lost on a crash.
 #[derive(Debug, Default)]
-pub(crate) struct Sightings(Mutex<HashMap<(OwnedUserId, OwnedDeviceId), (i64, IpAddr)>>);
+pub(crate) struct LastSeenCache(Mutex<HashMap<(OwnedUserId, OwnedDeviceId), (i64, IpAddr)>>);
 
-impl Sightings {
-    pub(crate) fn note(&self, user: &ActiveUser, address: IpAddr, now: i64) {
+impl LastSeenCache {
+    pub(crate) fn record(&self, user: &ActiveUser, address: IpAddr, now: i64) {
         let device = (user.user_id.clone(), user.device_id.clone());
         self.0.lock().insert(device, (now, address));
     }
 
-    /// The last call of one device, if it is not written yet.
+    /// The last request of a device, if it is not written yet.
     pub(crate) fn of_device(
         &self,
         user_id: &OwnedUserId,
@@ -33,7 +33,7 @@ impl Sightings {
 
     fn take(&self) -> Vec<LastSeen> {
         let taken = std::mem::take(&mut *self.0.lock());
-        let mut sightings: Vec<LastSeen> = taken
+        let mut last_seen: Vec<LastSeen> = taken
             .into_iter()
             .map(|((user_id, device_id), (ts, address))| LastSeen {
                 user_id,
@@ -42,21 +42,21 @@ impl Sightings {
                 ip: address.to_string(),
             })
             .collect();
-        // One order for all processes, so that their updates cannot wait for each other in a circle.
-        sightings.sort_by(|a, b| (&a.user_id, &a.device_id).cmp(&(&b.user_id, &b.device_id)));
-        sightings
+        // One order for all processes, so that their updates cannot deadlock.
+        last_seen.sort_by(|a, b| (&a.user_id, &a.device_id).cmp(&(&b.user_id, &b.device_id)));
+        last_seen
     }
 }
 
 impl Identity {
-    /// Writes down when and from where devices called.
-    pub(crate) async fn write_sightings(&self) -> Result<()> {
-        let sightings = self.0.sightings.take();
-        if sightings.is_empty() {
+    /// Writes the buffered timestamps and addresses to the database.
+    pub(crate) async fn write_last_seen(&self) -> Result<()> {
+        let last_seen = self.0.last_seen.take();
+        if last_seen.is_empty() {
             return Ok(());
         }
         let mut db = self.0.database.acquire().await?;
-        for batch in sightings.chunks(BATCH) {
+        for batch in last_seen.chunks(BATCH) {
             storage::devices::record_last_seen(&mut db, batch).await?;
         }
         Ok(())
