@@ -1,3 +1,3 @@
-//! For those who run the server: the paths that Synapse's administration tools call.
+//! The admin API, with the paths that Synapse's tools call.
 
 pub(crate) mod register;

@@ -1,4 +1,4 @@
-//! What every handler gets: the handles of the domain crates and a few settings.
+//! The router state: the handles of the domain crates and a few settings.
 
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
@@ -13,44 +13,44 @@ use ruma::{OwnedServerName, UserId};
 use sync::Syncs;
 use types::Clock;
 
-use crate::{authenticate::Gate, error::Result, limits::Limits};
+use crate::{authenticate::ApiState, error::Result, limits::Limits};
 
 /// The state of the router; a clone costs one reference count.
 #[derive(Clone)]
 pub struct App(Arc<Handles>);
 
-/// The handles, built by the server from the bottom up.
+/// The handles, built by the server in dependency order.
 pub struct Handles {
-    /// The domain of this server's users.
+    /// The server name.
     pub server_name: OwnedServerName,
-    /// The only source of time.
+    /// The clock.
     pub clock: Clock,
     /// The server's signing key.
     pub signer: Signer,
-    /// The users of this server.
+    /// Users.
     pub identity: Identity,
-    /// The recent past in memory.
+    /// In-memory timelines.
     pub live: Live,
-    /// All rooms.
+    /// Rooms.
     pub rooms: Rooms,
-    /// What changed for each device.
+    /// `/sync`.
     pub syncs: Syncs,
-    /// Encryption keys and messages to devices.
+    /// Encryption keys and to-device messages.
     pub keys: Keys,
-    /// Uploaded files.
+    /// Media.
     pub media: Media,
-    /// How often one user or address may call.
+    /// Rate limits.
     pub limits: Limits,
-    /// The largest body, in bytes, that a caller who is known may send.
+    /// The largest request body of an authenticated caller, in bytes.
     pub max_body: usize,
-    /// The URL under which clients reach this server.
+    /// The base URL of the client API.
     pub base_url: String,
-    /// What `/.well-known/matrix/` tells.
+    /// The contents of `/.well-known/matrix/`.
     pub well_known: WellKnown,
 }
 
 impl App {
-    /// The state made of these handles.
+    /// The state with these handles.
     pub fn new(handles: Handles) -> Self {
         Self(Arc::new(handles))
     }
@@ -65,7 +65,7 @@ impl Deref for App {
 }
 
 impl App {
-    /// How a user shows in rooms; users of other servers show by their id.
+    /// A user's profile for membership events; empty for remote users.
     pub(crate) async fn profile(&self, user_id: &UserId) -> Result<room::Profile> {
         if user_id.server_name() != self.server_name {
             return Ok(room::Profile::default());
@@ -78,11 +78,11 @@ impl App {
     }
 }
 
-impl Gate for App {
+impl ApiState for App {
     async fn active_user(&self, token: &str, address: IpAddr) -> Result<ActiveUser> {
         let user = self.identity.authenticate(token).await?;
-        self.identity.seen(&user, address);
-        // The request's span was opened before anybody knew whose request it is.
+        self.identity.record_last_seen(&user, address);
+        // The request's span was opened before authentication.
         tracing::Span::current().record("user.id", user.user_id.as_str());
         Ok(user)
     }

@@ -1,4 +1,4 @@
-//! Who may call: each endpoint's kind of authentication, and the caller it yields as a type.
+//! Authentication schemes of endpoints, and the caller type of each.
 
 use std::{
     borrow::Cow,
@@ -22,44 +22,44 @@ use crate::{
     limits::Limits,
 };
 
-/// What the plumbing asks before a handler runs.
-pub trait Gate: Clone + Send + Sync + 'static {
-    /// The user that an access token stands for, who calls from this address; or 401.
+/// What request handling needs of the router state before a handler runs.
+pub trait ApiState: Clone + Send + Sync + 'static {
+    /// The user of an access token, calling from this address; or 401.
     fn active_user(
         &self,
         token: &str,
         address: IpAddr,
     ) -> impl Future<Output = Result<ActiveUser>> + Send;
 
-    /// How often one user or address may call.
+    /// The rate limits.
     fn limits(&self) -> &Limits;
 
-    /// The largest body, in bytes, that a caller who is known may send.
+    /// The largest request body of an authenticated caller, in bytes.
     fn max_body(&self) -> usize;
 }
 
-/// The address that a request came from, put into the request's extensions by the listener.
+/// The client's address, a request extension set by the listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// A kind of authentication that an endpoint asks for, and the caller it yields.
+/// An endpoint's authentication scheme and the caller type that it yields.
 pub trait Authenticate: AuthScheme {
-    /// What a handler learns about the caller.
+    /// The caller type.
     type Caller: Caller + Send + 'static;
 
-    /// Whether everybody on the network may send a body here.
-    const OPEN: bool;
+    /// Whether requests without credentials are accepted.
+    const ALLOWS_ANONYMOUS: bool;
 
     /// Checks the request's credentials.
-    fn authenticate<G: Gate>(
-        gate: &G,
+    fn authenticate<S: ApiState>(
+        state: &S,
         head: &Parts,
     ) -> impl Future<Output = Result<Self::Caller>> + Send;
 }
 
-/// A caller, as far as rate limits want to know it.
+/// A caller, as rate limits need it.
 pub trait Caller {
-    /// The user, if the endpoint knows one.
+    /// The user, if there is one.
     fn user_id(&self) -> Option<&UserId>;
 }
 
@@ -83,48 +83,48 @@ impl Caller for Option<ActiveUser> {
 
 impl Authenticate for AccessToken {
     type Caller = ActiveUser;
-    const OPEN: bool = false;
+    const ALLOWS_ANONYMOUS: bool = false;
 
-    async fn authenticate<G: Gate>(gate: &G, head: &Parts) -> Result<ActiveUser> {
-        active_user(gate, head).await
+    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<ActiveUser> {
+        active_user(state, head).await
     }
 }
 
 impl Authenticate for AccessTokenOptional {
     type Caller = Option<ActiveUser>;
-    const OPEN: bool = true;
+    const ALLOWS_ANONYMOUS: bool = true;
 
-    async fn authenticate<G: Gate>(gate: &G, head: &Parts) -> Result<Option<ActiveUser>> {
+    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<Option<ActiveUser>> {
         match token(head)? {
-            Some(token) => gate.active_user(&token, address(head)).await.map(Some),
+            Some(token) => state.active_user(&token, address(head)).await.map(Some),
             None => Ok(None),
         }
     }
 }
 
-/// Schemes that ask nothing of the caller: a token sent along is not looked at.
-macro_rules! anybody {
+/// Schemes without authentication: an access token is ignored.
+macro_rules! unauthenticated {
     ($($scheme:ty),*) => {$(
         impl Authenticate for $scheme {
             type Caller = ();
-            const OPEN: bool = true;
+            const ALLOWS_ANONYMOUS: bool = true;
 
-            async fn authenticate<G: Gate>(_: &G, _: &Parts) -> Result<()> {
+            async fn authenticate<S: ApiState>(_: &S, _: &Parts) -> Result<()> {
                 Ok(())
             }
         }
     )*};
 }
-anybody!(NoAuthentication, NoAccessToken, AppserviceTokenOptional);
+unauthenticated!(NoAuthentication, NoAccessToken, AppserviceTokenOptional);
 
-/// The user that a request's access token stands for, for endpoints without a typed request.
-pub async fn active_user<G: Gate>(gate: &G, head: &Parts) -> Result<ActiveUser> {
+/// The user of a request's access token, for endpoints without a typed request.
+pub async fn active_user<S: ApiState>(state: &S, head: &Parts) -> Result<ActiveUser> {
     let token =
         token(head)?.ok_or_else(|| Error::new(ErrorKind::MissingToken, "Missing access token"))?;
-    gate.active_user(&token, address(head)).await
+    state.active_user(&token, address(head)).await
 }
 
-/// Where a request came from; the listener says so.
+/// The client's address, as set by the listener.
 pub fn address(head: &Parts) -> IpAddr {
     head.extensions.get::<ClientAddress>().map_or(
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -132,7 +132,7 @@ pub fn address(head: &Parts) -> IpAddr {
     )
 }
 
-/// The access token of the `Authorization` header or of the query.
+/// The access token of the `Authorization` header or the query.
 ///
 /// Spec: client-server, "Using access tokens".
 fn token(head: &Parts) -> Result<Option<Cow<'_, str>>> {

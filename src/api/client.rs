@@ -36,8 +36,8 @@ use types::ErrorKind;
 
 use crate::{Error, Result};
 
-/// Refuses callers who name another user in the path.
-pub(crate) fn own(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
+/// Checks that the user in the path is the caller.
+pub(crate) fn check_is_caller(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
     if caller.user_id == user_id {
         return Ok(());
     }
@@ -47,7 +47,7 @@ pub(crate) fn own(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
     ))
 }
 
-/// The caller as the one who reads a room.
+/// The caller as the reader of a room.
 pub(crate) fn reader(caller: &ActiveUser) -> Reader<'_> {
     Reader {
         user_id: &caller.user_id,

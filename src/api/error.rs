@@ -1,4 +1,4 @@
-//! How failures are answered: one table from fault to status and `errcode`.
+//! The error of every handler and the HTTP response that it becomes.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -7,21 +7,21 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use types::{ErrorKind, Fault};
 
-use crate::{json, uia::Challenge};
+use crate::{errcode::status_and_errcode, json, uia_response::UiaResponse};
 
-/// How long a client should wait for a part that is away.
+/// The `Retry-After` of a 503.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
-/// What a handler answers instead of a response.
+/// What a handler returns instead of a response.
 #[derive(Debug)]
 pub enum Error {
     /// An error of the specification.
     Failure(Box<Failure>),
-    /// The client must authenticate (further) with its password, a token and so on.
-    Challenge(Box<Challenge>),
+    /// User-interactive authentication is required or not yet complete.
+    UiaRequired(Box<UiaResponse>),
 }
 
-/// The parts of an error answer.
+/// The parts of an error response.
 #[derive(Debug)]
 pub struct Failure {
     kind: ErrorKind,
@@ -34,9 +34,9 @@ pub struct Failure {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error that is decided in this crate.
+    /// An error that this crate detects itself.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        let (status, _) = table(&kind);
+        let (status, _) = status_and_errcode(&kind);
         Self::Failure(Box::new(Failure {
             kind,
             status,
@@ -51,7 +51,7 @@ impl Error {
             .with_status(StatusCode::METHOD_NOT_ALLOWED)
     }
 
-    /// Nothing stands at this path: 404.
+    /// No endpoint has this path: 404.
     pub fn unrecognized() -> Self {
         Self::new(ErrorKind::Unrecognized, "Unrecognized request")
     }
@@ -80,11 +80,11 @@ impl<F: Fault> From<F> for Error {
         let kind = fault.kind();
         let text = match kind {
             ErrorKind::Internal => {
-                tracing::error!(error = %with_sources(&fault), "A request failed");
+                tracing::error!(error = %error_chain(&fault), "A request failed");
                 "Internal server error".to_owned()
             }
             ErrorKind::Unavailable => {
-                tracing::warn!(error = %with_sources(&fault), "A request met an absent part");
+                tracing::warn!(error = %error_chain(&fault), "A request failed because a dependency is unavailable");
                 "Temporarily unavailable".to_owned()
             }
             _ => fault.to_string(),
@@ -93,9 +93,9 @@ impl<F: Fault> From<F> for Error {
     }
 }
 
-impl From<Challenge> for Error {
-    fn from(challenge: Challenge) -> Self {
-        Self::Challenge(Box::new(challenge))
+impl From<UiaResponse> for Error {
+    fn from(response: UiaResponse) -> Self {
+        Self::UiaRequired(Box::new(response))
     }
 }
 
@@ -103,14 +103,17 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         match self {
             Self::Failure(failure) => failure.into_response(),
-            Self::Challenge(challenge) => challenge.into_response(),
+            Self::UiaRequired(body) => match serde_json::to_string(&body) {
+                Ok(body) => json::json_response(StatusCode::UNAUTHORIZED, body),
+                Err(error) => serialization_error(&error),
+            },
         }
     }
 }
 
 impl Failure {
     fn into_response(self) -> Response {
-        let (_, errcode) = table(&self.kind);
+        let (_, errcode) = status_and_errcode(&self.kind);
         let mut body = self.fields;
         body.insert("errcode".to_owned(), errcode.into());
         body.insert("error".to_owned(), self.text.into());
@@ -132,7 +135,7 @@ impl Failure {
             ErrorKind::Unavailable => retry_after = Some(UNAVAILABLE_RETRY),
             _ => {}
         }
-        let mut response = json::answer(self.status, Value::Object(body).to_string());
+        let mut response = json::json_response(self.status, Value::Object(body).to_string());
         if let Some(wait) = retry_after {
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
@@ -143,59 +146,14 @@ impl Failure {
     }
 }
 
-/// The `errcode` of a kind of failure.
-pub(crate) fn errcode(kind: &ErrorKind) -> &'static str {
-    let (_, errcode) = table(kind);
-    errcode
+/// The response when a response could not be serialized: a bug, logged.
+pub(crate) fn serialization_error(error: &dyn std::error::Error) -> Response {
+    tracing::error!(%error, "A response could not be serialized");
+    Error::new(ErrorKind::Internal, "Internal server error").into_response()
 }
 
-/// The status and `errcode` of each kind of failure.
-fn table(kind: &ErrorKind) -> (StatusCode, &'static str) {
-    use StatusCode as S;
-    match kind {
-        ErrorKind::Forbidden => (S::FORBIDDEN, "M_FORBIDDEN"),
-        ErrorKind::UnknownToken { .. } => (S::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
-        ErrorKind::MissingToken => (S::UNAUTHORIZED, "M_MISSING_TOKEN"),
-        ErrorKind::BadJson => (S::BAD_REQUEST, "M_BAD_JSON"),
-        ErrorKind::NotJson => (S::BAD_REQUEST, "M_NOT_JSON"),
-        ErrorKind::NotFound => (S::NOT_FOUND, "M_NOT_FOUND"),
-        ErrorKind::LimitExceeded { .. } => (S::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED"),
-        ErrorKind::Unknown => (S::BAD_REQUEST, "M_UNKNOWN"),
-        ErrorKind::Unrecognized => (S::NOT_FOUND, "M_UNRECOGNIZED"),
-        ErrorKind::Unauthorized => (S::UNAUTHORIZED, "M_UNAUTHORIZED"),
-        ErrorKind::UserDeactivated => (S::FORBIDDEN, "M_USER_DEACTIVATED"),
-        ErrorKind::UserInUse => (S::BAD_REQUEST, "M_USER_IN_USE"),
-        ErrorKind::InvalidUsername => (S::BAD_REQUEST, "M_INVALID_USERNAME"),
-        ErrorKind::RoomInUse => (S::BAD_REQUEST, "M_ROOM_IN_USE"),
-        ErrorKind::InvalidRoomState => (S::BAD_REQUEST, "M_INVALID_ROOM_STATE"),
-        ErrorKind::UnsupportedRoomVersion => (S::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION"),
-        ErrorKind::IncompatibleRoomVersion => (S::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION"),
-        ErrorKind::BadState => (S::BAD_REQUEST, "M_BAD_STATE"),
-        ErrorKind::GuestAccessForbidden => (S::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN"),
-        ErrorKind::MissingParam => (S::BAD_REQUEST, "M_MISSING_PARAM"),
-        ErrorKind::InvalidParam => (S::BAD_REQUEST, "M_INVALID_PARAM"),
-        ErrorKind::TooLarge => (S::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
-        ErrorKind::Exclusive => (S::BAD_REQUEST, "M_EXCLUSIVE"),
-        ErrorKind::ResourceLimitExceeded => (S::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
-        ErrorKind::UserLimitExceeded { .. } => (S::FORBIDDEN, "M_USER_LIMIT_EXCEEDED"),
-        ErrorKind::WeakPassword => (S::BAD_REQUEST, "M_WEAK_PASSWORD"),
-        ErrorKind::InvalidSignature => (S::BAD_REQUEST, "M_INVALID_SIGNATURE"),
-        ErrorKind::BadAlias => (S::BAD_REQUEST, "M_BAD_ALIAS"),
-        ErrorKind::DuplicateAnnotation => (S::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
-        ErrorKind::NotYetUploaded => (S::GATEWAY_TIMEOUT, "M_NOT_YET_UPLOADED"),
-        ErrorKind::CannotOverwriteMedia => (S::CONFLICT, "M_CANNOT_OVERWRITE_MEDIA"),
-        ErrorKind::UnableToAuthoriseJoin => (S::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
-        ErrorKind::UnableToGrantJoin => (S::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN"),
-        ErrorKind::WrongRoomKeysVersion => (S::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
-        ErrorKind::ProfileTooLarge => (S::BAD_REQUEST, "M_PROFILE_TOO_LARGE"),
-        ErrorKind::KeyTooLarge => (S::BAD_REQUEST, "M_KEY_TOO_LARGE"),
-        ErrorKind::Unavailable => (S::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
-        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
-    }
-}
-
-/// An error and everything it was caused by, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
+/// An error and its chain of sources, in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -239,14 +197,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn absent_part_is_answered_with_retry_after() {
+    async fn unavailable_is_answered_with_retry_after() {
         let (status, headers, _) = answered(Broken(ErrorKind::Unavailable).into()).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(headers["retry-after"], "5");
     }
 
     #[tokio::test]
-    async fn limit_is_answered_with_the_time_to_wait() {
+    async fn limit_exceeded_is_answered_with_retry_after() {
         let kind = ErrorKind::LimitExceeded {
             retry_after: Some(Duration::from_millis(1500)),
         };
@@ -258,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn soft_logout_is_told_only_when_it_is_one() {
+    async fn soft_logout_is_set_only_for_expired_tokens() {
         let soft = Error::new(ErrorKind::UnknownToken { soft_logout: true }, "Expired");
         assert_eq!(answered(soft).await.2["soft_logout"], true);
         let hard = Error::new(ErrorKind::UnknownToken { soft_logout: false }, "Unknown");

@@ -1,4 +1,4 @@
-//! What other servers ask without credentials: who this server is and how it signs.
+//! Unauthenticated federation endpoints: server version and signing keys.
 //!
 //! Spec: server-server, "Server implementation" and "Retrieving server keys".
 
@@ -9,9 +9,9 @@ use http::StatusCode;
 use ruma::{CanonicalJsonObject, CanonicalJsonValue};
 use serde_json::json;
 
-use crate::{App, json, json::RawJson};
+use crate::{App, error, json, json::RawJson};
 
-/// How long other servers may keep the key without asking again.
+/// How long other servers may cache the keys.
 const KEYS_VALID: Duration = Duration::from_hours(24);
 
 /// The server's name and version.
@@ -20,7 +20,7 @@ pub(crate) async fn version() -> RawJson {
     json!({ "server": server }).to_string().into()
 }
 
-/// The keys that this server signs with, signed with them.
+/// The server's signing keys, self-signed.
 pub(crate) async fn keys(State(app): State<App>) -> Response {
     let valid_until = app
         .clock
@@ -48,10 +48,10 @@ pub(crate) async fn keys(State(app): State<App>) -> Response {
         ruma::UInt::new_saturating(valid_until).into(),
     );
     if let Err(error) = app.signer.sign_json(&mut body) {
-        return json::unwritable(&error);
+        return error::serialization_error(&error);
     }
     match serde_json::to_string(&body) {
-        Ok(text) => json::answer(StatusCode::OK, text),
-        Err(error) => json::unwritable(&error),
+        Ok(text) => json::json_response(StatusCode::OK, text),
+        Err(error) => error::serialization_error(&error),
     }
 }

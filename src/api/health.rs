@@ -1,8 +1,8 @@
-//! Whether the process is alive, for load balancers.
+//! The liveness check for load balancers.
 
 use http::StatusCode;
 
-/// Answers as long as the process serves requests at all.
+/// Responds as long as the process serves requests.
 pub(crate) async fn health() -> StatusCode {
     StatusCode::OK
 }

@@ -1,15 +1,9 @@
-//! JSON in and out: what is refused before it is parsed, and answers that are written, not built.
+//! JSON in and out: the limit on nesting, and responses whose JSON text is already written.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use types::ErrorKind;
 
-use crate::error::Error;
-
-/// How deep objects and arrays of a request may be nested.
-const MAX_DEPTH: usize = 100;
-
-/// An answer whose JSON text is already written, spliced from stored events.
+/// A response whose JSON text is already written, spliced from stored events.
 #[derive(Clone, Debug)]
 pub struct RawJson(pub Vec<u8>);
 
@@ -21,12 +15,12 @@ impl From<String> for RawJson {
 
 impl IntoResponse for RawJson {
     fn into_response(self) -> Response {
-        answer(StatusCode::OK, self.0)
+        json_response(StatusCode::OK, self.0)
     }
 }
 
 /// A response of JSON text.
-pub(crate) fn answer(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
+pub(crate) fn json_response(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(
@@ -36,27 +30,8 @@ pub(crate) fn answer(status: StatusCode, body: impl Into<axum::body::Body>) -> R
     response
 }
 
-/// The answer when a response could not be written: a bug, logged.
-pub(crate) fn unwritable(error: &dyn std::error::Error) -> Response {
-    tracing::error!(%error, "A response could not be written");
-    Error::new(ErrorKind::Internal, "Internal server error").into_response()
-}
-
-/// Refuses bodies that are not text or nested deeper than any parser should follow.
-pub(crate) fn check(body: &[u8]) -> Result<(), Error> {
-    if std::str::from_utf8(body).is_err() {
-        return Err(Error::new(ErrorKind::NotJson, "The body is not UTF-8"));
-    }
-    if depth_exceeds(body, MAX_DEPTH) {
-        return Err(Error::new(
-            ErrorKind::BadJson,
-            "The body is nested too deeply",
-        ));
-    }
-    Ok(())
-}
-
-fn depth_exceeds(body: &[u8], max: usize) -> bool {
+/// Whether objects and arrays are nested deeper than `max`.
+pub(crate) fn depth_exceeds(body: &[u8], max: usize) -> bool {
     let mut depth = 0_usize;
     let mut in_string = false;
     let mut bytes = body.iter();

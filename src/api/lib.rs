@@ -1,13 +1,13 @@
-//! Every HTTP endpoint: decodes, asks a domain crate, answers. No rules, no SQL.
+//! Every HTTP endpoint: decodes the request, calls a domain crate, writes the response. No rules, no SQL.
 
 mod admin;
 mod app;
 pub mod authenticate;
 mod client;
+mod errcode;
 mod error;
 mod federation;
 mod health;
-mod interactive;
 pub mod json;
 pub mod limits;
 mod matrix;
@@ -16,10 +16,11 @@ mod routing;
 #[cfg(test)]
 mod tests;
 mod uia;
+mod uia_response;
 mod well_known;
 
 pub use app::{App, Handles};
 pub use error::{Error, Result};
-pub use matrix::{Answer, Fixed, Matrix};
+pub use matrix::{IntoMatrixResponse, Matrix, PathDefaults};
 pub use routing::{Route, Routes};
-pub use uia::{Challenge, Flow, Refused};
+pub use uia_response::{UiaError, UiaFlow, UiaResponse};

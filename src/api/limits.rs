@@ -1,4 +1,4 @@
-//! How often one user or one address may call an endpoint of a class.
+//! Rate limits by class of endpoints, per user or address.
 
 use std::{
     collections::HashMap,
@@ -19,15 +19,15 @@ use types::ErrorKind;
 
 use crate::error::{Error, Result};
 
-/// After this many checks of a class, keys that are no longer limited are forgotten.
-const SWEEP_INTERVAL: u32 = 4096;
+/// After this many checks of a class, keys that are no longer limited are removed.
+const CLEANUP_INTERVAL: u32 = 4096;
 
-/// Endpoints that share one budget.
+/// A class of endpoints that share one rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Creating accounts and asking whether a name is free.
+    /// Registration and username availability.
     Registration,
-    /// Logging in, and whatever asks for the password again.
+    /// Login and user-interactive authentication.
     Login,
     /// Sending messages, state and redactions.
     Send,
@@ -37,11 +37,11 @@ pub enum Class {
     Invite,
     /// Uploading media.
     Upload,
-    /// Whatever else the specification calls rate-limited.
+    /// All other endpoints that the specification marks as rate-limited.
     General,
 }
 
-/// The limits in force; a class without a budget is not limited.
+/// The rate limits; a class without one is not limited.
 #[derive(Debug, Default)]
 pub struct Limits(HashMap<Class, Limiter>);
 
@@ -55,17 +55,17 @@ struct Limiter {
 enum Key {
     User(OwnedUserId),
     Address(IpAddr),
-    /// Whoever tries to become this user.
-    Guesses(OwnedUserId),
+    /// Login attempts for this user.
+    LoginAttempts(OwnedUserId),
 }
 
 impl Limits {
-    /// Nothing is limited.
+    /// No limits.
     pub fn off() -> Self {
         Self::default()
     }
 
-    /// The limits that the configuration sets.
+    /// The configured limits.
     pub fn new(settings: &RateLimits) -> Self {
         if !settings.enabled {
             return Self::off();
@@ -83,21 +83,21 @@ impl Limits {
         Self(classes.into_iter().filter_map(limiter).collect())
     }
 
-    /// Takes one call from the budget of the user, or of the address when there is no user.
+    /// Counts one call against the user, or against the address if there is no user.
     pub fn take(&self, class: Class, user_id: Option<&UserId>, address: IpAddr) -> Result<()> {
         let key = user_id.map_or(Key::Address(address), |user_id| {
             Key::User(user_id.to_owned())
         });
-        self.take_of(class, &key)
+        self.take_key(class, &key)
     }
 
-    /// Takes one login from what all those together have who try to become a user. It is not the
-    /// user's own budget: a stranger who guesses keeps nobody from changing the password.
-    pub fn take_guess(&self, user_id: &UserId) -> Result<()> {
-        self.take_of(Class::Login, &Key::Guesses(user_id.to_owned()))
+    /// Counts one login attempt for a user, separately from the user's own calls, so that password
+    /// guessing does not limit what the logged-in user can do.
+    pub fn count_login_attempt(&self, user_id: &UserId) -> Result<()> {
+        self.take_key(Class::Login, &Key::LoginAttempts(user_id.to_owned()))
     }
 
-    fn take_of(&self, class: Class, key: &Key) -> Result<()> {
+    fn take_key(&self, class: Class, key: &Key) -> Result<()> {
         let Some(limiter) = self.0.get(&class) else {
             return Ok(());
         };
@@ -113,7 +113,7 @@ impl Limits {
 }
 
 impl Limiter {
-    /// `None` for a limit without a rate or a burst, which the configuration refuses.
+    /// `None` for a limit without a rate or a burst, which the configuration rejects.
     fn new(limit: RateLimit) -> Option<Self> {
         let period = Duration::try_from_secs_f64(1.0 / limit.per_second).ok()?;
         let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(limit.burst)?);
@@ -125,7 +125,7 @@ impl Limiter {
     }
 
     fn take(&self, key: &Key) -> Result<(), Duration> {
-        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_INTERVAL == SWEEP_INTERVAL - 1 {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % CLEANUP_INTERVAL == CLEANUP_INTERVAL - 1 {
             self.keyed.retain_recent();
         }
         self.keyed
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn burst_is_allowed_and_the_next_call_is_told_to_wait() {
+    fn burst_is_allowed_and_the_next_call_is_limited() {
         let limits = limits(2);
         assert!(limits.take(Class::Login, None, HERE).is_ok());
         assert!(limits.take(Class::Login, None, HERE).is_ok());

@@ -1,4 +1,4 @@
-//! One extractor and one responder for every endpoint that ruma has a type for.
+//! One extractor and one response conversion for every endpoint that ruma has a type for.
 
 use std::net::IpAddr;
 
@@ -15,64 +15,66 @@ use ruma::api::{
 use types::ErrorKind;
 
 use crate::{
-    authenticate::{Authenticate, Caller as _, Gate, address},
-    error::{Error, Result},
-    json::{self, RawJson},
+    authenticate::{ApiState, Authenticate, Caller as _, address},
+    error::{Error, Result, serialization_error},
+    json::{RawJson, depth_exceeds},
     limits::Class,
 };
 
-/// The largest body that is read from anybody.
-const MAX_OPEN_BODY: usize = 128 * 1024;
+/// The largest body accepted on endpoints that need no access token.
+const MAX_ANONYMOUS_BODY: usize = 128 * 1024;
+/// How deep objects and arrays of a request body may be nested.
+const MAX_DEPTH: usize = 100;
 
-/// What a request leaves to its path: arguments and a query parameter that the typed request needs.
+/// Defaults that a path supplies: arguments and a query parameter that the typed request needs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fixed<'a> {
-    /// Path arguments that come after those in the path.
+pub struct PathDefaults<'a> {
+    /// Path arguments appended to those in the path.
     pub arguments: &'a [&'a str],
-    /// The name and value of a query parameter, for requests that do not give it.
+    /// The name and value of a query parameter, used when the request omits it.
     pub query: Option<(&'a str, &'a str)>,
 }
 
-/// The caller that an endpoint's kind of authentication yields.
+/// The caller type of an endpoint's authentication scheme.
 pub(crate) type CallerOf<R> = <<R as Metadata>::Authentication as Authenticate>::Caller;
 
-/// A request that has been authenticated, bounded and decoded.
+/// A request that has been authenticated, rate-limited, size-checked and decoded.
 pub struct Matrix<R: Metadata<Authentication: Authenticate>> {
     /// The request as ruma types it.
     pub request: R,
-    /// Who calls: `ActiveUser`, `Option<ActiveUser>` or nobody, as the endpoint has it.
+    /// The caller: `ActiveUser`, `Option<ActiveUser>` or `()`, by the endpoint's authentication scheme.
     pub caller: CallerOf<R>,
     /// The body as it was sent.
     pub body: Bytes,
-    /// Where the request came from.
+    /// The client's address.
     pub address: IpAddr,
 }
 
-/// What a handler may answer with: ruma's response, or JSON text written by hand.
-pub trait Answer {
-    /// The answer over HTTP.
-    fn into_answer(self) -> Response;
+/// What a handler may return: a ruma response, or JSON text that is already written.
+pub trait IntoMatrixResponse {
+    /// The HTTP response.
+    fn into_matrix_response(self) -> Response;
 }
 
-impl<T: OutgoingResponse> Answer for T {
-    fn into_answer(self) -> Response {
+impl<T: OutgoingResponse> IntoMatrixResponse for T {
+    fn into_matrix_response(self) -> Response {
         match self.try_into_http_response::<BytesMut>() {
             Ok(response) => response.map(BytesMut::freeze).map(axum::body::Body::from),
-            Err(error) => json::unwritable(&error),
+            Err(error) => serialization_error(&error),
         }
     }
 }
 
-impl Answer for RawJson {
-    fn into_answer(self) -> Response {
+impl IntoMatrixResponse for RawJson {
+    fn into_matrix_response(self) -> Response {
         self.into_response()
     }
 }
 
-/// The answer that a handler's result makes.
-pub(crate) fn respond<A: Answer>(result: Result<A>) -> Response {
+/// The HTTP response of a handler's result.
+pub(crate) fn respond<A: IntoMatrixResponse>(result: Result<A>) -> Response {
     match result {
-        Ok(answer) => answer.into_answer(),
+        Ok(answer) => answer.into_matrix_response(),
         Err(error) => error.into_response(),
     }
 }
@@ -81,27 +83,31 @@ impl<R> Matrix<R>
 where
     R: IncomingRequest + Metadata<Authentication: Authenticate>,
 {
-    /// Authenticates, limits, bounds and decodes a request, in this order.
-    pub(crate) async fn receive<G: Gate>(
-        gate: &G,
+    /// Authenticates, rate-limits, reads and decodes a request, in this order.
+    pub(crate) async fn receive<S: ApiState>(
+        state: &S,
         request: Request,
         class: Option<Class>,
-        fixed: Fixed<'_>,
+        defaults: PathDefaults<'_>,
     ) -> Result<Self> {
         let (mut head, body) = request.into_parts();
         let params = path_params(&mut head).await?;
-        let caller = R::Authentication::authenticate(gate, &head).await?;
+        let caller = R::Authentication::authenticate(state, &head).await?;
         let address = address(&head);
         if let Some(class) = class {
-            gate.limits().take(class, caller.user_id(), address)?;
+            state.limits().take(class, caller.user_id(), address)?;
         }
-        let open = <R::Authentication as Authenticate>::OPEN;
-        let max_body = if open { MAX_OPEN_BODY } else { gate.max_body() };
+        let anonymous = <R::Authentication as Authenticate>::ALLOWS_ANONYMOUS;
+        let max_body = if anonymous {
+            MAX_ANONYMOUS_BODY
+        } else {
+            state.max_body()
+        };
         let body = read(body, max_body).await?;
-        json::check(&body)?;
+        check_json(&body)?;
 
         let mut arguments: Vec<&str> = params.iter().map(|(_, value)| value).collect();
-        arguments.extend(fixed.arguments);
+        arguments.extend(defaults.arguments);
         let content: &[u8] = match head.method {
             // Clients leave the body out where every field of it is optional; a `PUT` says what it puts.
             Method::POST if body.is_empty() => b"{}",
@@ -111,11 +117,11 @@ where
             _ => &body,
         };
         head.method = R::METHOD;
-        if let Some((name, value)) = fixed.query {
+        if let Some((name, value)) = defaults.query {
             add_query(&mut head, name, value);
         }
         let request = http::Request::from_parts(head, content);
-        let request = R::try_from_http_request(request, &arguments).map_err(undecodable)?;
+        let request = R::try_from_http_request(request, &arguments).map_err(decoding_error)?;
         Ok(Self {
             request,
             caller,
@@ -125,7 +131,7 @@ where
     }
 }
 
-/// Adds a query parameter to a request that does not give it.
+/// Adds a query parameter unless the request has it.
 fn add_query(head: &mut Parts, name: &str, value: &str) {
     let query = head.uri.query().unwrap_or_default();
     if query
@@ -135,7 +141,7 @@ fn add_query(head: &mut Parts, name: &str, value: &str) {
         return;
     }
     let uri = format!("{}?{query}&{name}={value}", head.uri.path());
-    // What was a URI stays one with a plain parameter at its end.
+    // A URI stays valid with a plain parameter appended.
     if let Ok(uri) = uri.parse() {
         head.uri = uri;
     }
@@ -155,6 +161,20 @@ async fn path_params(head: &mut Parts) -> Result<RawPathParams> {
     Ok(params)
 }
 
+/// Refuses bodies that are not UTF-8 or are nested too deeply.
+fn check_json(body: &[u8]) -> Result<()> {
+    if std::str::from_utf8(body).is_err() {
+        return Err(Error::new(ErrorKind::NotJson, "The body is not UTF-8"));
+    }
+    if depth_exceeds(body, MAX_DEPTH) {
+        return Err(Error::new(
+            ErrorKind::BadJson,
+            "The body is nested too deeply",
+        ));
+    }
+    Ok(())
+}
+
 async fn read(body: axum::body::Body, max_body: usize) -> Result<Bytes> {
     axum::body::to_bytes(body, max_body).await.map_err(|error| {
         if is_length_limit(&error) {
@@ -170,7 +190,7 @@ fn is_length_limit(error: &axum::Error) -> bool {
         .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
-fn undecodable(error: FromHttpRequestError) -> Error {
+fn decoding_error(error: FromHttpRequestError) -> Error {
     let FromHttpRequestError::Deserialization(error) = error else {
         return Error::new(ErrorKind::Unrecognized, "Unrecognized request")
             .with_status(StatusCode::METHOD_NOT_ALLOWED);

@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::{
-    App, Routes, admin, client, federation, health, limits::Class, matrix::Fixed, well_known,
+    App, Routes, admin, client, federation, health, limits::Class, matrix::PathDefaults, well_known,
 };
 
 /// Every endpoint of the server.
@@ -16,17 +16,17 @@ pub fn all() -> Routes<App> {
         .merge(administration())
 }
 
-/// The endpoints that other servers need, for a listener that is theirs alone.
-pub fn for_servers() -> Routes<App> {
+/// The endpoints of the federation listener.
+pub fn federation_routes() -> Routes<App> {
     operations().merge(federation())
 }
 
-/// For load balancers and those who run the server.
+/// Operational endpoints.
 fn operations() -> Routes<App> {
     Routes::default().raw(Method::GET, "/health", health::health)
 }
 
-/// For whoever looks for this server.
+/// Server discovery.
 fn discovery() -> Routes<App> {
     Routes::default()
         .matrix(well_known::client)
@@ -38,7 +38,7 @@ fn discovery() -> Routes<App> {
         )
 }
 
-/// For other servers.
+/// The federation API.
 fn federation() -> Routes<App> {
     Routes::default()
         .raw(
@@ -49,14 +49,14 @@ fn federation() -> Routes<App> {
         .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
 }
 
-/// For those who run the server.
+/// The admin API.
 fn administration() -> Routes<App> {
     Routes::default()
         .raw(Method::GET, admin::register::PATH, admin::register::nonce)
         .limited(Class::Registration, admin::register::register)
 }
 
-/// For clients, in the order of the specification.
+/// The client-server API, in the order of the specification.
 fn client() -> Routes<App> {
     Routes::default()
         .raw(
@@ -76,7 +76,7 @@ fn client() -> Routes<App> {
         .merge(media())
 }
 
-/// Getting in and out.
+/// Login, registration and logout.
 fn login() -> Routes<App> {
     use client::{login, logout, refresh, register};
     Routes::default()
@@ -91,7 +91,7 @@ fn login() -> Routes<App> {
         .matrix(logout::all)
 }
 
-/// The caller's account and devices.
+/// Account and devices.
 fn account() -> Routes<App> {
     use client::{account, devices};
     Routes::default()
@@ -105,7 +105,7 @@ fn account() -> Routes<App> {
         .limited(Class::Login, devices::delete_many)
 }
 
-/// What users tell, and what their clients keep for them.
+/// Profiles, account data, tags and filters.
 fn user_data() -> Routes<App> {
     use client::{account_data, filter, profile, tags};
     Routes::default()
@@ -124,7 +124,7 @@ fn user_data() -> Routes<App> {
         .matrix(filter::one)
 }
 
-/// What the caller wants to be notified of.
+/// Push rules.
 fn push_rules() -> Routes<App> {
     use client::push_rules;
     Routes::default()
@@ -139,7 +139,7 @@ fn push_rules() -> Routes<App> {
         .matrix(push_rules::set_actions)
 }
 
-/// Inside one room.
+/// Rooms.
 fn rooms() -> Routes<App> {
     Routes::default()
         .limited(Class::Join, client::create_room::create)
@@ -164,7 +164,7 @@ fn rooms() -> Routes<App> {
         .matrix(client::receipts::set_markers)
 }
 
-/// Who is in a room.
+/// Membership.
 fn membership() -> Routes<App> {
     use client::membership;
     Routes::default()
@@ -180,9 +180,9 @@ fn membership() -> Routes<App> {
         .matrix(membership::joined_rooms)
 }
 
-/// The paths of state whose key is empty, with and without the slash at the end.
+/// The state paths with an empty state key, with and without trailing slash.
 fn state_without_key() -> Routes<App> {
-    let without_key = Fixed {
+    let without_key = PathDefaults {
         arguments: &[""],
         query: None,
     };
@@ -200,7 +200,7 @@ fn state_without_key() -> Routes<App> {
     })
 }
 
-/// The path of `send` from before there were transactions, which simple scripts still use.
+/// The legacy `send` path without a transaction id, which simple scripts still use.
 fn send_without_transaction() -> Routes<App> {
     [
         "/_matrix/client/r0/rooms/{room_id}/send/{event_type}",
@@ -216,9 +216,9 @@ fn send_without_transaction() -> Routes<App> {
     })
 }
 
-/// Paging through a room; without a direction, forwards, as clients came to rely on.
+/// `/messages`; the direction defaults to forwards, which clients rely on.
 fn messages() -> Routes<App> {
-    let forwards = Fixed {
+    let forwards = PathDefaults {
         arguments: &[],
         query: Some(("dir", "f")),
     };
@@ -232,7 +232,7 @@ fn messages() -> Routes<App> {
     })
 }
 
-/// Finding rooms.
+/// Aliases and the room directory.
 fn directory() -> Routes<App> {
     Routes::default()
         .matrix(client::aliases::create)
@@ -245,7 +245,7 @@ fn directory() -> Routes<App> {
         .matrix(client::public_rooms::set_visibility)
 }
 
-/// Keys, and messages to devices.
+/// Encryption keys and to-device messages.
 fn encryption() -> Routes<App> {
     use client::keys;
     Routes::default()
@@ -258,7 +258,7 @@ fn encryption() -> Routes<App> {
         .matrix(client::to_device::send)
 }
 
-/// Uploads and downloads. A screen full of avatars is downloaded at once: that is not limited.
+/// Media. Downloads are not rate-limited: clients download many avatars at once.
 fn media() -> Routes<App> {
     use client::media;
     Routes::default()
@@ -273,62 +273,62 @@ fn media() -> Routes<App> {
         .matrix(media::config)
         .matrix_at(
             "/_matrix/media/r0/config",
-            Fixed::default(),
+            PathDefaults::default(),
             Some(Class::General),
             media::config,
         )
         .matrix_at(
             "/_matrix/media/v3/config",
-            Fixed::default(),
+            PathDefaults::default(),
             Some(Class::General),
             media::config,
         )
         .unlimited(media::download)
         .unlimited(media::download_as)
         .unlimited(media::thumbnail)
-        .merge(old_downloads())
+        .merge(legacy_media())
 }
 
-/// Downloads on the paths from before they asked for an access token.
-fn old_downloads() -> Routes<App> {
-    use client::media::old;
-    let same = Fixed::default();
+/// The legacy download paths, from before downloads required an access token.
+fn legacy_media() -> Routes<App> {
+    use client::media::legacy;
+    let same = PathDefaults::default();
     Routes::default()
         .matrix_at(
             "/_matrix/media/r0/download/{server_name}/{media_id}",
             same,
             None,
-            old::download,
+            legacy::download,
         )
         .matrix_at(
             "/_matrix/media/v3/download/{server_name}/{media_id}",
             same,
             None,
-            old::download,
+            legacy::download,
         )
         .matrix_at(
             "/_matrix/media/r0/download/{server_name}/{media_id}/{filename}",
             same,
             None,
-            old::download_as,
+            legacy::download_as,
         )
         .matrix_at(
             "/_matrix/media/v3/download/{server_name}/{media_id}/{filename}",
             same,
             None,
-            old::download_as,
+            legacy::download_as,
         )
         .matrix_at(
             "/_matrix/media/r0/thumbnail/{server_name}/{media_id}",
             same,
             None,
-            old::thumbnail,
+            legacy::thumbnail,
         )
         .matrix_at(
             "/_matrix/media/v3/thumbnail/{server_name}/{media_id}",
             same,
             None,
-            old::thumbnail,
+            legacy::thumbnail,
         )
 }
 

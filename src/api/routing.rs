@@ -1,4 +1,4 @@
-//! Builds the router from typed handlers, and keeps the list of what it registered.
+//! Builds the router from typed handlers and records the route table.
 
 use std::future::Future;
 
@@ -13,15 +13,15 @@ use http::Method;
 use ruma::api::{IncomingRequest, Metadata, path_builder::PathBuilder};
 
 use crate::{
-    authenticate::{Authenticate, Gate},
+    authenticate::{ApiState, Authenticate},
     error::{Error, Result},
     limits::Class,
-    matrix::{Answer, Fixed, Matrix, respond},
+    matrix::{IntoMatrixResponse, Matrix, PathDefaults, respond},
 };
 
-/// The URL map while it is built; `G` is the state that handlers get.
-pub struct Routes<G> {
-    router: Router<G>,
+/// The route table under construction; `S` is the router state.
+pub struct Routes<S> {
+    router: Router<S>,
     table: Vec<Route>,
 }
 
@@ -32,11 +32,11 @@ pub struct Route {
     pub path: &'static str,
     /// The method.
     pub method: Method,
-    /// Which budget a call is taken from.
+    /// The rate-limit class.
     pub class: Option<Class>,
 }
 
-impl<G: Gate> Default for Routes<G> {
+impl<S: ApiState> Default for Routes<S> {
     fn default() -> Self {
         Self {
             router: Router::new(),
@@ -45,110 +45,110 @@ impl<G: Gate> Default for Routes<G> {
     }
 }
 
-impl<G: Gate> Routes<G> {
-    /// Registers a handler under every path that the specification ever gave its endpoint.
+impl<S: ApiState> Routes<S> {
+    /// Registers a handler under every path of its endpoint, in all versions of the specification.
     ///
-    /// Its calls are counted as [`Class::General`] where the specification limits them.
-    pub fn matrix<R, A, F>(self, handler: impl Endpoint<G, R, A, F>) -> Self
+    /// Rate-limited as [`Class::General`] where the specification says so.
+    pub fn matrix<R, A, F>(self, handler: impl Endpoint<S, R, A, F>) -> Self
     where
         R: IncomingRequest + Metadata<Authentication: Authenticate> + Send + 'static,
-        A: Answer + Send,
+        A: IntoMatrixResponse + Send,
         F: Future<Output = Result<A>> + Send,
     {
         self.all_paths(R::RATE_LIMITED.then_some(Class::General), handler)
     }
 
-    /// The same, for an endpoint whose calls are counted in a class of their own.
-    pub fn limited<R, A, F>(self, class: Class, handler: impl Endpoint<G, R, A, F>) -> Self
+    /// The same with a rate-limit class.
+    pub fn limited<R, A, F>(self, class: Class, handler: impl Endpoint<S, R, A, F>) -> Self
     where
         R: IncomingRequest + Metadata<Authentication: Authenticate> + Send + 'static,
-        A: Answer + Send,
+        A: IntoMatrixResponse + Send,
         F: Future<Output = Result<A>> + Send,
     {
         self.all_paths(Some(class), handler)
     }
 
-    /// The same, for an endpoint whose calls are not counted.
-    pub fn unlimited<R, A, F>(self, handler: impl Endpoint<G, R, A, F>) -> Self
+    /// The same without rate limit.
+    pub fn unlimited<R, A, F>(self, handler: impl Endpoint<S, R, A, F>) -> Self
     where
         R: IncomingRequest + Metadata<Authentication: Authenticate> + Send + 'static,
-        A: Answer + Send,
+        A: IntoMatrixResponse + Send,
         F: Future<Output = Result<A>> + Send,
     {
         self.all_paths(None, handler)
     }
 
-    /// Registers a handler under a path of its own, which fixes a part of the request.
+    /// Registers a handler under one path, with defaults for parts of the request.
     pub fn matrix_at<R, A, F>(
         mut self,
         path: &'static str,
-        fixed: Fixed<'static>,
+        defaults: PathDefaults<'static>,
         class: Option<Class>,
-        handler: impl Endpoint<G, R, A, F>,
+        handler: impl Endpoint<S, R, A, F>,
     ) -> Self
     where
         R: IncomingRequest + Metadata<Authentication: Authenticate> + Send + 'static,
-        A: Answer + Send,
+        A: IntoMatrixResponse + Send,
         F: Future<Output = Result<A>> + Send,
     {
         let endpoint =
-            async move |State(gate): State<G>, request: Request| match Matrix::<R>::receive(
-                &gate, request, class, fixed,
+            async move |State(state): State<S>, request: Request| match Matrix::<R>::receive(
+                &state, request, class, defaults,
             )
             .await
             {
-                Ok(call) => respond(handler(gate, call).await),
+                Ok(call) => respond(handler(state, call).await),
                 Err(error) => error.into_response(),
             };
         self.add(R::METHOD, path, class, endpoint);
         self
     }
 
-    /// Registers a handler that reads the request itself, as media does.
+    /// Registers a handler that reads the raw request, such as a media upload.
     pub fn raw<T: 'static>(
         mut self,
         method: Method,
         path: &'static str,
-        handler: impl Handler<T, G>,
+        handler: impl Handler<T, S>,
     ) -> Self {
         self.add(method, path, None, handler);
         self
     }
 
-    /// The routes of both.
+    /// Adds the routes of `other`.
     pub fn merge(mut self, other: Self) -> Self {
         self.router = self.router.merge(other.router);
         self.table.extend(other.table);
         self
     }
 
-    /// What has been registered, sorted by path.
+    /// The route table, sorted by path.
     pub fn table(&self) -> Vec<Route> {
         let mut table = self.table.clone();
         table.sort_by(|a, b| (a.path, a.method.as_str()).cmp(&(b.path, b.method.as_str())));
         table
     }
 
-    /// The router; whatever is not registered is answered with `M_UNRECOGNIZED`.
-    pub fn into_router(self, gate: G) -> Router {
+    /// The router; unknown paths and methods get `M_UNRECOGNIZED`.
+    pub fn into_router(self, state: S) -> Router {
         self.router
             .fallback(async || Error::unrecognized())
             .method_not_allowed_fallback(async || Error::method_not_allowed())
-            .with_state(gate)
+            .with_state(state)
     }
 
     fn all_paths<R, A, F>(
         mut self,
         class: Option<Class>,
-        handler: impl Endpoint<G, R, A, F>,
+        handler: impl Endpoint<S, R, A, F>,
     ) -> Self
     where
         R: IncomingRequest + Metadata<Authentication: Authenticate> + Send + 'static,
-        A: Answer + Send,
+        A: IntoMatrixResponse + Send,
         F: Future<Output = Result<A>> + Send,
     {
         for path in R::PATH_BUILDER.all_paths() {
-            self = self.matrix_at(path, Fixed::default(), class, handler.clone());
+            self = self.matrix_at(path, PathDefaults::default(), class, handler.clone());
         }
         self
     }
@@ -158,7 +158,7 @@ impl<G: Gate> Routes<G> {
         method: Method,
         path: &'static str,
         class: Option<Class>,
-        handler: impl Handler<T, G>,
+        handler: impl Handler<T, S>,
     ) {
         let Ok(filter) = MethodFilter::try_from(method.clone()) else {
             return;
@@ -173,16 +173,16 @@ impl<G: Gate> Routes<G> {
     }
 }
 
-/// A handler: a function of the state and a decoded request.
-pub trait Endpoint<G, R: Metadata<Authentication: Authenticate>, A, F>:
-    Fn(G, Matrix<R>) -> F + Clone + Send + Sync + 'static
+/// A handler: a function of the router state and a decoded request.
+pub trait Endpoint<S, R: Metadata<Authentication: Authenticate>, A, F>:
+    Fn(S, Matrix<R>) -> F + Clone + Send + Sync + 'static
 {
 }
 
-impl<G, R, A, F, H> Endpoint<G, R, A, F> for H
+impl<S, R, A, F, H> Endpoint<S, R, A, F> for H
 where
     R: Metadata<Authentication: Authenticate>,
     F: Future<Output = Result<A>>,
-    H: Fn(G, Matrix<R>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(S, Matrix<R>) -> F + Clone + Send + Sync + 'static,
 {
 }

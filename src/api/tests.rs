@@ -20,7 +20,7 @@ use types::ErrorKind;
 
 use crate::{
     Error, Matrix, Result, Routes,
-    authenticate::Gate,
+    authenticate::ApiState,
     json::RawJson,
     limits::{Class, Limits},
 };
@@ -28,9 +28,9 @@ use crate::{
 const SEND: &str = "/_matrix/client/v3/rooms/!r:a.org/send/m.room.message/t";
 
 #[derive(Clone)]
-struct OneUser(Arc<Limits>);
+struct TestState(Arc<Limits>);
 
-impl Gate for OneUser {
+impl ApiState for TestState {
     async fn active_user(&self, token: &str, _: IpAddr) -> Result<ActiveUser> {
         match token {
             "alice" => Ok(ActiveUser {
@@ -60,18 +60,18 @@ impl Gate for OneUser {
     }
 }
 
-async fn send(_: OneUser, call: Matrix<send_message_event::v3::Request>) -> Result<RawJson> {
+async fn send(_: TestState, call: Matrix<send_message_event::v3::Request>) -> Result<RawJson> {
     let body = call.request.body.json().get();
     let text = json!({ "txn": call.request.txn_id, "sender": call.caller.user_id, "body": body });
     Ok(RawJson(text.to_string().into_bytes()))
 }
 
-async fn who(_: OneUser, call: Matrix<whoami::v3::Request>) -> Result<whoami::v3::Response> {
+async fn whoami(_: TestState, call: Matrix<whoami::v3::Request>) -> Result<whoami::v3::Response> {
     Ok(whoami::v3::Response::new(call.caller.user_id, false))
 }
 
 async fn register(
-    _: OneUser,
+    _: TestState,
     call: Matrix<register::v3::Request>,
 ) -> Result<register::v3::Response> {
     Err(Error::new(
@@ -81,7 +81,7 @@ async fn register(
 }
 
 async fn profile(
-    _: OneUser,
+    _: TestState,
     _: Matrix<get_profile::v3::Request>,
 ) -> Result<get_profile::v3::Response> {
     Ok(get_profile::v3::Response::new())
@@ -98,10 +98,10 @@ fn router() -> Router {
     });
     Routes::default()
         .limited(Class::Send, send)
-        .matrix(who)
+        .matrix(whoami)
         .matrix(register)
         .matrix(profile)
-        .into_router(OneUser(Arc::new(limits)))
+        .into_router(TestState(Arc::new(limits)))
 }
 
 /// Sends one request to a fresh router, and gives the status and the body.
@@ -249,7 +249,7 @@ async fn path_arguments_are_percent_decoded() {
 }
 
 #[tokio::test]
-async fn calls_over_the_budget_are_told_to_wait() {
+async fn calls_over_the_budget_get_a_retry_after() {
     let router = router();
     for _ in 0..3 {
         let (status, _) = answer(router.clone(), Method::PUT, SEND, "alice", "{}").await;

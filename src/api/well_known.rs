@@ -1,4 +1,4 @@
-//! `/.well-known/matrix/`: where this server is, and who answers for it.
+//! `/.well-known/matrix/`: server discovery and support contacts.
 
 use axum::{
     extract::State,
@@ -14,7 +14,7 @@ use crate::{
     json::{self, RawJson},
 };
 
-/// Tells clients the base URL of their API.
+/// The base URL of the client API.
 pub(crate) async fn client(
     app: App,
     _call: Matrix<discover_homeserver::Request>,
@@ -29,15 +29,17 @@ pub(crate) async fn client(
     Ok(discover_homeserver::Response::new(homeserver))
 }
 
-/// Tells other servers where the federation API is, if that is configured.
+/// The federation address, if configured.
 pub(crate) async fn server(State(app): State<App>) -> Response {
     match &app.well_known.server {
-        Some(server) => json::answer(StatusCode::OK, json!({ "m.server": server }).to_string()),
+        Some(server) => {
+            json::json_response(StatusCode::OK, json!({ "m.server": server }).to_string())
+        }
         None => not_configured().into_response(),
     }
 }
 
-/// Tells whom users and other administrators may turn to, if that is configured.
+/// The support contacts, if configured.
 pub(crate) async fn support(app: App, _call: Matrix<discover_support::Request>) -> Result<RawJson> {
     let settings = &app.well_known;
     if settings.support_contacts.is_empty() && settings.support_page.is_none() {

@@ -1,4 +1,4 @@
-//! Registration by whoever knows the shared secret of the configuration.
+//! Registration with the shared secret of the configuration.
 
 use axum::{extract::State, response::Response};
 use http::{Method, request::Parts};
@@ -16,10 +16,10 @@ use crate::{
     limits::Class, matrix::respond,
 };
 
-/// Where both requests go.
+/// The path of both requests.
 pub(crate) const PATH: &str = "/_synapse/admin/v1/register";
 
-/// `POST` of a registration.
+/// The body of the `POST`.
 #[derive(Deserialize)]
 pub(crate) struct Request {
     nonce: String,
@@ -32,7 +32,7 @@ pub(crate) struct Request {
     mac: String,
 }
 
-/// Gives out a nonce for one registration.
+/// Issues a nonce for one registration.
 pub(crate) async fn nonce(State(app): State<App>, head: Parts) -> Response {
     let nonce = async || {
         app.limits.take(Class::Registration, None, address(&head))?;

@@ -4,9 +4,9 @@ use identity::ActiveUser;
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
 use types::{ErrorKind, Secret};
 
-use crate::{App, Error, Matrix, Result, interactive::Interactive};
+use crate::{App, Error, Matrix, Result, uia::UiaRequest};
 
-/// Tells whose token the request is made with.
+/// The user and device of the access token.
 pub(crate) async fn whoami(
     _: App,
     call: Matrix<whoami::v3::Request>,
@@ -20,7 +20,7 @@ pub(crate) async fn whoami(
 /// Replaces the caller's password.
 pub(crate) async fn change_password(
     app: App,
-    call: Matrix<Interactive<change_password::v3::Request>>,
+    call: Matrix<UiaRequest<change_password::v3::Request>>,
 ) -> Result<change_password::v3::Response> {
     let user = logged_in(call.caller)?;
     let (request, confirmed) = call.request.confirm(&app, &user).await?;
@@ -31,10 +31,10 @@ pub(crate) async fn change_password(
     Ok(change_password::v3::Response::new())
 }
 
-/// Closes the caller's account and leaves all rooms.
+/// Deactivates the caller's account and leaves all rooms.
 pub(crate) async fn deactivate(
     app: App,
-    call: Matrix<Interactive<deactivate::v3::Request>>,
+    call: Matrix<UiaRequest<deactivate::v3::Request>>,
 ) -> Result<deactivate::v3::Response> {
     let user = logged_in(call.caller)?;
     let (request, confirmed) = call.request.confirm(&app, &user).await?;
@@ -42,12 +42,12 @@ pub(crate) async fn deactivate(
         .deactivate(&user, request.erase, confirmed)
         .await?;
     app.rooms.leave_all(&user.user_id).await?;
-    // There are no third-party identifiers that could have to be unbound.
+    // There are no third-party identifiers to unbind.
     let nothing_left = ThirdPartyIdRemovalStatus::Success;
     Ok(deactivate::v3::Response::new(nothing_left))
 }
 
-/// Without a token only a verified e-mail address would do, which is not offered.
+/// Without a token a verified e-mail address would be needed, which is not supported.
 fn logged_in(caller: Option<ActiveUser>) -> Result<ActiveUser> {
     caller.ok_or_else(|| Error::new(ErrorKind::MissingToken, "Missing access token"))
 }

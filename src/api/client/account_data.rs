@@ -1,4 +1,4 @@
-//! Private data that a user's clients share.
+//! Account data.
 
 use http::StatusCode;
 use ruma::{
@@ -9,61 +9,61 @@ use ruma::{
     },
 };
 
-use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
+use crate::{App, Error, Matrix, Result, client::check_is_caller, json::RawJson};
 
-/// Shows data of the account.
+/// Returns global account data.
 pub(crate) async fn of_account(
     app: App,
     call: Matrix<get_global_account_data::v3::Request>,
 ) -> Result<RawJson> {
-    own(&call.caller, &call.request.user_id)?;
-    let kind = call.request.event_type.to_string();
+    check_is_caller(&call.caller, &call.request.user_id)?;
+    let event_type = call.request.event_type.to_string();
     let content = app
         .identity
-        .account_data(&call.caller.user_id, None, &kind)
+        .account_data(&call.caller.user_id, None, &event_type)
         .await?;
     Ok(content.into())
 }
 
-/// Shows data of one room.
+/// Returns account data of a room.
 pub(crate) async fn of_room(
     app: App,
     call: Matrix<get_room_account_data::v3::Request>,
 ) -> Result<RawJson> {
-    own(&call.caller, &call.request.user_id)?;
-    let (room_id, kind) = (&*call.request.room_id, call.request.event_type.to_string());
+    check_is_caller(&call.caller, &call.request.user_id)?;
+    let (room_id, event_type) = (&*call.request.room_id, call.request.event_type.to_string());
     let content = app
         .identity
-        .account_data(&call.caller.user_id, Some(room_id), &kind)
+        .account_data(&call.caller.user_id, Some(room_id), &event_type)
         .await?;
     Ok(content.into())
 }
 
-/// Replaces data of the account.
+/// Sets global account data.
 pub(crate) async fn set_of_account(
     app: App,
     call: Matrix<set_global_account_data::v3::Request>,
 ) -> Result<set_global_account_data::v3::Response> {
-    own(&call.caller, &call.request.user_id)?;
-    let kind = call.request.event_type.to_string();
+    check_is_caller(&call.caller, &call.request.user_id)?;
+    let event_type = call.request.event_type.to_string();
     let content = call.request.data.json().get();
-    set(&app, &call.request.user_id, None, &kind, content).await?;
+    set(&app, &call.request.user_id, None, &event_type, content).await?;
     Ok(set_global_account_data::v3::Response::new())
 }
 
-/// Replaces data of one room.
+/// Sets account data of a room.
 pub(crate) async fn set_of_room(
     app: App,
     call: Matrix<set_room_account_data::v3::Request>,
 ) -> Result<set_room_account_data::v3::Response> {
-    own(&call.caller, &call.request.user_id)?;
-    let kind = call.request.event_type.to_string();
+    check_is_caller(&call.caller, &call.request.user_id)?;
+    let event_type = call.request.event_type.to_string();
     let content = call.request.data.json().get();
     set(
         &app,
         &call.request.user_id,
         Some(&call.request.room_id),
-        &kind,
+        &event_type,
         content,
     )
     .await?;
@@ -74,12 +74,12 @@ async fn set(
     app: &App,
     user_id: &UserId,
     room_id: Option<&RoomId>,
-    kind: &str,
+    event_type: &str,
     content: &str,
 ) -> Result<()> {
     let done = app
         .identity
-        .set_account_data(user_id, room_id, kind, content)
+        .set_account_data(user_id, room_id, event_type, content)
         .await;
     done.map_err(|error| match error {
         // Spec: client-server, "Client Config": 405 for what the server manages.

@@ -8,7 +8,7 @@ use ruma::api::client::{
 
 use crate::{App, Error, Matrix, Result};
 
-/// Makes an alias for a room.
+/// Creates an alias for a room.
 pub(crate) async fn create(
     app: App,
     call: Matrix<create_alias::v3::Request>,
@@ -27,7 +27,7 @@ pub(crate) async fn create(
     }
 }
 
-/// Tells which room an alias points to.
+/// Resolves an alias.
 pub(crate) async fn resolve(
     app: App,
     call: Matrix<get_alias::v3::Request>,

@@ -1,4 +1,4 @@
-//! `/capabilities`: what this server lets a client do.
+//! `/capabilities`.
 
 use event::RoomVersion;
 use ruma::api::client::discovery::get_capabilities::v3::Request;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{App, Matrix, Result, json::RawJson};
 
-/// Returns the server's capabilities, also those that clients would assume anyway.
+/// The server's capabilities, including those that clients assume by default.
 pub(crate) async fn capabilities(app: App, _call: Matrix<Request>) -> Result<RawJson> {
     let available: Map<String, Value> = RoomVersion::supported()
         .map(|version| (version.to_string(), "stable".into()))

@@ -21,13 +21,13 @@ use crate::{App, Error, Matrix, Result};
 /// Creates a room.
 pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> {
     let creator = &call.caller.user_id;
-    let request = requested(&app, call.request).await?;
+    let request = room_request(&app, call.request).await?;
     let profile = app.profile(creator).await?;
     let room_id = app.rooms.create(creator, profile, request).await?;
     Ok(Response::new(room_id))
 }
 
-async fn requested(app: &App, request: Request) -> Result<CreateRoom> {
+async fn room_request(app: &App, request: Request) -> Result<CreateRoom> {
     if !request.invite_3pid.is_empty() {
         return Err(Error::new(
             ErrorKind::InvalidParam,
@@ -58,7 +58,7 @@ async fn requested(app: &App, request: Request) -> Result<CreateRoom> {
         initial_state: request
             .initial_state
             .iter()
-            .map(initial)
+            .map(initial_state_event)
             .collect::<Result<_>>()?,
         invite: profiles(app, request.invite).await?,
         is_direct: request.is_direct,
@@ -91,7 +91,7 @@ fn alias(app: &App, localpart: &str) -> Result<OwnedRoomAliasId> {
         .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))
 }
 
-/// How the invited users show, each once.
+/// The profiles of the invited users, each once.
 async fn profiles(app: &App, invited: Vec<OwnedUserId>) -> Result<Vec<(OwnedUserId, Profile)>> {
     let mut profiles = BTreeMap::new();
     for user_id in invited {
@@ -102,17 +102,19 @@ async fn profiles(app: &App, invited: Vec<OwnedUserId>) -> Result<Vec<(OwnedUser
 }
 
 #[derive(Deserialize)]
-struct Initial {
+struct InitialState {
     #[serde(rename = "type")]
-    kind: StateEventType,
+    event_type: StateEventType,
     #[serde(default)]
     state_key: String,
     content: Box<RawValue>,
 }
 
-fn initial(event: &Raw<AnyInitialStateEvent>) -> Result<(StateEventType, String, Box<RawValue>)> {
-    let event: Initial = read(event)?;
-    Ok((event.kind, event.state_key, event.content))
+fn initial_state_event(
+    event: &Raw<AnyInitialStateEvent>,
+) -> Result<(StateEventType, String, Box<RawValue>)> {
+    let event: InitialState = read(event)?;
+    Ok((event.event_type, event.state_key, event.content))
 }
 
 fn read<T: DeserializeOwned, R>(raw: &Raw<R>) -> Result<T> {

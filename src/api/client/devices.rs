@@ -8,7 +8,7 @@ use ruma::{
     },
 };
 
-use crate::{App, Matrix, Result, interactive::Interactive};
+use crate::{App, Matrix, Result, uia::UiaRequest};
 
 /// Lists the caller's devices.
 pub(crate) async fn list(
@@ -16,11 +16,11 @@ pub(crate) async fn list(
     call: Matrix<get_devices::v3::Request>,
 ) -> Result<get_devices::v3::Response> {
     let devices = app.identity.devices(&call.caller).await?;
-    let devices = devices.into_iter().map(shown).collect();
+    let devices = devices.into_iter().map(to_device).collect();
     Ok(get_devices::v3::Response::new(devices))
 }
 
-/// Shows one device of the caller.
+/// Returns one device of the caller.
 pub(crate) async fn one(
     app: App,
     call: Matrix<get_device::v3::Request>,
@@ -29,10 +29,10 @@ pub(crate) async fn one(
         .identity
         .device(&call.caller, &call.request.device_id)
         .await?;
-    Ok(get_device::v3::Response::new(shown(device)))
+    Ok(get_device::v3::Response::new(to_device(device)))
 }
 
-/// Names a device of the caller.
+/// Renames a device of the caller.
 pub(crate) async fn rename(
     app: App,
     call: Matrix<update_device::v3::Request>,
@@ -47,7 +47,7 @@ pub(crate) async fn rename(
 /// Deletes a device of the caller.
 pub(crate) async fn delete(
     app: App,
-    call: Matrix<Interactive<delete_device::v3::Request>>,
+    call: Matrix<UiaRequest<delete_device::v3::Request>>,
 ) -> Result<delete_device::v3::Response> {
     let (request, confirmed) = call.request.confirm(&app, &call.caller).await?;
     app.identity
@@ -59,7 +59,7 @@ pub(crate) async fn delete(
 /// Deletes several devices of the caller.
 pub(crate) async fn delete_many(
     app: App,
-    call: Matrix<Interactive<delete_devices::v3::Request>>,
+    call: Matrix<UiaRequest<delete_devices::v3::Request>>,
 ) -> Result<delete_devices::v3::Response> {
     let (request, confirmed) = call.request.confirm(&app, &call.caller).await?;
     app.identity
@@ -68,13 +68,13 @@ pub(crate) async fn delete_many(
     Ok(delete_devices::v3::Response::new())
 }
 
-fn shown(device: Device) -> device::Device {
-    let mut shown = device::Device::new(device.device_id);
-    shown.display_name = device.display_name;
-    shown.last_seen_ip = device.last_seen_ip;
-    shown.last_seen_ts = device
+fn to_device(device: Device) -> device::Device {
+    let mut response = device::Device::new(device.device_id);
+    response.display_name = device.display_name;
+    response.last_seen_ip = device.last_seen_ip;
+    response.last_seen_ts = device
         .last_seen_ts
         .and_then(|ts| UInt::try_from(ts).ok())
         .map(MilliSecondsSinceUnixEpoch);
-    shown
+    response
 }

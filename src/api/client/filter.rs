@@ -1,17 +1,17 @@
-//! Filters that clients store.
+//! Stored filters.
 
 use ruma::api::client::filter::{create_filter, get_filter};
 use types::ErrorKind;
 
-use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
+use crate::{App, Error, Matrix, Result, client::check_is_caller, json::RawJson};
 
 /// Stores a filter.
 pub(crate) async fn create(
     app: App,
     call: Matrix<create_filter::v3::Request>,
 ) -> Result<create_filter::v3::Response> {
-    own(&call.caller, &call.request.user_id)?;
-    // Stored as it was sent: it may ask for more than this server knows.
+    check_is_caller(&call.caller, &call.request.user_id)?;
+    // Stored as it was sent: it may contain fields that this server does not support.
     let text = std::str::from_utf8(&call.body)
         .map_err(|_| Error::new(ErrorKind::NotJson, "The body is not UTF-8"))?;
     let content = if text.is_empty() { "{}" } else { text };
@@ -22,9 +22,9 @@ pub(crate) async fn create(
     Ok(create_filter::v3::Response::new(filter_id))
 }
 
-/// Shows a filter.
+/// Returns a filter.
 pub(crate) async fn one(app: App, call: Matrix<get_filter::v3::Request>) -> Result<RawJson> {
-    own(&call.caller, &call.request.user_id)?;
+    check_is_caller(&call.caller, &call.request.user_id)?;
     let (user_id, filter_id) = (&call.request.user_id, &call.request.filter_id);
     Ok(app.identity.filter(user_id, filter_id).await?.into())
 }

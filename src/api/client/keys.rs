@@ -1,8 +1,8 @@
-//! Keys of devices and users: upload, look up, claim, sign, follow.
+//! Encryption keys: upload, query, claim, signatures, changes.
 
 use std::collections::BTreeMap;
 
-use e2ee::{CrossSigningUpload, Replacing};
+use e2ee::{CrossSigningUpload, KeyReplacement};
 use ruma::{
     OneTimeKeyAlgorithm, OwnedServerName, UInt,
     api::client::keys::{
@@ -12,14 +12,14 @@ use ruma::{
 use serde_json::{Value, json};
 use types::{Fault, SyncToken};
 
-use crate::{App, Matrix, Result, error, interactive::Interactive, json::RawJson};
+use crate::{App, Matrix, Result, errcode, json::RawJson, uia::UiaRequest};
 
-/// Stores a device's keys and tells how many it has.
+/// Stores a device's keys and returns its key counts.
 pub(crate) async fn upload(
     app: App,
     call: Matrix<upload_keys::v3::Request>,
 ) -> Result<upload_keys::v3::Response> {
-    let upload = e2ee::Upload {
+    let upload = e2ee::KeyUpload {
         device_keys: call.request.device_keys,
         one_time_keys: call.request.one_time_keys,
         fallback_keys: call.request.fallback_keys,
@@ -37,7 +37,7 @@ pub(crate) async fn upload(
     Ok(upload_keys::v3::Response::new(counts.collect()))
 }
 
-/// Looks up the keys of users and their devices.
+/// Returns the keys of users and their devices.
 pub(crate) async fn query(
     app: App,
     call: Matrix<get_keys::v3::Request>,
@@ -47,7 +47,7 @@ pub(crate) async fn query(
         .query(&call.caller.user_id, call.request.device_keys)
         .await?;
     let mut response = get_keys::v3::Response::new();
-    response.failures = unreachable(keys.failures);
+    response.failures = federation_failures(keys.failures);
     response.device_keys = keys.device_keys;
     response.master_keys = keys.master_keys;
     response.self_signing_keys = keys.self_signing_keys;
@@ -55,45 +55,42 @@ pub(crate) async fn query(
     Ok(response)
 }
 
-/// Takes one-time keys of devices.
+/// Claims one-time keys of devices.
 pub(crate) async fn claim(
     app: App,
     call: Matrix<claim_keys::v3::Request>,
 ) -> Result<claim_keys::v3::Response> {
     let claimed = app.keys.claim(call.request.one_time_keys).await?;
     let mut response = claim_keys::v3::Response::new(claimed.one_time_keys);
-    response.failures = unreachable(claimed.failures);
+    response.failures = federation_failures(claimed.failures);
     Ok(response)
 }
 
-/// Stores a user's cross-signing keys; the password is asked for when that replaces others.
+/// Stores a user's cross-signing keys; replacing existing ones requires authentication.
 pub(crate) async fn upload_cross_signing(
     app: App,
-    call: Matrix<Interactive<upload_signing_keys::v3::Request>>,
+    call: Matrix<UiaRequest<upload_signing_keys::v3::Request>>,
 ) -> Result<upload_signing_keys::v3::Response> {
-    let Interactive {
-        request,
-        interaction,
-    } = call.request;
+    let UiaRequest { request, attempt } = call.request;
     let user_id = &call.caller.user_id;
     let upload = CrossSigningUpload {
         master: request.master_key,
         self_signing: request.self_signing_key,
         user_signing: request.user_signing_key,
     };
-    let replacing = if app.keys.replaces_cross_signing(user_id, &upload).await? {
-        interaction.confirm(&app, &call.caller).await?;
-        Replacing::Allowed
+    let replacement = if app.keys.replaces_cross_signing(user_id, &upload).await? {
+        attempt.confirm(&app, &call.caller).await?;
+        KeyReplacement::Allowed
     } else {
-        Replacing::Forbidden
+        KeyReplacement::Forbidden
     };
     app.keys
-        .upload_cross_signing(user_id, upload, replacing)
+        .upload_cross_signing(user_id, upload, replacement)
         .await?;
     Ok(upload_signing_keys::v3::Response::new())
 }
 
-/// Adds signatures to keys and tells which were refused.
+/// Adds signatures to keys and returns those that were rejected.
 pub(crate) async fn upload_signatures(
     app: App,
     call: Matrix<upload_signatures::v3::Request>,
@@ -112,7 +109,7 @@ pub(crate) async fn upload_signatures(
         .into_iter()
         .map(|(user_id, keys)| {
             let failure = |error: e2ee::Error| {
-                json!({ "errcode": error::errcode(&error.kind()), "error": error.to_string() })
+                json!({ "errcode": errcode::errcode(&error.kind()), "error": error.to_string() })
             };
             (user_id, keys.into_iter().map(|(key_id, error)| (key_id, failure(error))).collect())
         })
@@ -122,7 +119,7 @@ pub(crate) async fn upload_signatures(
     ))
 }
 
-/// Tells whose devices changed between two syncs.
+/// The users whose device lists changed between two syncs.
 pub(crate) async fn changes(
     app: App,
     call: Matrix<get_key_changes::v3::Request>,
@@ -140,8 +137,10 @@ pub(crate) async fn changes(
     ))
 }
 
-/// The servers that could not be asked, as the specification lists them.
-fn unreachable(servers: impl IntoIterator<Item = OwnedServerName>) -> BTreeMap<String, Value> {
+/// The `failures` of servers that could not be reached.
+fn federation_failures(
+    servers: impl IntoIterator<Item = OwnedServerName>,
+) -> BTreeMap<String, Value> {
     let failure = json!({ "status": 503, "message": "The server could not be reached" });
     servers
         .into_iter()

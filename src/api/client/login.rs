@@ -1,8 +1,8 @@
-//! Logging in.
+//! Login.
 
 mod request;
 
-use identity::{DeviceRequest, Login, Proof};
+use identity::{DeviceRequest, Login, LoginCredentials};
 use ruma::{
     ServerName,
     api::client::session::{
@@ -15,11 +15,11 @@ use ruma::{
     },
 };
 
-use crate::{App, Matrix, Result, interactive::Interactive};
+use crate::{App, Matrix, Result, uia::UiaRequest};
 
 use self::request::Request;
 
-/// Lists the ways to log in.
+/// Lists the login types.
 pub(crate) async fn types(
     _: App,
     _: Matrix<get_login_types::v3::Request>,
@@ -40,23 +40,23 @@ pub(crate) async fn login(app: App, call: Matrix<Request>) -> Result<Response> {
         display_name: call.request.initial_device_display_name.clone(),
         refreshable: call.request.refresh_token,
     };
-    let proof = call.request.proof()?;
-    // The route has counted the address; guesses from many addresses count against the account.
-    if let Proof::Password { user, .. } = &proof
-        && let Some(user_id) = app.identity.named_user(user)
+    let credentials = call.request.credentials()?;
+    // The route counts the address; attempts from many addresses count against the account.
+    if let LoginCredentials::Password { user, .. } = &credentials
+        && let Some(user_id) = app.identity.parse_user(user)
     {
-        app.limits.take_guess(&user_id)?;
+        app.limits.count_login_attempt(&user_id)?;
     }
-    let login = app.identity.login(proof, device).await?;
+    let login = app.identity.login(credentials, device).await?;
     Ok(response(login, &app.server_name))
 }
 
-/// Makes a token with which another device can log in.
+/// Creates a token with which another device can log in.
 pub(crate) async fn token(
     app: App,
-    call: Matrix<Interactive<get_login_token::v1::Request>>,
+    call: Matrix<UiaRequest<get_login_token::v1::Request>>,
 ) -> Result<get_login_token::v1::Response> {
-    let confirmed = call.request.interaction.confirm(&app, &call.caller).await?;
+    let confirmed = call.request.attempt.confirm(&app, &call.caller).await?;
     let token = app.identity.login_token(&call.caller, confirmed).await?;
     Ok(get_login_token::v1::Response::new(
         token.expires_in,
@@ -64,7 +64,7 @@ pub(crate) async fn token(
     ))
 }
 
-/// The answer to a login.
+/// The response to a login.
 #[expect(
     deprecated,
     reason = "clients and test suites still read `home_server`"

@@ -1,10 +1,10 @@
-//! Ending sessions.
+//! Logout.
 
 use ruma::api::client::session::{logout, logout_all};
 
 use crate::{App, Matrix, Result};
 
-/// Ends the session that the request is made with.
+/// Ends the session of the request.
 pub(crate) async fn one(
     app: App,
     call: Matrix<logout::v3::Request>,

@@ -1,7 +1,7 @@
-//! Uploads and downloads.
+//! Media.
 
 pub(crate) mod file;
-pub(crate) mod old;
+pub(crate) mod legacy;
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use axum::{
 use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use identity::ActiveUser;
-use media::{Interrupted, Thumbnail, Upload};
+use media::{Interrupted, ThumbnailRequest, Upload};
 use ruma::{
     MilliSecondsSinceUnixEpoch, ServerName, UInt,
     api::client::{
@@ -32,22 +32,22 @@ use crate::{App, Error, Matrix, Result, authenticate, json, limits::Class};
 
 use self::file::File;
 
-/// The longest time that a download waits for content that is still to come.
+/// The longest time that a download waits for pending content.
 const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// Stores a file and answers its URI.
+/// Stores a file and returns its URI.
 pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response> {
     let (head, body) = request.into_parts();
-    let user = uploader(&app, &head).await?;
-    let upload = describe(&app, &head, body)?;
+    let user = authenticate_uploader(&app, &head).await?;
+    let upload = upload_request(&app, &head, body)?;
     let uri = app.media.upload(&user.user_id, upload).await?;
-    Ok(json::answer(
+    Ok(json::json_response(
         http::StatusCode::OK,
         json!({ "content_uri": uri }).to_string(),
     ))
 }
 
-/// Gives out an URI whose content comes later.
+/// Creates an URI whose content is uploaded later.
 pub(crate) async fn create(
     app: App,
     call: Matrix<create_mxc_uri::v1::Request>,
@@ -59,24 +59,24 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// Stores the content of an URI that was given out.
+/// Stores the content of a pending URI.
 pub(crate) async fn upload_to(
     State(app): State<App>,
     Path((server_name, media_id)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response> {
     let (head, body) = request.into_parts();
-    let user = uploader(&app, &head).await?;
-    let upload = describe(&app, &head, body)?;
+    let user = authenticate_uploader(&app, &head).await?;
+    let upload = upload_request(&app, &head, body)?;
     let server_name = <&ServerName>::try_from(&*server_name)
         .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))?;
     app.media
         .upload_to(&user.user_id, server_name, &media_id, upload)
         .await?;
-    Ok(json::answer(http::StatusCode::OK, "{}"))
+    Ok(json::json_response(http::StatusCode::OK, "{}"))
 }
 
-/// Sends a file.
+/// Serves a file.
 pub(crate) async fn download(app: App, call: Matrix<get_content::v1::Request>) -> Result<File> {
     let wait = call.request.timeout_ms.min(MAX_WAIT);
     let file = app
@@ -86,7 +86,7 @@ pub(crate) async fn download(app: App, call: Matrix<get_content::v1::Request>) -
     Ok(File::from(file))
 }
 
-/// Sends a file under the name that the caller likes better.
+/// Serves a file under the requested file name.
 pub(crate) async fn download_as(
     app: App,
     call: Matrix<get_content_as_filename::v1::Request>,
@@ -101,7 +101,7 @@ pub(crate) async fn download_as(
     Ok(File::from(file))
 }
 
-/// Sends a small version of an image.
+/// Serves a thumbnail.
 pub(crate) async fn thumbnail(
     app: App,
     call: Matrix<get_content_thumbnail::v1::Request>,
@@ -118,7 +118,7 @@ pub(crate) async fn thumbnail(
                 )
             })
     };
-    let wanted = Thumbnail {
+    let wanted = ThumbnailRequest {
         width: pixels(request.width)?,
         height: pixels(request.height)?,
         method: request.method.unwrap_or(Method::Scale),
@@ -133,7 +133,7 @@ pub(crate) async fn thumbnail(
     ))
 }
 
-/// Tells the size of the largest file that can be uploaded.
+/// The upload size limit.
 pub(crate) async fn config(
     app: App,
     _call: Matrix<get_media_config::v1::Request>,
@@ -142,7 +142,7 @@ pub(crate) async fn config(
     Ok(get_media_config::v1::Response::new(size))
 }
 
-async fn uploader(app: &App, head: &Parts) -> Result<ActiveUser> {
+async fn authenticate_uploader(app: &App, head: &Parts) -> Result<ActiveUser> {
     let user = authenticate::active_user(app, head).await?;
     let address = authenticate::address(head);
     app.limits
@@ -150,8 +150,8 @@ async fn uploader(app: &App, head: &Parts) -> Result<ActiveUser> {
     Ok(user)
 }
 
-/// The file that a request carries.
-fn describe(app: &App, head: &Parts, body: Body) -> Result<Upload> {
+/// The upload of a request.
+fn upload_request(app: &App, head: &Parts, body: Body) -> Result<Upload> {
     #[derive(Deserialize)]
     struct Query {
         filename: Option<String>,

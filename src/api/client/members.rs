@@ -1,4 +1,4 @@
-//! Who is in a room.
+//! Room members.
 
 use room::MembersQuery;
 use ruma::{
@@ -21,8 +21,8 @@ pub(crate) async fn all(app: App, call: Matrix<get_member_events::v3::Request>) 
     } = call.request;
     let query = MembersQuery {
         at: at.as_deref().map(str::parse::<PageToken>).transpose()?,
-        membership: membership.map(known).transpose()?,
-        not_membership: not_membership.map(known).transpose()?,
+        membership: membership.map(supported).transpose()?,
+        not_membership: not_membership.map(supported).transpose()?,
     };
     let reader = reader(&call.caller);
     Ok(app.rooms.members(&room_id, reader, &query).await?.into())
@@ -37,12 +37,12 @@ pub(crate) async fn joined(app: App, call: Matrix<joined_members::v3::Request>) 
         .into())
 }
 
-fn known(membership: MembershipState) -> Result<MembershipState> {
+fn supported(membership: MembershipState) -> Result<MembershipState> {
     match membership {
         MembershipState::_Custom(_) => Err(Error::new(
             ErrorKind::InvalidParam,
             "There is no such membership",
         )),
-        known => Ok(known),
+        membership => Ok(membership),
     }
 }

@@ -1,4 +1,4 @@
-//! Joining, inviting, leaving, removing, forgetting.
+//! Membership changes: join, knock, invite, leave, kick, ban, forget.
 
 use room::MembershipChange;
 use ruma::{
@@ -38,7 +38,7 @@ pub(crate) async fn join_by_id_or_alias(
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
 }
 
-/// Asks the members of a room to be let in.
+/// Knocks on a room.
 pub(crate) async fn knock(
     app: App,
     call: Matrix<knock_room::v3::Request>,
@@ -76,7 +76,7 @@ pub(crate) async fn invite(
     Ok(invite_user::v3::Response::new())
 }
 
-/// Leaves a room, turns down an invitation or takes back a knock.
+/// Leaves a room, rejects an invite or retracts a knock.
 pub(crate) async fn leave(
     app: App,
     call: Matrix<leave_room::v3::Request>,
@@ -99,7 +99,7 @@ pub(crate) async fn forget(
     Ok(forget_room::v3::Response::new())
 }
 
-/// Removes a member.
+/// Kicks a member.
 pub(crate) async fn kick(
     app: App,
     call: Matrix<kick_user::v3::Request>,
@@ -117,7 +117,7 @@ pub(crate) async fn kick(
     Ok(kick_user::v3::Response::new())
 }
 
-/// Removes a user and keeps them out.
+/// Bans a user.
 pub(crate) async fn ban(
     app: App,
     call: Matrix<ban_user::v3::Request>,
@@ -135,7 +135,7 @@ pub(crate) async fn ban(
     Ok(ban_user::v3::Response::new())
 }
 
-/// Lets a banned user come back.
+/// Unbans a user.
 pub(crate) async fn unban(
     app: App,
     call: Matrix<unban_user::v3::Request>,
@@ -153,7 +153,7 @@ pub(crate) async fn unban(
     Ok(unban_user::v3::Response::new())
 }
 
-/// Lists the rooms that the user is in.
+/// Lists the rooms that the user has joined.
 pub(crate) async fn joined_rooms(
     app: App,
     call: Matrix<joined_rooms::v3::Request>,
@@ -162,7 +162,7 @@ pub(crate) async fn joined_rooms(
     Ok(joined_rooms::v3::Response::new(rooms))
 }
 
-/// The room that an id or alias stands for.
+/// Resolves a room id or alias.
 async fn room_id(app: &App, id_or_alias: &RoomOrAliasId) -> Result<OwnedRoomId> {
     match <&RoomId>::try_from(id_or_alias) {
         Ok(room_id) => Ok(room_id.to_owned()),
@@ -170,7 +170,7 @@ async fn room_id(app: &App, id_or_alias: &RoomOrAliasId) -> Result<OwnedRoomId> 
     }
 }
 
-/// Joins with whatever else the client put into the body.
+/// Joins with the body's fields as additional content.
 async fn join(app: &App, room_id: &RoomId, user_id: &UserId, body: &[u8]) -> Result<()> {
     let mut content: Map<String, Value> = match body {
         [] => Map::new(),

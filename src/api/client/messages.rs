@@ -1,4 +1,4 @@
-//! Reading a room's events.
+//! Room history: `/messages`, `/context`, `/event`.
 
 use room::{EventFilter, PageRequest};
 use ruma::{
@@ -36,7 +36,7 @@ pub(crate) async fn messages(
     Ok(app.rooms.messages(&room_id, reader, &request).await?.into())
 }
 
-/// Answers with an event and what stands around it.
+/// Returns an event and the events around it.
 pub(crate) async fn context(app: App, call: Matrix<get_context::v3::Request>) -> Result<RawJson> {
     let get_context::v3::Request {
         room_id,
@@ -55,7 +55,7 @@ pub(crate) async fn context(app: App, call: Matrix<get_context::v3::Request>) ->
         .into())
 }
 
-/// Answers with one event.
+/// Returns one event.
 pub(crate) async fn event(app: App, call: Matrix<get_room_event::v3::Request>) -> Result<RawJson> {
     let get_room_event::v3::Request {
         room_id, event_id, ..
@@ -64,7 +64,7 @@ pub(crate) async fn event(app: App, call: Matrix<get_room_event::v3::Request>) -
     Ok(app.rooms.event(&room_id, reader, &event_id).await?.into())
 }
 
-/// The smaller of the request's own limit and its filter's.
+/// The smaller of the request's limit and its filter's.
 fn at_most(limit: UInt, filter: &EventFilter) -> usize {
     let limit = usize::try_from(u64::from(limit)).unwrap_or(usize::MAX);
     filter.limit().map_or(limit, |filtered| filtered.min(limit))

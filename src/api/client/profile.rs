@@ -1,4 +1,4 @@
-//! What users tell about themselves.
+//! Profiles.
 
 use identity::{ActiveUser, Profile};
 use ruma::api::client::profile::{
@@ -7,15 +7,15 @@ use ruma::api::client::profile::{
 use serde_json::{Map, Value};
 use types::ErrorKind;
 
-use crate::{App, Error, Matrix, Result, client::own, json::RawJson};
+use crate::{App, Error, Matrix, Result, client::check_is_caller, json::RawJson};
 
-/// Shows a user's whole profile.
+/// Returns a user's profile.
 pub(crate) async fn all(app: App, call: Matrix<get_profile::v3::Request>) -> Result<RawJson> {
     let profile = app.identity.profile(&call.request.user_id).await?;
     Ok(Value::Object(profile.0).to_string().into())
 }
 
-/// Shows one field of a user's profile.
+/// Returns one field of a user's profile.
 pub(crate) async fn field(
     app: App,
     call: Matrix<get_profile_field::v3::Request>,
@@ -31,48 +31,48 @@ pub(crate) async fn field(
         .into())
 }
 
-/// Sets a field of the caller's profile, and tells the caller's rooms.
+/// Sets a field of the caller's profile and updates the caller's rooms.
 pub(crate) async fn set(
     app: App,
     call: Matrix<set_profile_field::v3::Request>,
 ) -> Result<set_profile_field::v3::Response> {
-    own(&call.caller, &call.request.user_id)?;
+    check_is_caller(&call.caller, &call.request.user_id)?;
     let field = call.request.value.field_name();
     let value = call.request.value.value();
     let profile = app
         .identity
         .set_profile_field(&call.caller, field.as_str(), &value)
         .await?;
-    tell_rooms(&app, &call.caller, field.as_str(), &profile).await?;
+    update_rooms(&app, &call.caller, field.as_str(), &profile).await?;
     Ok(set_profile_field::v3::Response::new())
 }
 
-/// Removes a field of the caller's profile, and tells the caller's rooms.
+/// Removes a field of the caller's profile and updates the caller's rooms.
 pub(crate) async fn delete(
     app: App,
     call: Matrix<delete_profile_field::v3::Request>,
 ) -> Result<delete_profile_field::v3::Response> {
-    own(&call.caller, &call.request.user_id)?;
+    check_is_caller(&call.caller, &call.request.user_id)?;
     let field = call.request.field.as_str();
     let profile = app
         .identity
         .delete_profile_field(&call.caller, field)
         .await?;
-    tell_rooms(&app, &call.caller, field, &profile).await?;
+    update_rooms(&app, &call.caller, field, &profile).await?;
     Ok(delete_profile_field::v3::Response::new())
 }
 
-/// Name and picture are part of the user's memberships.
-async fn tell_rooms(app: &App, user: &ActiveUser, field: &str, profile: &Profile) -> Result<()> {
+/// Updates the membership events, which contain display name and avatar.
+async fn update_rooms(app: &App, user: &ActiveUser, field: &str, profile: &Profile) -> Result<()> {
     if matches!(field, "displayname" | "avatar_url") {
         app.rooms
-            .update_profile(&user.user_id, &in_rooms(profile))
+            .update_profile(&user.user_id, &room_profile(profile))
             .await?;
     }
     Ok(())
 }
 
-fn in_rooms(profile: &Profile) -> room::Profile {
+fn room_profile(profile: &Profile) -> room::Profile {
     room::Profile {
         displayname: profile.display_name().map(str::to_owned),
         avatar_url: profile.avatar_url().map(str::to_owned),

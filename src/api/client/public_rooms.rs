@@ -1,4 +1,4 @@
-//! The directory of public rooms.
+//! The room directory.
 
 use room::{DirectoryQuery, RoomListing};
 use ruma::{
@@ -54,7 +54,7 @@ pub(crate) async fn search(
         room_types: (!room_types.is_empty()).then(|| {
             room_types
                 .into_iter()
-                .map(|kind| kind.map(str::to_owned))
+                .map(|room_type| room_type.map(str::to_owned))
                 .collect()
         }),
         limit: count(limit),
@@ -63,7 +63,7 @@ pub(crate) async fn search(
     page(&app, server.as_deref(), query).await
 }
 
-/// Tells whether a room is listed.
+/// Returns whether a room is listed.
 pub(crate) async fn visibility(
     app: App,
     call: Matrix<get_room_visibility::v3::Request>,
@@ -77,7 +77,7 @@ pub(crate) async fn visibility(
     Ok(get_room_visibility::v3::Response::new(visibility))
 }
 
-/// Lists a room, or takes it off the list.
+/// Adds a room to the directory or removes it.
 pub(crate) async fn set_visibility(
     app: App,
     call: Matrix<set_room_visibility::v3::Request>,

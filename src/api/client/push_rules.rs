@@ -1,6 +1,6 @@
-//! What the caller wants to be notified of.
+//! Push rules.
 
-use identity::{ActiveUser, Error::NotFound, Rule};
+use identity::{ActiveUser, Error::NotFound, PushRuleId};
 use ruma::{
     api::client::push::{
         PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
@@ -12,7 +12,7 @@ use ruma::{
 
 use crate::{App, Matrix, Result};
 
-/// Lists the caller's rules.
+/// Lists the caller's rules of all scopes.
 pub(crate) async fn all(
     app: App,
     call: Matrix<get_pushrules_all::v3::Request>,
@@ -21,7 +21,7 @@ pub(crate) async fn all(
     Ok(get_pushrules_all::v3::Response::new(rules))
 }
 
-/// Lists the caller's rules of the only scope there is.
+/// Lists the caller's rules of the `global` scope, which is the only one.
 pub(crate) async fn global(
     app: App,
     call: Matrix<get_pushrules_global_scope::v3::Request>,
@@ -30,7 +30,7 @@ pub(crate) async fn global(
     Ok(get_pushrules_global_scope::v3::Response::new(rules))
 }
 
-/// Shows one rule.
+/// Returns one rule.
 pub(crate) async fn one(
     app: App,
     call: Matrix<get_pushrule::v3::Request>,
@@ -39,7 +39,7 @@ pub(crate) async fn one(
     Ok(get_pushrule::v3::Response::new(rule))
 }
 
-/// Tells whether a rule is switched on.
+/// Returns whether a rule is enabled.
 pub(crate) async fn enabled(
     app: App,
     call: Matrix<get_pushrule_enabled::v3::Request>,
@@ -48,7 +48,7 @@ pub(crate) async fn enabled(
     Ok(get_pushrule_enabled::v3::Response::new(rule.enabled))
 }
 
-/// Tells what a rule does.
+/// Returns the actions of a rule.
 pub(crate) async fn actions(
     app: App,
     call: Matrix<get_pushrule_actions::v3::Request>,
@@ -78,7 +78,7 @@ pub(crate) async fn delete(
     app: App,
     call: Matrix<delete_pushrule::v3::Request>,
 ) -> Result<delete_pushrule::v3::Response> {
-    let rule = Rule {
+    let rule = PushRuleId {
         kind: call.request.kind,
         id: call.request.rule_id,
     };
@@ -88,12 +88,12 @@ pub(crate) async fn delete(
     Ok(delete_pushrule::v3::Response::new())
 }
 
-/// Switches a rule on or off.
+/// Enables or disables a rule.
 pub(crate) async fn set_enabled(
     app: App,
     call: Matrix<set_pushrule_enabled::v3::Request>,
 ) -> Result<set_pushrule_enabled::v3::Response> {
-    let rule = Rule {
+    let rule = PushRuleId {
         kind: call.request.kind,
         id: call.request.rule_id,
     };
@@ -104,12 +104,12 @@ pub(crate) async fn set_enabled(
     Ok(set_pushrule_enabled::v3::Response::new())
 }
 
-/// Replaces what a rule does.
+/// Sets the actions of a rule.
 pub(crate) async fn set_actions(
     app: App,
     call: Matrix<set_pushrule_actions::v3::Request>,
 ) -> Result<set_pushrule_actions::v3::Response> {
-    let rule = Rule {
+    let rule = PushRuleId {
         kind: call.request.kind,
         id: call.request.rule_id,
     };

@@ -12,7 +12,7 @@ use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result};
 
-/// Notes that the user has read up to an event.
+/// Sets a receipt of the user.
 pub(crate) async fn create(
     app: App,
     call: Matrix<create_receipt::v3::Request>,
@@ -46,7 +46,7 @@ pub(crate) async fn create(
     Ok(create_receipt::v3::Response::new())
 }
 
-/// Moves the fully-read marker, and receipts with it.
+/// Sets the fully-read marker and receipts.
 pub(crate) async fn set_markers(
     app: App,
     call: Matrix<set_read_marker::v3::Request>,

@@ -1,4 +1,4 @@
-//! Renewing access tokens.
+//! Refreshing access tokens.
 
 use ruma::api::client::session::refresh_token::v3::{Request, Response};
 

@@ -1,8 +1,8 @@
-//! Creating accounts.
+//! Registration.
 
 use std::time::Duration;
 
-use identity::{Application, DeviceRequest, Error, Login};
+use identity::{DeviceRequest, Error, Login, RegistrationRequest};
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::client::account::{
@@ -13,37 +13,35 @@ use ruma::{
 use serde::Serialize;
 use types::Secret;
 
-use crate::{App, Matrix, Result, interactive::Interactive, json::RawJson};
+use crate::{App, Matrix, Result, json::RawJson, uia::UiaRequest};
 
-/// Registers an account, and logs it in unless the client does not want that.
+/// Registers an account and logs it in unless the client inhibits that.
 pub(crate) async fn register(
     app: App,
-    call: Matrix<Interactive<register::v3::Request>>,
+    call: Matrix<UiaRequest<register::v3::Request>>,
 ) -> Result<RawJson> {
-    let Interactive {
-        request,
-        interaction,
-    } = call.request;
+    let UiaRequest { request, attempt } = call.request;
     if request.kind == RegistrationKind::Guest {
-        return Err(Error::GuestsRefused.into());
+        return Err(Error::GuestAccessForbidden.into());
     }
     app.identity.registration_flows()?;
     if let Some(username) = &request.username {
         app.identity.check_available(username).await?;
     }
-    let confirmed = interaction.confirm_registration(&app).await?;
+    let confirmed = attempt.confirm_registration(&app).await?;
     let (user_id, login) = app
         .identity
-        .register(application(request), confirmed)
+        .register(registration(request), confirmed)
         .await?;
     let session = login.map(Session::from);
-    let body = serde_json::to_vec(&Registered { user_id, session }).map_err(Error::from)?;
+    let body =
+        serde_json::to_vec(&RegistrationResponse { user_id, session }).map_err(Error::from)?;
     Ok(RawJson(body))
 }
 
-/// The answer; ruma's has a null where there is no device.
+/// The response; ruma's serializes an absent device as null.
 #[derive(Serialize)]
-struct Registered {
+struct RegistrationResponse {
     user_id: OwnedUserId,
     #[serde(flatten)]
     session: Option<Session>,
@@ -71,20 +69,20 @@ impl From<Login> for Session {
     }
 }
 
-fn application(request: register::v3::Request) -> Application {
+fn registration(request: register::v3::Request) -> RegistrationRequest {
     let device = DeviceRequest {
         device_id: request.device_id,
         display_name: request.initial_device_display_name,
         refreshable: request.refresh_token,
     };
-    Application {
+    RegistrationRequest {
         username: request.username,
         password: request.password.map(Secret::new),
         device: (!request.inhibit_login).then_some(device),
     }
 }
 
-/// Tells whether a name may be registered.
+/// Returns whether a username is available.
 pub(crate) async fn available(
     app: App,
     call: Matrix<get_username_availability::v3::Request>,
@@ -93,12 +91,12 @@ pub(crate) async fn available(
     Ok(get_username_availability::v3::Response::new(true))
 }
 
-/// Tells whether a registration token may be used.
+/// Returns whether a registration token is valid.
 pub(crate) async fn token_validity(
     app: App,
     call: Matrix<check_registration_token_validity::v1::Request>,
 ) -> Result<check_registration_token_validity::v1::Response> {
-    // Where nobody may register no token is any good.
+    // No token is valid if registration is closed.
     app.identity.registration_flows()?;
     let valid = app
         .identity

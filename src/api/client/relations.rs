@@ -1,4 +1,4 @@
-//! The events that relate to an event.
+//! Event relations.
 
 use identity::ActiveUser;
 use room::{EventFilter, PageRequest, RelationsQuery};
@@ -17,7 +17,7 @@ use types::PageToken;
 use super::reader;
 use crate::{App, Matrix, Result, json::RawJson};
 
-/// How many events a page has if the client does not say.
+/// The default page size.
 const DEFAULT_LIMIT: usize = 20;
 
 /// Lists all events that relate to an event.

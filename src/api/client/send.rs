@@ -7,7 +7,7 @@ use axum::{
 use room::NewMessage;
 use ruma::api::client::{message::send_message_event, redact::redact_event};
 
-use crate::{App, Fixed, Matrix, Result, limits::Class, matrix::respond};
+use crate::{App, Matrix, PathDefaults, Result, limits::Class, matrix::respond};
 
 /// Sends a message event, once per transaction.
 pub(crate) async fn message(
@@ -28,24 +28,24 @@ pub(crate) async fn message(
     Ok(send_message_event::v3::Response::new(event_id))
 }
 
-/// Sends a message event of no transaction.
+/// Sends a message event without a transaction id.
 pub(crate) async fn message_without_transaction(
     State(app): State<App>,
     request: Request,
 ) -> Response {
     let send = async || {
         let transaction = types::random::letters(20)?;
-        let fixed = Fixed {
+        let defaults = PathDefaults {
             arguments: &[&transaction],
             query: None,
         };
-        let call = Matrix::receive(&app, request, Some(Class::Send), fixed).await?;
+        let call = Matrix::receive(&app, request, Some(Class::Send), defaults).await?;
         message(app.clone(), call).await
     };
     respond(send().await)
 }
 
-/// Withdraws the content of an event, once per transaction.
+/// Redacts an event, once per transaction.
 pub(crate) async fn redact(
     app: App,
     call: Matrix<redact_event::v3::Request>,

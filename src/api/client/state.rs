@@ -1,4 +1,4 @@
-//! Reading and setting a room's state.
+//! Room state.
 
 use ruma::api::client::state::{
     get_state_event_for_key::{self, v3::StateEventFormat},
@@ -8,13 +8,13 @@ use ruma::api::client::state::{
 use super::reader;
 use crate::{App, Matrix, Result, json::RawJson};
 
-/// Answers with all state that the user may see.
+/// Returns all state visible to the user.
 pub(crate) async fn all(app: App, call: Matrix<get_state_events::v3::Request>) -> Result<RawJson> {
     let reader = reader(&call.caller);
     Ok(app.rooms.state(&call.request.room_id, reader).await?.into())
 }
 
-/// Answers with the content of one state event, or with the whole of it.
+/// Returns the content of one state event, or the whole event.
 pub(crate) async fn one(
     app: App,
     call: Matrix<get_state_event_for_key::v3::Request>,

@@ -1,4 +1,4 @@
-//! Synchronisation.
+//! `/sync`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,10 +6,10 @@ use ruma::api::client::sync::sync_events::v3::{Filter, Request};
 
 use crate::{App, Matrix, Result, json::RawJson};
 
-/// The longest that a client is kept waiting.
+/// The longest long poll.
 const MAX_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Tells what changed since the token.
+/// Returns what changed since the token.
 pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
     let Request {
         filter,
@@ -26,7 +26,7 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
         Some(Filter::FilterId(filter_id)) => app.syncs.filter(&user_id, &filter_id).await?,
         Some(_) => return Err(sync::Error::UnknownFilter.into()),
     };
-    // Some clients send an empty token the first time.
+    // Some clients send an empty token at first.
     let since = since.filter(|since| !since.is_empty());
     let request = sync::Request {
         user_id,

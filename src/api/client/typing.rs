@@ -5,7 +5,7 @@ use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result};
 
-/// Notes that the user types, or has stopped.
+/// Sets whether the user is typing.
 pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
     let Request {
         room_id,
@@ -16,7 +16,7 @@ pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
     if user_id != call.caller.user_id {
         return Err(Error::new(
             ErrorKind::Forbidden,
-            "You cannot type for somebody else",
+            "You cannot set typing notifications of another user",
         ));
     }
     let time = match state {

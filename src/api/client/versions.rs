@@ -1,21 +1,21 @@
-//! `/versions`: which parts of the specification this server keeps.
+//! `/versions`: the supported versions of the specification.
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use crate::json;
 
-/// The minor version that clients ask for before they leave threads to the server.
-const THREADS: u32 = 4;
+/// The minor version from which clients conclude that the server supports threads.
+const THREADS_MINOR_VERSION: u32 = 4;
 
-/// Tells the versions of the specification; the token that clients send along does not matter.
+/// The supported versions; an access token is ignored.
 ///
-/// A version is named when what clients conclude from it is so: that its paths are there and its
-/// rules are kept for all that is served. What is not served at all answers `M_UNRECOGNIZED`.
-/// v1.4 is left out: from it clients conclude that the server lists threads and sums them up. What
-/// else it brought is told as the features that it came from.
+/// A version is listed if what clients conclude from it holds: its paths exist and its rules are
+/// followed by all endpoints that exist. Others answer `M_UNRECOGNIZED`. v1.4 is left out: from it
+/// clients conclude that the server lists and summarizes threads. Its other features are listed as
+/// unstable features.
 pub(crate) async fn versions() -> Response {
-    let minor = (1..=16).filter(|minor| *minor != THREADS);
+    let minor = (1..=16).filter(|minor| *minor != THREADS_MINOR_VERSION);
     let versions: Vec<String> = ["r0.6.1".to_owned()]
         .into_iter()
         .chain(minor.map(|minor| format!("v1.{minor}")))
@@ -29,5 +29,5 @@ pub(crate) async fn versions() -> Response {
             "org.matrix.msc3773": true,
         },
     });
-    json::answer(StatusCode::OK, body.to_string()).into_response()
+    json::json_response(StatusCode::OK, body.to_string()).into_response()
 }

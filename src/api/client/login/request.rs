@@ -1,7 +1,7 @@
 //! The body of a login, read leniently: ruma's own type panics on a body without a `type`.
 
 use http::Method;
-use identity::{Error, Proof, uia::Identifier};
+use identity::{Error, LoginCredentials, uia::Identifier};
 use ruma::{
     OwnedDeviceId,
     api::{
@@ -19,7 +19,7 @@ pub(crate) struct Request {
     #[serde(rename = "type")]
     login_type: Option<String>,
     identifier: Option<Identifier>,
-    /// Who logs in, as clients of old versions of the specification send it.
+    /// The user, as legacy clients send it.
     user: Option<String>,
     password: Option<Secret>,
     token: Option<Secret>,
@@ -30,23 +30,23 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// What the client proves.
-    pub(super) fn proof(self) -> Result<Proof, Error> {
+    /// The credentials.
+    pub(super) fn credentials(self) -> Result<LoginCredentials, Error> {
         match self.login_type.as_deref() {
-            Some("m.login.password") => Ok(Proof::Password {
-                user: self.named_user()?,
+            Some("m.login.password") => Ok(LoginCredentials::Password {
+                user: self.parse_user()?,
                 password: self.password.ok_or(Error::MissingParam("password"))?,
             }),
             Some("m.login.token") => {
                 let token = self.token.ok_or(Error::MissingParam("token"))?;
-                Ok(Proof::Token(token))
+                Ok(LoginCredentials::Token(token))
             }
             Some(_) => Err(Error::UnknownLoginType),
             None => Err(Error::MissingParam("type")),
         }
     }
 
-    fn named_user(&self) -> Result<String, Error> {
+    fn parse_user(&self) -> Result<String, Error> {
         let name = match &self.identifier {
             Some(identifier) => identifier.user().ok_or(Error::UnknownLoginType)?,
             None => self

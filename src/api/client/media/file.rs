@@ -1,20 +1,20 @@
-//! The answer that carries a file: whatever the file is, a browser must not act on it.
+//! The response that carries a file, with headers that keep browsers from executing it.
 
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, header};
 use media::Download;
 use ruma::http_headers::{ContentDisposition, ContentDispositionType};
 
-use crate::Answer;
+use crate::IntoMatrixResponse;
 
-/// What the specification recommends.
+/// The policy that the specification recommends.
 const SECURITY_POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; \
     plugin-types application/pdf; style-src 'unsafe-inline'; object-src 'self';";
-/// The content of a media id never changes; whether a user may see it can.
+/// The content of a media id never changes, but access to it can.
 const CACHE: &str = "private, max-age=31536000, immutable";
-/// The media type of what nobody described.
+/// The content type of a file without one.
 const UNKNOWN: &str = "application/octet-stream";
-/// The media types that a browser may show. Spec: "Serving inline content".
+/// The content types that may be displayed inline. Spec: "Serving inline content".
 const INLINE: &[&str] = &[
     "text/css",
     "text/plain",
@@ -44,7 +44,7 @@ const INLINE: &[&str] = &[
     "audio/x-flac",
 ];
 
-/// A file on its way out.
+/// A file to serve.
 pub(crate) struct File(Download);
 
 impl From<Download> for File {
@@ -53,8 +53,8 @@ impl From<Download> for File {
     }
 }
 
-impl Answer for File {
-    fn into_answer(self) -> Response {
+impl IntoMatrixResponse for File {
+    fn into_matrix_response(self) -> Response {
         let Self(file) = self;
         let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN);
         let disposition =
@@ -86,7 +86,7 @@ impl Answer for File {
     }
 }
 
-/// Whether a browser may show the file or should save it.
+/// Whether the file is displayed inline or downloaded.
 fn disposition(content_type: &str) -> ContentDispositionType {
     let (essence, _parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let essence = essence.trim();
@@ -100,9 +100,9 @@ fn disposition(content_type: &str) -> ContentDispositionType {
     }
 }
 
-/// The text as a header, or the other text where it cannot be one.
-fn value(text: &str, otherwise: &'static str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(otherwise))
+/// The text as a header value, or the default if it is not a valid one.
+fn value(text: &str, default: &'static str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(default))
 }
 
 #[cfg(test)]
@@ -119,12 +119,12 @@ mod tests {
             size: 1,
             body: stream::iter([Ok(Bytes::from_static(b"x"))]).boxed(),
         });
-        let response = file.into_answer();
+        let response = file.into_matrix_response();
         response.headers()[name].to_str().unwrap().to_owned()
     }
 
     #[test]
-    fn only_harmless_types_are_shown() {
+    fn only_safe_types_are_inline() {
         let disposition = |content_type| header(content_type, "f", header::CONTENT_DISPOSITION);
         for shown in ["image/png", "Text/Plain; charset=utf-8", "video/mp4 "] {
             assert_eq!(disposition(Some(shown)), "inline; filename=f");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn file_names_cannot_leave_their_quotes() {
+    fn file_names_are_escaped() {
         let disposition = |name| header(Some("image/png"), name, header::CONTENT_DISPOSITION);
         assert_eq!(disposition("a b;c"), r#"inline; filename="a b;c""#);
         assert_eq!(
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_header_is_left_out() {
+    fn invalid_header_values_are_replaced() {
         assert_eq!(
             header(Some("image/png\n"), "f", header::CONTENT_TYPE),
             UNKNOWN

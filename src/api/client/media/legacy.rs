@@ -1,8 +1,7 @@
-//! The paths from before downloads asked for an access token.
+//! The legacy download paths, from before downloads required an access token.
 //!
-//! Spec: client-server, "Content repository": from Matrix 1.12 on, what is newly uploaded is not
-//! served on them without a token. All that is here is newer. Clients that send their token all
-//! the same get what they would get on the new paths.
+//! Spec: client-server, "Content repository": since Matrix 1.12 new uploads are not served on them
+//! without a token. Clients that send their token get the same as on the current paths.
 
 use http::Method;
 use ruma::api::{
@@ -16,35 +15,35 @@ use types::ErrorKind;
 use super::file::File;
 use crate::{App, Error, Matrix, Result};
 
-/// A request of today on a path of old.
-pub(crate) struct Old<R>(R);
+/// A request on a legacy path.
+pub(crate) struct Legacy<R>(R);
 
-/// Sends a file.
+/// Serves a file.
 pub(crate) async fn download(
     app: App,
-    call: Matrix<Old<get_content::v1::Request>>,
+    call: Matrix<Legacy<get_content::v1::Request>>,
 ) -> Result<File> {
-    super::download(app, of_today(call)?).await
+    super::download(app, authenticated(call)?).await
 }
 
-/// Sends a file under the name that the caller likes better.
+/// Serves a file under the requested file name.
 pub(crate) async fn download_as(
     app: App,
-    call: Matrix<Old<get_content_as_filename::v1::Request>>,
+    call: Matrix<Legacy<get_content_as_filename::v1::Request>>,
 ) -> Result<File> {
-    super::download_as(app, of_today(call)?).await
+    super::download_as(app, authenticated(call)?).await
 }
 
-/// Sends a small version of an image.
+/// Serves a thumbnail.
 pub(crate) async fn thumbnail(
     app: App,
-    call: Matrix<Old<get_content_thumbnail::v1::Request>>,
+    call: Matrix<Legacy<get_content_thumbnail::v1::Request>>,
 ) -> Result<File> {
-    super::thumbnail(app, of_today(call)?).await
+    super::thumbnail(app, authenticated(call)?).await
 }
 
-/// The same request on today's path; strangers learn nothing.
-fn of_today<R>(call: Matrix<Old<R>>) -> Result<Matrix<R>>
+/// The request as on the current path; 404 without an access token.
+fn authenticated<R>(call: Matrix<Legacy<R>>) -> Result<Matrix<R>>
 where
     R: Metadata<Authentication = ruma::api::auth_scheme::AccessToken>,
 {
@@ -62,7 +61,7 @@ where
     })
 }
 
-impl<R: Metadata> Metadata for Old<R> {
+impl<R: Metadata> Metadata for Legacy<R> {
     const METHOD: Method = R::METHOD;
     const RATE_LIMITED: bool = R::RATE_LIMITED;
     type Authentication = AccessTokenOptional;
@@ -70,7 +69,7 @@ impl<R: Metadata> Metadata for Old<R> {
     const PATH_BUILDER: R::PathBuilder = R::PATH_BUILDER;
 }
 
-impl<R: IncomingRequest> IncomingRequest for Old<R> {
+impl<R: IncomingRequest> IncomingRequest for Legacy<R> {
     type EndpointError = R::EndpointError;
     type OutgoingResponse = R::OutgoingResponse;
 
