@@ -1,4 +1,4 @@
-//! Builds each handle once, from the bottom up: the order of dependency, readable.
+//! Builds each handle once, in dependency order.
 
 use anyhow::{Context, Result};
 use api::{App, Handles, limits::Limits};
@@ -14,30 +14,30 @@ use sync::Syncs;
 use tokio_util::sync::CancellationToken;
 use types::Clock;
 
-/// What the handles stand on.
+/// What the handles depend on.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Dependencies {
     /// The database, migrated.
     pub database: Database,
-    /// A committer that runs.
+    /// A running committer.
     pub committer: Committer,
-    /// The recent past, following the stream.
+    /// The in-memory timelines, following the stream.
     pub live: Live,
     /// The source of time.
     pub clock: Clock,
-    /// Cancelled when nobody is to be kept waiting any more.
+    /// Cancelled at shutdown; long polls return.
     pub stopping: CancellationToken,
 }
 
 /// Builds the state of the router.
-pub async fn build(config: &Config, ground: Ground) -> Result<App> {
-    let Ground {
+pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
+    let Dependencies {
         database,
         committer,
         live,
         clock,
         stopping,
-    } = ground;
+    } = dependencies;
     let signer = signer(config, &database, &clock).await?;
     let identity = identity(config, database.clone(), clock.clone());
     let keys = Keys::new(database.clone(), &config.server_name, clock.clone());
@@ -79,7 +79,7 @@ pub async fn build(config: &Config, ground: Ground) -> Result<App> {
     }))
 }
 
-/// The users of this server.
+/// The handle to the users.
 pub(crate) fn identity(config: &Config, database: Database, clock: Clock) -> Identity {
     let settings = identity::Settings {
         registration: config.registration.clone(),
@@ -90,10 +90,10 @@ pub(crate) fn identity(config: &Config, database: Database, clock: Clock) -> Ide
     Identity::new(settings, database, clock, config.server_name.clone())
 }
 
-/// The server's signing key; made when there is none yet.
+/// The server's signing key; generated if there is none.
 async fn signer(config: &Config, database: &Database, clock: &Clock) -> Result<Signer> {
     let (fresh, private_der) =
-        Signer::generate(&config.server_name).context("The signing key could not be made")?;
+        Signer::generate(&config.server_name).context("The signing key could not be generated")?;
     let fresh = keys::SigningKey {
         version: fresh.key_version().to_owned(),
         private_der,

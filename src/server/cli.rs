@@ -66,12 +66,12 @@ pub fn run() -> ExitCode {
     let mut loaded = config::load(cli.config, config::process_environment());
     settings::check(&mut loaded);
     let result = match cli.command {
-        Command::Serve => valid(loaded).and_then(serve::run),
+        Command::Serve => validated(loaded).and_then(serve::run),
         Command::User(UserCommand::Create(arguments)) => {
-            valid(loaded).and_then(|config| user_create::run(&config, arguments))
+            validated(loaded).and_then(|config| user_create::run(&config, arguments))
         }
         Command::RegistrationToken(RegistrationTokenCommand::Create(arguments)) => {
-            valid(loaded).and_then(|config| registration_token::run(&config, &arguments))
+            validated(loaded).and_then(|config| registration_token::run(&config, &arguments))
         }
         Command::Config(ConfigCommand::Check) => config_check::run(&loaded),
     };
@@ -85,7 +85,7 @@ pub fn run() -> ExitCode {
 }
 
 /// The settings, unless something is wrong with them.
-fn valid(loaded: Loaded) -> anyhow::Result<Config> {
+fn validated(loaded: Loaded) -> anyhow::Result<Config> {
     for warning in &loaded.warnings {
         eprintln!("chancery: {warning}");
     }

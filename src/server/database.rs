@@ -1,4 +1,4 @@
-//! The PostgreSQL that the settings ask for: an existing one, or one of our own.
+//! Opens the configured PostgreSQL: an external one or the managed one.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use config::Config;
 use postgres::ManagedPostgres;
 use storage::{Database, Feed};
 
-/// Whether a managed PostgreSQL that another process looks after will do.
+/// Whether a managed PostgreSQL must be owned by this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sharing {
-    /// No: this is the server.
-    Own,
-    /// Yes: this is a command beside the server.
-    Borrow,
+pub(crate) enum PostgresOwnership {
+    /// Yes: this process is the server.
+    Managed,
+    /// No: attach to one that another process runs, if there is one.
+    Attached,
 }
 
 /// An open database with its schema up to date.
@@ -21,14 +21,14 @@ pub(crate) enum Sharing {
 pub(crate) struct Opened {
     /// The handle.
     pub(crate) database: Database,
-    /// What is committed from now on.
+    /// The feed of committed changes.
     pub(crate) feed: Feed,
-    /// The PostgreSQL that this process looks after, if it does.
+    /// The managed PostgreSQL, if this process owns it.
     pub(crate) managed: Option<Arc<ManagedPostgres>>,
 }
 
-/// Starts PostgreSQL if it is ours, connects, and applies the migrations.
-pub(crate) async fn open(config: &Config, sharing: Sharing) -> anyhow::Result<Opened> {
+/// Starts the managed PostgreSQL if configured, connects, and applies the migrations.
+pub(crate) async fn open(config: &Config, ownership: PostgresOwnership) -> anyhow::Result<Opened> {
     let (managed, options) = if let Some(url) = &config.database.url {
         let options = url.expose().parse();
         (
@@ -37,11 +37,11 @@ pub(crate) async fn open(config: &Config, sharing: Sharing) -> anyhow::Result<Op
         )
     } else {
         let settings = managed_settings(config);
-        let borrowed = match sharing {
-            Sharing::Borrow => ManagedPostgres::find_running(&settings).await,
-            Sharing::Own => None,
+        let attached = match ownership {
+            PostgresOwnership::Attached => ManagedPostgres::find_running(&settings).await,
+            PostgresOwnership::Managed => None,
         };
-        if let Some(options) = borrowed {
+        if let Some(options) = attached {
             (None, options)
         } else {
             let managed = ManagedPostgres::start(settings).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn open(config: &Config, sharing: Sharing) -> anyhow::Result<Op
     }
 }
 
-/// Stops the PostgreSQL that this process looks after.
+/// Stops the managed PostgreSQL, if this process owns it.
 pub(crate) async fn stop(managed: Option<Arc<ManagedPostgres>>) {
     let Some(managed) = managed else { return };
     if let Err(error) = managed.stop().await {

@@ -1,4 +1,4 @@
-//! Start-up and shutdown, each in one order that can be read from top to bottom.
+//! Start-up and shutdown order.
 
 mod signals;
 
@@ -10,7 +10,7 @@ use types::Clock;
 
 use crate::{
     app,
-    database::{self, Opened, Sharing},
+    database::{self, Opened, PostgresOwnership},
     ready,
     sockets::{Routers, Sockets},
     stack, telemetry,
@@ -18,12 +18,12 @@ use crate::{
 };
 use signals::Signals;
 
-/// What is in flight gets this long to finish.
-const GRACE: Duration = Duration::from_secs(30);
-/// Connections to the database that dropped tasks held are given back within this time.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How long requests in flight may take to finish at shutdown.
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(30);
+/// How long closing the connection pool may take.
+const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the server until a signal, or until something fails without which it cannot go on.
+/// Runs the server until a signal or the failure of an essential task.
 pub(crate) async fn serve(mut config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let recorder = config
@@ -34,7 +34,7 @@ pub(crate) async fn serve(mut config: Config) -> anyhow::Result<()> {
         .transpose()?;
     let sockets = Sockets::bind(&config, recorder).await?;
     config.client.public_base_url = Some(sockets.base_url(&config)?);
-    let opened = database::open(&config, Sharing::Own).await?;
+    let opened = database::open(&config, PostgresOwnership::Managed).await?;
     let (database, managed) = (opened.database.clone(), opened.managed.clone());
     let workers = Workers::default();
 
@@ -43,11 +43,11 @@ pub(crate) async fn serve(mut config: Config) -> anyhow::Result<()> {
     if let Err(unfinished) = workers.stop(Duration::ZERO).await {
         tracing::warn!("{unfinished}");
     }
-    if tokio::time::timeout(CLOSE_WITHIN, database.close())
+    if tokio::time::timeout(POOL_CLOSE_TIMEOUT, database.close())
         .await
         .is_err()
     {
-        tracing::warn!("Some database connections were cut off");
+        tracing::warn!("Some database connections were aborted");
     }
     database::stop(managed).await;
     if result.is_ok() {
@@ -64,63 +64,63 @@ async fn run(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let database = opened.database.clone();
-    let ground = workers.start(config, opened, Clock::system());
-    let app = app::build(config, ground).await?;
-    workers.keep_house(&app);
+    let dependencies = workers.start(config, opened, Clock::system());
+    let app = app::build(config, dependencies).await?;
+    workers.run_maintenance(&app);
     let has_admin = app.identity.has_admin().await?;
     let stopping = workers.supervisor.stopping();
     let ready = ready::router(database, stopping);
     let routers = Routers {
-        servers: api::routes::for_servers()
+        federation: api::routes::federation_routes()
             .into_router(app.clone())
             .merge(ready.clone()),
-        clients: api::routes::all().into_router(app).merge(ready),
+        client: api::routes::all().into_router(app).merge(ready),
     };
     let max_body = config
         .client
         .max_body
         .max(config.media.max_upload_size)
         .as_usize();
-    let (mut serving, cut_off) = sockets.serve(
+    let (mut serving, abort) = sockets.serve(
         routers.map(|router| stack::wrap(router, max_body)),
         &workers.supervisor,
     )?;
-    announce(config, has_admin);
+    log_ready(config, has_admin);
 
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
         () = workers.supervisor.broken() => {
-            Err(anyhow::anyhow!("a part failed without which the server cannot go on"))
+            Err(anyhow::anyhow!("an essential task failed"))
         }
     };
-    tracing::info!("Stopping: finishing what is in flight");
+    tracing::info!("Stopping: finishing requests in flight");
     tokio::select! {
         () = finish(&mut serving, workers) => {}
-        () = tokio::time::sleep(GRACE) => tracing::warn!("Stopping now: not everything finished in time"),
-        () = signals.next() => tracing::warn!("Stopping now: not everything is finished"),
+        () = tokio::time::sleep(SHUTDOWN_GRACE_PERIOD) => tracing::warn!("Stopping now: some requests did not finish in time"),
+        () = signals.next() => tracing::warn!("Stopping now: some requests are not finished"),
     }
-    cut_off.cancel();
+    abort.cancel();
     while serving.join_next().await.is_some() {}
     outcome
 }
 
-/// Soft stop: no new connections; long polls answer, requests finish, then what works for them.
+/// Soft stop: no new connections; long polls return, requests finish, then background tasks end.
 async fn finish(serving: &mut JoinSet<()>, workers: &Workers) {
     workers.supervisor.stopping().cancel();
     while serving.join_next().await.is_some() {}
-    if let Err(unfinished) = workers.stop(GRACE).await {
+    if let Err(unfinished) = workers.stop(SHUTDOWN_GRACE_PERIOD).await {
         tracing::warn!("{unfinished}");
     }
 }
 
-/// Tells what a person who starts the server wants to know next.
-fn announce(config: &Config, has_admin: bool) {
+/// Logs that the server is ready, and how to create the first administrator.
+fn log_ready(config: &Config, has_admin: bool) {
     if !has_admin {
         let program = std::env::args_os()
             .next()
             .unwrap_or_else(|| "chancery".into());
         let program = program.display();
-        tracing::info!("Make the first administrator with: {program} user create NAME --admin");
+        tracing::info!("Create the first administrator with: {program} user create NAME --admin");
     }
     let base_url = config.public_base_url();
     tracing::info!(server.name = %config.server_name, "Ready: point a Matrix client at {base_url}");

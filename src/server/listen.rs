@@ -1,4 +1,4 @@
-//! Sockets: accepts connections, speaks HTTP/1.1 and HTTP/2 on them, and lets them finish.
+//! Accepts connections, serves HTTP/1.1 and HTTP/2 on them, and shuts them down gracefully.
 
 mod address;
 
@@ -24,9 +24,9 @@ use tower::ServiceExt as _;
 
 pub(crate) use address::TrustedProxies;
 
-/// A peer that takes longer to say what it wants, or to agree on keys, is dropped.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Limits on the time until the request head has arrived, and on the TLS handshake.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A bound socket and what is served on it.
 pub(crate) struct Listener {
@@ -58,7 +58,7 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `stopping`, then finishes what is in flight; `aborting` cuts that short.
+    /// Serves until `stopping`, then finishes requests in flight; `aborting` ends that early.
     pub(crate) async fn serve(
         self,
         router: Router,
@@ -78,13 +78,13 @@ impl Listener {
         });
         let mut connections = JoinSet::new();
         while let Some(accepted) = stopping.run_until_cancelled(socket.accept()).await {
-            // Reaps what has ended, so that the set holds only what is open.
+            // Removes finished connections from the set.
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok((stream, peer)) => {
                     connections.spawn(Arc::clone(&connection).run(stream, peer, stopping.clone()));
                 }
-                Err(error) => refused(&error).await,
+                Err(error) => handle_accept_error(&error).await,
             }
         }
         drop(socket);
@@ -95,15 +95,15 @@ impl Listener {
     }
 }
 
-/// Waits a moment when the process has run out of files, instead of trying in a tight loop.
-async fn refused(error: &io::Error) {
-    let of_the_peer = matches!(
+/// Backs off when the process has run out of file descriptors, instead of retrying in a tight loop.
+async fn handle_accept_error(error: &io::Error) {
+    let is_peer_error = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     );
-    if !of_the_peer {
+    if !is_peer_error {
         tracing::error!(%error, "A connection cannot be accepted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -114,17 +114,17 @@ fn http() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN);
+        .header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
         .keep_alive_interval(Duration::from_mins(1))
-        .keep_alive_timeout(HEADERS_WITHIN);
+        .keep_alive_timeout(HEADER_TIMEOUT);
     builder
 }
 
-/// What all connections of a listener share.
+/// Shared by all connections of a listener.
 struct Connection {
     http: auto::Builder<TokioExecutor>,
     router: Router,
@@ -139,28 +139,30 @@ impl Connection {
         peer: SocketAddr,
         stopping: CancellationToken,
     ) {
-        // Answers are written whole; waiting for more to send would only delay them.
+        // Responses are written as a whole; Nagle's algorithm would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "A connection was gone before it was served");
+            tracing::debug!(%error, "A connection closed before it was served");
             return;
         }
-        // The time for a head is counted from its first byte only.
-        let first = tokio::time::timeout(HEADERS_WITHIN, stream.readable());
+        // hyper starts the header timeout at the first byte only.
+        let first = tokio::time::timeout(HEADER_TIMEOUT, stream.readable());
         if !matches!(stopping.run_until_cancelled(first).await, Some(Ok(Ok(())))) {
-            tracing::debug!("A connection ended before anything was said on it");
+            tracing::debug!("A connection sent no request in time");
             return;
         }
         match &self.tls {
-            None => self.speak(stream, peer, stopping).await,
-            Some(tls) => match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream, peer, stopping).await,
-                Ok(Err(error)) => tracing::debug!(%error, "A peer could not agree on TLS"),
-                Err(_) => tracing::debug!("A peer took too long to agree on TLS"),
-            },
+            None => self.serve_http(stream, peer, stopping).await,
+            Some(tls) => {
+                match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => self.serve_http(stream, peer, stopping).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "A TLS handshake failed"),
+                    Err(_) => tracing::debug!("A TLS handshake timed out"),
+                }
+            }
         }
     }
 
-    async fn speak(
+    async fn serve_http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
@@ -184,7 +186,7 @@ impl Connection {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%error, "A connection ended badly");
+            tracing::debug!(%error, "A connection failed");
         }
     }
 }

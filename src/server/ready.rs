@@ -1,4 +1,4 @@
-//! Whether requests can be answered now, for load balancers.
+//! The readiness check for load balancers.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use storage::Database;
 use tokio_util::sync::CancellationToken;
 
-/// A balancer that waits longer for an answer has given up already.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the database may take to answer.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
-struct Subject {
+struct ReadyState {
     database: Database,
     stopping: CancellationToken,
 }
@@ -23,17 +23,17 @@ struct Subject {
 pub(crate) fn router(database: Database, stopping: CancellationToken) -> Router {
     Router::new()
         .route("/ready", get(ready))
-        .with_state(Subject { database, stopping })
+        .with_state(ReadyState { database, stopping })
 }
 
-async fn ready(State(subject): State<Subject>) -> (StatusCode, Json<Value>) {
-    if subject.stopping.is_cancelled() {
+async fn ready(State(state): State<ReadyState>) -> (StatusCode, Json<Value>) {
+    if state.stopping.is_cancelled() {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             Json(json!({ "ready": false, "reason": "stopping" })),
         );
     }
-    match tokio::time::timeout(PATIENCE, subject.database.ping()).await {
+    match tokio::time::timeout(DATABASE_TIMEOUT, state.database.ping()).await {
         Ok(Ok(())) => (StatusCode::OK, Json(json!({ "ready": true }))),
         _ => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -1,4 +1,4 @@
-//! The sockets that the settings ask for: for clients, for other servers, for Prometheus.
+//! The configured listeners: client, federation, metrics.
 
 use anyhow::Context as _;
 use axum::Router;
@@ -20,26 +20,26 @@ pub(crate) struct Sockets {
     metrics: Option<(Listener, PrometheusHandle)>,
 }
 
-/// What is served to whom.
+/// The router of each listener.
 pub(crate) struct Routers {
-    /// Everything: a proxy may lead other servers there, too.
-    pub(crate) clients: Router,
-    /// What other servers need.
-    pub(crate) servers: Router,
+    /// All endpoints: a proxy may route other servers there, too.
+    pub(crate) client: Router,
+    /// The federation endpoints.
+    pub(crate) federation: Router,
 }
 
 impl Routers {
-    /// The same with each of them changed.
+    /// Applies a function to each router.
     pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
         Self {
-            clients: change(self.clients),
-            servers: change(self.servers),
+            client: change(self.client),
+            federation: change(self.federation),
         }
     }
 }
 
 impl Sockets {
-    /// Binds them; whatever is wrong with an address or a certificate shows here.
+    /// Binds the listeners; fails on a bad address or certificate.
     pub(crate) async fn bind(
         config: &Config,
         recorder: Option<PrometheusHandle>,
@@ -97,7 +97,7 @@ impl Sockets {
         )
     }
 
-    /// Serves on all of them; the token cuts off what is in flight.
+    /// Serves on all listeners; the returned token aborts requests in flight.
     pub(crate) fn serve(
         self,
         routers: Routers,
@@ -124,9 +124,9 @@ impl Sockets {
             start(listener, "Prometheus", telemetry::metrics_router(recorder))?;
         }
         if let Some(listener) = self.federation {
-            start(listener, "other servers", routers.servers)?;
+            start(listener, "other servers", routers.federation)?;
         }
-        start(self.client, "clients", routers.clients)?;
+        start(self.client, "clients", routers.client)?;
         Ok((serving, aborting))
     }
 }

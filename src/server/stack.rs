@@ -1,7 +1,7 @@
-//! What happens around every request: its id, its span, its metrics, cross-origin headers, panics, sizes.
+//! The middleware of every request: id, span, metrics, CORS, panics, body limits.
 
-mod finish;
 mod observe;
+mod run_to_completion;
 mod size;
 
 use std::{any::Any, time::Duration};
@@ -20,16 +20,16 @@ use tower_http::{
     timeout::RequestBodyTimeoutLayer,
 };
 
-/// A body that has begun goes on within this time, again and again until its end.
-const NEXT_BYTES_WITHIN: Duration = Duration::from_secs(30);
+/// The longest pause between two chunks of a request body.
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Wraps the routes; no body is larger than `max_body` bytes.
+/// Wraps the routes; bodies are limited to `max_body` bytes.
 pub(crate) fn wrap(router: Router, max_body: usize) -> Router {
     router
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(finish::finish))
-        .layer(RequestBodyTimeoutLayer::new(NEXT_BYTES_WITHIN))
-        // Outside the layer above, behind which no body says how long it is.
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(from_fn(run_to_completion::run_to_completion))
+        .layer(RequestBodyTimeoutLayer::new(BODY_READ_TIMEOUT))
+        // Outside the layer above, which hides the body's size hint.
         .layer(from_fn_with_state(max_body, size::limit))
         .layer(cors())
         .layer(from_fn(observe::observe))
@@ -53,17 +53,17 @@ fn cors() -> CorsLayer {
         ])
 }
 
-/// The panic itself has been logged where it happened.
-fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    failure(
+/// The response to a panic, which the panic hook has logged.
+fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    error_response(
         StatusCode::INTERNAL_SERVER_ERROR,
         "M_UNKNOWN",
         "Internal server error",
     )
 }
 
-/// An error in the form of the specification, for what fails outside every endpoint.
-fn failure(status: StatusCode, errcode: &str, error: &str) -> Response {
+/// A Matrix error response, for failures outside the endpoints.
+fn error_response(status: StatusCode, errcode: &str, error: &str) -> Response {
     let body = Body::from(json!({ "errcode": errcode, "error": error }).to_string());
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -10,10 +10,10 @@ use config::{Log, LogFormat};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-/// A library that tells of every event it allows, unless the settings want to hear it.
-const QUIETER: &str = "ruma_state_res=warn";
+/// Silences a library that logs every event it allows; `log.filter` can override it.
+const DEFAULT_DIRECTIVES: &str = "ruma_state_res=warn";
 
-/// Seconds; from a read out of memory to a long poll.
+/// In seconds; from a cache read to a long poll.
 const DURATION_BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
 ];
@@ -38,13 +38,13 @@ pub(crate) fn log(settings: &Log) -> anyhow::Result<()> {
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        // The text of a panic may quote data; the place is what a developer needs.
-        tracing::error!(%location, "A part of the program panicked");
+        // The panic message may contain user data; only the location is logged.
+        tracing::error!(%location, "A task panicked");
     }));
     Ok(())
 }
 
-/// Shows warnings only, for commands whose output is for a person.
+/// Logs warnings only, for interactive commands.
 pub(crate) fn quiet_log() -> anyhow::Result<()> {
     log(&Log {
         format: LogFormat::Text,
@@ -54,7 +54,7 @@ pub(crate) fn quiet_log() -> anyhow::Result<()> {
 
 /// The levels by module.
 pub(crate) fn filter(settings: &Log) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(format!("{QUIETER},{}", settings.filter))
+    EnvFilter::try_new(format!("{DEFAULT_DIRECTIVES},{}", settings.filter))
         .with_context(|| format!("log.filter: {:?} is not a filter", settings.filter))
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
         .context("metrics cannot be recorded")
 }
 
-/// What the internal listener serves.
+/// The router of the metrics listener.
 pub(crate) fn metrics_router(handle: PrometheusHandle) -> Router {
     let render = async move || {
         process::record();
@@ -75,7 +75,7 @@ pub(crate) fn metrics_router(handle: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(render))
 }
 
-/// Folds what was recorded into the histograms now and then; otherwise it would pile up between scrapes.
+/// Drains recorded samples into the histograms periodically; otherwise they accumulate between scrapes.
 pub(crate) async fn upkeep(handle: PrometheusHandle) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     loop {

@@ -1,4 +1,4 @@
-//! The certificate with which other servers are met.
+//! The TLS certificate of the federation listener.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What runs behind the requests, and in which order it ends.
+//! Background tasks and their shutdown order.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -11,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 use types::Clock;
 use worker::{Supervisor, Unfinished};
 
-use crate::{app::Ground, database::Opened};
+use crate::{app::Dependencies, database::Opened};
 
-/// How often it is looked for closed accounts that are still in rooms.
-const SEEING_OUT: Duration = Duration::from_hours(1);
+/// How often deactivated users who are still in rooms are looked up.
+const DEACTIVATED_CHECK_INTERVAL: Duration = Duration::from_hours(1);
 
 /// The tasks of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     pub(crate) supervisor: Supervisor,
-    /// Cancelled after the last request, for tasks that requests in flight wait for.
-    served: CancellationToken,
+    /// Cancelled after the last request, for tasks that requests in flight depend on.
+    drained: CancellationToken,
 }
 
 impl Workers {
-    /// Starts what requests stand on.
-    pub(crate) fn start(&self, config: &Config, opened: Opened, clock: Clock) -> Ground {
+    /// Starts the tasks that requests depend on.
+    pub(crate) fn start(&self, config: &Config, opened: Opened, clock: Clock) -> Dependencies {
         let Opened {
             database,
             mut feed,
@@ -44,13 +44,13 @@ impl Workers {
         }
         let (committer, commit) = Committer::new(database.clone());
         self.supervisor.spawn_essential("storage.commit", commit);
-        let (tell, hear) = feed.connect_cluster();
-        self.until_served("storage.tell_peers", tell);
-        self.until_served("storage.hear_peers", hear);
-        // Half of what all caches may take; rooms' heads and tokens have the rest.
+        let (publish, subscribe) = feed.connect_cluster();
+        self.spawn_until_drained("storage.publish_peer_messages", publish);
+        self.spawn_until_drained("storage.subscribe_peer_messages", subscribe);
+        // Half of the cache budget; room heads and tokens have the rest.
         let live = Live::new(database.clone(), &feed, config.cache.total.as_usize() / 2);
         self.follow(live.clone(), feed);
-        Ground {
+        Dependencies {
             database,
             committer,
             live,
@@ -59,38 +59,39 @@ impl Workers {
         }
     }
 
-    /// Starts what nobody waits for.
-    pub(crate) fn keep_house(&self, app: &App) {
+    /// Starts maintenance tasks.
+    pub(crate) fn run_maintenance(&self, app: &App) {
         let identity = app.identity.clone();
         self.supervisor
-            .spawn("identity.keep_house", move |stopping| {
-                identity.clone().keep_house(stopping)
+            .spawn("identity.maintenance", move |stopping| {
+                identity.clone().run_maintenance(stopping)
             });
         let app = app.clone();
-        self.supervisor.spawn("server.see_out", move |stopping| {
-            let app = app.clone();
-            async move {
-                stopping
-                    .run_until_cancelled(see_out(&app))
-                    .await
-                    .unwrap_or(Ok(()))
-            }
-        });
+        self.supervisor
+            .spawn("server.leave_rooms_of_deactivated", move |stopping| {
+                let app = app.clone();
+                async move {
+                    stopping
+                        .run_until_cancelled(leave_rooms_of_deactivated(&app))
+                        .await
+                        .unwrap_or(Ok(()))
+                }
+            });
     }
 
-    /// Asks all tasks to end, now that no request is left, and waits for them.
+    /// Stops all tasks after the last request and waits for them.
     pub(crate) async fn stop(&self, within: Duration) -> Result<(), Unfinished> {
-        self.served.cancel();
+        self.drained.cancel();
         self.supervisor.stop(within).await
     }
 
     fn follow(&self, live: Live, feed: Feed) {
-        let (served, feed) = (self.served.clone(), Arc::new(Mutex::new(feed)));
+        let (drained, feed) = (self.drained.clone(), Arc::new(Mutex::new(feed)));
         self.supervisor.spawn("live.follow", move |_stopping| {
-            let (live, served, feed) = (live.clone(), served.clone(), Arc::clone(&feed));
+            let (live, drained, feed) = (live.clone(), drained.clone(), Arc::clone(&feed));
             async move {
                 let mut feed = feed.lock().await;
-                served
+                drained
                     .run_until_cancelled(live.run(&mut feed))
                     .await
                     .unwrap_or(Ok(()))
@@ -98,22 +99,26 @@ impl Workers {
         });
     }
 
-    fn until_served(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let served = self.served.clone();
+    fn spawn_until_drained(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let drained = self.drained.clone();
         self.supervisor.spawn_essential(name, async move {
-            served.run_until_cancelled(task).await;
+            drained.run_until_cancelled(task).await;
         });
     }
 }
 
-/// Makes closed accounts leave the rooms that a crash or a failure left them in.
-async fn see_out(app: &App) -> anyhow::Result<()> {
-    let mut hourly = tokio::time::interval(SEEING_OUT);
+/// Makes deactivated users leave rooms that a crash or a failure left them in.
+async fn leave_rooms_of_deactivated(app: &App) -> anyhow::Result<()> {
+    let mut hourly = tokio::time::interval(DEACTIVATED_CHECK_INTERVAL);
     loop {
         hourly.tick().await;
-        for user_id in app.identity.closed_in_rooms().await? {
+        for user_id in app.identity.deactivated_with_rooms().await? {
             if let Err(error) = app.rooms.leave_all(&user_id).await {
-                tracing::warn!(user.id = %user_id, %error, "A closed account could not leave all rooms yet");
+                tracing::warn!(user.id = %user_id, %error, "A deactivated user could not leave all rooms yet");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the commands that work on accounts have in common.
+//! Shared by the account commands.
 
 use anyhow::Context as _;
 use config::Config;
@@ -7,11 +7,11 @@ use types::Clock;
 
 use crate::{
     app,
-    database::{self, Sharing},
+    database::{self, PostgresOwnership},
     telemetry,
 };
 
-/// Does something with the accounts, beside a running server or without one.
+/// Runs `work` on the accounts, whether or not the server is running.
 pub(super) fn with_identity<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Identity) -> anyhow::Result<T>,
@@ -22,7 +22,7 @@ pub(super) fn with_identity<T>(
         .build()
         .context("the asynchronous runtime cannot be started")?;
     runtime.block_on(async {
-        let opened = database::open(config, Sharing::Borrow).await?;
+        let opened = database::open(config, PostgresOwnership::Attached).await?;
         let identity = app::identity(config, opened.database.clone(), Clock::system());
         let result = work(&identity).await;
         drop(identity);

@@ -1,4 +1,4 @@
-//! `chancery serve`: runs the server until it is told to stop.
+//! `chancery serve`: runs the server until it receives a shutdown signal.
 
 use anyhow::Context as _;
 use config::Config;

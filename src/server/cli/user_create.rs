@@ -51,7 +51,7 @@ fn password(file: Option<&Path>) -> anyhow::Result<Secret> {
         Some(path) => {
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
         }
-        None => typed()?,
+        None => read_password_line()?,
     };
     let password = text.lines().next().unwrap_or_default();
     anyhow::ensure!(!password.is_empty(), "the password is empty");
@@ -59,7 +59,7 @@ fn password(file: Option<&Path>) -> anyhow::Result<Secret> {
 }
 
 /// Reads a line from standard input; at a terminal it asks, and does not show what is typed.
-fn typed() -> anyhow::Result<String> {
+fn read_password_line() -> anyhow::Result<String> {
     let stdin = io::stdin();
     let mut line = String::new();
     if !stdin.is_terminal() {

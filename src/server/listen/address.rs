@@ -1,4 +1,4 @@
-//! Whose request this is, if proxies stand in between.
+//! The client's address behind trusted proxies.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies whose word is taken for the address of a client.
+/// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedProxies(Arc<[IpAddr]>);
 
@@ -16,9 +16,9 @@ impl TrustedProxies {
         Self(addresses.into())
     }
 
-    /// The client: the last address of the chain that is not a trusted proxy's.
+    /// The client's address: the last one of the chain that is not a trusted proxy.
     ///
-    /// What stands before that address was written by the client, who may write anything.
+    /// Entries before it were sent by the client and are not trusted.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let named = headers
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn forwarded_for_is_used_only_from_trusted_proxies() {
         assert_eq!(client("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client("127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(client("::ffff:127.0.0.1", &["2001:db8::1"]), "2001:db8::1");
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_itself_is_not_believed() {
+    fn forwarded_for_entries_of_the_client_are_ignored() {
         assert_eq!(
             client("127.0.0.1", &["1.1.1.1, 198.51.100.7"]),
             "198.51.100.7"

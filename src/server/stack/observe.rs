@@ -1,6 +1,6 @@
-//! Gives each request an id, and tells the log and the metrics what became of it.
+//! Request ids, request logs and request metrics.
 //!
-//! Never logged: bodies, tokens, addresses, and paths as they were sent; only the pattern that matched.
+//! Never logged: bodies, tokens, addresses, and raw paths; only the matched route.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -28,7 +28,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let (mut head, body) = request.into_parts();
     let room_id = room_id(&mut head).await;
-    // The user is filled in once the token has been checked.
+    // The user is recorded after authentication.
     let span = tracing::info_span!(
         "request",
         request.id = id,
@@ -47,7 +47,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
 }
 
 fn report(span: &Span, method: &Method, route: &str, status: StatusCode, duration: Duration) {
-    // Microseconds are precise enough, and short to read.
+    // Microsecond precision.
     let duration_ms = duration.as_micros() as f64 / 1000.0;
     let status_code = status.as_u16();
     macro_rules! log {
@@ -57,7 +57,7 @@ fn report(span: &Span, method: &Method, route: &str, status: StatusCode, duratio
     }
     match status {
         _ if status.is_server_error() => log!(warn, "Request failed"),
-        // Load balancers ask every few seconds.
+        // Load balancers poll every few seconds.
         _ if PROBES.contains(&route) => log!(debug, "Request answered"),
         _ => log!(info, "Request answered"),
     }
@@ -69,7 +69,7 @@ fn report(span: &Span, method: &Method, route: &str, status: StatusCode, duratio
     metrics::histogram!("chancery_http_request_duration_seconds", &labels).record(duration);
 }
 
-/// A client may invent methods; each would be a time series of its own.
+/// The method as a label; arbitrary methods would create a time series each.
 fn label(method: &Method) -> &str {
     match *method {
         Method::GET
@@ -83,14 +83,14 @@ fn label(method: &Method) -> &str {
     }
 }
 
-/// The room in the path, if it names one.
+/// The room id in the path, if any.
 async fn room_id(head: &mut http::request::Parts) -> Option<String> {
     let params = RawPathParams::from_request_parts(head, &()).await.ok()?;
     let room = params.iter().find(|(name, _)| *name == "room_id");
     room.map(|(_, id)| id.to_owned())
 }
 
-/// Unique while the process lives, and hardly ever met again after it.
+/// A request id, unique within the process and rarely repeated after it.
 fn next_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! No body is read beyond a limit, whatever the endpoint.
+//! The size limit of request bodies.
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -9,10 +9,10 @@ use axum::{
 use http::StatusCode;
 use http_body_util::Limited;
 
-/// Refuses a body that says it is too large, and cuts off one that does not say so.
+/// Rejects a body whose declared length is too large and limits one without a declared length.
 pub(super) async fn limit(State(max_body): State<usize>, request: Request, next: Next) -> Response {
     if request.body().size_hint().lower() > max_body as u64 {
-        return super::failure(
+        return super::error_response(
             StatusCode::PAYLOAD_TOO_LARGE,
             "M_TOO_LARGE",
             "The request body is too large",

@@ -57,7 +57,7 @@ async fn a_preflight_request_is_answered_anywhere() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_refused_whether_it_says_so_or_not() {
+async fn body_over_the_limit_is_refused_with_and_without_content_length() {
     let small = Request::post("/echo")
         .body(Body::from("sixteen letters."))
         .unwrap();

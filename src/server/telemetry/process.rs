@@ -1,4 +1,4 @@
-//! What the operating system knows about this process.
+//! Process metrics from the operating system.
 
 const PAGE: f64 = 4096.0;
 

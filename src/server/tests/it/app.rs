@@ -1,4 +1,4 @@
-//! The whole server in process, and its users, for tests that speak HTTP.
+//! The whole server in process, and its users, for tests over HTTP.
 
 mod user;
 
@@ -12,7 +12,7 @@ use http::{Method, header, request, response};
 use live::Live;
 use ruma::OwnedServerName;
 use serde_json::{Value, json};
-use server::app::Ground;
+use server::app::Dependencies;
 use tempfile::TempDir;
 use testkit::TestDatabase;
 use tokio_util::sync::CancellationToken;
@@ -73,14 +73,14 @@ impl TestApp {
         let follower = live.clone();
         #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
         tokio::spawn(async move { follower.run(&mut feed).await });
-        let ground = Ground {
+        let dependencies = Dependencies {
             database,
             committer,
             live,
             clock: Clock::system(),
             stopping: CancellationToken::new(),
         };
-        let app = server::app::build(&config, ground).await.unwrap();
+        let app = server::app::build(&config, dependencies).await.unwrap();
         Self {
             router: api::routes::all().into_router(app),
             server_name: config.server_name,
@@ -94,7 +94,7 @@ impl TestApp {
     }
 
     /// A caller without an access token.
-    pub(crate) fn anybody(&self) -> Client {
+    pub(crate) fn unauthenticated(&self) -> Client {
         Client {
             router: self.router.clone(),
             token: None,
@@ -109,7 +109,7 @@ impl TestApp {
             "auth": { "type": "m.login.dummy" },
         });
         let answer = self
-            .anybody()
+            .unauthenticated()
             .post("/_matrix/client/v3/register", body)
             .await;
         self.session(&answer.ok())
@@ -123,14 +123,17 @@ impl TestApp {
             "password": PASSWORD,
             "device_id": device_id,
         });
-        let answer = self.anybody().post("/_matrix/client/v3/login", body).await;
+        let answer = self
+            .unauthenticated()
+            .post("/_matrix/client/v3/login", body)
+            .await;
         self.session(&answer.ok())
     }
 
     /// The session that an answer has begun.
     pub(crate) fn session(&self, answer: &Value) -> TestUser {
         let text = |field: &str| answer[field].as_str().unwrap().to_owned();
-        let mut client = self.anybody();
+        let mut client = self.unauthenticated();
         client.token = Some(text("access_token"));
         TestUser {
             client,

@@ -86,7 +86,7 @@ fn metrics_are_served_on_their_own_listener() {
 }
 
 #[test]
-fn requests_are_logged_without_what_must_stay_private() {
+fn request_logs_contain_no_private_data() {
     let server = Server::start(&[("CHANCERY_LOG_FORMAT", "json")]);
     server.get("/_matrix/client/versions?access_token=sesame");
     server.get("/_matrix/client/v3/rooms/!secret-path:localhost/state?access_token=sesame");

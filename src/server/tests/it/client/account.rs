@@ -8,7 +8,7 @@ use crate::app::{Answer, PASSWORD, TestApp, TestUser};
 const CHANGE_PASSWORD: &str = "/_matrix/client/v3/account/password";
 const DEACTIVATE: &str = "/_matrix/client/v3/account/deactivate";
 
-/// The proof that the caller knows the password.
+/// The credentials that the caller knows the password.
 fn password(user: &TestUser) -> Value {
     json!({
         "type": "m.login.password",
@@ -24,14 +24,16 @@ async fn log_in(app: &TestApp, user: &str, password: &str) -> Answer {
         "password": password,
         "device_id": "OTHER",
     });
-    app.anybody().post("/_matrix/client/v3/login", body).await
+    app.unauthenticated()
+        .post("/_matrix/client/v3/login", body)
+        .await
 }
 
 #[tokio::test]
 async fn password_is_changed_after_the_old_one_is_given() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
-    let mut other = app.anybody();
+    let mut other = app.unauthenticated();
     other.token = log_in(&app, "alice", PASSWORD).await.ok()["access_token"]
         .as_str()
         .map(str::to_owned);
@@ -59,7 +61,7 @@ async fn password_is_changed_after_the_old_one_is_given() {
 async fn password_is_not_changed_without_a_token() {
     let app = TestApp::start().await;
     let answer = app
-        .anybody()
+        .unauthenticated()
         .post(CHANGE_PASSWORD, json!({ "new_password": "new" }))
         .await;
     assert_eq!(answer.refused(), (401, "M_MISSING_TOKEN"));
@@ -86,7 +88,7 @@ async fn authentication_serves_one_request_only() {
 }
 
 #[tokio::test]
-async fn closed_account_leaves_its_rooms() {
+async fn deactivated_user_leaves_all_rooms() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = bob.create_room(json!({ "preset": "public_chat" })).await;
@@ -103,7 +105,7 @@ async fn closed_account_leaves_its_rooms() {
         (403, "M_FORBIDDEN")
     );
     let again = app
-        .anybody()
+        .unauthenticated()
         .get("/_matrix/client/v3/register/available?username=alice")
         .await;
     assert_eq!(again.refused(), (400, "M_USER_IN_USE"));
@@ -165,7 +167,7 @@ async fn devices_are_deleted_by_their_owner() {
 }
 
 #[tokio::test]
-async fn account_is_not_closed_with_a_wrong_password() {
+async fn wrong_password_does_not_deactivate() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let asked = alice.post(DEACTIVATE, json!({})).await;
@@ -190,7 +192,10 @@ async fn login_names_its_device_and_all_are_listed() {
         "device_id": "NAMED",
         "initial_device_display_name": "My phone",
     });
-    let login = app.anybody().post("/_matrix/client/v3/login", body).await;
+    let login = app
+        .unauthenticated()
+        .post("/_matrix/client/v3/login", body)
+        .await;
     assert_eq!(login.ok()["device_id"], "NAMED");
     let device = alice.get("/_matrix/client/v3/devices/NAMED").await.ok();
     assert_eq!(device["device_id"], "NAMED");

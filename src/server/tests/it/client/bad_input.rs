@@ -217,7 +217,7 @@ async fn missing_and_foreign_tokens_are_401() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let mut stranger = app.anybody();
+    let mut stranger = app.unauthenticated();
     for path in [
         "/_matrix/client/v3/joined_rooms".to_owned(),
         "/_matrix/client/v3/account/whoami".to_owned(),

@@ -20,7 +20,7 @@ async fn alias_resolves_for_everybody_also_in_unicode() {
     for name in ["plain", "老虎Â£я"] {
         let alias = format!("#{name}:{}", app.server_name());
         set(&alice, &alias, &room_id).await.ok();
-        let found = app.anybody().get(&path(&alias)).await.ok();
+        let found = app.unauthenticated().get(&path(&alias)).await.ok();
         assert_eq!(found["room_id"], room_id);
         assert_eq!(found["servers"], json!([app.server_name()]));
     }
@@ -113,7 +113,7 @@ async fn public_rooms_are_listed_and_searched() {
         .await;
     alice.create_room(json!({ "name": "Hidden" })).await;
     let all = app
-        .anybody()
+        .unauthenticated()
         .get("/_matrix/client/v3/publicRooms")
         .await
         .ok();
@@ -178,17 +178,17 @@ async fn visibility_in_the_directory_is_changed_by_those_with_power() {
         (403, "M_FORBIDDEN")
     );
     alice.put(&path, public.clone()).await.ok();
-    assert_eq!(app.anybody().get(&path).await.ok(), public);
+    assert_eq!(app.unauthenticated().get(&path).await.ok(), public);
 }
 
 #[tokio::test]
-async fn alias_is_deleted_by_its_maker_without_power_and_by_those_with_power() {
+async fn alias_is_deleted_by_its_creator_or_by_power_level() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let of_bob = format!("#of-bob:{}", app.server_name());
     let of_alice = format!("#of-alice:{}", app.server_name());
-    let state = async |kind: &str, content: Value| {
-        let set = alice.set_state(&room_id, kind, "", content).await;
+    let state = async |event_type: &str, content: Value| {
+        let set = alice.set_state(&room_id, event_type, "", content).await;
         set.ok();
     };
     let levels = json!({ "events": { "m.room.aliases": 50 } });
@@ -207,7 +207,7 @@ async fn alias_is_deleted_by_its_maker_without_power_and_by_those_with_power() {
 }
 
 #[tokio::test]
-async fn listed_rooms_show_what_they_are_called() {
+async fn directory_entries_have_names() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let rooms = [

@@ -61,7 +61,7 @@ pub(super) async fn next_batch(user: &TestUser) -> String {
 }
 
 #[tokio::test]
-async fn keys_of_a_device_are_looked_up_as_they_were_uploaded() {
+async fn query_returns_device_keys_as_uploaded() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let keys = device_keys(&alice, "one");
@@ -112,7 +112,7 @@ async fn malformed_uploads_and_queries_are_bad_json() {
 }
 
 #[tokio::test]
-async fn a_one_time_key_is_claimed_once_and_its_device_learns_of_it() {
+async fn one_time_key_is_claimed_once_and_its_device_gets_new_counts() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let since = next_batch(&alice).await;
@@ -147,7 +147,7 @@ async fn a_one_time_key_is_claimed_once_and_its_device_learns_of_it() {
 }
 
 #[tokio::test]
-async fn those_who_share_a_room_learn_of_new_keys() {
+async fn new_device_keys_appear_in_device_lists_of_shared_rooms() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -181,7 +181,7 @@ async fn those_who_share_a_room_learn_of_new_keys() {
 }
 
 #[tokio::test]
-async fn every_device_of_a_user_is_looked_up_or_the_ones_that_are_named() {
+async fn query_returns_all_devices_or_the_listed_ones() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let phone = app.login(&bob, "PHONE").await;
@@ -222,7 +222,7 @@ async fn one_time_keys_are_counted_once_and_claimed_in_the_order_of_their_upload
 }
 
 #[tokio::test]
-async fn keys_are_told_while_a_room_is_shared_and_again_when_it_is_again() {
+async fn device_list_changes_are_sent_while_a_room_is_shared() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let set_keys = async |key: &str| {

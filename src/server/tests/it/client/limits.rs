@@ -32,7 +32,7 @@ async fn log_in(app: &TestApp, device_id: &str) -> Answer {
         "password": PASSWORD,
         "device_id": device_id,
     });
-    app.anybody().post("/_matrix/client/v3/login", body).await
+    app.unauthenticated().post("/_matrix/client/v3/login", body).await
 }
 
 #[tokio::test]

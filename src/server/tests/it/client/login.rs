@@ -10,7 +10,7 @@ const LOGIN: &str = "/_matrix/client/v3/login";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
 async fn login(app: &TestApp, body: Value) -> Answer {
-    app.anybody().post(LOGIN, body).await
+    app.unauthenticated().post(LOGIN, body).await
 }
 
 fn as_alice() -> Value {
@@ -22,7 +22,7 @@ fn as_alice() -> Value {
 }
 
 fn with_token(app: &TestApp, answer: &Value) -> Client {
-    let mut client = app.anybody();
+    let mut client = app.unauthenticated();
     client.token = answer["access_token"].as_str().map(str::to_owned);
     client
 }
@@ -30,7 +30,7 @@ fn with_token(app: &TestApp, answer: &Value) -> Client {
 #[tokio::test]
 async fn password_and_token_are_offered() {
     let app = TestApp::start().await;
-    let flows = app.anybody().get(LOGIN).await.ok()["flows"].take();
+    let flows = app.unauthenticated().get(LOGIN).await.ok()["flows"].take();
     let offered = json!([
         { "type": "m.login.password" },
         { "type": "m.login.token", "get_login_token": true },
@@ -130,7 +130,9 @@ async fn tokens_are_refreshed() {
     let first = login(&app, body).await.ok();
     let refresh = async |answer: &Value| {
         let body = json!({ "refresh_token": answer["refresh_token"] });
-        app.anybody().post("/_matrix/client/v3/refresh", body).await
+        app.unauthenticated()
+            .post("/_matrix/client/v3/refresh", body)
+            .await
     };
     let second = refresh(&first).await.ok();
     assert_eq!(second["expires_in_ms"], 300_000);
@@ -162,21 +164,21 @@ async fn logout_ends_the_session() {
         .ok();
     assert_eq!(devices().await.refused(), (401, "M_UNKNOWN_TOKEN"));
     let nobody = app
-        .anybody()
+        .unauthenticated()
         .post("/_matrix/client/v3/logout", json!({}))
         .await;
     assert_eq!(nobody.refused(), (401, "M_MISSING_TOKEN"));
 }
 
 #[tokio::test]
-async fn flows_are_told_as_json_to_those_who_send_nothing() {
+async fn login_and_registration_flows_are_json() {
     let app = TestApp::start().await;
     for (method, path, status) in [
         (Method::GET, LOGIN, 200),
         (Method::POST, "/_matrix/client/v3/register", 401),
     ] {
         let request = Request::builder().method(method).uri(path);
-        let (head, body) = app.anybody().exchange(request, "{}").await;
+        let (head, body) = app.unauthenticated().exchange(request, "{}").await;
         assert_eq!(head.status, status, "{path}");
         assert_eq!(head.headers[header::CONTENT_TYPE], "application/json");
         let body: Value = serde_json::from_slice(&body).unwrap();

@@ -36,7 +36,7 @@ async fn download(client: &Client, path: &str, header: header::HeaderName) -> (S
 }
 
 #[tokio::test]
-async fn a_file_is_downloaded_by_whoever_has_an_access_token() {
+async fn any_authenticated_user_can_download() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let file = upload(&alice, "filename=a%20b.txt", "text/plain", "content").await;
@@ -57,7 +57,7 @@ async fn a_file_is_downloaded_by_whoever_has_an_access_token() {
     let renamed = download(&bob, &format!("{path}/c.txt"), header::CONTENT_DISPOSITION).await;
     assert_eq!(renamed.1, "inline; filename=c.txt");
     assert_eq!(
-        app.anybody().get(&path).await.refused(),
+        app.unauthenticated().get(&path).await.refused(),
         (401, "M_MISSING_TOKEN")
     );
 }
@@ -85,7 +85,7 @@ async fn old_paths_serve_those_with_a_token_and_hide_files_from_others() {
         ("content".to_owned(), "img/png".to_owned())
     );
     assert_eq!(
-        app.anybody().get(&path).await.refused(),
+        app.unauthenticated().get(&path).await.refused(),
         (404, "M_NOT_FOUND")
     );
     let config = alice.get("/_matrix/client/v1/media/config").await.ok();
@@ -116,7 +116,7 @@ async fn unknown_foreign_and_malformed_ids_are_not_found() {
 }
 
 #[tokio::test]
-async fn files_are_refused_when_they_are_too_large_or_nobodys() {
+async fn too_large_and_unauthenticated_uploads_are_refused() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let said = (50 * 1024 * 1024 + 1).to_string();
@@ -125,7 +125,7 @@ async fn files_are_refused_when_they_are_too_large_or_nobodys() {
         .exchange(request().header(header::CONTENT_LENGTH, said), "x")
         .await;
     assert_eq!(head.status, 413);
-    let (head, _) = app.anybody().exchange(request(), "content").await;
+    let (head, _) = app.unauthenticated().exchange(request(), "content").await;
     assert_eq!(head.status, 401);
 }
 

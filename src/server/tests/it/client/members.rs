@@ -52,7 +52,7 @@ async fn members_are_filtered_by_membership() {
 }
 
 #[tokio::test]
-async fn who_left_sees_the_members_of_that_moment() {
+async fn former_member_sees_the_members_at_the_leave() {
     let app = TestApp::start().await;
     let (alice, bob, charlie) = (
         app.user("alice").await,
@@ -72,7 +72,7 @@ async fn who_left_sees_the_members_of_that_moment() {
 }
 
 #[tokio::test]
-async fn members_at_a_token_are_those_of_that_moment() {
+async fn members_at_a_token_are_those_of_that_position() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -102,7 +102,7 @@ async fn joined_members_carry_their_profiles() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_list_members() {
+async fn non_members_cannot_list_members() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -115,7 +115,7 @@ async fn strangers_cannot_list_members() {
 }
 
 #[tokio::test]
-async fn members_before_the_timeline_that_holds_all_are_those_who_began() {
+async fn members_at_prev_batch_of_a_full_timeline_are_the_first_ones() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;

@@ -75,7 +75,7 @@ async fn invited_user_joins_a_private_room() {
 }
 
 #[tokio::test]
-async fn nobody_invites_oneself_or_a_member() {
+async fn inviting_oneself_or_a_member_is_refused() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "private_chat" })).await;
@@ -244,7 +244,7 @@ async fn body_may_be_left_out_where_all_of_it_is_optional() {
 }
 
 #[tokio::test]
-async fn power_is_nothing_to_those_outside_and_nobody_outside_is_kicked() {
+async fn power_level_requires_membership_and_non_members_cannot_be_kicked() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let charlie = app.user("charlie").await;

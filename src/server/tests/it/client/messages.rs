@@ -122,7 +122,7 @@ async fn messages_are_filtered_by_type_and_sender() {
 }
 
 #[tokio::test]
-async fn lazy_loading_brings_the_members_who_speak() {
+async fn lazy_loading_includes_the_senders_members() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     bob.say(&room_id, "hello").await;
@@ -135,7 +135,7 @@ async fn lazy_loading_brings_the_members_who_speak() {
 }
 
 #[tokio::test]
-async fn strangers_and_unknown_rooms_are_forbidden_alike() {
+async fn non_members_and_unknown_rooms_are_forbidden_alike() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -222,7 +222,7 @@ async fn history_goes_on_from_where_a_sync_ended() {
 }
 
 #[tokio::test]
-async fn lazy_loading_brings_nobody_who_spoke_outside_the_page() {
+async fn lazy_loading_omits_senders_outside_the_page() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let mut tokens = Vec::new();

@@ -10,7 +10,7 @@ use crate::app::{Answer, TestApp};
 const REGISTER: &str = "/_matrix/client/v3/register";
 
 async fn register(app: &TestApp, body: Value) -> Answer {
-    app.anybody().post(REGISTER, body).await
+    app.unauthenticated().post(REGISTER, body).await
 }
 
 fn dummy(username: &str) -> Value {
@@ -18,7 +18,7 @@ fn dummy(username: &str) -> Value {
 }
 
 #[tokio::test]
-async fn flows_are_told_before_the_form_is_filled_in() {
+async fn flows_are_returned_for_an_empty_form() {
     let app = TestApp::start().await;
     let asked = register(&app, json!({})).await;
     assert_eq!(asked.status, 401);
@@ -37,7 +37,7 @@ async fn flows_are_told_before_the_form_is_filled_in() {
 }
 
 #[tokio::test]
-async fn unknown_stage_is_told_with_the_flows() {
+async fn unknown_stage_is_answered_with_the_flows() {
     let app = TestApp::start().await;
     let mut form = dummy("alice");
     form["auth"]["type"] = json!("m.login.sso");
@@ -72,17 +72,17 @@ async fn names_taken_or_outside_the_grammar_are_refused() {
     let invalid = register(&app, dummy("user-é-name")).await;
     assert_eq!(invalid.refused(), (400, "M_INVALID_USERNAME"));
     let available = "/_matrix/client/v3/register/available?username=";
-    let (anybody, path) = (app.anybody(), |name| format!("{available}{name}"));
+    let (unauthenticated, path) = (app.unauthenticated(), |name| format!("{available}{name}"));
     assert_eq!(
-        anybody.get(&path("alice")).await.refused(),
+        unauthenticated.get(&path("alice")).await.refused(),
         (400, "M_USER_IN_USE")
     );
     assert_eq!(
-        anybody.get(&path("a%00")).await.refused(),
+        unauthenticated.get(&path("a%00")).await.refused(),
         (400, "M_INVALID_USERNAME")
     );
     assert_eq!(
-        anybody.get(&path("bob")).await.ok(),
+        unauthenticated.get(&path("bob")).await.ok(),
         json!({ "available": true })
     );
 }
@@ -105,7 +105,7 @@ async fn malformed_forms_are_refused() {
     let answer = register(&app, without_password).await;
     assert_eq!(answer.refused(), (400, "M_MISSING_PARAM"));
     let available = app
-        .anybody()
+        .unauthenticated()
         .get("/_matrix/client/v3/register/available?username=alice")
         .await;
     assert_eq!(available.ok(), json!({ "available": true }));
@@ -115,20 +115,20 @@ async fn malformed_forms_are_refused() {
 async fn guests_are_refused() {
     let app = TestApp::start().await;
     let answer = app
-        .anybody()
+        .unauthenticated()
         .post("/_matrix/client/v3/register?kind=guest", json!({}))
         .await;
     assert_eq!(answer.refused(), (403, "M_GUEST_ACCESS_FORBIDDEN"));
 }
 
 #[tokio::test]
-async fn closed_server_says_so() {
+async fn closed_registration_is_forbidden() {
     let app =
         TestApp::start_with(|config| config.registration.mode = RegistrationMode::Closed).await;
     for form in [json!({}), dummy("alice")] {
         assert_eq!(register(&app, form).await.refused(), (403, "M_FORBIDDEN"));
     }
-    let validity = app.anybody().get(VALIDITY_OF_A_GUESS).await;
+    let validity = app.unauthenticated().get(VALIDITY_OF_A_GUESS).await;
     assert_eq!(validity.refused(), (403, "M_FORBIDDEN"));
 }
 
@@ -146,7 +146,7 @@ async fn registration_token_must_be_valid() {
     let answer = register(&app, form).await;
     assert_eq!(answer.refused(), (401, "M_UNAUTHORIZED"));
     assert_eq!(
-        app.anybody().get(VALIDITY_OF_A_GUESS).await.ok(),
+        app.unauthenticated().get(VALIDITY_OF_A_GUESS).await.ok(),
         json!({ "valid": false })
     );
 }
@@ -157,7 +157,7 @@ const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// A registration as tools send it that know the shared secret.
 async fn signed(app: &TestApp, username: &str, secret: &str) -> Value {
-    let nonce = app.anybody().get(SHARED_SECRET).await.ok()["nonce"].take();
+    let nonce = app.unauthenticated().get(SHARED_SECRET).await.ok()["nonce"].take();
     let nonce = nonce.as_str().unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let mac = hmac::sign(&key, [nonce, username, "pw", "admin"].join("\0").as_bytes());
@@ -177,17 +177,21 @@ async fn with_secret() -> TestApp {
 }
 
 #[tokio::test]
-async fn shared_secret_registers_on_a_closed_server() {
+async fn shared_secret_registers_when_registration_is_closed() {
     let app = with_secret().await;
     let body = signed(&app, "User-UPPER", "complement").await;
-    let answer = app.anybody().post(SHARED_SECRET, body.clone()).await.ok();
+    let answer = app
+        .unauthenticated()
+        .post(SHARED_SECRET, body.clone())
+        .await
+        .ok();
     assert_eq!(
         answer["user_id"],
         format!("@user-upper:{}", app.server_name())
     );
     assert_eq!(answer["home_server"], app.server_name());
     assert!(answer["access_token"].is_string());
-    let again = app.anybody().post(SHARED_SECRET, body).await;
+    let again = app.unauthenticated().post(SHARED_SECRET, body).await;
     assert_eq!(again.status, 400);
 }
 
@@ -195,20 +199,20 @@ async fn shared_secret_registers_on_a_closed_server() {
 async fn shared_secret_does_not_excuse_bad_names_or_wrong_secrets() {
     let app = with_secret().await;
     let symbols = signed(&app, "us,er", "complement").await;
-    let answer = app.anybody().post(SHARED_SECRET, symbols).await;
+    let answer = app.unauthenticated().post(SHARED_SECRET, symbols).await;
     assert_eq!(answer.refused(), (400, "M_INVALID_USERNAME"));
     let guessed = signed(&app, "alice", "guessed").await;
-    let answer = app.anybody().post(SHARED_SECRET, guessed).await;
+    let answer = app.unauthenticated().post(SHARED_SECRET, guessed).await;
     assert_eq!(answer.refused(), (403, "M_FORBIDDEN"));
-    let empty = app.anybody().post(SHARED_SECRET, json!({})).await;
+    let empty = app.unauthenticated().post(SHARED_SECRET, json!({})).await;
     assert_eq!(empty.refused(), (400, "M_BAD_JSON"));
 }
 
 #[tokio::test]
-async fn without_a_shared_secret_nobody_registers_with_one() {
+async fn shared_secret_registration_is_refused_without_a_secret() {
     let app = TestApp::start().await;
     assert_eq!(
-        app.anybody().get(SHARED_SECRET).await.refused(),
+        app.unauthenticated().get(SHARED_SECRET).await.refused(),
         (403, "M_FORBIDDEN")
     );
 }

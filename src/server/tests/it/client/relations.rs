@@ -80,7 +80,7 @@ async fn related_events_are_paginated_both_ways() {
 }
 
 #[tokio::test]
-async fn redacted_events_and_strangers_are_left_out() {
+async fn redacted_relations_are_omitted_and_non_members_are_forbidden() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({})).await;

@@ -36,7 +36,7 @@ async fn password_logs_in_to_a_second_device() {
         "password": PASSWORD,
     });
     let answer = app
-        .anybody()
+        .unauthenticated()
         .post("/_matrix/client/v3/login", login)
         .await
         .ok();

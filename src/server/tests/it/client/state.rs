@@ -18,7 +18,7 @@ async fn state_is_read_and_written_with_and_without_a_trailing_slash() {
 }
 
 #[tokio::test]
-async fn state_event_can_be_asked_for_as_a_whole() {
+async fn state_event_can_be_requested_in_event_format() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({ "name": "Budget" })).await;
@@ -41,15 +41,15 @@ async fn whole_state_lists_each_event_once() {
         .get(&format!("/_matrix/client/v3/rooms/{room_id}/state"))
         .await
         .ok();
-    let mut kinds: Vec<&str> = state
+    let mut event_types: Vec<&str> = state
         .as_array()
         .unwrap()
         .iter()
         .map(|event| event["type"].as_str().unwrap())
         .collect();
-    kinds.sort_unstable();
+    event_types.sort_unstable();
     assert_eq!(
-        kinds,
+        event_types,
         [
             "m.room.create",
             "m.room.guest_access",
@@ -84,7 +84,7 @@ async fn setting_the_same_state_twice_makes_one_event() {
 }
 
 #[tokio::test]
-async fn absent_state_is_not_found_and_strangers_are_refused() {
+async fn absent_state_is_not_found_and_non_members_are_forbidden() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({})).await;
@@ -121,7 +121,7 @@ async fn member_without_power_cannot_set_state() {
 }
 
 #[tokio::test]
-async fn who_left_reads_the_state_of_that_moment() {
+async fn former_member_reads_the_state_at_the_leave() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice
@@ -187,23 +187,23 @@ async fn canonical_alias_must_exist_and_point_to_the_room() {
         .await;
     let server = app.server_name();
     let here = format!("#here:{server}");
-    let kind = "m.room.canonical_alias";
+    let event_type = "m.room.canonical_alias";
     alice
-        .set_state(&room_id, kind, "", json!({ "alias": here }))
+        .set_state(&room_id, event_type, "", json!({ "alias": here }))
         .await
         .ok();
     for wrong in ["nowhere", "elsewhere"] {
         let alias = format!("#{wrong}:{server}");
         let answer = alice
-            .set_state(&room_id, kind, "", json!({ "alias": alias }))
+            .set_state(&room_id, event_type, "", json!({ "alias": alias }))
             .await;
         assert_eq!(answer.refused(), (400, "M_BAD_ALIAS"), "{wrong}");
         let content = json!({ "alias": here, "alt_aliases": [alias] });
-        let answer = alice.set_state(&room_id, kind, "", content).await;
+        let answer = alice.set_state(&room_id, event_type, "", content).await;
         assert_eq!(answer.refused(), (400, "M_BAD_ALIAS"), "{wrong}");
     }
     let answer = alice
-        .set_state(&room_id, kind, "", json!({ "alias": "%here:x" }))
+        .set_state(&room_id, event_type, "", json!({ "alias": "%here:x" }))
         .await;
     assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
 }
@@ -214,8 +214,8 @@ async fn power_levels_of_a_new_room_name_all_levels_and_are_replaced_as_a_whole(
     let alice = app.user("alice").await;
     for version in ["11", "12"] {
         let room_id = alice.create_room(json!({ "room_version": version })).await;
-        let kind = "m.room.power_levels";
-        let levels = alice.state(&room_id, kind, "").await.ok();
+        let event_type = "m.room.power_levels";
+        let levels = alice.state(&room_id, event_type, "").await.ok();
         assert!(levels["events"].is_object(), "{levels}");
         let own = levels["users"].get(&alice.user_id);
         let expected = json!(100);
@@ -225,25 +225,29 @@ async fn power_levels_of_a_new_room_name_all_levels_and_are_replaced_as_a_whole(
         if version == "11" {
             levels["users"][&alice.user_id] = expected;
         }
-        let set = alice.set_state(&room_id, kind, "", levels.clone()).await;
+        let set = alice
+            .set_state(&room_id, event_type, "", levels.clone())
+            .await;
         let event_id = set.ok()["event_id"].take();
         let event = alice.event(&room_id, event_id.as_str().unwrap()).await;
         assert_eq!(event.ok()["content"], levels);
-        assert_eq!(alice.state(&room_id, kind, "").await.ok(), levels);
+        assert_eq!(alice.state(&room_id, event_type, "").await.ok(), levels);
     }
 }
 
 #[tokio::test]
-async fn everybodys_power_can_be_taken_away_by_who_keeps_it() {
+async fn users_default_power_can_be_lowered_by_a_user_with_own_level() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let levels = |default: u8| json!({ "users_default": default, "users": { &bob.user_id: 100 }, "events": {} });
     let body = json!({ "preset": "public_chat", "power_level_content_override": levels(100) });
     let room_id = alice.create_room(body).await;
     bob.join(&room_id).await.ok();
-    let kind = "m.room.power_levels";
-    bob.set_state(&room_id, kind, "", levels(40)).await.ok();
-    let now = alice.state(&room_id, kind, "").await.ok();
+    let event_type = "m.room.power_levels";
+    bob.set_state(&room_id, event_type, "", levels(40))
+        .await
+        .ok();
+    let now = alice.state(&room_id, event_type, "").await.ok();
     assert_eq!(now["users_default"], 40);
 }
 
@@ -256,8 +260,8 @@ async fn alternative_aliases_must_be_valid_and_deleted_ones_count_no_more() {
         .await;
     let here = format!("#here:{}", app.server_name());
     let set = async |content: Value| {
-        let kind = "m.room.canonical_alias";
-        alice.set_state(&room_id, kind, "", content).await
+        let event_type = "m.room.canonical_alias";
+        alice.set_state(&room_id, event_type, "", content).await
     };
     set(json!({ "alias": here, "alt_aliases": [here] }))
         .await

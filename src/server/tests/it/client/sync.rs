@@ -29,17 +29,20 @@ async fn invited_user_sees_stripped_state_and_then_the_room() {
     let state = invited["rooms"]["invite"][&room_id]["invite_state"]["events"]
         .as_array()
         .unwrap();
-    let kinds: Vec<&str> = state
+    let event_types: Vec<&str> = state
         .iter()
         .filter_map(|event| event["type"].as_str())
         .collect();
-    for kind in [
+    for event_type in [
         "m.room.create",
         "m.room.name",
         "m.room.join_rules",
         "m.room.member",
     ] {
-        assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
+        assert!(
+            event_types.contains(&event_type),
+            "{event_type} in {event_types:?}"
+        );
     }
     let since = since(&invited);
     bob.join(&room_id).await.ok();
@@ -175,7 +178,7 @@ async fn to_device_messages_arrive_and_go_when_acknowledged() {
 }
 
 #[tokio::test]
-async fn left_room_is_told_as_news_and_forgotten_room_never_again() {
+async fn left_room_is_in_leave_once_and_forgotten_room_never() {
     let app = TestApp::start().await;
     let (_, bob, room_id) = app.public_room().await;
     let since = bob.since().await;

@@ -69,6 +69,6 @@ async fn malformed_and_oversized_messages_are_refused() {
     );
     let answer = alice.put(&long, to_alice(json!({}))).await;
     assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"));
-    let answer = app.anybody().put(path, to_alice(json!({}))).await;
+    let answer = app.unauthenticated().put(path, to_alice(json!({}))).await;
     assert_eq!(answer.refused(), (401, "M_MISSING_TOKEN"));
 }

@@ -42,13 +42,18 @@ async fn device_keeps_its_transactions_when_its_token_is_refreshed() {
         "password": PASSWORD,
         "refresh_token": true,
     });
-    let anybody = app.anybody();
-    let login = anybody.post("/_matrix/client/v3/login", body).await.ok();
+    let unauthenticated = app.unauthenticated();
+    let login = unauthenticated
+        .post("/_matrix/client/v3/login", body)
+        .await
+        .ok();
     let mut alice = app.session(&login);
     let room_id = alice.create_room(json!({})).await;
     let sent = alice.send(&room_id, "abc", json!({ "body": "one" })).await;
     let body = json!({ "refresh_token": login["refresh_token"] });
-    let refreshed = anybody.post("/_matrix/client/v3/refresh", body).await;
+    let refreshed = unauthenticated
+        .post("/_matrix/client/v3/refresh", body)
+        .await;
     let token = refreshed.ok()["access_token"].take();
     alice.client.token = token.as_str().map(str::to_owned);
     assert_eq!(echoed(&alice, &room_id, &sent).await, "abc");

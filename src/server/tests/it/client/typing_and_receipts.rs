@@ -33,11 +33,11 @@ async fn receipts_are_accepted_from_members_only() {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
     let event_id = alice.say(&room_id, "hello").await;
-    for kind in ["m.read", "m.read.private", "m.fully_read"] {
-        let action = format!("receipt/{kind}/{event_id}");
+    for receipt_type in ["m.read", "m.read.private", "m.fully_read"] {
+        let action = format!("receipt/{receipt_type}/{event_id}");
         alice.room(&room_id, &action, json!({})).await.ok();
         let answer = bob.room(&room_id, &action, json!({})).await;
-        assert_eq!(answer.refused(), (403, "M_FORBIDDEN"), "{kind}");
+        assert_eq!(answer.refused(), (403, "M_FORBIDDEN"), "{receipt_type}");
     }
     let unknown = format!("receipt/org.example/{event_id}");
     assert_eq!(alice.room(&room_id, &unknown, json!({})).await.status, 400);
@@ -120,9 +120,9 @@ async fn threads_are_read_and_counted_apart() {
         .say(&room_id, &format!("call, {}!", bob.user_id))
         .await;
     reply("last").await;
-    let send = async |kind: &str, event_id: &str, rel_type: &str| {
+    let send = async |event_type: &str, event_id: &str, rel_type: &str| {
         let relation = json!({ "rel_type": rel_type, "event_id": event_id, "key": "+" });
-        let path = format!("/_matrix/client/v3/rooms/{room_id}/send/{kind}/{rel_type}");
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{rel_type}");
         let body = json!({ "msgtype": "m.text", "body": "x", "m.relates_to": relation });
         let answer = alice.put(&path, body).await.ok();
         answer["event_id"].as_str().unwrap().to_owned()
@@ -163,7 +163,7 @@ async fn threads_are_read_and_counted_apart() {
 }
 
 #[tokio::test]
-async fn receipt_without_a_thread_is_told_rather_than_one_of_a_thread() {
+async fn unthreaded_receipt_is_preferred_over_a_threaded_one() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
@@ -183,7 +183,7 @@ async fn receipt_without_a_thread_is_told_rather_than_one_of_a_thread() {
 }
 
 #[tokio::test]
-async fn receipt_for_a_thread_of_which_the_event_is_not_is_refused() {
+async fn receipt_for_a_thread_without_the_event_is_refused() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;

@@ -32,12 +32,12 @@ async fn profile_is_public_and_shown_in_rooms() {
         .await
         .ok();
     assert_eq!(
-        app.anybody().get(&name).await.ok(),
+        app.unauthenticated().get(&name).await.ok(),
         json!({ "displayname": "Alice A." })
     );
     let whole = json!({ "displayname": "Alice A.", "avatar_url": "mxc://a.org/x", "m.tz": "Europe/Berlin" });
     let path = format!("/_matrix/client/v3/profile/{}", encoded(&alice.user_id));
-    assert_eq!(app.anybody().get(&path).await.ok(), whole);
+    assert_eq!(app.unauthenticated().get(&path).await.ok(), whole);
     let member = alice
         .state(&room_id, "m.room.member", &alice.user_id)
         .await
@@ -120,16 +120,22 @@ async fn account_data_of_the_server_is_read_only() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    for kind in ["m.push_rules", "m.fully_read"] {
+    for event_type in ["m.push_rules", "m.fully_read"] {
         let global = alice
-            .put(&of(&alice, &format!("account_data/{kind}")), json!({}))
+            .put(
+                &of(&alice, &format!("account_data/{event_type}")),
+                json!({}),
+            )
             .await;
-        assert_eq!(global.refused(), (405, "M_BAD_JSON"), "{kind}");
-        let path = of(&alice, &format!("rooms/{room_id}/account_data/{kind}"));
+        assert_eq!(global.refused(), (405, "M_BAD_JSON"), "{event_type}");
+        let path = of(
+            &alice,
+            &format!("rooms/{room_id}/account_data/{event_type}"),
+        );
         assert_eq!(
             alice.put(&path, json!({})).await.refused(),
             (405, "M_BAD_JSON"),
-            "{kind}"
+            "{event_type}"
         );
     }
     let rules = alice

@@ -6,9 +6,13 @@ use serde_json::json;
 use crate::app::TestApp;
 
 #[tokio::test]
-async fn server_tells_what_it_can() {
+async fn versions_and_capabilities_are_listed() {
     let app = TestApp::start().await;
-    let told = app.anybody().get("/_matrix/client/versions").await.ok();
+    let told = app
+        .unauthenticated()
+        .get("/_matrix/client/versions")
+        .await
+        .ok();
     let versions = told["versions"].as_array().unwrap();
     assert!(!versions.is_empty());
     for version in versions {

@@ -70,7 +70,7 @@ async fn invited_history_begins_with_the_invite() {
 }
 
 #[tokio::test]
-async fn strangers_see_only_world_readable_rooms() {
+async fn non_members_see_only_world_readable_rooms() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     for (visibility, status) in [("shared", 404), ("world_readable", 200)] {
@@ -85,7 +85,7 @@ async fn strangers_see_only_world_readable_rooms() {
 }
 
 #[tokio::test]
-async fn who_left_sees_shared_history_up_to_the_leave_only() {
+async fn former_member_sees_shared_history_up_to_the_leave() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = room_with(&alice, "joined").await;
@@ -103,7 +103,7 @@ async fn who_left_sees_shared_history_up_to_the_leave_only() {
 }
 
 #[tokio::test]
-async fn who_left_pages_no_further_than_the_leave() {
+async fn former_member_pages_no_further_than_the_leave() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = room_with(&alice, "shared").await;

@@ -11,7 +11,7 @@ fn events<'a>(answer: &'a Value, room_id: &str, part: &str) -> &'a [Value] {
 }
 
 /// Whether the room is told as left, with the event that says so.
-fn tells_leave(answer: &Value, room_id: &str, user: &TestUser) -> bool {
+fn has_leave_event(answer: &Value, room_id: &str, user: &TestUser) -> bool {
     ["state", "timeline"]
         .into_iter()
         .flat_map(|part| events(answer, room_id, part))
@@ -20,7 +20,7 @@ fn tells_leave(answer: &Value, room_id: &str, user: &TestUser) -> bool {
 }
 
 #[tokio::test]
-async fn left_room_is_told_as_news_and_to_those_who_ask_for_archived_rooms() {
+async fn left_room_is_in_leave_once_and_with_include_leave() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let hidden = json!([{
@@ -35,7 +35,7 @@ async fn left_room_is_told_as_news_and_to_those_who_ask_for_archived_rooms() {
     alice.say(&room_id, "after").await;
 
     let news = bob.sync(&before).await;
-    assert!(tells_leave(&news, &room_id, &bob), "{news}");
+    assert!(has_leave_event(&news, &room_id, &bob), "{news}");
     assert_eq!(events(&news, &room_id, "timeline").len(), 1);
     assert!(events(&news, &room_id, "state").is_empty());
     let archived = filter(&json!({ "room": { "include_leave": true } }));
@@ -44,14 +44,17 @@ async fn left_room_is_told_as_news_and_to_those_who_ask_for_archived_rooms() {
         format!("{before}&{archived}&full_state=true"),
     ] {
         let answer = bob.sync(&query).await;
-        assert!(tells_leave(&answer, &room_id, &bob), "{query}: {answer}");
+        assert!(
+            has_leave_event(&answer, &room_id, &bob),
+            "{query}: {answer}"
+        );
     }
     let fresh = bob.sync("").await;
     assert_eq!(fresh["rooms"]["leave"].get(&room_id), None);
 }
 
 #[tokio::test]
-async fn left_room_is_told_once_however_much_happens_elsewhere() {
+async fn left_room_is_in_leave_once_despite_other_activity() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let left = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -66,7 +69,7 @@ async fn left_room_is_told_once_however_much_happens_elsewhere() {
         bob.say(&busy, &number.to_string()).await;
     }
     let answer = alice.sync(&format!("{before}&{short}")).await;
-    assert!(tells_leave(&answer, &left, &alice), "{answer}");
+    assert!(has_leave_event(&answer, &left, &alice), "{answer}");
     let timeline = &answer["rooms"]["join"][&busy]["timeline"];
     assert_eq!(timeline["limited"], true);
 
@@ -114,7 +117,7 @@ async fn archived_room_is_shown_as_it_was_when_the_user_left() {
         let answer = bob.sync(&format!("{from}&{no_timeline}")).await;
         let told = &answer["rooms"]["leave"][&room_id];
         assert_eq!(told["timeline"]["events"], json!([]));
-        assert!(tells_leave(&answer, &room_id, &bob), "{answer}");
+        assert!(has_leave_event(&answer, &room_id, &bob), "{answer}");
         let mut example = events(&answer, &room_id, "state")
             .iter()
             .filter(|event| event["type"] == "org.example");
@@ -123,7 +126,7 @@ async fn archived_room_is_shown_as_it_was_when_the_user_left() {
 }
 
 #[tokio::test]
-async fn rejected_invitation_is_told_as_left_until_the_room_is_joined() {
+async fn rejected_invite_is_in_leave_until_the_room_is_joined() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
@@ -141,7 +144,7 @@ async fn rejected_invitation_is_told_as_left_until_the_room_is_joined() {
     for full in ["", "&full_state=true"] {
         let rejected = bob.sync(&format!("{}{full}", since(&invited))).await;
         for room_id in [&room_id, &deserted] {
-            assert!(tells_leave(&rejected, room_id, &bob), "{rejected}");
+            assert!(has_leave_event(&rejected, room_id, &bob), "{rejected}");
         }
         assert_eq!(rejected["rooms"].get("invite"), None);
     }
@@ -154,13 +157,13 @@ async fn rejected_invitation_is_told_as_left_until_the_room_is_joined() {
 }
 
 #[tokio::test]
-async fn kicked_user_is_not_told_of_the_room_on_a_new_device() {
+async fn kicked_user_does_not_get_the_room_on_a_new_device() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let before = bob.since().await;
     let kick = json!({ "user_id": bob.user_id });
     alice.room(&room_id, "kick", kick).await.ok();
-    assert!(tells_leave(&bob.sync(&before).await, &room_id, &bob));
+    assert!(has_leave_event(&bob.sync(&before).await, &room_id, &bob));
     let fresh = bob.sync("").await;
     for section in ["join", "invite", "knock", "leave"] {
         assert_eq!(fresh["rooms"][section].get(&room_id), None, "{section}");

@@ -77,13 +77,13 @@ async fn invitation_shows_the_room_as_it_is() {
     alice.invite(&room_id, &bob).await.ok();
     let answer = bob.sync("").await;
     let shown = &answer["rooms"]["invite"][&room_id]["invite_state"]["events"];
-    for kind in ["m.room.name", "m.room.join_rules"] {
+    for event_type in ["m.room.name", "m.room.join_rules"] {
         let mut events = shown.as_array().unwrap().iter();
-        let event = events.find(|event| event["type"] == kind).unwrap();
+        let event = events.find(|event| event["type"] == event_type).unwrap();
         assert_eq!(
             event["content"],
-            alice.state(&room_id, kind, "").await.ok(),
-            "{kind}"
+            alice.state(&room_id, event_type, "").await.ok(),
+            "{event_type}"
         );
     }
 }
@@ -113,7 +113,7 @@ async fn changed_profile_comes_down_as_a_change_of_the_member() {
 }
 
 #[tokio::test]
-async fn stored_filter_chooses_what_comes_down() {
+async fn stored_filter_is_applied_to_sync() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;

@@ -1,4 +1,4 @@
-//! A request that changes something is finished, even when the client does not wait for the answer.
+//! Runs write requests to completion even if the client disconnects.
 
 use axum::{
     extract::Request,
@@ -8,8 +8,8 @@ use axum::{
 use http::{Method, StatusCode};
 use tracing::Instrument as _;
 
-/// Goes on in a task of its own, so that no change is left halfway when the connection is lost.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+/// Runs the request in its own task, so that a lost connection does not cancel it halfway.
+pub(super) async fn run_to_completion(request: Request, next: Next) -> Response {
     if matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
@@ -21,6 +21,6 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         reason = "it is awaited here, unless the client is gone"
     )]
     let answer = tokio::spawn(next.run(request).in_current_span()).await;
-    // Panics are caught inside; nothing else ends the task but the end of the runtime.
+    // Panics are caught inside; otherwise only the shutdown of the runtime ends the task.
     answer.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
