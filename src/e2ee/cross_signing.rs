@@ -13,7 +13,7 @@ use storage::{Change, Changes, Connection, cross_signing, device_keys};
 use crate::{
     Error, Keys,
     signed::{PublicKeys, Signed},
-    upload::public_key,
+    upload::{check_size, public_key},
 };
 
 /// The cross-signing keys of an upload; each may be absent.
@@ -86,13 +86,15 @@ impl Keys {
         if device_keys::is_device(&mut tx, user_id, &public_keys).await? {
             return Err(Error::KeyIsDeviceId);
         }
-        let devices = device_signers(&mut tx, user_id).await?;
-        for key in &mut uploaded {
-            key.check_signatures(user_id, &master, &devices)?;
+        let mut signers = device_signers(&mut tx, user_id).await?;
+        signers.extend(stored.signers());
+        signers.extend(uploaded.iter().map(UploadedKey::signer));
+        for key in &uploaded {
+            key.verify(user_id, &master, &signers)?;
         }
         // A new master key replaces the others even if they are the same: their signatures are new.
         if stored.master() == Some(&*master) {
-            uploaded.retain(|key| !stored.contains(key));
+            stored.merge_into(&mut uploaded)?;
         }
         if uploaded.is_empty() {
             return Ok(());
@@ -112,15 +114,17 @@ async fn store(
     stored: &StoredKeys,
     uploaded: Vec<UploadedKey>,
 ) -> Result<(), Error> {
-    if stored.master().is_some() && uploaded.iter().any(|key| key.usage == KeyUsage::Master) {
+    let is_replaced = |usage: KeyUsage| {
+        let mut keys = uploaded.iter().filter(|key| key.usage == usage);
+        keys.any(|key| stored.same_key(key).is_none())
+    };
+    let is_new_master = is_replaced(KeyUsage::Master);
+    if is_new_master || is_replaced(KeyUsage::UserSigning) {
+        cross_signing::delete_signatures_by(&mut *db, user_id).await?;
+    }
+    if is_new_master && stored.master().is_some() {
         // Keys signed by the old master key are invalid under the new one.
         cross_signing::delete(&mut *db, user_id).await?;
-    }
-    if uploaded
-        .iter()
-        .any(|key| matches!(key.usage, KeyUsage::Master | KeyUsage::UserSigning))
-    {
-        cross_signing::delete_signatures_by(&mut *db, user_id).await?;
     }
     for key in uploaded {
         let row = cross_signing::CrossSigningKey {
@@ -179,6 +183,7 @@ impl UploadedKey {
             keys: BTreeMap<String, String>,
         }
         let malformed = |text: &str| Error::Malformed(text.to_owned());
+        check_size(json)?;
         let shape: Shape =
             serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
         if shape.user_id != user_id {
@@ -204,21 +209,22 @@ impl UploadedKey {
         })
     }
 
-    /// Checks that the master key signed the other keys; of the signatures on the master key
-    /// itself only those of the user's devices stay.
-    fn check_signatures(
-        &mut self,
-        user_id: &UserId,
-        master: &str,
-        devices: &PublicKeys,
-    ) -> Result<(), Error> {
-        if self.usage == KeyUsage::Master {
-            return self.key.retain_verified(user_id, devices);
+    /// Checks that the master key signed the other keys, and all signatures by keys of the user that
+    /// the server knows: devices and cross-signing keys.
+    fn verify(&self, user_id: &UserId, master: &str, signers: &PublicKeys) -> Result<(), Error> {
+        if self.usage != KeyUsage::Master {
+            self.key
+                .verify(user_id, &format!("ed25519:{master}"), master)?;
         }
-        let key_id = format!("ed25519:{master}");
-        self.key.verify(user_id, &key_id, master)?;
-        self.key
-            .retain_verified(user_id, &PublicKeys::from([(key_id, master.to_owned())]))
+        self.key.verify_known(user_id, signers)
+    }
+
+    /// The public key by its key id.
+    fn signer(&self) -> (String, String) {
+        (
+            format!("ed25519:{}", self.public_key),
+            self.public_key.clone(),
+        )
     }
 }
 
@@ -236,19 +242,50 @@ impl StoredKeys {
         self.0.iter().find(|key| key.usage == *usage)
     }
 
+    /// The public keys by their key ids.
+    pub(crate) fn signers(&self) -> PublicKeys {
+        let signer = |key: &cross_signing::CrossSigningKey| {
+            (
+                format!("ed25519:{}", key.public_key),
+                key.public_key.clone(),
+            )
+        };
+        self.0.iter().map(signer).collect()
+    }
+
     fn master(&self) -> Option<&str> {
         self.find(&KeyUsage::Master).map(|key| &*key.public_key)
     }
 
-    fn contains(&self, key: &UploadedKey) -> bool {
-        let same = |stored: &cross_signing::CrossSigningKey| {
-            Signed::parse(&stored.key).is_ok_and(|stored| stored.same_content(&key.key))
-        };
-        self.find(&key.usage).is_some_and(same)
+    /// The stored key that equals the uploaded one apart from signatures.
+    fn same_key(&self, key: &UploadedKey) -> Option<Signed> {
+        let stored = Signed::parse(&self.find(&key.usage)?.key).ok()?;
+        stored.same_content(&key.key).then_some(stored)
+    }
+
+    /// Adds the stored signatures to uploaded keys that are the same, and removes those without new
+    /// signatures.
+    fn merge_into(&self, uploaded: &mut Vec<UploadedKey>) -> Result<(), Error> {
+        let mut changed = Vec::new();
+        for mut key in std::mem::take(uploaded) {
+            if let Some(stored) = self.same_key(&key) {
+                let mut merged = stored.clone();
+                merged.merge_signatures(&key.key);
+                if merged == stored {
+                    continue;
+                }
+                // Signatures that cannot be verified must not accumulate.
+                check_size(&merged.to_json())?;
+                key.key = merged;
+            }
+            changed.push(key);
+        }
+        *uploaded = changed;
+        Ok(())
     }
 
     /// Spec: with a master key, uploading any key that differs from the stored one is a replacement.
     fn is_replaced_by(&self, uploaded: &[UploadedKey]) -> bool {
-        self.master().is_some() && uploaded.iter().any(|key| !self.contains(key))
+        self.master().is_some() && uploaded.iter().any(|key| self.same_key(key).is_none())
     }
 }

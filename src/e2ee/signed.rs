@@ -19,6 +19,7 @@ impl Signed {
             serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
         // Added by servers, not by the device.
         object.remove("unsigned");
+        check_signatures(&object)?;
         Ok(Self(object))
     }
 
@@ -46,28 +47,42 @@ impl Signed {
 
     /// The signatures of a user by key id.
     pub(crate) fn signatures_by(&self, user_id: &UserId) -> BTreeMap<String, String> {
-        let signatures = self
+        self.signatures()
+            .filter(|(signer, _, _)| *signer == user_id.as_str())
+            .map(|(_, key_id, signature)| (key_id.to_owned(), signature.to_owned()))
+            .collect()
+    }
+
+    /// Whether all signatures are by this key of this user.
+    pub(crate) fn is_signed_only_by(&self, user_id: &UserId, key_id: &str) -> bool {
+        self.signatures()
+            .all(|(signer, key, _)| signer == user_id.as_str() && key == key_id)
+    }
+
+    /// All signatures: user id, key id, signature.
+    fn signatures(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        let by_user = self
             .0
             .get("signatures")
             .and_then(CanonicalJsonValue::as_object);
-        let by_user = signatures
-            .and_then(|signatures| signatures.get(user_id.as_str()))
-            .and_then(CanonicalJsonValue::as_object);
-        by_user
-            .into_iter()
-            .flatten()
-            .filter_map(|(key_id, value)| Some((key_id.clone(), value.as_str()?.to_owned())))
-            .collect()
+        by_user.into_iter().flatten().flat_map(|(user_id, by_key)| {
+            let by_key = by_key.as_object().into_iter().flatten();
+            by_key.filter_map(|(key_id, value)| Some((&**user_id, &**key_id, value.as_str()?)))
+        })
     }
 
     /// Adds a signature, replacing an earlier one by the same key.
     pub(crate) fn add_signature(&mut self, user_id: &UserId, key_id: &str, signature: &str) {
+        self.insert_signature(user_id.as_str(), key_id, signature);
+    }
+
+    fn insert_signature(&mut self, user_id: &str, key_id: &str, signature: &str) {
         let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
         let signatures = self.0.entry("signatures".to_owned()).or_insert_with(empty);
         let CanonicalJsonValue::Object(signatures) = signatures else {
             return;
         };
-        let by_user = signatures.entry(user_id.to_string()).or_insert_with(empty);
+        let by_user = signatures.entry(user_id.to_owned()).or_insert_with(empty);
         if let CanonicalJsonValue::Object(by_user) = by_user {
             by_user.insert(
                 key_id.to_owned(),
@@ -87,24 +102,37 @@ impl Signed {
             .map_err(|error| Error::InvalidSignature(error.to_string()))
     }
 
-    /// Verifies the user's signatures by the given keys and removes all others.
-    pub(crate) fn retain_verified(
-        &mut self,
-        user_id: &UserId,
-        keys: &PublicKeys,
-    ) -> Result<(), Error> {
-        let mut kept = BTreeMap::new();
-        for (key_id, signature) in self.signatures_by(user_id) {
-            if let Some(public_key) = keys.get(&key_id) {
-                self.verify(user_id, &key_id, public_key)?;
-                kept.insert(key_id, signature);
+    /// Verifies the user's signatures by the given keys. Those by other keys cannot be verified and
+    /// are left as they are.
+    pub(crate) fn verify_known(&self, user_id: &UserId, keys: &PublicKeys) -> Result<(), Error> {
+        for key_id in self.signatures_by(user_id).keys() {
+            if let Some(public_key) = keys.get(key_id) {
+                self.verify(user_id, key_id, public_key)?;
             }
-        }
-        let nothing = CanonicalJsonValue::Object(CanonicalJsonObject::new());
-        self.0.insert("signatures".to_owned(), nothing);
-        for (key_id, signature) in kept {
-            self.add_signature(user_id, &key_id, &signature);
         }
         Ok(())
     }
+
+    /// Adds the signatures of `other`, replacing those by the same keys.
+    pub(crate) fn merge_signatures(&mut self, other: &Self) {
+        for (user_id, key_id, signature) in other.signatures() {
+            self.insert_signature(user_id, key_id, signature);
+        }
+    }
+}
+
+/// Checks that `signatures`, if there are any, map users to key ids to signatures.
+fn check_signatures(object: &CanonicalJsonObject) -> Result<(), Error> {
+    let malformed = || Error::Malformed("signatures are not strings by user and key id".to_owned());
+    let Some(signatures) = object.get("signatures") else {
+        return Ok(());
+    };
+    let by_user = signatures.as_object().ok_or_else(malformed)?;
+    let is_text = |signature: &CanonicalJsonValue| signature.as_str().is_some();
+    let is_well_formed = by_user.values().all(|by_key| {
+        by_key
+            .as_object()
+            .is_some_and(|by_key| by_key.values().all(is_text))
+    });
+    is_well_formed.then_some(()).ok_or_else(malformed)
 }

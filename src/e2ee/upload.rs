@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ruma::{
     DeviceId, OneTimeKeyAlgorithm, OwnedDeviceId, OwnedOneTimeKeyId, OwnedUserId, UserId,
-    encryption::{DeviceKeys, OneTimeKey},
+    encryption::{self, OneTimeKey},
     serde::Raw,
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -15,6 +15,7 @@ use storage::{
 
 use crate::{
     Error, Keys,
+    cross_signing::StoredKeys,
     identifiers::check_identifier,
     signed::{PublicKeys, Signed},
 };
@@ -28,7 +29,7 @@ const MAX_KEY_BYTES: usize = 65_536;
 #[derive(Clone, Debug, Default)]
 pub struct KeyUpload {
     /// The device's identity keys.
-    pub device_keys: Option<Raw<DeviceKeys>>,
+    pub device_keys: Option<Raw<encryption::DeviceKeys>>,
     /// One-time keys.
     pub one_time_keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
     /// Fallback keys, one per algorithm.
@@ -63,9 +64,14 @@ impl Keys {
         let mut changes = Changes::new();
         let mut content = stored.clone();
         if let Some(uploaded) = upload.device_keys {
-            let keys = device_keys(user_id, device_id, uploaded.json().get(), stored.as_ref())?;
+            let uploaded = DeviceKeys::parse(user_id, device_id, uploaded.json().get())?;
+            uploaded.verify(&mut tx).await?;
+            let keys = uploaded.merged(stored.as_ref());
             if stored.as_ref() != Some(&keys) {
-                device_keys::replace(&mut tx, user_id, device_id, &keys.to_json()).await?;
+                let json = keys.to_json();
+                // Signatures that cannot be verified must not accumulate.
+                check_size(&json)?;
+                device_keys::replace(&mut tx, user_id, device_id, &json).await?;
                 changes.push(Change::DeviceList {
                     user_id: user_id.to_owned(),
                 });
@@ -105,34 +111,61 @@ impl Keys {
     }
 }
 
-/// Verifies device keys; signatures that are stored with the same keys are kept.
-fn device_keys(
-    user_id: &UserId,
-    device_id: &DeviceId,
-    json: &str,
-    stored: Option<&Signed>,
-) -> Result<Signed, Error> {
-    check_size(json)?;
-    let content: DeviceKeysContent =
-        serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
-    if content.user_id != user_id || content.device_id != device_id {
-        return Err(Error::WrongOwner);
-    }
-    let mut keys = Signed::parse(json)?;
-    // Keys without a signature are accepted: other clients ignore such a device, and only the
-    // device itself can upload them.
-    keys.retain_verified(user_id, &own_key(&content.keys, device_id))?;
-    if let Some(stored) = stored.filter(|stored| stored.same_content(&keys)) {
-        let uploaded = keys.signatures_by(user_id);
-        keys = stored.clone();
-        for (key_id, signature) in uploaded {
-            keys.add_signature(user_id, &key_id, &signature);
-        }
-    }
-    Ok(keys)
+/// Device keys of an upload.
+struct DeviceKeys<'a> {
+    user_id: &'a UserId,
+    /// The device's own key, by key id.
+    own_key: PublicKeys,
+    keys: Signed,
 }
 
-fn check_size(key: &str) -> Result<(), Error> {
+impl<'a> DeviceKeys<'a> {
+    fn parse(user_id: &'a UserId, device_id: &DeviceId, json: &str) -> Result<Self, Error> {
+        check_size(json)?;
+        let content: DeviceKeysContent =
+            serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
+        if content.user_id != user_id || content.device_id != device_id {
+            return Err(Error::WrongOwner);
+        }
+        Ok(Self {
+            user_id,
+            own_key: own_key(&content.keys, device_id),
+            keys: Signed::parse(json)?,
+        })
+    }
+
+    /// Verifies the signatures by the device itself and by the user's cross-signing keys.
+    ///
+    /// Keys without a signature are accepted: other clients ignore such a device, and only the
+    /// device itself can upload them.
+    async fn verify(&self, db: &mut Connection) -> Result<(), Error> {
+        self.keys.verify_known(self.user_id, &self.own_key)?;
+        let key_id = self.own_key.keys().next().map_or("", String::as_str);
+        if self.keys.is_signed_only_by(self.user_id, key_id) {
+            return Ok(());
+        }
+        // Clients that received the cross-signing keys from another device sign their own device
+        // keys before the first upload.
+        let cross_signing = StoredKeys::of(db, self.user_id).await?;
+        self.keys
+            .verify_known(self.user_id, &cross_signing.signers())
+    }
+
+    /// The keys to store: signatures that are stored with the same keys are kept.
+    fn merged(self, stored: Option<&Signed>) -> Signed {
+        match stored.filter(|stored| stored.same_content(&self.keys)) {
+            Some(stored) => {
+                let mut merged = stored.clone();
+                merged.merge_signatures(&self.keys);
+                merged
+            }
+            None => self.keys,
+        }
+    }
+}
+
+/// Checks that a key with its signatures is not too large.
+pub(crate) fn check_size(key: &str) -> Result<(), Error> {
     if key.len() > MAX_KEY_BYTES {
         Err(Error::KeyTooLarge)
     } else {

@@ -1,9 +1,11 @@
 //! What a device may upload, and who hears of it.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
-use crate::support::{Device, key_id, raw, setting};
-use e2ee::{Error, KeyUpload};
+use crate::support::{CrossSigner, Device, Pair, key_id, raw, setting, value};
+use e2ee::{Error, KeyReplacement, KeyUpload};
 
 #[tokio::test]
 async fn identity_keys_are_announced_when_they_change_and_only_then() {
@@ -177,4 +179,62 @@ async fn keys_go_with_their_device() {
     let again = setting.device(&alice, "PHONE").await;
     let counts = setting.counts(&again).await;
     assert_eq!(counts.one_time["signed_curve25519"], 0);
+}
+
+#[tokio::test]
+async fn device_signed_before_its_first_upload_stays_verified() {
+    let setting = setting().await;
+    let (alice, bob) = (setting.user("alice").await, setting.user("bob").await);
+    let signer = CrossSigner::new(&alice);
+    let uploaded =
+        setting
+            .keys
+            .upload_cross_signing(&alice, signer.upload(), KeyReplacement::Forbidden);
+    uploaded.await.expect("uploaded");
+    let device = setting.device(&alice, "PHONE").await;
+    let mut keys = device.device_keys();
+    signer
+        .self_signing
+        .sign(&mut keys, &alice, &signer.self_signing.public());
+    Pair::new().sign(&mut keys, &alice, "UNKNOWN");
+    Pair::new().sign(&mut keys, &bob, "KEY");
+    let upload = |keys| KeyUpload {
+        device_keys: Some(raw(keys)),
+        ..KeyUpload::default()
+    };
+    // A later upload with fewer signatures removes none.
+    for uploaded in [keys.clone(), device.device_keys()] {
+        let uploaded = setting.upload(&device, upload(uploaded)).await;
+        uploaded.expect("uploaded");
+    }
+    let users = BTreeMap::from([(alice.clone(), vec![])]);
+    let seen = setting.keys.query(&bob, users).await.expect("keys");
+    let seen = value(&seen.device_keys[&alice][&device.device_id]);
+    assert_eq!(seen["signatures"], keys["signatures"]);
+
+    let mut forged = device.device_keys();
+    Pair::new().sign(&mut forged, &alice, &signer.self_signing.public());
+    let refused = setting.upload(&device, upload(forged)).await;
+    assert!(matches!(refused, Err(Error::InvalidSignature(_))));
+}
+
+#[tokio::test]
+async fn signatures_that_cannot_be_verified_do_not_accumulate() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = setting.device(&alice, "PHONE").await;
+    let upload = async |number: usize| {
+        let mut keys = device.device_keys();
+        let name = format!("ed25519:{number}");
+        keys["signatures"][alice.as_str()][name] = "x".repeat(20_000).into();
+        let upload = KeyUpload {
+            device_keys: Some(raw(keys)),
+            ..KeyUpload::default()
+        };
+        setting.upload(&device, upload).await
+    };
+    for number in 0..3 {
+        upload(number).await.expect("uploaded");
+    }
+    assert!(matches!(upload(3).await, Err(Error::KeyTooLarge)));
 }

@@ -95,8 +95,5 @@ async fn forged_signatures_are_named_and_not_shown() {
         .post("/_matrix/client/v3/keys/query", query)
         .await
         .ok();
-    assert_eq!(
-        found["master_keys"][&alice.user_id]["signatures"],
-        json!({})
-    );
+    assert!(found["master_keys"][&alice.user_id]["signatures"].is_null());
 }
