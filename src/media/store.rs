@@ -11,7 +11,8 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{
-    ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, path::Path as ObjectPath,
+    GetOptions, ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem,
+    path::Path as ObjectPath,
 };
 use sha2::{Digest, Sha256};
 
@@ -107,6 +108,13 @@ impl Store {
     /// Reads an object into memory.
     pub(crate) async fn read_all(&self, sha256: &[u8]) -> Result<Bytes, Error> {
         Ok(self.objects.get(&path(sha256)).await?.bytes().await?)
+    }
+
+    /// Reads the first `bytes` of an object, or all of a shorter one.
+    pub(crate) async fn read_start(&self, sha256: &[u8], bytes: u64) -> Result<Bytes, Error> {
+        let options = GetOptions::default().with_range(Some(0..bytes));
+        let object = self.objects.get_opts(&path(sha256), options).await?;
+        Ok(object.bytes().await?)
     }
 
     /// A stored thumbnail of an object.

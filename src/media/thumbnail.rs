@@ -23,6 +23,8 @@ const MAX_PIXELS: u32 = 16_384;
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// The largest file that is decoded.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// The first bytes of a file, which tell its format.
+const FORMAT_BYTES: u64 = 64;
 /// JPEG quality, of 100.
 const JPEG_QUALITY: u8 = 80;
 
@@ -68,7 +70,13 @@ impl Media {
     ) -> Result<Download, Error> {
         let size = ThumbnailSize::of(&request);
         let content = self.content(server_name, media_id, wait).await?;
-        if size != ThumbnailSize::Original {
+        if content.size == 0 {
+            return Err(Error::NoThumbnail);
+        }
+        if size == ThumbnailSize::Original {
+            let head = self.inner().store.read_start(&content.sha256, FORMAT_BYTES);
+            supported_format(&head.await?)?;
+        } else {
             if content.size > MAX_FILE_BYTES {
                 return Err(Error::ImageTooLarge);
             }
@@ -147,13 +155,23 @@ impl ThumbnailSize {
     }
 }
 
+/// The format of a file, by its first bytes; an error unless it is an image that can be decoded.
+fn supported_format(content: &[u8]) -> Result<ImageFormat, Error> {
+    let format = image::guess_format(content).map_err(image_error)?;
+    if format.reading_enabled() {
+        Ok(format)
+    } else {
+        Err(Error::NoThumbnail)
+    }
+}
+
 /// Decodes, resizes and encodes; for a blocking thread.
 fn create_thumbnail(
     content: &[u8],
     size: ThumbnailSize,
     still: bool,
 ) -> Result<ThumbnailResult, Error> {
-    let format = image::guess_format(content).map_err(image_error)?;
+    let format = supported_format(content)?;
     let mut reader = ImageReader::with_format(Cursor::new(content), format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_PIXELS);

@@ -110,13 +110,18 @@ async fn small_images_and_large_wishes_are_served_with_the_image_itself() {
 async fn what_is_not_an_image_has_no_thumbnail() {
     let setting = setting().await;
     let alice = setting.user("bob").await;
-    let uri = setting
-        .media
-        .upload(&alice, file(b"text"))
-        .await
-        .expect("uploaded");
-    let refused = served(&setting, &uri, wanted(32, 32, Method::Scale)).await;
-    assert!(matches!(refused, Err(Error::NoThumbnail)));
+    for content in [
+        &b"text"[..],
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    ] {
+        let uploaded = setting.media.upload(&alice, file(content)).await;
+        let uri = uploaded.expect("uploaded");
+        for size in [32, 800, 801, 5000] {
+            let refused = served(&setting, &uri, wanted(size, size, Method::Scale)).await;
+            assert!(matches!(refused, Err(Error::NoThumbnail)), "{size}");
+        }
+    }
     let mut broken = opaque(100, 100);
     broken.truncate(60);
     let uri = upload(&setting, broken).await;
