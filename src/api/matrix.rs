@@ -147,7 +147,8 @@ fn add_query(head: &mut Parts, name: &str, value: &str) {
     }
 }
 
-async fn path_params(head: &mut Parts) -> Result<RawPathParams> {
+/// The decoded parameters of the matched path.
+pub(crate) async fn path_params(head: &mut Parts) -> Result<RawPathParams> {
     let params = RawPathParams::from_request_parts(head, &())
         .await
         .map_err(|_| Error::new(ErrorKind::InvalidParam, "The path is not UTF-8"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use futures::{StreamExt, TryStreamExt};
@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::{App, Error, Matrix, Result, authenticate, json, limits::Class};
+use crate::{App, Error, Matrix, Result, authenticate, json, limits::Class, matrix::path_params};
 
 use self::file::File;
 
@@ -60,18 +60,17 @@ pub(crate) async fn create(
 }
 
 /// Stores the content of a pending URI.
-pub(crate) async fn upload_to(
-    State(app): State<App>,
-    Path((server_name, media_id)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response> {
-    let (head, body) = request.into_parts();
+pub(crate) async fn upload_to(State(app): State<App>, request: Request) -> Result<Response> {
+    let (mut head, body) = request.into_parts();
+    let path = path_params(&mut head).await?;
+    let mut path = path.iter().map(|(_, value)| value);
+    let (server_name, media_id) = path.next().zip(path.next()).unwrap_or_default();
     let user = authenticate_uploader(&app, &head).await?;
     let upload = upload_request(&app, &head, body)?;
-    let server_name = <&ServerName>::try_from(&*server_name)
+    let server_name = <&ServerName>::try_from(server_name)
         .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))?;
     app.media
-        .upload_to(&user.user_id, server_name, &media_id, upload)
+        .upload_to(&user.user_id, server_name, media_id, upload)
         .await?;
     Ok(json::json_response(http::StatusCode::OK, "{}"))
 }

@@ -263,3 +263,29 @@ async fn invalid_identifiers_are_invalid_params() {
         assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn every_route_answers_malformed_paths_with_a_matrix_error() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let routes = api::routes::all().table();
+    assert!(routes.iter().any(|route| route.path.contains('{')));
+    for route in routes {
+        let segments: Vec<&str> = route.path.split('/').collect();
+        for (index, _) in segments
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.starts_with('{'))
+        {
+            for malformed in ["%ff", "%00"] {
+                let mut segments = segments.clone();
+                segments[index] = malformed;
+                let path = segments.join("/").replace(['{', '}'], "");
+                let answer = alice.call(route.method.clone(), &path, "{}").await;
+                let name = format!("{} {path}", route.method);
+                assert_eq!(answer.refused(), (400, "M_INVALID_PARAM"), "{name}");
+                assert!(answer.body["error"].is_string(), "{name}");
+            }
+        }
+    }
+}
