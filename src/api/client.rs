@@ -29,6 +29,7 @@ pub(crate) mod to_device;
 pub(crate) mod typing;
 pub(crate) mod versions;
 
+use http::StatusCode;
 use identity::ActiveUser;
 use room::Reader;
 use ruma::UserId;
@@ -53,4 +54,24 @@ pub(crate) fn reader(caller: &ActiveUser) -> Reader<'_> {
         user_id: &caller.user_id,
         device_id: &caller.device_id,
     }
+}
+
+/// Refuses requests for a delayed event, which would otherwise be sent at once.
+///
+/// Delayed events (MSC4140) are not supported.
+pub(crate) fn refuse_delay(query: &str) -> Result<()> {
+    let parameters: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
+    let is_delay = |(name, _): &(String, String)| {
+        matches!(
+            &**name,
+            "org.matrix.msc4140.delay" | "org.matrix.msc4140.parent_delay_id"
+        )
+    };
+    if parameters.iter().any(is_delay) {
+        return Err(
+            Error::new(ErrorKind::Unrecognized, "Delayed events are not supported")
+                .with_status(StatusCode::BAD_REQUEST),
+        );
+    }
+    Ok(())
 }

@@ -48,6 +48,8 @@ pub struct Matrix<R: Metadata<Authentication: Authenticate>> {
     pub body: Bytes,
     /// The client's address.
     pub address: IpAddr,
+    /// The query string as it was sent; empty if there is none.
+    pub query: String,
 }
 
 /// What a handler may return: a ruma response, or JSON text that is already written.
@@ -106,6 +108,7 @@ where
         let body = read(body, max_body).await?;
         check_json(&body)?;
 
+        let query = head.uri.query().unwrap_or_default().to_owned();
         let mut arguments: Vec<&str> = params.iter().map(|(_, value)| value).collect();
         arguments.extend(defaults.arguments);
         let content: &[u8] = match head.method {
@@ -127,6 +130,7 @@ where
             caller,
             body,
             address,
+            query,
         })
     }
 }

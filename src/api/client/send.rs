@@ -7,6 +7,7 @@ use axum::{
 use room::NewMessage;
 use ruma::api::client::{message::send_message_event, redact::redact_event};
 
+use super::refuse_delay;
 use crate::{App, Matrix, PathDefaults, Result, limits::Class, matrix::respond};
 
 /// Sends a message event, once per transaction.
@@ -14,6 +15,7 @@ pub(crate) async fn message(
     app: App,
     call: Matrix<send_message_event::v3::Request>,
 ) -> Result<send_message_event::v3::Response> {
+    refuse_delay(&call.query)?;
     let user = call.caller;
     let message = NewMessage {
         event_type: call.request.event_type.to_string().into(),

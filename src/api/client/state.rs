@@ -5,7 +5,7 @@ use ruma::api::client::state::{
     get_state_events, send_state_event,
 };
 
-use super::reader;
+use super::{reader, refuse_delay};
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// Returns all state visible to the user.
@@ -40,6 +40,7 @@ pub(crate) async fn set(
     app: App,
     call: Matrix<send_state_event::v3::Request>,
 ) -> Result<send_state_event::v3::Response> {
+    refuse_delay(&call.query)?;
     let send_state_event::v3::Request {
         room_id,
         event_type,

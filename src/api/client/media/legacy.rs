@@ -58,6 +58,7 @@ where
         caller,
         body: call.body,
         address: call.address,
+        query: call.query,
     })
 }
 
