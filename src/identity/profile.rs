@@ -1,6 +1,6 @@
 //! User profiles.
 
-use ruma::UserId;
+use ruma::{MxcUri, UserId};
 use serde_json::{Map, Value};
 
 use crate::{ActiveUser, Error, Identity, Result};
@@ -119,6 +119,9 @@ fn check_value(field: &str, value: &Value) -> Result<()> {
                 .ok_or(Error::BadJson("The avatar URL is not a string"))?;
             if url.len() > MAX_AVATAR_URL {
                 return Err(Error::InvalidParam("The avatar URL is too long"));
+            }
+            if !url.is_empty() && !<&MxcUri>::from(url).is_valid() {
+                return Err(Error::InvalidParam("The avatar URL is not an mxc: URI"));
             }
         }
         "m.tz" if !value.is_string() => {

@@ -1,8 +1,21 @@
 //! Profiles.
 
+use http::Method;
 use identity::{ActiveUser, Profile};
-use ruma::api::client::profile::{
-    delete_profile_field, get_profile, get_profile_field, set_profile_field,
+use ruma::{
+    OwnedUserId,
+    api::{
+        IncomingRequest, Metadata,
+        client::profile::{
+            delete_profile_field, get_profile, get_profile_field,
+            set_profile_field::{self, v3::Request as Typed},
+        },
+        error::DeserializationError,
+    },
+};
+use serde::{
+    Deserialize,
+    de::{Error as _, value::SeqDeserializer},
 };
 use serde_json::{Map, Value};
 use types::ErrorKind;
@@ -34,16 +47,27 @@ pub(crate) async fn field(
 /// Sets a field of the caller's profile and updates the caller's rooms.
 pub(crate) async fn set(
     app: App,
-    call: Matrix<set_profile_field::v3::Request>,
+    call: Matrix<SetFieldRequest>,
 ) -> Result<set_profile_field::v3::Response> {
-    check_is_caller(&call.caller, &call.request.user_id)?;
-    let field = call.request.value.field_name();
-    let value = call.request.value.value();
-    let profile = app
-        .identity
-        .set_profile_field(&call.caller, field.as_str(), &value)
-        .await?;
-    update_rooms(&app, &call.caller, field.as_str(), &profile).await?;
+    let SetFieldRequest {
+        user_id,
+        field,
+        value,
+    } = call.request;
+    check_is_caller(&call.caller, &user_id)?;
+    let profile = match value {
+        Some(value) => {
+            app.identity
+                .set_profile_field(&call.caller, &field, &value)
+                .await?
+        }
+        None => {
+            app.identity
+                .delete_profile_field(&call.caller, &field)
+                .await?
+        }
+    };
+    update_rooms(&app, &call.caller, &field, &profile).await?;
     Ok(set_profile_field::v3::Response::new())
 }
 
@@ -76,5 +100,46 @@ fn room_profile(profile: &Profile) -> room::Profile {
     room::Profile {
         displayname: profile.display_name().map(str::to_owned),
         avatar_url: profile.avatar_url().map(str::to_owned),
+    }
+}
+
+/// `PUT` of a field. Unlike ruma's type it accepts a body without the field, with which clients
+/// remove a display name or avatar.
+pub(crate) struct SetFieldRequest {
+    user_id: OwnedUserId,
+    field: String,
+    /// `None` to remove the field.
+    value: Option<Value>,
+}
+
+impl Metadata for SetFieldRequest {
+    const METHOD: Method = Typed::METHOD;
+    const RATE_LIMITED: bool = Typed::RATE_LIMITED;
+    type Authentication = <Typed as Metadata>::Authentication;
+    type PathBuilder = <Typed as Metadata>::PathBuilder;
+    const PATH_BUILDER: Self::PathBuilder = Typed::PATH_BUILDER;
+}
+
+impl IncomingRequest for SetFieldRequest {
+    type EndpointError = <Typed as IncomingRequest>::EndpointError;
+    type OutgoingResponse = set_profile_field::v3::Response;
+
+    fn try_from_http_request_inner(
+        request: http::Request<&[u8]>,
+        path_args: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        let arguments =
+            SeqDeserializer::<_, serde::de::value::Error>::new(path_args.iter().copied());
+        let (user_id, field): (OwnedUserId, String) = Deserialize::deserialize(arguments)?;
+        let mut body: Map<String, Value> = serde_json::from_slice(request.body())?;
+        let value = body.remove(&field);
+        if value.is_none() && !matches!(&*field, "displayname" | "avatar_url") {
+            return Err(serde_json::Error::custom(format!("missing field `{field}`")).into());
+        }
+        Ok(Self {
+            user_id,
+            field,
+            value,
+        })
     }
 }

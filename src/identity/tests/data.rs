@@ -133,6 +133,19 @@ async fn profile_values_of_the_wrong_kind_are_refused() {
         let error = world.identity.set_profile_field(&user, field, &value).await;
         assert!(matches!(error, Err(Error::BadJson(_))), "{field}");
     }
+    for url in [
+        "https://a.org/x",
+        "mxc://",
+        "mxc://a.org",
+        "mxc://a.org/x/y",
+        "x",
+    ] {
+        let error = world
+            .identity
+            .set_profile_field(&user, "avatar_url", &json!(url))
+            .await;
+        assert!(matches!(error, Err(Error::InvalidParam(_))), "{url}");
+    }
     let long = json!("x".repeat(257));
     let error = world
         .identity

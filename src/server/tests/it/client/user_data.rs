@@ -1,5 +1,6 @@
 //! `/profile`, `/account_data`, `/tags`, `/filter` and `/pushrules`.
 
+use http::Method;
 use serde_json::json;
 
 use crate::app::{TestApp, TestUser, encoded};
@@ -54,6 +55,37 @@ async fn profile_is_public_and_shown_in_rooms() {
         .await
         .ok();
     assert!(member.get("displayname").is_none());
+}
+
+#[tokio::test]
+async fn name_and_avatar_are_removed_by_a_body_without_them() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let member = async || {
+        let member = alice.state(&room_id, "m.room.member", &alice.user_id);
+        member.await.ok()
+    };
+    let avatar = profile(&alice, "avatar_url");
+    alice
+        .put(&avatar, json!({ "avatar_url": "mxc://a.org/x" }))
+        .await
+        .ok();
+    assert_eq!(member().await["displayname"], "alice");
+    for field in ["displayname", "avatar_url"] {
+        let path = profile(&alice, field);
+        alice.put(&path, json!({})).await.ok();
+        assert_eq!(alice.get(&path).await.refused(), (404, "M_NOT_FOUND"));
+    }
+    assert_eq!(member().await, json!({ "membership": "join" }));
+    let other = alice.put(&profile(&alice, "m.tz"), json!({})).await;
+    assert_eq!(other.refused(), (400, "M_BAD_JSON"));
+    for body in ["", "[]", "{"] {
+        let refused = alice.call(Method::PUT, &avatar, body).await;
+        assert_eq!(refused.refused().0, 400, "{body}");
+    }
+    let refused = alice.put(&avatar, json!({ "avatar_url": "https://a.org/x" }));
+    assert_eq!(refused.await.refused(), (400, "M_INVALID_PARAM"));
 }
 
 #[tokio::test]
