@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 
 /// After this many checks of a class, keys that are no longer limited are removed.
 const CLEANUP_INTERVAL: u32 = 4096;
+/// How many times the login limit all addresses together may use up for one user, unless one of the
+/// user's devices was seen there.
+const UNKNOWN_ADDRESSES: u32 = 10;
 
 /// A class of endpoints that share one rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +46,11 @@ pub enum Class {
 
 /// The rate limits; a class without one is not limited.
 #[derive(Debug, Default)]
-pub struct Limits(HashMap<Class, Limiter>);
+pub struct Limits {
+    classes: HashMap<Class, Limiter>,
+    /// Login attempts by user, from addresses where none of the user's devices was seen.
+    unknown_addresses: Option<Limiter>,
+}
 
 #[derive(Debug)]
 struct Limiter {
@@ -55,8 +62,8 @@ struct Limiter {
 enum Key {
     User(OwnedUserId),
     Address(IpAddr),
-    /// Login attempts for this user.
-    LoginAttempts(OwnedUserId),
+    /// Login attempts for this user from this address.
+    LoginAttempts(OwnedUserId, IpAddr),
 }
 
 impl Limits {
@@ -80,7 +87,13 @@ impl Limits {
             (Class::General, settings.general),
         ];
         let limiter = |(class, limit)| Some((class, Limiter::new(limit)?));
-        Self(classes.into_iter().filter_map(limiter).collect())
+        Self {
+            classes: classes.into_iter().filter_map(limiter).collect(),
+            unknown_addresses: Limiter::new(RateLimit {
+                per_second: settings.login.per_second * f64::from(UNKNOWN_ADDRESSES),
+                burst: settings.login.burst.saturating_mul(UNKNOWN_ADDRESSES),
+            }),
+        }
     }
 
     /// Counts one call against the user, or against the address if there is no user.
@@ -91,25 +104,37 @@ impl Limits {
         self.take_key(class, &key)
     }
 
-    /// Counts one login attempt for a user, separately from the user's own calls, so that password
-    /// guessing does not limit what the logged-in user can do.
-    pub fn count_login_attempt(&self, user_id: &UserId) -> Result<()> {
-        self.take_key(Class::Login, &Key::LoginAttempts(user_id.to_owned()))
+    /// Counts one login attempt for a user from an address. Attempts from other addresses are
+    /// counted apart, so that password guessing does not lock the owner out elsewhere.
+    pub fn count_login_attempt(&self, user_id: &UserId, address: IpAddr) -> Result<()> {
+        let key = Key::LoginAttempts(user_id.to_owned(), address);
+        self.take_key(Class::Login, &key)
+    }
+
+    /// Counts one login attempt for a user from an address where none of the user's devices was
+    /// seen, against what all such addresses together may try.
+    pub fn count_login_attempt_from_unknown_address(&self, user_id: &UserId) -> Result<()> {
+        let Some(limiter) = &self.unknown_addresses else {
+            return Ok(());
+        };
+        limiter
+            .take(&Key::User(user_id.to_owned()))
+            .map_err(limit_exceeded)
     }
 
     fn take_key(&self, class: Class, key: &Key) -> Result<()> {
-        let Some(limiter) = self.0.get(&class) else {
+        let Some(limiter) = self.classes.get(&class) else {
             return Ok(());
         };
-        limiter.take(key).map_err(|wait| {
-            Error::new(
-                ErrorKind::LimitExceeded {
-                    retry_after: Some(wait),
-                },
-                "Too many requests",
-            )
-        })
+        limiter.take(key).map_err(limit_exceeded)
     }
+}
+
+fn limit_exceeded(wait: Duration) -> Error {
+    let kind = ErrorKind::LimitExceeded {
+        retry_after: Some(wait),
+    };
+    Error::new(kind, "Too many requests")
 }
 
 impl Limiter {
@@ -172,6 +197,23 @@ mod tests {
         assert!(limits.take(Class::Send, Some(alice), HERE).is_err());
         assert!(limits.take(Class::Send, Some(bob), HERE).is_ok());
         assert!(limits.take(Class::Login, Some(alice), HERE).is_ok());
+    }
+
+    #[test]
+    fn login_attempts_from_one_address_do_not_limit_another() {
+        let (limits, alice) = (limits(1), user_id!("@alice:a.org"));
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        assert!(limits.count_login_attempt(alice, HERE).is_ok());
+        assert!(limits.count_login_attempt(alice, HERE).is_err());
+        assert!(limits.count_login_attempt(alice, elsewhere).is_ok());
+    }
+
+    #[test]
+    fn login_attempts_from_unknown_addresses_share_a_limit() {
+        let (limits, alice) = (limits(1), user_id!("@alice:a.org"));
+        let count = || limits.count_login_attempt_from_unknown_address(alice);
+        assert!((0..UNKNOWN_ADDRESSES).all(|_| count().is_ok()));
+        assert!(count().is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A user's devices.
 
+use std::net::IpAddr;
+
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use storage::{Change, Tx, devices::Device, sessions::TokenHash};
 
@@ -27,6 +29,16 @@ impl Identity {
             .await?
             .ok_or(Error::UnknownDevice)?;
         Ok(self.with_last_seen(user, device))
+    }
+
+    /// Whether one of the user's devices was last seen at this address.
+    pub async fn has_device_at(&self, user_id: &UserId, address: IpAddr) -> Result<bool> {
+        if self.0.last_seen.is_at(user_id, address) {
+            return Ok(true);
+        }
+        let mut db = self.0.database.acquire().await?;
+        let address = address.to_string();
+        Ok(storage::devices::is_any_at(&mut db, user_id, &address).await?)
     }
 
     /// Renames a device; without a name it only checks that the device exists.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use parking_lot::Mutex;
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use storage::devices::LastSeen;
 
 use crate::{ActiveUser, Identity, Result};
@@ -11,31 +11,52 @@ use crate::{ActiveUser, Identity, Result};
 /// Rows that one statement writes.
 const BATCH: usize = 1000;
 
-/// The last request of each device since the last write; may be lost on a crash.
+/// The last request of each device since the last write, by user; may be lost on a crash.
 #[derive(Debug, Default)]
-pub(crate) struct LastSeenCache(Mutex<HashMap<(OwnedUserId, OwnedDeviceId), (i64, IpAddr)>>);
+pub(crate) struct LastSeenCache(Mutex<HashMap<OwnedUserId, Devices>>);
+
+type Devices = HashMap<OwnedDeviceId, (i64, IpAddr)>;
 
 impl LastSeenCache {
     pub(crate) fn record(&self, user: &ActiveUser, address: IpAddr, now: i64) {
-        let device = (user.user_id.clone(), user.device_id.clone());
-        self.0.lock().insert(device, (now, address));
+        let mut users = self.0.lock();
+        if let Some(devices) = users.get_mut(&user.user_id) {
+            if let Some(last_seen) = devices.get_mut(&user.device_id) {
+                *last_seen = (now, address);
+            } else {
+                devices.insert(user.device_id.clone(), (now, address));
+            }
+        } else {
+            let devices = HashMap::from([(user.device_id.clone(), (now, address))]);
+            users.insert(user.user_id.clone(), devices);
+        }
     }
 
     /// The last request of a device, if it is not written yet.
     pub(crate) fn of_device(
         &self,
-        user_id: &OwnedUserId,
-        device_id: &OwnedDeviceId,
+        user_id: &UserId,
+        device_id: &DeviceId,
     ) -> Option<(i64, IpAddr)> {
-        let device = (user_id.clone(), device_id.clone());
-        self.0.lock().get(&device).copied()
+        self.0.lock().get(user_id)?.get(device_id).copied()
+    }
+
+    /// Whether the last request of one of the user's devices, not written yet, came from here.
+    pub(crate) fn is_at(&self, user_id: &UserId, address: IpAddr) -> bool {
+        let users = self.0.lock();
+        let mut devices = users.get(user_id).into_iter().flat_map(HashMap::values);
+        devices.any(|(_, last_address)| *last_address == address)
     }
 
     fn take(&self) -> Vec<LastSeen> {
         let taken = std::mem::take(&mut *self.0.lock());
-        let mut last_seen: Vec<LastSeen> = taken
-            .into_iter()
-            .map(|((user_id, device_id), (ts, address))| LastSeen {
+        let devices = taken.into_iter().flat_map(|(user_id, devices)| {
+            devices
+                .into_iter()
+                .map(move |(device_id, last_seen)| (user_id.clone(), device_id, last_seen))
+        });
+        let mut last_seen: Vec<LastSeen> = devices
+            .map(|(user_id, device_id, (ts, address))| LastSeen {
                 user_id,
                 device_id,
                 ts,

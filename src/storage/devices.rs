@@ -82,6 +82,22 @@ pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Device
     Ok(rows.into_iter().map(Device::from).collect())
 }
 
+/// Whether one of the user's devices was last seen at this address.
+pub async fn is_any_at(
+    db: &mut Connection,
+    user_id: &UserId,
+    address: &str,
+) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM devices WHERE user_id = $1 AND last_seen_ip = $2) AS "found!""#,
+        user_id.as_str(),
+        address
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(found)
+}
+
 /// How many devices a user has.
 pub async fn count(db: &mut Connection, user_id: &UserId) -> Result<i64, Error> {
     let count = sqlx::query_scalar!(

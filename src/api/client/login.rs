@@ -2,9 +2,11 @@
 
 mod request;
 
+use std::net::IpAddr;
+
 use identity::{DeviceRequest, Login, LoginCredentials};
 use ruma::{
-    ServerName,
+    ServerName, UserId,
     api::client::session::{
         get_login_token,
         get_login_types::{
@@ -41,14 +43,23 @@ pub(crate) async fn login(app: App, call: Matrix<Request>) -> Result<Response> {
         refreshable: call.request.refresh_token,
     };
     let credentials = call.request.credentials()?;
-    // The route counts the address; attempts from many addresses count against the account.
     if let LoginCredentials::Password { user, .. } = &credentials
         && let Some(user_id) = app.identity.parse_user(user)
     {
-        app.limits.count_login_attempt(&user_id)?;
+        count_attempt(&app, &user_id, call.address).await?;
     }
     let login = app.identity.login(credentials, device).await?;
     Ok(response(login, &app.server_name))
+}
+
+/// Counts a password attempt: by account and address, and by account for all addresses where none of
+/// its devices was seen. The route counts by address.
+async fn count_attempt(app: &App, user_id: &UserId, address: IpAddr) -> Result<()> {
+    app.limits.count_login_attempt(user_id, address)?;
+    if app.identity.has_device_at(user_id, address).await? {
+        return Ok(());
+    }
+    app.limits.count_login_attempt_from_unknown_address(user_id)
 }
 
 /// Creates a token with which another device can log in.

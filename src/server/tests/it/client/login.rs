@@ -1,6 +1,10 @@
 //! `/login`, `/logout` and `/refresh`.
 
+use std::net::IpAddr;
+
+use api::authenticate::ClientAddress;
 use axum::extract::Request;
+use config::RateLimit;
 use http::{Method, header};
 use serde_json::{Value, json};
 
@@ -184,4 +188,65 @@ async fn login_and_registration_flows_are_json() {
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert!(body["flows"].is_array(), "{path}");
     }
+}
+
+/// A client at this address.
+async fn login_from(app: &TestApp, address: [u8; 4], password: &str) -> Answer {
+    let mut body = as_alice();
+    body["password"] = json!(password);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(LOGIN)
+        .extension(ClientAddress(IpAddr::from(address)));
+    let (head, body) = app
+        .unauthenticated()
+        .exchange(request, body.to_string())
+        .await;
+    Answer {
+        status: head.status.as_u16(),
+        body: serde_json::from_slice(&body).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn guessing_a_password_does_not_lock_the_owner_out_elsewhere() {
+    let limit = RateLimit {
+        per_second: 0.000_001,
+        burst: 2,
+    };
+    let app = TestApp::start_with(|config| {
+        config.rate_limits.enabled = true;
+        config.rate_limits.login = limit;
+    })
+    .await;
+    app.user("alice").await;
+    let (home, elsewhere) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+    let session = login_from(&app, home, PASSWORD).await.ok();
+    let client = with_token(&app, &session);
+    let whoami = Request::builder()
+        .uri(WHOAMI)
+        .extension(ClientAddress(IpAddr::from(home)));
+    assert_eq!(client.exchange(whoami, "").await.0.status, 200);
+
+    // One address is limited by itself.
+    let guesser = [198, 51, 100, 1];
+    for status in [403, 403, 429] {
+        assert_eq!(login_from(&app, guesser, "wrong").await.status, status);
+    }
+    assert_eq!(login_from(&app, elsewhere, PASSWORD).await.status, 200);
+    // Many addresses together are limited, except those of the owner's devices.
+    let mut guesser = 1;
+    while login_from(&app, [203, 0, 113, guesser], "wrong")
+        .await
+        .status
+        == 403
+    {
+        guesser += 1;
+    }
+    assert!(guesser > 10);
+    assert_eq!(
+        login_from(&app, [203, 0, 113, 200], PASSWORD).await.status,
+        429
+    );
+    assert_eq!(login_from(&app, home, PASSWORD).await.status, 200);
 }
