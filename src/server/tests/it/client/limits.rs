@@ -32,7 +32,9 @@ async fn log_in(app: &TestApp, device_id: &str) -> Answer {
         "password": PASSWORD,
         "device_id": device_id,
     });
-    app.unauthenticated().post("/_matrix/client/v3/login", body).await
+    app.unauthenticated()
+        .post("/_matrix/client/v3/login", body)
+        .await
 }
 
 #[tokio::test]
