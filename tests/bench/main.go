@@ -69,6 +69,9 @@ func bench(ctx context.Context) (err error) {
 		targets = append(targets, target)
 	}
 	report, err := measureAll(ctx, wanted, targets, directory)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}
