@@ -6,6 +6,7 @@ mod draft;
 #[cfg(test)]
 mod fixture;
 mod format;
+pub mod layers;
 mod pdu;
 mod power;
 pub mod push;

@@ -10,7 +10,9 @@ mod user_limit;
 
 pub use clock::Clock;
 pub use fault::{ErrorKind, Fault};
-pub use position::{EphemeralPosition, EventNid, RoomNid, SnapshotNid, StreamPosition};
+pub use position::{
+    EphemeralPosition, EventNid, HistoryOrder, RoomNid, SnapshotNid, StateKeyNid, StreamPosition,
+};
 pub use secret::Secret;
 pub use token::{InvalidToken, PageToken, SyncToken};
 pub use user_limit::UserLimitExceeded;

@@ -43,6 +43,15 @@ number! {
     EphemeralPosition
 }
 number! {
+    /// A place in the history of a room: parents before children. `/messages`, relations, page
+    /// tokens and visibility use it; `/sync` uses [`StreamPosition`].
+    ///
+    /// An event that was appended to the timeline has an order that its position gives. One that
+    /// is filled into a gap later gets one below its earliest known child, above what precedes the
+    /// gap; an event that is known, but not part of the history, has none.
+    HistoryOrder
+}
+number! {
     /// Stands for a room id inside the database and memory.
     RoomNid
 }
@@ -51,6 +60,51 @@ number! {
     EventNid
 }
 number! {
-    /// Identifies the complete state of a room after an event.
+    /// Stands for an event type and state key inside the database and memory.
+    StateKeyNid
+}
+number! {
+    /// Names the complete state of a room after an event.
     SnapshotNid
+}
+
+/// How many events fit before an event of the timeline, as a power of two.
+const GAP_BITS: u32 = 20;
+
+impl HistoryOrder {
+    /// Before all events.
+    pub const MIN: Self = Self(i64::MIN);
+
+    /// The order of an event that was appended to the timeline at a position; as a place in the
+    /// history, just after that event.
+    pub const fn of(position: StreamPosition) -> Self {
+        Self(position.0 << GAP_BITS)
+    }
+
+    /// The place just before an event.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// The position up to which the events of the timeline are at or before this place.
+    pub const fn position(self) -> StreamPosition {
+        StreamPosition(self.0 >> GAP_BITS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HistoryOrder, StreamPosition};
+
+    #[test]
+    fn what_fills_a_gap_stands_between_its_neighbours() {
+        let [earlier, later] = [4, 5].map(|position| HistoryOrder::of(StreamPosition(position)));
+        let filled = later.before().before();
+        assert!(earlier < filled && filled < later);
+        assert_eq!(filled.position(), StreamPosition(4));
+        assert_eq!(later.position(), StreamPosition(5));
+        assert!(HistoryOrder::MIN < HistoryOrder::of(StreamPosition(0)).before());
+        assert_eq!(HistoryOrder::MIN.before(), HistoryOrder::MIN);
+    }
 }

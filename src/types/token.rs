@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{EphemeralPosition, StreamPosition};
+use crate::{EphemeralPosition, HistoryOrder, StreamPosition};
 
 /// Where a `/sync` stands: the durable and the ephemeral position, written `s12_3`.
 ///
@@ -26,12 +26,13 @@ impl SyncToken {
     }
 }
 
-/// A gap between two events of a room's history, written `p12`: just after position 12.
+/// A place between two events of a room's history, written `p12`: just after the order 12.
 ///
-/// Paging backwards from it starts at the event at that position, forwards at the next one. A
-/// [`SyncToken`] is accepted wherever a page token is, as its durable half.
+/// Paging backwards from it starts at the event of that order, forwards at the next one. It stays
+/// valid while gaps are filled. A [`SyncToken`] is accepted wherever a page token is, as its durable
+/// half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageToken(pub StreamPosition);
+pub struct PageToken(pub HistoryOrder);
 
 /// The text is not a token that this server gave out.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -85,12 +86,15 @@ impl FromStr for PageToken {
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         match text.strip_prefix('p') {
-            // History that was fetched from other servers has negative positions.
+            // What precedes the first event of the timeline has a negative order.
             Some(number) => number
                 .parse()
-                .map(|n| Self(StreamPosition(n)))
+                .map(|order| Self(HistoryOrder(order)))
                 .map_err(|_| InvalidToken),
-            None => text.parse::<SyncToken>().map(|token| Self(token.stream)),
+            None => {
+                let token: SyncToken = text.parse()?;
+                Ok(Self(HistoryOrder::of(token.stream)))
+            }
         }
     }
 }
@@ -123,11 +127,11 @@ mod tests {
         assert_eq!("s12_3_7".parse::<SyncToken>().unwrap(), behind);
         assert_eq!(
             "p-4".parse::<PageToken>().unwrap(),
-            PageToken(StreamPosition(-4))
+            PageToken(HistoryOrder(-4))
         );
         assert_eq!(
             "s12_3".parse::<PageToken>().unwrap(),
-            PageToken(StreamPosition(12))
+            PageToken(HistoryOrder::of(StreamPosition(12)))
         );
     }
 
