@@ -34,23 +34,37 @@ CREATE SEQUENCE nids INCREMENT BY 1024 MINVALUE 1024 START WITH 1024;
 CREATE TABLE rooms (
     room_nid bigint PRIMARY KEY,
     room_id text NOT NULL UNIQUE,
-    version text NOT NULL,
-    creator text NOT NULL,
-    -- Compared and swapped by every write to the room: guards it between processes.
+    -- Null: only an invitation or a knock is known, not the room.
+    version text,
+    creator text,
+    -- 0 active, 1 left by all of this server's users, 2 only invited to or knocked at.
+    status smallint NOT NULL DEFAULT 0,
+    -- Since when the room is known in part only, in milliseconds since the epoch.
+    partial_since bigint,
+    in_directory boolean NOT NULL DEFAULT false
+);
+CREATE INDEX rooms_directory ON rooms (room_nid) WHERE in_directory;
+
+-- Where a room's graph ends. Compared and swapped by every write: guards it between processes.
+CREATE TABLE room_heads (
+    room_nid bigint PRIMARY KEY REFERENCES rooms,
     revision bigint NOT NULL,
     extremities bigint[] NOT NULL,
     depth bigint NOT NULL,
     snapshot_nid bigint NOT NULL,
-    in_directory boolean NOT NULL DEFAULT false
+    -- The process that wrote this revision.
+    writer bigint NOT NULL
 ) WITH (fillfactor = 70);
-CREATE INDEX rooms_directory ON rooms (room_nid) WHERE in_directory;
 
+-- Text of events is stored with U+0000 escaped (storage/escape.rs).
 CREATE TABLE events (
     event_nid bigint PRIMARY KEY,
     room_nid bigint NOT NULL REFERENCES rooms,
     event_id text NOT NULL UNIQUE,
-    -- Null: known only for the state or the auth chain, never part of the timeline.
+    -- The order of arrival. Null: no client is told of it by /sync.
     position bigint,
+    -- The order of the room's history. Null: an outlier, known but not part of the history.
+    history_order bigint,
     depth bigint NOT NULL,
     event_type text NOT NULL,
     state_key text,
@@ -58,22 +72,46 @@ CREATE TABLE events (
     origin_server_ts bigint NOT NULL,
     -- 0 accepted, 1 soft-failed, 2 rejected.
     verdict smallint NOT NULL,
-    -- The state after this event.
-    snapshot_nid bigint NOT NULL,
+    -- The state after this event. Null for an outlier.
+    snapshot_nid bigint,
+    -- The event of the same state key in the state before this event, in its own branch.
     replaces_nid bigint,
     redacted_by_nid bigint,
-    prev_nids bigint[] NOT NULL,
     auth_nids bigint[] NOT NULL,
-    transaction_device text,
-    transaction_id text,
     json text NOT NULL
 );
 CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;
 CREATE UNIQUE INDEX events_timeline ON events (room_nid, position) WHERE position IS NOT NULL;
-CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, position) WHERE state_key IS NOT NULL;
--- A client transaction creates one event, also when it is repeated at another process.
-CREATE UNIQUE INDEX events_transactions ON events (sender, transaction_device, transaction_id, room_nid, event_type)
-    WHERE transaction_id IS NOT NULL;
+CREATE UNIQUE INDEX events_history ON events (room_nid, history_order) WHERE history_order IS NOT NULL;
+CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, history_order)
+    WHERE state_key IS NOT NULL;
+CREATE INDEX events_sender ON events (sender);
+
+-- The parents of each event. One that is not known yet is named: the room's history ends there.
+CREATE TABLE event_edges (
+    event_nid bigint NOT NULL,
+    prev_nid bigint,
+    prev_event_id text,
+    CHECK ((prev_nid IS NULL) <> (prev_event_id IS NULL))
+);
+CREATE INDEX event_edges_prev ON event_edges (prev_nid) WHERE prev_nid IS NOT NULL;
+CREATE INDEX event_edges_missing ON event_edges (prev_event_id) WHERE prev_event_id IS NOT NULL;
+
+-- What redactions have taken away (storage/events/erase.rs).
+CREATE TABLE event_originals (
+    event_nid bigint PRIMARY KEY,
+    json text NOT NULL,
+    redacted_by_nid bigint NOT NULL,
+    sealed_ts bigint NOT NULL
+);
+
+-- Numbers for event types with state keys.
+CREATE TABLE state_keys (
+    state_key_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_type text NOT NULL,
+    state_key text NOT NULL,
+    UNIQUE (event_type, state_key)
+);
 
 -- The state of a room: what its parent holds, overlaid with these events. Depth is bounded.
 CREATE TABLE snapshots (
@@ -81,17 +119,42 @@ CREATE TABLE snapshots (
     room_nid bigint NOT NULL REFERENCES rooms,
     parent_nid bigint REFERENCES snapshots DEFERRABLE INITIALLY DEFERRED,
     depth smallint NOT NULL,
-    event_nids bigint[] NOT NULL
+    key_nids bigint[] NOT NULL,
+    -- In the order of the keys; 0 takes a key of the parent away.
+    event_nids bigint[] NOT NULL,
+    -- Of the whole state: equal states of a room share a row.
+    digest bytea NOT NULL,
+    -- Whether parts of the state are not known yet.
+    is_partial boolean NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (room_nid, digest)
 );
+CREATE INDEX snapshots_parent ON snapshots (parent_nid) WHERE parent_nid IS NOT NULL;
 
+-- How the current state of rooms came about. Each delta stands right after the event that caused it.
+CREATE TABLE state_deltas (
+    room_nid bigint NOT NULL REFERENCES rooms,
+    position bigint NOT NULL,
+    state_key_nid bigint NOT NULL,
+    -- Null: the key has no event any more.
+    event_nid bigint,
+    -- Null: the key had no event.
+    previous_nid bigint,
+    PRIMARY KEY (room_nid, position, state_key_nid)
+);
+CREATE INDEX state_deltas_position ON state_deltas (position);
+
+-- Follows the deltas.
 CREATE TABLE current_state (
     room_nid bigint NOT NULL REFERENCES rooms,
     event_type text NOT NULL,
     state_key text NOT NULL,
+    state_key_nid bigint NOT NULL,
     event_nid bigint NOT NULL,
     PRIMARY KEY (room_nid, event_type, state_key)
 );
 
+-- Follows the deltas.
 CREATE TABLE memberships (
     room_nid bigint NOT NULL REFERENCES rooms,
     user_id text NOT NULL,
@@ -117,13 +180,14 @@ CREATE INDEX room_aliases_room ON room_aliases (room_nid);
 CREATE TABLE relations (
     room_nid bigint NOT NULL REFERENCES rooms,
     target_id text NOT NULL,
-    position bigint NOT NULL,
+    history_order bigint NOT NULL,
     event_nid bigint NOT NULL,
     rel_type text NOT NULL,
-    PRIMARY KEY (room_nid, target_id, position)
+    PRIMARY KEY (room_nid, target_id, history_order)
 );
+CREATE INDEX relations_event ON relations (event_nid);
 -- For unread counts of threads.
-CREATE INDEX relations_threads ON relations (room_nid, position) WHERE rel_type = 'm.thread';
+CREATE INDEX relations_threads ON relations (room_nid, history_order) WHERE rel_type = 'm.thread';
 
 CREATE TABLE receipts (
     room_nid bigint NOT NULL REFERENCES rooms,
@@ -132,8 +196,8 @@ CREATE TABLE receipts (
     -- Empty: not bound to a thread.
     thread_id text NOT NULL,
     event_id text NOT NULL,
-    -- The position of that event in the stream; 0 when it is not known here.
-    event_position bigint NOT NULL,
+    -- Where that event stands in the room's history; null when it is not part of it here.
+    event_order bigint,
     ts bigint NOT NULL,
     position bigint NOT NULL,
     PRIMARY KEY (room_nid, user_id, receipt_type, thread_id)
@@ -332,6 +396,22 @@ CREATE TABLE master_key_signatures (
 );
 CREATE INDEX master_key_signatures_signer ON master_key_signatures (signer);
 
+-- Events sent lately: the same transaction of the same device makes one event, whatever happens to
+-- the answer and whichever process is asked again.
+CREATE TABLE event_transactions (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    room_nid bigint NOT NULL,
+    event_type text NOT NULL,
+    transaction_id text NOT NULL,
+    event_nid bigint NOT NULL,
+    sent_ts bigint NOT NULL,
+    PRIMARY KEY (user_id, device_id, room_nid, event_type, transaction_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+CREATE INDEX event_transactions_event ON event_transactions (event_nid);
+CREATE INDEX event_transactions_sent ON event_transactions (sent_ts);
+
 -- Recent client transactions of to-device messages, for idempotency.
 CREATE TABLE to_device_transactions (
     user_id text NOT NULL,
@@ -365,6 +445,7 @@ BEGIN
         WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)
     ) THEN
         ALTER TABLE events ALTER COLUMN json SET COMPRESSION lz4;
+        ALTER TABLE event_originals ALTER COLUMN json SET COMPRESSION lz4;
         ALTER TABLE account_data ALTER COLUMN content SET COMPRESSION lz4;
         ALTER TABLE to_device ALTER COLUMN content SET COMPRESSION lz4;
     END IF;

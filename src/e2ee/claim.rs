@@ -8,7 +8,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use storage::{
-    Change,
+    UserChange,
     one_time_keys::{self, ClaimedKey, KeyRequest},
 };
 
@@ -84,7 +84,7 @@ impl Keys {
                 keys.extend(fallback);
             }
         }
-        let counts = |(user_id, device_id)| Change::KeyCounts { user_id, device_id };
+        let counts = |(user_id, device_id)| UserChange::KeyCounts { user_id, device_id };
         tx.commit_with(devices.into_iter().map(counts).collect())
             .await?;
         Ok(keys)

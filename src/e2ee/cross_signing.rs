@@ -8,7 +8,7 @@ use ruma::{
     serde::{Base64, Raw},
 };
 use serde::Deserialize;
-use storage::{Change, Changes, Connection, cross_signing, device_keys};
+use storage::{Connection, UserChange, UserChanges, cross_signing, device_keys};
 
 use crate::{
     Error, Keys,
@@ -100,10 +100,10 @@ impl Keys {
             return Ok(());
         }
         store(&mut tx, user_id, &stored, uploaded).await?;
-        let changed = Change::DeviceList {
+        let changed = UserChange::DeviceList {
             user_id: user_id.to_owned(),
         };
-        tx.commit_with(Changes::from_iter([changed])).await?;
+        tx.commit_with(UserChanges::from_iter([changed])).await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{OwnedUserId, UserId, encryption::KeyUsage};
 use serde_json::value::RawValue;
 use storage::{
-    Change, Connection,
+    Connection, UserChange,
     cross_signing::{self, MasterKeySignature},
     device_keys,
 };
@@ -71,11 +71,11 @@ impl Keys {
 
 /// Signatures by the owner's own keys change its device list for everybody; those by another user
 /// are visible to that user only.
-fn change_for(signer: &UserId, owner: OwnedUserId) -> Change {
+fn change_for(signer: &UserId, owner: OwnedUserId) -> UserChange {
     if owner == signer {
-        return Change::DeviceList { user_id: owner };
+        return UserChange::DeviceList { user_id: owner };
     }
-    Change::UserSigned {
+    UserChange::UserSigned {
         signer: signer.to_owned(),
         user_id: owner,
     }

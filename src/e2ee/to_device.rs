@@ -6,7 +6,7 @@ use ruma::{
     DeviceId, OwnedUserId, TransactionId, UserId, events::AnyToDeviceEventContent, serde::Raw,
     to_device::DeviceIdOrAllDevices,
 };
-use storage::{Change, Changes, device_keys, stream::ToDevice, to_device};
+use storage::{UserChange, UserChanges, device_keys, stream::ToDevice, to_device};
 
 use crate::{Error, Keys, identifiers::check_identifier};
 
@@ -48,7 +48,7 @@ impl Keys {
             .filter(|user_id| self.is_local(user_id))
             .cloned()
             .collect();
-        let mut changes = Changes::new();
+        let mut changes = UserChanges::new();
         let mut bytes = 0;
         for (user_id, device_id) in to_device::recipients(&mut tx, &user_ids).await? {
             let to_user = messages.get(&user_id);
@@ -67,7 +67,7 @@ impl Keys {
             }
             let sender = sender.to_owned();
             let kind = event_type.to_owned();
-            changes.push(Change::ToDevice(ToDevice {
+            changes.push(UserChange::ToDevice(ToDevice {
                 user_id,
                 device_id,
                 sender,

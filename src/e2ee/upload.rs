@@ -9,7 +9,7 @@ use ruma::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 use storage::{
-    Change, Changes, Connection, device_keys,
+    Connection, UserChange, UserChanges, device_keys,
     one_time_keys::{self, KeyCounts},
 };
 
@@ -61,7 +61,7 @@ impl Keys {
         }
         let stored = device_keys::find_for_update(&mut tx, user_id, device_id).await?;
         let stored = stored.as_deref().map(Signed::parse).transpose()?;
-        let mut changes = Changes::new();
+        let mut changes = UserChanges::new();
         let mut content = stored.clone();
         if let Some(uploaded) = upload.device_keys {
             let uploaded = DeviceKeys::parse(user_id, device_id, uploaded.json().get())?;
@@ -72,7 +72,7 @@ impl Keys {
                 // Signatures that cannot be verified must not accumulate.
                 check_size(&json)?;
                 device_keys::replace(&mut tx, user_id, device_id, &json).await?;
-                changes.push(Change::DeviceList {
+                changes.push(UserChange::DeviceList {
                     user_id: user_id.to_owned(),
                 });
             }
@@ -97,7 +97,7 @@ impl Keys {
                 > 0;
         }
         if changed {
-            changes.push(Change::KeyCounts {
+            changes.push(UserChange::KeyCounts {
                 user_id: user_id.to_owned(),
                 device_id: device_id.to_owned(),
             });

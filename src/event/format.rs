@@ -149,12 +149,6 @@ fn optional_string<'a>(
         None => Ok(None),
         Some(CanonicalJsonValue::String(text)) => {
             limit(field, text.len(), MAX_FIELD_BYTES)?;
-            // Databases keep no such text.
-            if text.contains('\0') {
-                return Err(FormatError::malformed(format_args!(
-                    "`{field}` contains the character U+0000"
-                )));
-            }
             Ok(Some(text))
         }
         Some(_) => Err(FormatError::malformed(format_args!(

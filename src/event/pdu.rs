@@ -10,7 +10,7 @@ use ruma::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{FormatError, format};
+use crate::{FormatError, Verdict, format};
 
 mod read;
 #[cfg(test)]
@@ -34,17 +34,19 @@ pub struct Pdu {
     prev_events: Box<[OwnedEventId]>,
     auth_events: Box<[OwnedEventId]>,
     redacts: Option<OwnedEventId>,
-    rejected: bool,
+    verdict: Verdict,
+    /// What an `m.room.member` event sets.
+    membership: Option<MembershipState>,
     /// The range of the content in `json`.
     content: Range<u32>,
     json: Box<str>,
 }
 
 impl Pdu {
-    /// Marks the event as rejected by the authorisation rules, or not.
+    /// The event with what the authorisation rules said of it; a new one counts as accepted.
     #[must_use]
-    pub fn with_rejected(mut self, rejected: bool) -> Self {
-        self.rejected = rejected;
+    pub fn with_verdict(mut self, verdict: Verdict) -> Self {
+        self.verdict = verdict;
         self
     }
 
@@ -109,16 +111,7 @@ impl Pdu {
 
     /// The membership that an `m.room.member` event sets; `None` for others or if malformed.
     pub fn membership(&self) -> Option<MembershipState> {
-        #[derive(Deserialize)]
-        struct Content {
-            membership: MembershipState,
-        }
-        if self.timeline_event_type != TimelineEventType::RoomMember || !self.is_state() {
-            return None;
-        }
-        self.content_as::<Content>()
-            .ok()
-            .map(|content| content.membership)
+        self.membership.clone()
     }
 
     /// Whether its content has a `url`, as files have; filters ask for it.
@@ -156,9 +149,9 @@ impl Pdu {
         self.redacts.as_deref()
     }
 
-    /// Whether it was rejected by the authorisation rules.
-    pub fn rejected(&self) -> bool {
-        self.rejected
+    /// What the authorisation rules said of it.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
     }
 
     /// The whole event in the federation format: canonical JSON without `unsigned`.
@@ -229,6 +222,6 @@ impl ruma::state_res::Event for Pdu {
     }
 
     fn rejected(&self) -> bool {
-        self.rejected
+        self.verdict == Verdict::Rejected
     }
 }

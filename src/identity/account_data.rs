@@ -2,7 +2,7 @@
 
 use ruma::{OwnedUserId, RoomId, UserId, events::ignored_user_list::IgnoredUserListEventContent};
 use serde_json::{Map, Value};
-use storage::{Change, Connection, stream::AccountData};
+use storage::{Connection, UserChange, stream::AccountData};
 use types::RoomNid;
 
 use crate::{Error, Identity, Result};
@@ -51,7 +51,7 @@ impl Identity {
         let room_nid = room_nid(&mut tx, room_id).await?;
         self.check_account_data_size(&mut tx, user_id, room_nid, event_type, content)
             .await?;
-        let change = Change::AccountData(AccountData {
+        let change = UserChange::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
             event_type: event_type.to_owned(),

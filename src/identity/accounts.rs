@@ -1,7 +1,7 @@
 //! Accounts: creation, password change, deactivation.
 
 use ruma::{OwnedUserId, UserId};
-use storage::{Change, Tx, stream::AccountData};
+use storage::{Tx, UserChange, stream::AccountData};
 use types::Secret;
 
 use crate::{
@@ -49,7 +49,7 @@ impl Identity {
         user_id: &UserId,
         new: &NewUser,
         password_hash: Option<&str>,
-    ) -> Result<Change> {
+    ) -> Result<UserChange> {
         let now = self.now();
         if !storage::users::insert(tx, user_id, password_hash, new.is_admin, now).await? {
             return Err(Error::UserInUse);
@@ -58,7 +58,7 @@ impl Identity {
         let name = serde_json::to_string(name)?;
         storage::profiles::set(tx, user_id, "displayname", &name).await?;
         let rules = event::push::defaults(user_id);
-        Ok(Change::AccountData(AccountData {
+        Ok(UserChange::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid: None,
             event_type: push_rules::EVENT_TYPE.to_owned(),

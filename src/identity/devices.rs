@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ruma::{DeviceId, OwnedDeviceId, UserId};
-use storage::{Change, Tx, devices::Device, sessions::TokenHash};
+use storage::{Tx, UserChange, devices::Device, sessions::TokenHash};
 
 use crate::{ActiveUser, Error, Identity, Result, uia::Confirmed};
 
@@ -61,7 +61,7 @@ impl Identity {
         }
         // `/keys/query` returns the name to other users.
         let user_id = user.user_id.clone();
-        tx.commit_with([Change::DeviceList { user_id }].into_iter().collect())
+        tx.commit_with([UserChange::DeviceList { user_id }].into_iter().collect())
             .await?;
         Ok(())
     }
@@ -107,11 +107,11 @@ pub(crate) async fn delete_devices_with(
     tx: &mut Tx,
     user_id: &UserId,
     device_ids: &[OwnedDeviceId],
-) -> Result<(Option<Change>, Vec<TokenHash>)> {
+) -> Result<(Option<UserChange>, Vec<TokenHash>)> {
     storage::users::lock(tx, user_id).await?;
     let ended = storage::sessions::token_hashes(tx, user_id, device_ids).await?;
     let deleted = storage::devices::delete(tx, user_id, device_ids).await?;
-    let change = Change::DeviceList {
+    let change = UserChange::DeviceList {
         user_id: user_id.to_owned(),
     };
     Ok(((!deleted.is_empty()).then_some(change), ended))
@@ -123,7 +123,7 @@ pub(crate) async fn delete_all_devices_with(
     tx: &mut Tx,
     user_id: &UserId,
     kept: Option<&DeviceId>,
-) -> Result<(Option<Change>, Vec<TokenHash>)> {
+) -> Result<(Option<UserChange>, Vec<TokenHash>)> {
     // Locked before the devices are read, so that none is added meanwhile.
     storage::users::lock(tx, user_id).await?;
     storage::sessions::delete_login_tokens(tx, user_id).await?;

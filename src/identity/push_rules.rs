@@ -5,7 +5,7 @@ use ruma::{
     events::push_rules::PushRulesEventContent,
     push::{Action, AnyPushRuleRef, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
 };
-use storage::{Change, Connection, stream::AccountData};
+use storage::{Connection, UserChange, stream::AccountData};
 
 use crate::{Error, Identity, Result};
 
@@ -97,7 +97,7 @@ impl Identity {
         if content.len() > MAX_BYTES {
             return Err(Error::TooLarge("There are too many push rules"));
         }
-        let change = Change::AccountData(AccountData {
+        let change = UserChange::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid: None,
             event_type: EVENT_TYPE.to_owned(),

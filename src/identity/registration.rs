@@ -82,7 +82,7 @@ impl Identity {
         let created = self
             .create_user_with(&mut tx, &user_id, &new, hash.as_deref())
             .await?;
-        let mut changes: storage::Changes = [created].into_iter().collect();
+        let mut changes: storage::UserChanges = [created].into_iter().collect();
         let session = match registration.device {
             Some(device) => Some(
                 self.begin_session_with(&mut tx, user_id.clone(), device)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 use storage::{
-    Change, Tx,
+    Tx, UserChange,
     sessions::{NewToken, TokenHash},
 };
 use types::random;
@@ -57,7 +57,7 @@ pub(crate) struct NewSession {
     /// Tokens that become invalid when the transaction commits.
     pub(crate) ended: Vec<TokenHash>,
     /// The device-list change, if the device is new.
-    pub(crate) change: Option<Change>,
+    pub(crate) change: Option<UserChange>,
 }
 
 impl Identity {
@@ -119,7 +119,7 @@ impl Identity {
         let tokens = self
             .new_tokens(tx, session_nid, 1, device.refreshable)
             .await?;
-        let change = Change::DeviceList {
+        let change = UserChange::DeviceList {
             user_id: user_id.clone(),
         };
         Ok(NewSession {

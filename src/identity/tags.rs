@@ -3,7 +3,7 @@
 use ruma::{RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use storage::{Change, Connection, stream::AccountData};
+use storage::{Connection, UserChange, stream::AccountData};
 use types::RoomNid;
 
 use crate::{Error, Identity, Result, account_data::room_nid};
@@ -69,7 +69,7 @@ impl Identity {
         if content.len() > MAX_TAGS {
             return Err(Error::TooLarge("The room has too many tags"));
         }
-        let change = Change::AccountData(AccountData {
+        let change = UserChange::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
             event_type: EVENT_TYPE.to_owned(),

@@ -3,7 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
-use storage::{Change, StoredEvent, Verdict, memberships::Membership, stream::EventChange};
+use storage::{
+    Change,
+    memberships::Membership,
+    stream::{EventChange, StateChange, StateDelta},
+};
 use types::{RoomNid, StreamPosition};
 
 use crate::{
@@ -27,11 +31,11 @@ impl Memory {
     ) {
         match change {
             Change::Event(change) => self.apply_event(position, change, notifications),
+            Change::State(delta) => self.apply_state(position, delta, notifications),
             Change::Receipt(receipt) => {
                 self.changes.insert(receipt.room_nid, position);
                 self.update_room(receipt.room_nid, position, |room| {
                     room.insert_receipt(position, receipt.clone());
-                    true
                 });
                 notifications.add_members(self, receipt.room_nid, |last_changed| {
                     last_changed.advance(position);
@@ -81,7 +85,7 @@ impl Memory {
         notifications: &mut Notifications,
     ) {
         let event = &change.event;
-        if event.verdict != Verdict::Accepted {
+        if !event.is_accepted() {
             return;
         }
         let room_nid = event.room_nid;
@@ -90,20 +94,31 @@ impl Memory {
         notifications.add_members(self, room_nid, |last_changed| {
             last_changed.advance(position);
         });
-        if !change.current {
-            return;
-        }
-        if let Some(membership) = event.pdu.membership()
-            && let Some(target) = event
-                .pdu
-                .state_key()
-                .and_then(|key| <&UserId>::try_from(key).ok())
-        {
-            let before = event
-                .replaces
-                .as_ref()
-                .and_then(|replaced| replaced.pdu.membership());
-            if (before == Some(MembershipState::Join)) != (membership == MembershipState::Join) {
+    }
+
+    fn apply_state(
+        &mut self,
+        position: StreamPosition,
+        delta: &StateDelta,
+        notifications: &mut Notifications,
+    ) {
+        let room_nid = delta.room_nid;
+        self.changes.insert(room_nid, position);
+        self.update_room(room_nid, position, |room| {
+            room.apply_state(position, &delta.changes);
+        });
+        notifications.add_members(self, room_nid, |last_changed| {
+            last_changed.advance(position);
+        });
+        for change in &delta.changes {
+            let Some((before, after)) = change.memberships() else {
+                continue;
+            };
+            let Some(target) = member(change) else {
+                continue;
+            };
+            let is_join = |membership| membership == Some(MembershipState::Join);
+            if is_join(before) != is_join(after) {
                 notifications.add_members(self, room_nid, |last_changed| {
                     last_changed.advance_device_lists(position);
                 });
@@ -111,32 +126,36 @@ impl Memory {
                     last_changed.advance_device_lists(position);
                 });
             }
-            self.apply_membership(position, change, membership, target, notifications);
+            self.apply_membership(position, room_nid, change, target, notifications);
         }
     }
 
     fn apply_membership(
         &mut self,
         position: StreamPosition,
-        change: &EventChange,
-        membership: MembershipState,
+        room_nid: RoomNid,
+        change: &StateChange,
         target: &UserId,
         notifications: &mut Notifications,
     ) {
-        let event = &change.event;
-        let is_joined = membership == MembershipState::Join;
-        let room_membership = room_membership(event, membership, position);
-        let applied = self.update_user(target, position, |user| user.insert_room(room_membership));
+        let membership = room_membership(room_nid, change, position);
+        let is_joined = membership
+            .as_ref()
+            .is_some_and(|room| room.membership == MembershipState::Join);
+        let applied = self.update_user(target, position, |user| match membership {
+            Some(membership) => user.insert_room(membership),
+            None => user.remove_room(room_nid),
+        });
         if applied && is_joined {
             if let Some(entry) = self.users.get(target) {
-                let users = self.joined.entry(event.room_nid).or_default();
+                let users = self.joined.entry(room_nid).or_default();
                 users.insert(target.to_owned(), entry.last_changed.clone());
             }
         } else if applied {
-            self.remove_member(event.room_nid, target);
+            self.remove_member(room_nid, target);
         }
         if !is_joined {
-            self.stop_typing(event.room_nid, target, notifications);
+            self.stop_typing(room_nid, target, notifications);
         }
         self.record(target, notifications, |last_changed| {
             last_changed.advance(position);
@@ -210,17 +229,17 @@ impl Memory {
         let before = user.weight();
         let user = Arc::make_mut(user);
         update(user);
-        self.bytes = (self.bytes + user.weight()).saturating_sub(before);
+        let after = user.weight();
+        self.recharge(before, after);
         true
     }
 
-    /// Updates a cached room, unless the change is older than what was loaded. A room whose update
-    /// returns `false` is removed, to be loaded again.
+    /// Updates a cached room, unless the change is older than what was loaded.
     fn update_room(
         &mut self,
         room_nid: RoomNid,
         position: StreamPosition,
-        update: impl FnOnce(&mut Room) -> bool,
+        update: impl FnOnce(&mut Room),
     ) {
         let Some(entry) = self.rooms.get_mut(&room_nid) else {
             return;
@@ -230,11 +249,9 @@ impl Memory {
         }
         let before = entry.room.weight;
         let room = Arc::make_mut(&mut entry.room);
-        let keep = update(room);
-        self.bytes = (self.bytes + room.weight).saturating_sub(before);
-        if !keep {
-            self.remove_room(room_nid);
-        }
+        update(room);
+        let after = room.weight;
+        self.recharge(before, after);
     }
 }
 
@@ -247,38 +264,45 @@ pub(crate) fn catch_up_user(user: &mut User, position: StreamPosition, change: &
         Change::AccountData(data) if data.user_id == user.id => {
             user.insert_account_data(position, data);
         }
-        Change::Event(EventChange {
-            event,
-            current: true,
-            ..
-        }) if event.verdict == Verdict::Accepted
-            && event.pdu.state_key() == Some(user.id.as_str()) =>
-        {
-            if let Some(membership) = event.pdu.membership() {
-                user.insert_room(room_membership(event, membership, position));
+        Change::State(delta) => {
+            for change in &delta.changes {
+                if change.memberships().is_none() || member(change) != Some(&*user.id) {
+                    continue;
+                }
+                match room_membership(delta.room_nid, change, position) {
+                    Some(membership) => user.insert_room(membership),
+                    None => user.remove_room(delta.room_nid),
+                }
             }
         }
         _ => {}
     }
 }
 
-/// The membership that a member event sets.
+/// The user whose membership changes.
+fn member(change: &StateChange) -> Option<&UserId> {
+    let user_id = change.event()?.state_key()?;
+    <&UserId>::try_from(user_id).ok()
+}
+
+/// The membership that a member has after a change; none if it is gone.
 fn room_membership(
-    event: &StoredEvent,
-    membership: MembershipState,
+    room_nid: RoomNid,
+    change: &StateChange,
     position: StreamPosition,
-) -> Membership {
-    Membership {
-        room_nid: event.room_nid,
+) -> Option<Membership> {
+    let event = change.to.as_ref()?;
+    Some(Membership {
+        room_nid,
         room_id: event.pdu.room_id().clone(),
-        membership,
+        membership: event.pdu.membership()?,
         event_nid: event.nid,
         position,
         forgotten: false,
-    }
+    })
 }
 
-/// Applies a later change to rooms that were just loaded; removes a room that must be loaded again.
+/// Applies a later change to rooms that were just loaded.
 pub(crate) fn catch_up_rooms(
     rooms: &mut HashMap<RoomNid, Room>,
     position: StreamPosition,
@@ -286,6 +310,7 @@ pub(crate) fn catch_up_rooms(
 ) {
     let room_nid = match change {
         Change::Event(change) => change.event.room_nid,
+        Change::State(delta) => delta.room_nid,
         Change::Receipt(receipt) => receipt.room_nid,
         _ => return,
     };
@@ -295,15 +320,10 @@ pub(crate) fn catch_up_rooms(
     if position <= room.loaded_at {
         return;
     }
-    let keep = match change {
+    match change {
         Change::Event(change) => room.apply(change),
-        Change::Receipt(receipt) => {
-            room.insert_receipt(position, receipt.clone());
-            true
-        }
-        _ => true,
-    };
-    if !keep {
-        rooms.remove(&room_nid);
+        Change::State(delta) => room.apply_state(position, &delta.changes),
+        Change::Receipt(receipt) => room.insert_receipt(position, receipt.clone()),
+        _ => {}
     }
 }

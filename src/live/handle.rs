@@ -36,7 +36,7 @@ impl Live {
         let ephemeral = EphemeralCounter::new(database.process());
         let inner = Arc::new(Inner {
             database,
-            memory: RwLock::new(Memory::new(position, ephemeral)),
+            memory: RwLock::new(Memory::new(position, ephemeral, budget)),
             budget,
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),

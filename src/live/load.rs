@@ -6,7 +6,10 @@
 use std::collections::{HashMap, btree_map::Entry};
 
 use ruma::{OwnedRoomId, UserId};
-use storage::{Error, StoredEvent, account_data, events, memberships, receipts, stream};
+use storage::{
+    Error, StoredEvent, account_data, events, events::Span, memberships, receipts, state_deltas,
+    stream,
+};
 use types::{RoomNid, StreamPosition};
 
 use crate::{
@@ -117,7 +120,7 @@ impl Live {
         Ok(())
     }
 
-    /// Loads the claimed rooms: four queries for all of them.
+    /// Loads the claimed rooms: six queries for all of them.
     ///
     /// They are pinned, so that they are not evicted before the view is taken.
     pub(crate) async fn load_rooms(
@@ -135,9 +138,7 @@ impl Live {
             .map(|room_nid| (*room_nid, position))
             .collect();
         let mut recent = by_room(events::recent(&mut db, &until, TIMELINE_LOADED as i64).await?);
-        let mut read = receipts::since(&mut db, &room_nids, StreamPosition(0)).await?;
-        db.commit().await?;
-        read.sort_by_key(|(position, receipt)| (receipt.room_nid, *position));
+        let mut read = receipts::since(&mut db, &room_nids, StreamPosition::START).await?;
         let mut rooms: HashMap<RoomNid, Room> = HashMap::new();
         for room in &claim.rooms {
             let state = state.remove(&room.0).unwrap_or_default();
@@ -147,6 +148,17 @@ impl Live {
                 Room::new(room.clone(), state, recent, TIMELINE_LOADED, position),
             );
         }
+        let spans: Vec<Span> = rooms
+            .values()
+            .map(|room| room.timeline_span(position))
+            .collect();
+        for (position, delta) in state_deltas::each(&mut db, &spans).await? {
+            if let Some(room) = rooms.get_mut(&delta.room_nid) {
+                room.push_delta(position, delta.changes.into());
+            }
+        }
+        db.commit().await?;
+        read.sort_by_key(|(position, receipt)| (receipt.room_nid, *position));
         for (position, receipt) in read {
             if let Some(room) = rooms.get_mut(&receipt.room_nid) {
                 room.insert_receipt(position, receipt);
@@ -159,7 +171,6 @@ impl Live {
                     catch_up_rooms(&mut rooms, *position, change);
                 }
             }
-            // A removed room is loaded again by the next view that needs it.
             for room in rooms.into_values() {
                 let room_nid = room.nid;
                 memory.insert_room(room);

@@ -40,8 +40,10 @@ pub(crate) struct Memory {
     pub(crate) loads: BTreeMap<StreamPosition, usize>,
     /// The batches that were applied while loads are in progress.
     pub(crate) log: Vec<Arc<ChangeBatch>>,
-    /// The approximate size of all users and rooms in bytes.
+    /// The approximate size of all users and rooms in bytes, as far as they are charged.
     pub(crate) bytes: usize,
+    /// The most bytes that one entry is charged.
+    max_charge: usize,
     uses: AtomicU64,
 }
 
@@ -62,7 +64,11 @@ pub(crate) struct RoomEntry {
 }
 
 impl Memory {
-    pub(crate) fn new(position: StreamPosition, ephemeral: EphemeralCounter) -> Self {
+    pub(crate) fn new(
+        position: StreamPosition,
+        ephemeral: EphemeralCounter,
+        budget: usize,
+    ) -> Self {
         Self {
             position,
             started: position,
@@ -76,8 +82,21 @@ impl Memory {
             loads: BTreeMap::new(),
             log: Vec::new(),
             bytes: 0,
+            max_charge: budget / 2 + 1,
             uses: AtomicU64::new(0),
         }
+    }
+
+    /// What an entry of some bytes is charged: never more than half of the budget, so that a single
+    /// large room neither empties the cache of everything else nor has no place in it.
+    pub(crate) fn charge(&self, weight: usize) -> usize {
+        weight.min(self.max_charge)
+    }
+
+    /// Accounts for an entry whose size changed.
+    pub(crate) fn recharge(&mut self, before: usize, after: usize) {
+        let (before, after) = (self.charge(before), self.charge(after));
+        self.bytes = (self.bytes + after).saturating_sub(before);
     }
 
     /// The next value of the use counter; the entry with the lowest one is evicted first.
@@ -97,6 +116,7 @@ impl Memory {
 
     pub(crate) fn insert_user(&mut self, user: User) {
         self.remove_user(&user.id.clone());
+        self.bytes += self.charge(user.weight());
         let entry = self.users.entry(user.id.clone()).or_default();
         for room_nid in user.joined_rooms() {
             self.joined
@@ -108,7 +128,6 @@ impl Memory {
                 entry.last_changed.advance_ephemeral(list.position);
             }
         }
-        self.bytes += user.weight();
         entry.user = Some(Arc::new(user));
     }
 
@@ -121,7 +140,7 @@ impl Memory {
         else {
             return;
         };
-        self.bytes = self.bytes.saturating_sub(user.weight());
+        self.bytes = self.bytes.saturating_sub(self.charge(user.weight()));
         for room_nid in user.joined_rooms() {
             self.remove_member(room_nid, user_id);
         }
@@ -143,7 +162,7 @@ impl Memory {
         if self.rooms.contains_key(&room_nid) {
             return;
         }
-        self.bytes += room.weight;
+        self.bytes += self.charge(room.weight);
         let used = AtomicU64::new(self.next_use());
         self.rooms.insert(
             room_nid,
@@ -157,7 +176,7 @@ impl Memory {
 
     pub(crate) fn remove_room(&mut self, room_nid: RoomNid) {
         if let Some(entry) = self.rooms.remove(&room_nid) {
-            self.bytes = self.bytes.saturating_sub(entry.room.weight);
+            self.bytes = self.bytes.saturating_sub(self.charge(entry.room.weight));
         }
     }
 

@@ -12,10 +12,11 @@ use ruma::{
     push::PushConditionPowerLevelsCtx,
 };
 use storage::{
-    StoredEvent, Verdict,
-    stream::{EventChange, Receipt, Redacted},
+    StoredEvent,
+    events::Span,
+    stream::{EventChange, Receipt, Redacted, StateChange},
 };
-use types::{RoomNid, StreamPosition};
+use types::{EventNid, RoomNid, StreamPosition};
 
 use crate::{
     members::{Heroes, MemberCounts},
@@ -37,7 +38,9 @@ pub struct Room {
     pub(crate) state: State,
     pub(crate) member_counts: MemberCounts,
     timeline: VecDeque<Arc<TimelineEvent>>,
-    /// The cached timeline holds every accepted event after this.
+    /// How the state changed, with positions, oldest first.
+    deltas: VecDeque<(StreamPosition, Arc<[StateChange]>)>,
+    /// The cached timeline holds every accepted event after this, and `deltas` every change of state.
     timeline_start: StreamPosition,
     receipts: OrdMap<StreamPosition, Arc<Receipt>>,
     latest_receipts: OrdMap<ReceiptKey, StreamPosition>,
@@ -65,8 +68,8 @@ impl Room {
         loaded_at: StreamPosition,
     ) -> Self {
         let timeline_start = match recent.first() {
-            Some(first) if recent.len() >= limit => StreamPosition(first.position.get() - 1),
-            _ => StreamPosition(i64::MIN),
+            Some(first) if recent.len() >= limit => before(first),
+            _ => StreamPosition::START,
         };
         let state: State = state.into_iter().map(|event| event.pdu).collect();
         let mut room = Self {
@@ -76,6 +79,7 @@ impl Room {
             weight: 1024 + state.iter().map(|pdu| pdu.weight() + 160).sum::<usize>(),
             state,
             timeline: VecDeque::new(),
+            deltas: VecDeque::new(),
             timeline_start,
             receipts: OrdMap::new(),
             latest_receipts: OrdMap::new(),
@@ -126,6 +130,15 @@ impl Room {
         self.timeline_start
     }
 
+    /// The part of the stream that the cached timeline is of.
+    pub(crate) fn timeline_span(&self, until: StreamPosition) -> Span {
+        Span {
+            room_nid: self.nid,
+            after: self.timeline_start,
+            until,
+        }
+    }
+
     /// The cached timeline, oldest first.
     pub fn timeline(&self) -> impl DoubleEndedIterator<Item = &Arc<TimelineEvent>> {
         self.timeline.iter()
@@ -152,7 +165,9 @@ impl Room {
                     Err(_) => continue,
                 },
             };
-            read.advance(thread, receipt.event_position);
+            if let Some(order) = receipt.event_order {
+                read.advance(thread, order);
+            }
         }
         read
     }
@@ -182,12 +197,10 @@ impl Room {
 
     /// The position of the last event or receipt.
     pub(crate) fn last_change(&self) -> StreamPosition {
-        let event = self
-            .timeline
-            .back()
-            .map(|timeline_event| timeline_event.event().position);
+        let event = self.timeline.back().map(|event| event.position());
+        let delta = self.deltas.back().map(|(position, _)| *position);
         let receipt = self.receipts.get_max().map(|(position, _)| *position);
-        event.max(receipt).unwrap_or_default()
+        event.max(delta).max(receipt).unwrap_or_default()
     }
 
     /// What a user may see of the cached timeline.
@@ -216,24 +229,62 @@ impl Room {
         )
     }
 
-    /// Applies a committed event. Returns `false` if the room must be loaded again: an event was
-    /// redacted, and its redacted form is not known here.
-    pub(crate) fn apply(&mut self, change: &EventChange) -> bool {
+    /// Applies a committed event.
+    pub(crate) fn apply(&mut self, change: &EventChange) {
         let event = &change.event;
-        if event.verdict != Verdict::Accepted {
-            return true;
-        }
-        if change.current && event.pdu.is_state() {
-            self.insert_state(&event.pdu);
+        if !event.is_accepted() {
+            return;
         }
         self.push_event(event.clone());
-        match &change.redacts {
-            Some(redacted) => {
-                self.record_redaction(event.position, redacted);
-                self.redact(redacted, &event.pdu);
-                true
+        if let Some(redacted) = &change.redacts {
+            self.record_redaction(event.position.unwrap_or_default(), redacted);
+            self.redact(redacted, &event.pdu);
+        }
+    }
+
+    /// Applies a committed change of state.
+    pub(crate) fn apply_state(&mut self, position: StreamPosition, changes: &[StateChange]) {
+        for change in changes {
+            match (&change.to, &change.from) {
+                (Some(event), _) => self.insert_state(&event.pdu),
+                (None, Some(gone)) => self.remove_state(&gone.pdu),
+                (None, None) => {}
             }
-            None => event.pdu.event_type() != "m.room.redaction" || event.pdu.redacts().is_none(),
+        }
+        self.push_delta(position, changes.into());
+    }
+
+    /// Adds a change of state that the state contains already.
+    pub(crate) fn push_delta(&mut self, position: StreamPosition, changes: Arc<[StateChange]>) {
+        self.weight += delta_weight(&changes);
+        self.deltas.push_back((position, changes));
+    }
+
+    /// How the state changed after a position, oldest first, as far as it is cached (see
+    /// [`timeline_covers`](Self::timeline_covers)).
+    pub fn state_changes_after(
+        &self,
+        after: StreamPosition,
+    ) -> impl DoubleEndedIterator<Item = (StreamPosition, &StateChange)> {
+        let from = self
+            .deltas
+            .partition_point(|(position, _)| *position <= after);
+        let deltas = self.deltas.range(from..);
+        deltas.flat_map(|(position, changes)| changes.iter().map(|change| (*position, change)))
+    }
+
+    fn remove_state(&mut self, pdu: &Arc<Pdu>) {
+        let state_key = pdu.state_key().unwrap_or_default();
+        let Some(old) = self.state.remove(pdu.event_type(), state_key) else {
+            return;
+        };
+        self.weight = self.weight.saturating_sub(old.weight() + 160);
+        self.push_levels = OnceLock::new();
+        if old.event_type() == "m.room.member" {
+            let membership = old.membership().unwrap_or(MembershipState::Leave);
+            self.member_counts
+                .change(Some(&membership), &MembershipState::Leave);
+            self.heroes = OnceLock::new();
         }
     }
 
@@ -262,7 +313,14 @@ impl Room {
             && let Some(dropped) = self.timeline.pop_front()
         {
             self.weight = self.weight.saturating_sub(dropped.weight());
-            self.timeline_start = dropped.event().position;
+            self.timeline_start = dropped.position();
+            let start = self.timeline_start;
+            let passed = self
+                .deltas
+                .partition_point(|(position, _)| *position <= start);
+            for (_, changes) in self.deltas.drain(..passed) {
+                self.weight = self.weight.saturating_sub(delta_weight(&changes));
+            }
         }
     }
 
@@ -275,7 +333,7 @@ impl Room {
         );
         let before = self.latest_receipts.get(&key);
         let before = before.and_then(|position| self.receipts.get(position));
-        if before.is_some_and(|before| before.event_position > receipt.event_position) {
+        if before.is_some_and(|before| before.event_order > receipt.event_order) {
             return;
         }
         match self.latest_receipts.insert(key, position) {
@@ -302,7 +360,7 @@ impl Room {
         }
         self.recent_redactions.push_back(Arc::new(RecentRedaction {
             redacted_at: position,
-            target_position: redacted.position,
+            target_order: redacted.history_order,
             original: original.cloned(),
         }));
         if self.recent_redactions.len() > MAX_REDACTIONS
@@ -337,5 +395,34 @@ impl Room {
             }
             *timeline_event = Arc::new(TimelineEvent::new(event));
         }
+        for (_, changes) in &mut self.deltas {
+            if !changes.iter().any(|change| names(change, *event_nid)) {
+                continue;
+            }
+            for change in Arc::make_mut(changes) {
+                for event in [&mut change.from, &mut change.to].into_iter().flatten() {
+                    if event.nid == *event_nid {
+                        event.pdu = pdu.clone();
+                    }
+                }
+            }
+        }
     }
+}
+
+/// The position before an event.
+fn before(event: &StoredEvent) -> StreamPosition {
+    let position = event.position.unwrap_or_default();
+    StreamPosition(position.get() - 1)
+}
+
+fn names(change: &StateChange, nid: EventNid) -> bool {
+    let mut events = [&change.from, &change.to].into_iter().flatten();
+    events.any(|event| event.nid == nid)
+}
+
+/// Of the events of a delta the new ones are in the state, and the old ones often only here.
+fn delta_weight(changes: &[StateChange]) -> usize {
+    let old = changes.iter().filter_map(|change| change.from.as_ref());
+    old.map(|event| event.pdu.weight()).sum::<usize>() + changes.len() * 64 + 64
 }

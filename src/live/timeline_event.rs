@@ -8,6 +8,7 @@ use event::{
 };
 use ruma::{DeviceId, UserId, push::FlattenedJson};
 use storage::StoredEvent;
+use types::StreamPosition;
 
 /// An event shared by all readers of the timeline.
 #[derive(Debug)]
@@ -68,6 +69,11 @@ impl TimelineEvent {
     /// The event.
     pub fn event(&self) -> &StoredEvent {
         &self.event
+    }
+
+    /// Its position in the stream.
+    pub fn position(&self) -> StreamPosition {
+        self.event.position.unwrap_or_default()
     }
 
     /// The event itself.

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::OwnedEventId;
-use types::StreamPosition;
+use types::{HistoryOrder, StreamPosition};
 
 use crate::TimelineEvent;
 
@@ -23,35 +23,35 @@ pub enum Thread {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadUpTo {
     /// By unthreaded receipts.
-    pub unthreaded: StreamPosition,
+    pub unthreaded: HistoryOrder,
     /// By threaded receipts that are further ahead.
-    threads: BTreeMap<Thread, StreamPosition>,
+    threads: BTreeMap<Thread, HistoryOrder>,
 }
 
 impl ReadUpTo {
     /// Starts at the join.
     pub(crate) fn since(joined: StreamPosition) -> Self {
         Self {
-            unthreaded: joined,
+            unthreaded: HistoryOrder::of(joined),
             threads: BTreeMap::new(),
         }
     }
 
     /// Applies a receipt, threaded or not, unless it is for an earlier event.
-    pub(crate) fn advance(&mut self, thread: Option<Thread>, position: StreamPosition) {
+    pub(crate) fn advance(&mut self, thread: Option<Thread>, order: HistoryOrder) {
         let up_to = match thread {
-            Some(thread) => self.threads.entry(thread).or_default(),
+            Some(thread) => self.threads.entry(thread).or_insert(HistoryOrder::MIN),
             None => &mut self.unthreaded,
         };
-        *up_to = position.max(*up_to);
+        *up_to = order.max(*up_to);
         let unthreaded = self.unthreaded;
         self.threads.retain(|_, up_to| *up_to > unthreaded);
     }
 
     /// How far a thread was read.
-    pub fn in_thread(&self, thread: &Thread) -> StreamPosition {
-        let up_to = self.threads.get(thread).copied().unwrap_or_default();
-        up_to.max(self.unthreaded)
+    pub fn in_thread(&self, thread: &Thread) -> HistoryOrder {
+        let up_to = self.threads.get(thread).copied();
+        up_to.unwrap_or(self.unthreaded).max(self.unthreaded)
     }
 
     /// Whether events are unread that were read according to `before`.
@@ -78,8 +78,8 @@ pub struct NotificationCount {
 pub struct RecentRedaction {
     /// The position of the redaction.
     pub redacted_at: StreamPosition,
-    /// The position of the redacted event; 0 if it is not in the timeline.
-    pub target_position: StreamPosition,
+    /// The place of the redacted event in the history.
+    pub target_order: Option<HistoryOrder>,
     /// The event before the redaction, if it was cached.
     pub original: Option<Arc<TimelineEvent>>,
 }
@@ -103,6 +103,10 @@ mod tests {
 
     use super::*;
 
+    fn order(position: i64) -> HistoryOrder {
+        HistoryOrder::of(StreamPosition(position))
+    }
+
     fn thread() -> Thread {
         Thread::Of(owned_event_id!("$root"))
     }
@@ -110,7 +114,7 @@ mod tests {
     fn read(receipts: &[(Option<Thread>, i64)]) -> ReadUpTo {
         let mut read = ReadUpTo::since(StreamPosition(10));
         for (thread, position) in receipts {
-            read.advance(thread.clone(), StreamPosition(*position));
+            read.advance(thread.clone(), order(*position));
         }
         read
     }
@@ -124,10 +128,10 @@ mod tests {
     #[test]
     fn thread_is_read_as_far_as_either_kind_of_receipt_says() {
         let read = read(&[(Some(thread()), 30), (None, 20), (Some(Thread::Main), 15)]);
-        assert_eq!(read.in_thread(&thread()), StreamPosition(30));
-        assert_eq!(read.in_thread(&Thread::Main), StreamPosition(20));
+        assert_eq!(read.in_thread(&thread()), order(30));
+        assert_eq!(read.in_thread(&Thread::Main), order(20));
         let other = Thread::Of(owned_event_id!("$other"));
-        assert_eq!(read.in_thread(&other), StreamPosition(20));
+        assert_eq!(read.in_thread(&other), order(20));
     }
 
     #[test]

@@ -178,6 +178,10 @@ impl User {
         self.rooms.insert(room.room_nid, room);
     }
 
+    pub(crate) fn remove_room(&mut self, room_nid: RoomNid) {
+        self.rooms.remove(&room_nid);
+    }
+
     pub(crate) fn joined_rooms(&self) -> impl Iterator<Item = RoomNid> {
         self.rooms
             .values()

@@ -13,10 +13,7 @@ use ruma::{
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use storage::{Connection, Error, StoredEvent, events};
-use types::{RoomNid, StreamPosition};
-
-/// Before all positions.
-const BEGINNING: StreamPosition = StreamPosition(i64::MIN);
+use types::{HistoryOrder, RoomNid};
 
 /// What one user may see of one room's history (Spec: client-server, "Room history visibility").
 #[derive(Clone, Debug, Default)]
@@ -25,9 +22,10 @@ pub struct UserVisibility {
     visibilities: History<HistoryVisibility>,
 }
 
-/// The values of one state key, each with the position from which it holds, oldest first.
+/// The values of one state key, each with the place from which it holds, oldest first; none is
+/// before the whole history.
 #[derive(Clone, Debug)]
-struct History<T>(Vec<(StreamPosition, T)>);
+struct History<T>(Vec<(Option<HistoryOrder>, T)>);
 
 impl<T> Default for History<T> {
     fn default() -> Self {
@@ -42,32 +40,29 @@ impl<T> History<T> {
         if let Some(first) = events.first()
             && let Some(replaced) = &first.replaces
         {
-            history.extend(value(&replaced.pdu).map(|value| (BEGINNING, value)));
+            history.extend(value(&replaced.pdu).map(|value| (None, value)));
         }
         for event in events {
-            // What has no position was there when this server came to know the room.
-            let from = match event.position {
-                StreamPosition(0) => BEGINNING,
-                position => position,
-            };
+            // An outlier was current when this server came to know the room.
+            let from = event.history_order;
             history.extend(value(&event.pdu).map(|value| (from, value)));
         }
         Self(history)
     }
 
-    fn before(&self, position: StreamPosition) -> Option<&T> {
+    fn before(&self, order: Option<HistoryOrder>) -> Option<&T> {
         self.0
             .iter()
             .rev()
-            .find(|(from, _)| *from < position)
+            .find(|(from, _)| *from < order)
             .map(|(_, value)| value)
     }
 
-    fn at(&self, position: StreamPosition) -> Option<&T> {
+    fn at(&self, order: Option<HistoryOrder>) -> Option<&T> {
         self.0
             .iter()
             .rev()
-            .find(|(from, _)| *from <= position)
+            .find(|(from, _)| *from <= order)
             .map(|(_, value)| value)
     }
 }
@@ -119,14 +114,14 @@ impl UserVisibility {
             user_visibility.memberships.0.extend(
                 current_member
                     .and_then(Pdu::membership)
-                    .map(|now| (BEGINNING, now)),
+                    .map(|now| (None, now)),
             );
         }
         if visibility_events.is_empty() {
             user_visibility.visibilities.0.extend(
                 current_visibility
                     .and_then(history_visibility)
-                    .map(|now| (BEGINNING, now)),
+                    .map(|now| (None, now)),
             );
         }
         user_visibility
@@ -142,11 +137,12 @@ impl UserVisibility {
 
     /// Whether the user may see an event of the room.
     pub fn may_see(&self, event: &StoredEvent) -> bool {
-        let position = event.position;
-        let joined_since =
-            self.memberships.0.iter().any(|(from, membership)| {
-                *from >= position && *membership == MembershipState::Join
-            });
+        let order = event.history_order;
+        let joined_since = self
+            .memberships
+            .0
+            .iter()
+            .any(|(from, membership)| *from >= order && *membership == MembershipState::Join);
         let allows = |visibility: Option<&HistoryVisibility>, membership| {
             visibility::VisibilityContext {
                 visibility: visibility.cloned().unwrap_or(HistoryVisibility::Shared),
@@ -156,12 +152,12 @@ impl UserVisibility {
         };
         let before = self
             .memberships
-            .before(position)
+            .before(order)
             .cloned()
             .unwrap_or(MembershipState::Leave);
-        let after = self.membership(position);
-        let visibility_before = self.visibilities.before(position);
-        let visibility_after = self.visibilities.at(position);
+        let after = self.membership(order);
+        let visibility_before = self.visibilities.before(order);
+        let visibility_after = self.visibilities.at(order);
         // An event that changes the setting or the membership is seen if either side allows it.
         allows(visibility_before, before.clone())
             || allows(visibility_before, after.clone())
@@ -176,24 +172,24 @@ impl UserVisibility {
             .any(|(_, membership)| *membership == MembershipState::Join)
     }
 
-    /// The user's membership at a position, including the event there; `leave` if there was none.
-    pub fn membership(&self, position: StreamPosition) -> MembershipState {
+    /// The user's membership at a place, including the event there; `leave` if there was none.
+    pub fn membership(&self, order: Option<HistoryOrder>) -> MembershipState {
         self.memberships
-            .at(position)
+            .at(order)
             .cloned()
             .unwrap_or(MembershipState::Leave)
     }
 
-    /// Whether the user was joined at any time up to a position.
-    pub fn was_joined(&self, until: StreamPosition) -> bool {
+    /// Whether the user was joined at any time up to a place.
+    pub fn was_joined(&self, until: HistoryOrder) -> bool {
         let mut known = self.memberships.0.iter();
-        known.any(|(from, membership)| *from <= until && *membership == MembershipState::Join)
+        known.any(|(from, membership)| *from <= Some(until) && *membership == MembershipState::Join)
     }
 
     /// [`membership`](Self::membership) as `unsigned.membership` writes it.
-    pub fn membership_at(&self, position: StreamPosition) -> &str {
+    pub fn membership_at(&self, order: Option<HistoryOrder>) -> &str {
         self.memberships
-            .at(position)
+            .at(order)
             .map_or("leave", MembershipState::as_str)
     }
 }

@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use event::{Draft, Parents, Pdu, Signer, auth};
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, events::TimelineEventType};
+use event::{Draft, MAX_PREV_EVENTS, Parents, Pdu, PowerLevels, Signer, auth};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, UserId, events::TimelineEventType,
+};
 use serde_json::value::RawValue;
 use storage::{
-    Change, Changes, StoredEvent, Transaction, Verdict,
+    StateKeys, StoredEvent, Transaction, UserChanges,
     committer::WriteSet,
     events::Replaced,
-    rooms::{NewRoom, NewSnapshot, RoomWrite},
-    stream::{EventChange, Redacted},
+    rooms::{self, HeadVersion, NewRoom, Parent, Placement, RoomHead, RoomWrite},
+    state_keys::StateKeyText,
+    stream::{Redacted, StateChange, StateEvent},
 };
-use types::{EventNid, SnapshotNid, StreamPosition};
+use types::{EventNid, SnapshotNid, StateKeyNid};
 
-use crate::{
-    Error,
-    head::{Head, Layer},
-};
+use crate::{Error, head::Head};
 
 /// An event that a local user or the server wants to send.
 #[derive(Clone, Debug)]
@@ -26,9 +26,17 @@ pub(crate) struct NewEvent {
     pub(crate) event_type: TimelineEventType,
     pub(crate) state_key: Option<String>,
     pub(crate) content: Box<RawValue>,
-    /// The event that this one redacts, and its redacted form.
-    pub(crate) redacts: Option<(OwnedEventId, Option<Redacted>)>,
+    pub(crate) redacts: Option<Redaction>,
     pub(crate) transaction: Option<Transaction>,
+}
+
+/// The event that a redaction redacts.
+#[derive(Clone, Debug)]
+pub(crate) struct Redaction {
+    pub(crate) target: OwnedEventId,
+    pub(crate) target_sender: OwnedUserId,
+    /// Its redacted form.
+    pub(crate) redacted: Redacted,
 }
 
 impl NewEvent {
@@ -50,22 +58,28 @@ impl NewEvent {
     }
 }
 
+/// Numbers that an event may take: its own, and that of a snapshot.
+const NIDS_PER_EVENT: usize = 2;
+
 /// Appends events to a room head and collects the rows to write.
 #[derive(Debug)]
 pub(crate) struct EventAppender<'a> {
     head: Head,
-    expected_revision: i64,
-    expected_extremities: Vec<EventNid>,
-    changes: Changes,
-    snapshots: Vec<NewSnapshot>,
+    expected: HeadVersion,
+    events: Vec<rooms::NewEvent>,
     create: Option<NewRoom>,
     signer: &'a Signer,
     now: MilliSecondsSinceUnixEpoch,
     nids: std::vec::IntoIter<i64>,
 }
 
+/// How many numbers must be allocated to append so many events.
+pub(crate) fn nids_for(events: usize) -> usize {
+    NIDS_PER_EVENT * events
+}
+
 impl<'a> EventAppender<'a> {
-    /// Starts at a head; `nids` holds an id for each event to be appended.
+    /// Takes up a head; `nids` holds as many numbers as [`nids_for`] the events to come.
     pub(crate) fn new(
         head: Head,
         signer: &'a Signer,
@@ -73,11 +87,9 @@ impl<'a> EventAppender<'a> {
         nids: Vec<i64>,
     ) -> Self {
         Self {
-            expected_revision: head.revision,
-            expected_extremities: head.extremities.iter().map(|(nid, _)| *nid).collect(),
+            expected: head.head_version(),
             head,
-            changes: Changes::new(),
-            snapshots: Vec::new(),
+            events: Vec::new(),
             create: None,
             signer,
             now,
@@ -115,6 +127,17 @@ impl<'a> EventAppender<'a> {
 
     /// Builds, signs, checks and adds an event; returns its id.
     pub(crate) fn append(&mut self, event: NewEvent) -> Result<OwnedEventId, Error> {
+        // Other servers may send it, and it is kept; there is no use in it.
+        let texts = [
+            &*event.event_type.to_string(),
+            event.state_key.as_deref().unwrap_or_default(),
+        ]
+        .map(|text| text.contains('\0'));
+        if texts.contains(&true) {
+            return Err(Error::BadContent(
+                "`type` and `state_key` must not contain U+0000".to_owned(),
+            ));
+        }
         // The rules require it too, but their error would reveal to strangers that the room exists.
         let is_own_membership = event.event_type == TimelineEventType::RoomMember
             && event.state_key.as_deref() == Some(event.sender.as_str());
@@ -126,6 +149,9 @@ impl<'a> EventAppender<'a> {
                 "A redaction is a message event that names its target in `redacts`".to_owned(),
             ));
         }
+        if let Some(redaction) = &event.redacts {
+            self.check_redaction(&event.sender, redaction)?;
+        }
         let version = &self.head.version;
         let auth_events = auth::select_auth_events(
             version,
@@ -136,12 +162,7 @@ impl<'a> EventAppender<'a> {
             &event.content,
         )?;
         let parents = Parents {
-            prev_events: self
-                .head
-                .extremities
-                .iter()
-                .map(|(_, id)| id.clone())
-                .collect(),
+            prev_events: self.parents().map(|(_, id)| id.clone()).collect(),
             auth_events: auth_events
                 .iter()
                 .map(|pdu| pdu.event_id().to_owned())
@@ -158,6 +179,18 @@ impl<'a> EventAppender<'a> {
         self.add(Arc::new(pdu), auth_nids, event)
     }
 
+    /// The rules let every redaction in that its sender may send; whether it takes effect is for
+    /// each server to judge. One without effect is refused here, by the levels that hold now.
+    fn check_redaction(&self, sender: &UserId, redaction: &Redaction) -> Result<(), Error> {
+        let levels = PowerLevels::of(&self.head.state, &self.head.version);
+        if redaction.target_sender == sender || levels.can_redact_others(sender) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(
+            "You may not redact what others sent in this room",
+        ))
+    }
+
     /// Adds an event that has been built and checked.
     pub(crate) fn add(
         &mut self,
@@ -165,40 +198,57 @@ impl<'a> EventAppender<'a> {
         auth_nids: Vec<EventNid>,
         event: NewEvent,
     ) -> Result<OwnedEventId, Error> {
-        let nid = EventNid(self.nids.next().ok_or_else(|| {
-            storage::Error::Corrupt("more events than ids were allocated for".to_owned())
-        })?);
+        let nid = EventNid(self.next_nid()?);
         let event_id = pdu.event_id().to_owned();
-        let prev_nids = self.head.extremities.iter().map(|(nid, _)| *nid).collect();
+        let parents = self.parents().map(|(nid, event_id)| Parent {
+            nid: Some(*nid),
+            event_id: event_id.clone(),
+        });
+        let parents: Vec<Parent> = parents.collect();
         let replaces = pdu
             .is_state()
             .then(|| self.apply_state_event(nid, &pdu))
             .flatten();
         self.head.depth = pdu.depth();
-        self.head.extremities = vec![(nid, event_id.clone())];
-        let current = pdu.is_state();
-        let redacts = event.redacts.and_then(|(_, redacted)| redacted);
+        // Extremities that the event does not name stay; a later event names them.
+        self.head.extremities.drain(..parents.len());
+        self.head.extremities.insert(0, (nid, event_id.clone()));
+        let redacts = event.redacts.map(|redaction| redaction.redacted);
         if let Some(redacted) = &redacts {
             self.apply_redaction(&redacted.pdu);
         }
-        self.changes.push(Change::Event(EventChange {
+        self.events.push(rooms::NewEvent {
             event: StoredEvent {
                 nid,
                 room_nid: self.head.room_nid,
-                position: StreamPosition::default(),
+                position: None,
+                history_order: None,
                 pdu,
-                verdict: Verdict::Accepted,
-                snapshot_nid: self.head.snapshot_nid(),
+                snapshot_nid: None,
                 replaces,
                 redacted_because: None,
-                prev_nids,
                 auth_nids,
                 transaction: event.transaction,
             },
-            current,
+            placement: Placement::Timeline,
+            parents,
+            may_be_missed: false,
             redacts,
-        }));
+            delta: Vec::new(),
+        });
         Ok(event_id)
+    }
+
+    /// The events that the next one follows: as many of the forward extremities as it may name.
+    fn parents(&self) -> impl Iterator<Item = &(EventNid, OwnedEventId)> {
+        self.head.extremities.iter().take(MAX_PREV_EVENTS)
+    }
+
+    fn next_nid(&mut self) -> Result<i64, Error> {
+        let nid = self.nids.next();
+        Ok(nid.ok_or_else(|| {
+            storage::Error::Corrupt("more events than ids were allocated for".to_owned())
+        })?)
     }
 
     /// Replaces a redacted event in the current state by its redacted form.
@@ -206,47 +256,18 @@ impl<'a> EventAppender<'a> {
         let state_key = redacted.state_key().unwrap_or_default();
         let present = self.head.state.get(redacted.event_type(), state_key);
         if present.is_some_and(|present| present.event_id() == redacted.event_id()) {
-            self.head.state.insert(redacted.clone());
+            self.head.insert_state(redacted);
         }
     }
 
-    /// Applies a state event to the state and its snapshot layers; returns the event that it replaces.
-    ///
-    /// Every layer is more than twice as large as the one above it; those that are not are merged.
-    /// So a state of n events is at most log n layers deep, and an event is rewritten about log n
-    /// times while it is current.
+    /// Puts a state event into the state; returns what it replaces.
     fn apply_state_event(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<Replaced> {
-        let replaced = self.head.state.insert(pdu.clone());
+        let replaced = self.head.insert_state(pdu);
         let replaces = replaced.and_then(|old| {
             let nid = self.head.nids.remove(old.event_id())?;
             Some(Replaced { nid, pdu: old })
         });
         self.head.nids.insert(pdu.event_id().to_owned(), nid);
-        let mut events = vec![(nid, pdu.event_id().to_owned())];
-        while let Some(below) = self
-            .head
-            .layers
-            .pop_if(|below| below.events.len() <= 2 * events.len())
-        {
-            let still_current = below
-                .events
-                .iter()
-                .filter(|(_, id)| self.head.nids.contains_key(id))
-                .cloned();
-            events.extend(still_current);
-        }
-        let parent = self.head.layers.last().map(|layer| layer.nid);
-        let snapshot_nid = SnapshotNid(nid.get());
-        self.snapshots.push(NewSnapshot {
-            nid: snapshot_nid,
-            parent,
-            depth: self.head.layers.len() as i16,
-            events: events.iter().map(|(nid, _)| *nid).collect(),
-        });
-        self.head.layers.push(Arc::new(Layer {
-            nid: snapshot_nid,
-            events,
-        }));
         replaces
     }
 
@@ -257,35 +278,77 @@ impl<'a> EventAppender<'a> {
             event_type: event.event_type.clone(),
             state_key: event.state_key.clone(),
             content: event.content.clone(),
-            redacts: event.redacts.as_ref().map(|(event_id, _)| event_id.clone()),
+            redacts: event
+                .redacts
+                .as_ref()
+                .map(|redaction| redaction.target.clone()),
             origin_server_ts: self.now,
         }
     }
 
     /// Whether no event was added.
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.events.is_empty()
     }
 
-    /// The write set, and the head after it.
-    pub(crate) fn finish(mut self) -> (WriteSet, Head) {
-        self.head.revision = self.expected_revision + 1;
+    /// What is to be written, and the head afterwards. No query unless the room gets state keys
+    /// that no room had lately.
+    pub(crate) async fn finish(mut self, keys: &StateKeys) -> Result<(WriteSet, Head), Error> {
+        let states = self.events.iter();
+        let states = states.filter_map(|new| state_key(&new.event.pdu));
+        let keys = keys.ids(states).await?;
+        let mut events = std::mem::take(&mut self.events);
+        let mut snapshots = Vec::new();
+        for new in &mut events {
+            let key = state_key(&new.event.pdu).and_then(|key| keys.get(&key).copied());
+            if let Some(key) = key {
+                let snapshot_nid = SnapshotNid(self.next_nid()?);
+                new.delta.push(change(key, &new.event));
+                let nid = new.event.nid;
+                snapshots.push(self.head.set_entry(snapshot_nid, key, nid));
+            }
+            new.event.snapshot_nid = self.head.snapshot_nid();
+        }
+        self.head.revision += 1;
+        let next = RoomHead {
+            version: self.head.head_version(),
+            depth: self.head.depth as i64,
+            snapshot_nid: self.head.snapshot_nid().unwrap_or_default(),
+        };
         let room = RoomWrite {
             room_nid: self.head.room_nid,
-            expected_revision: self.expected_revision,
-            expected_extremities: self.expected_extremities,
-            extremities: self.head.extremities.iter().map(|(nid, _)| *nid).collect(),
-            depth: self.head.depth as i64,
-            snapshot_nid: self.head.snapshot_nid(),
-            snapshots: self.snapshots,
+            expected: self.expected,
+            next,
+            events,
+            snapshots,
             create: self.create,
         };
-        (
-            WriteSet {
-                room: Some(room),
-                changes: self.changes,
-            },
-            self.head,
-        )
+        let set = WriteSet {
+            room: Some(room),
+            changes: UserChanges::new(),
+        };
+        Ok((set, self.head))
     }
 }
+
+fn state_key(pdu: &Pdu) -> Option<StateKeyText> {
+    Some((pdu.event_type().to_owned(), pdu.state_key()?.to_owned()))
+}
+
+/// What a state event changes in the state that it is appended to.
+fn change(key: StateKeyNid, event: &StoredEvent) -> StateChange {
+    StateChange {
+        key,
+        from: event.replaces.as_ref().map(|replaced| StateEvent {
+            nid: replaced.nid,
+            pdu: replaced.pdu.clone(),
+        }),
+        to: Some(StateEvent {
+            nid: event.nid,
+            pdu: event.pdu.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use types::{Clock, RoomNid};
 
 use crate::{
     Error, Profile, Rooms,
-    append::{EventAppender, NewEvent},
+    append::{EventAppender, NewEvent, nids_for},
     head::Head,
 };
 
@@ -87,6 +87,7 @@ impl CreationTimestamps {
 
 impl Rooms {
     /// Creates a room, atomically.
+    #[tracing::instrument(name = "room.create", skip_all, fields(user.id = %creator), err(level = "debug"))]
     pub async fn create(
         &self,
         creator: &UserId,
@@ -125,7 +126,7 @@ impl Rooms {
     ) -> Result<OwnedRoomId, Error> {
         // Create, member, power levels, alias, three of the preset, name, topic.
         let events = 9 + request.initial_state.len() + request.invite.len();
-        let nids = self.0.nids.allocate(events + 1).await?;
+        let nids = self.0.nids.allocate(nids_for(events) + 1).await?;
         let (room_nid, nids) = nids.split_first().ok_or(Error::UnknownRoom)?;
         let room_id = self.new_room_id()?;
         let head = Head::new(RoomNid(*room_nid), room_id, version.clone());

@@ -80,6 +80,7 @@ pub struct RoomListing {
 
 impl Rooms {
     /// A page of the rooms that are listed.
+    #[tracing::instrument(name = "room.directory", skip_all, err(level = "debug"))]
     pub async fn directory(&self, query: &DirectoryQuery) -> Result<DirectoryPage, Error> {
         let from = match &query.from {
             Some(token) => token

@@ -2,10 +2,18 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use event::{Pdu, RoomVersion, State};
+use event::{
+    Pdu, RoomVersion, State,
+    layers::{Chain, Digest, StateSource},
+};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
-use storage::{Connection, events, rooms, snapshots, stream};
-use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
+use storage::{
+    Connection, events,
+    rooms::{self, HeadVersion},
+    snapshots::{self, NewSnapshot},
+    stream,
+};
+use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid, StreamPosition};
 
 use crate::Error;
 
@@ -24,15 +32,27 @@ pub(crate) struct Head {
     pub(crate) state: State,
     /// The ids of the events in `state`.
     pub(crate) nids: imbl::HashMap<OwnedEventId, EventNid>,
-    /// The snapshot of `state`, as the layers it is stored in, the topmost last.
-    pub(crate) layers: Vec<Arc<Layer>>,
+    /// `state` as numbers.
+    entries: Entries,
+    /// The layers that `state` is stored in.
+    chain: Chain,
+    digest: Digest,
+    /// About how many bytes the events of `state` take.
+    state_bytes: usize,
 }
 
-/// A stored snapshot's own events, laid over the layers below.
-#[derive(Debug)]
-pub(crate) struct Layer {
-    pub(crate) nid: SnapshotNid,
-    pub(crate) events: Vec<(EventNid, OwnedEventId)>,
+/// A state as numbers; a clone shares its structure.
+#[derive(Clone, Debug, Default)]
+struct Entries(imbl::OrdMap<StateKeyNid, EventNid>);
+
+impl StateSource for Entries {
+    fn event(&self, key: StateKeyNid) -> Option<EventNid> {
+        self.0.get(&key).copied()
+    }
+
+    fn all(&self) -> Vec<(StateKeyNid, EventNid)> {
+        self.0.iter().map(|(key, event)| (*key, *event)).collect()
+    }
 }
 
 impl Head {
@@ -48,7 +68,10 @@ impl Head {
             depth: 0,
             state: State::new(),
             nids: imbl::HashMap::new(),
-            layers: Vec::new(),
+            entries: Entries::default(),
+            chain: Chain::default(),
+            digest: Digest::default(),
+            state_bytes: 0,
         }
     }
 
@@ -62,6 +85,7 @@ impl Head {
     }
 
     /// Reads a room's head from the database.
+    #[tracing::instrument(name = "room.load_head", level = "debug", skip_all)]
     pub(crate) async fn load(db: &mut Connection, room_id: &RoomId) -> Result<Option<Self>, Error> {
         let loaded_at = stream::position(db).await?;
         let Some(room) = rooms::find(db, room_id).await? else {
@@ -70,49 +94,78 @@ impl Head {
         let version = RoomVersion::of(&room.version)
             .ok_or_else(|| Error::UnsupportedVersion(room.version.to_string()))?;
         let state = events::current_state(db, &[room.room_nid]).await?;
-        let ids: HashMap<EventNid, OwnedEventId> = state
-            .iter()
-            .map(|event| (event.nid, event.pdu.event_id().to_owned()))
-            .collect();
-        let layers = snapshots::chain(db, room.snapshot_nid)
-            .await?
-            .into_iter()
-            .rev()
-            .map(|(nid, events)| {
-                // Events that are no longer current are covered by a layer above.
-                let events = events
-                    .into_iter()
-                    .filter_map(|nid| Some((nid, ids.get(&nid)?.clone())));
-                Arc::new(Layer {
-                    nid,
-                    events: events.collect(),
-                })
-            })
-            .collect();
-        let extremities = rooms::event_ids(db, &room.extremities).await?;
+        let snapshot_nid = room.head.snapshot_nid;
+        let mut stored = snapshots::read(db, &[snapshot_nid]).await?;
+        let stored = stored.remove(&snapshot_nid).unwrap_or_default();
+        let ids: HashMap<EventNid, OwnedEventId> =
+            rooms::event_ids(db, &room.head.version.extremities)
+                .await?
+                .into_iter()
+                .collect();
+        // In the order of the table: they are compared with it.
+        let extremities = room.head.version.extremities.iter();
+        let extremities = extremities.filter_map(|nid| Some((*nid, ids.get(nid)?.clone())));
         Ok(Some(Self {
             room_nid: room.room_nid,
             room_id: room.room_id,
             version,
             loaded_at,
-            revision: room.revision,
-            extremities,
-            depth: room.depth as u64,
+            revision: room.head.version.revision,
+            extremities: extremities.collect(),
+            depth: room.head.depth as u64,
             nids: state
                 .iter()
                 .map(|event| (event.pdu.event_id().to_owned(), event.nid))
                 .collect(),
+            state_bytes: state.iter().map(|event| bytes(&event.pdu)).sum(),
             state: state.into_iter().map(|event| event.pdu).collect(),
-            layers,
+            entries: Entries(stored.state.into_iter().collect()),
+            chain: stored.chain,
+            digest: stored.digest,
         }))
     }
 
-    /// The snapshot of the current state.
-    pub(crate) fn snapshot_nid(&self) -> SnapshotNid {
-        self.layers
-            .last()
-            .map(|layer| layer.nid)
-            .unwrap_or_default()
+    /// What the head is compared by.
+    pub(crate) fn head_version(&self) -> HeadVersion {
+        HeadVersion {
+            revision: self.revision,
+            extremities: self.extremities.iter().map(|(nid, _)| *nid).collect(),
+        }
+    }
+
+    /// The snapshot of the current state; none before the first event.
+    pub(crate) fn snapshot_nid(&self) -> Option<SnapshotNid> {
+        self.chain.snapshot_nid()
+    }
+
+    /// Puts an event into the state and returns the one that it replaces.
+    pub(crate) fn insert_state(&mut self, pdu: &Arc<Pdu>) -> Option<Arc<Pdu>> {
+        self.state_bytes += bytes(pdu);
+        let replaced = self.state.insert(pdu.clone())?;
+        self.state_bytes = self.state_bytes.saturating_sub(bytes(&replaced));
+        Some(replaced)
+    }
+
+    /// Sets the event of a key in the state as numbers, and plans the snapshot of it.
+    pub(crate) fn set_entry(
+        &mut self,
+        snapshot_nid: SnapshotNid,
+        key: StateKeyNid,
+        event: EventNid,
+    ) -> NewSnapshot {
+        if let Some(before) = self.entries.0.insert(key, event) {
+            self.digest.remove(key, before);
+        }
+        self.digest.insert(key, event);
+        let layer = self.chain.push(snapshot_nid, [key], &self.entries);
+        NewSnapshot {
+            nid: snapshot_nid,
+            parent: layer.parent,
+            depth: layer.depth as i16,
+            entries: layer.entries,
+            digest: self.digest,
+            is_partial: false,
+        }
     }
 
     /// The id of an event of the current state.
@@ -122,10 +175,11 @@ impl Head {
 
     /// About how many bytes the head takes.
     pub(crate) fn weight(&self) -> usize {
-        self.state
-            .iter()
-            .map(|pdu| pdu.weight() + 160)
-            .sum::<usize>()
-            + 1024
+        self.state_bytes + self.entries.0.len() * 32 + self.chain.weight() + 1024
     }
+}
+
+/// About how many bytes an event takes in a state, with its id and number.
+fn bytes(pdu: &Pdu) -> usize {
+    pdu.weight() + 160
 }

@@ -48,10 +48,13 @@ struct InUse {
 impl HeadCache {
     /// A cache of about `budget` bytes.
     pub(crate) fn new(budget: u64) -> Self {
+        // A single large room neither empties the cache nor has no place in it.
+        let max_charge = u32::try_from(budget / 2 + 1).unwrap_or(u32::MAX);
         let cache = Cache::builder()
             .max_capacity(budget)
-            .weigher(|_, entry: &Arc<HeadEntry>| {
-                entry.weight.load(Ordering::Relaxed).max(MIN_WEIGHT)
+            .weigher(move |_, entry: &Arc<HeadEntry>| {
+                let weight = entry.weight.load(Ordering::Relaxed);
+                weight.min(max_charge).max(MIN_WEIGHT)
             })
             .build();
         Self {
@@ -69,9 +72,17 @@ impl HeadCache {
     /// Accounts for a head that was put into its entry and is durable.
     pub(crate) fn insert(&self, entry: &Arc<HeadEntry>, head: &Head) {
         entry.mark_durable(head.revision);
-        let weight = u32::try_from(head.weight()).unwrap_or(u32::MAX);
-        entry.weight.store(weight, Ordering::Relaxed);
+        entry.weight.store(weight(head), Ordering::Relaxed);
         self.cache.insert(head.room_id.clone(), entry.clone());
+    }
+
+    /// Accounts for a head that has grown by writes, or shrunk, once that is by a quarter.
+    pub(crate) fn reweigh(&self, entry: &Arc<HeadEntry>, head: &Head) {
+        let (before, now) = (entry.weight.load(Ordering::Relaxed), weight(head));
+        if now.abs_diff(before) > before / 4 {
+            entry.weight.store(now, Ordering::Relaxed);
+            self.cache.insert(head.room_id.clone(), entry.clone());
+        }
     }
 
     /// Marks the heads that lack changes of other processes as stale, to be reloaded on their next
@@ -100,6 +111,10 @@ impl HeadCache {
     pub(crate) fn remove(&self, room_id: &RoomId) {
         self.cache.invalidate(room_id);
     }
+}
+
+fn weight(head: &Head) -> u32 {
+    u32::try_from(head.weight()).unwrap_or(u32::MAX)
 }
 
 impl HeadEntry {

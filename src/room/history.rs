@@ -16,7 +16,7 @@ use storage::{
     events::{Direction, Related},
     memberships,
 };
-use types::{PageToken, RoomNid, StreamPosition};
+use types::{HistoryOrder, PageToken, RoomNid};
 
 use crate::{Error, Reader, Rooms, head::Head, render::Renderer};
 
@@ -53,6 +53,7 @@ pub struct PageRequest {
 
 impl Rooms {
     /// The body of `/messages`.
+    #[tracing::instrument(name = "room.messages", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn messages(
         &self,
         room_id: &RoomId,
@@ -130,7 +131,7 @@ impl Rooms {
         let event = events::find(&mut db, head.room_nid, event_id).await?;
         let event = event
             .filter(|event| {
-                event.verdict == storage::Verdict::Accepted && visibility.may_see(event)
+                event.is_accepted() && event.history_order.is_some() && visibility.may_see(event)
             })
             .ok_or(Error::UnknownEvent)?;
         Ok((event, visibility))
@@ -150,7 +151,7 @@ impl Rooms {
         {
             return Ok(head.state);
         }
-        match events.iter().max_by_key(|event| event.position) {
+        match events.iter().max_by_key(|event| event.history_order) {
             Some(newest) => self.state_after(db, newest.snapshot_nid).await,
             None => Ok(State::new()),
         }
@@ -203,14 +204,14 @@ impl Source<'_> {
     async fn read(
         self,
         db: &mut storage::Connection,
-        after: StreamPosition,
-        until: StreamPosition,
+        after: HistoryOrder,
+        until: HistoryOrder,
         direction: Direction,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, storage::Error> {
         match self {
             Self::Timeline(room_nid) => {
-                events::timeline(db, room_nid, after, until, direction, limit).await
+                events::history(db, room_nid, after, until, direction, limit).await
             }
             Self::Related(wanted) => {
                 events::related(db, wanted, after, until, direction, limit).await
@@ -234,15 +235,15 @@ async fn page(
 ) -> Result<Page, Error> {
     let limit = request.limit.clamp(1, MAX_PAGE);
     let backward = request.direction == Way::Backward;
-    let latest = storage::stream::position(db).await?;
+    let latest = HistoryOrder::of(storage::stream::position(db).await?);
     let start = match (request.from, backward) {
         (Some(PageToken(from)), _) => from,
         (None, true) => latest,
-        (None, false) => StreamPosition(i64::MIN),
+        (None, false) => HistoryOrder::MIN,
     };
     let stop = request.to.map(|PageToken(to)| to);
     let (mut after, mut until) = if backward {
-        (stop.unwrap_or(StreamPosition(i64::MIN)), start)
+        (stop.unwrap_or(HistoryOrder::MIN), start)
     } else {
         (start, stop.unwrap_or(latest))
     };
@@ -264,11 +265,13 @@ async fn page(
             if events.len() == limit {
                 break;
             }
-            let position = event.position;
+            let Some(order) = event.history_order else {
+                continue;
+            };
             if backward {
-                until = StreamPosition(position.get() - 1);
+                until = order.before();
             } else {
-                after = position;
+                after = order;
             }
             if visibility.may_see(&event) && request.filter.wants(&event.pdu) {
                 events.push(event);

@@ -63,6 +63,7 @@ impl Profile {
 
 impl Rooms {
     /// Changes another user's membership, if the rules allow it.
+    #[tracing::instrument(name = "room.change_membership", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn change_membership(
         &self,
         room_id: &RoomId,
@@ -127,6 +128,7 @@ impl Rooms {
     }
 
     /// Leaves a room, turns down an invitation or takes back a knock. Leaving twice is no error.
+    #[tracing::instrument(name = "room.leave", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn leave(
         &self,
         room_id: &RoomId,
@@ -156,6 +158,7 @@ impl Rooms {
 
     /// Leaves all rooms and turns down all invitations, all at once; when some fail, returns the
     /// first failure.
+    #[tracing::instrument(name = "room.leave_all", skip_all, fields(user.id = %user_id), err(level = "debug"))]
     pub async fn leave_all(&self, user_id: &UserId) -> Result<(), Error> {
         let rooms = {
             let mut db = self.0.database.acquire().await?;

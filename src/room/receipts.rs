@@ -5,11 +5,13 @@
 use ruma::{EventId, RoomId, UserId};
 use serde_json::json;
 use storage::{
-    Change, Changes,
+    UserChange, UserChanges,
     committer::WriteSet,
     receipts,
     stream::{AccountData, Receipt},
 };
+
+use types::HistoryOrder;
 
 use crate::{Error, Rooms};
 
@@ -55,6 +57,7 @@ impl Rooms {
     /// belong to the threads that are named with them.
     ///
     /// Receipts only move forward.
+    #[tracing::instrument(name = "room.set_receipts", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn set_receipts(
         &self,
         room_id: &RoomId,
@@ -71,9 +74,9 @@ impl Rooms {
             return Err(Error::Invalid("This is not the id of an event".to_owned()));
         }
         let mut db = self.0.database.acquire().await?;
-        let positions = receipts::positions(&mut db, head.room_nid, &event_ids).await?;
+        let orders = receipts::orders(&mut db, head.room_nid, &event_ids).await?;
         for mark in marks {
-            if !positions.contains_key(mark.event_id) {
+            if !orders.contains_key(mark.event_id) {
                 return Err(Error::UnknownEvent);
             }
             if let Some(thread_id) = mark.kind.thread_id()
@@ -82,17 +85,17 @@ impl Rooms {
                 return Err(Error::Invalid("The event is not in the thread".to_owned()));
             }
         }
-        let first = positions.values().min().copied().unwrap_or_default();
+        let first = orders.values().min().copied().unwrap_or(HistoryOrder::MIN);
         let reaching = receipts::at_or_after(&mut db, head.room_nid, user_id, first).await?;
         drop(db);
-        let mut changes = Changes::new();
+        let mut changes = UserChanges::new();
         for mark in marks {
-            let event_position = *positions.get(mark.event_id).ok_or(Error::UnknownEvent)?;
+            let event_order = *orders.get(mark.event_id).ok_or(Error::UnknownEvent)?;
             let (receipt_type, thread_id) = match &mark.kind {
                 ReceiptKind::Public { thread_id } => ("m.read", thread_id),
                 ReceiptKind::Private { thread_id } => ("m.read.private", thread_id),
                 ReceiptKind::FullyRead => {
-                    changes.push(Change::AccountData(AccountData {
+                    changes.push(UserChange::AccountData(AccountData {
                         user_id: user_id.to_owned(),
                         room_nid: Some(head.room_nid),
                         event_type: "m.fully_read".to_owned(),
@@ -104,16 +107,16 @@ impl Rooms {
             let thread_id = thread_id.as_deref().unwrap_or_default();
             // A device that lags behind takes nothing back.
             let is_old = reaching.iter().any(|(of_type, of_thread, reached)| {
-                of_type == receipt_type && of_thread == thread_id && *reached >= event_position
+                of_type == receipt_type && of_thread == thread_id && *reached >= event_order
             });
             if !is_old {
-                changes.push(Change::Receipt(Receipt {
+                changes.push(UserChange::Receipt(Receipt {
                     room_nid: head.room_nid,
                     user_id: user_id.to_owned(),
                     receipt_type: receipt_type.to_owned(),
                     thread_id: thread_id.to_owned(),
                     event_id: mark.event_id.to_owned(),
-                    event_position,
+                    event_order: Some(event_order),
                     ts: self.0.clock.now_ms() as i64,
                 }));
             }

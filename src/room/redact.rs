@@ -4,16 +4,20 @@
 
 use std::sync::Arc;
 
-use event::PowerLevels;
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
 use serde_json::{Map, Value, value::RawValue};
 use storage::{Transaction, events, stream::Redacted};
 
-use crate::{Error, Rooms, append::NewEvent, create::raw};
+use crate::{
+    Error, Rooms,
+    append::{NewEvent, Redaction},
+    create::raw,
+};
 
 impl Rooms {
     /// Withdraws the content of an event; the same transaction of the same device gets the same
     /// answer.
+    #[tracing::instrument(name = "room.redact", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn redact(
         &self,
         room_id: &RoomId,
@@ -57,28 +61,21 @@ impl Rooms {
                 .await?
                 .ok_or(Error::UnknownEvent)?
         };
-        let levels = PowerLevels::of(&head.state, &head.version);
-        // The rules let every redaction in that its sender may send; whether it takes effect is
-        // for each server to judge. One without effect is refused here.
-        if found.pdu.sender() != sender && !levels.can_redact_others(sender) {
-            return Err(Error::Forbidden(
-                "You may not redact what others sent in this room",
-            ));
-        }
         let left = event::redact(&head.version, &found.pdu)?;
         let event = NewEvent {
             sender: sender.to_owned(),
             event_type: TimelineEventType::RoomRedaction,
             state_key: None,
             content,
-            redacts: Some((
-                target.to_owned(),
-                Some(Redacted {
+            redacts: Some(Redaction {
+                target: target.to_owned(),
+                target_sender: found.pdu.sender().to_owned(),
+                redacted: Redacted {
                     event_nid: found.nid,
-                    position: found.position,
+                    history_order: found.history_order,
                     pdu: Arc::new(left),
-                }),
-            )),
+                },
+            }),
             transaction: Some(transaction),
         };
         self.send_idempotent(room_id, event).await

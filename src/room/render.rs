@@ -17,7 +17,7 @@ pub(crate) struct Renderer<'a> {
 impl Renderer<'_> {
     /// Appends an event with all that the server knows of it.
     pub(crate) fn event(&self, event: &StoredEvent, out: &mut String) {
-        let membership = self.visibility.membership_at(event.position);
+        let membership = self.visibility.membership_at(event.history_order);
         let per_reader = self.reader.per_reader(event, membership, self.now_ms);
         ClientEvent::of(&event.pdu).write_with(live::common(event), per_reader, out);
     }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use event::Signer;
 use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
 use storage::{
-    CommitError, Committer, Database, IdAllocator, PeerEvent, committer::commit_locked, rooms,
+    CommitError, Committer, Database, IdAllocator, PeerEvent, StateKeys, committer::commit_locked,
+    rooms,
 };
 use tokio::sync::MutexGuard;
 use types::Clock;
 
 use crate::{
     Error,
-    append::EventAppender,
+    append::{EventAppender, nids_for},
     create::CreationTimestamps,
     head::Head,
     head_cache::{HeadCache, HeadEntry},
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) committer: Committer,
     pub(crate) nids: IdAllocator,
+    pub(crate) state_keys: StateKeys,
     pub(crate) signer: Signer,
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
@@ -68,6 +70,7 @@ impl Rooms {
         });
         Self(Arc::new(Inner {
             nids,
+            state_keys: StateKeys::new(database.clone()),
             transactions: Transactions::new(),
             creation_timestamps: CreationTimestamps::default(),
             heads,
@@ -106,7 +109,7 @@ impl Rooms {
         events: usize,
         mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        let nids = self.0.nids.allocate(events).await?;
+        let nids = self.0.nids.allocate(nids_for(events)).await?;
         let entry = self.0.heads.get(room_id);
         let mut guard = self.lock_head(&entry, room_id).await?;
         let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
@@ -117,8 +120,9 @@ impl Rooms {
         if appender.is_empty() && entry.is_durable(appender.head().revision) {
             return Ok(result);
         }
-        let (set, head) = appender.finish();
+        let (set, head) = appender.finish(&self.0.state_keys).await?;
         let revision = head.revision;
+        self.0.heads.reweigh(&entry, &head);
         *guard = Some(head);
         let commit = self.0.committer.submit(set).await;
         drop(guard);
@@ -141,6 +145,7 @@ impl Rooms {
 
     /// Writes in a transaction that holds the room's lock in the database: after one conflict with
     /// another process there is no second.
+    #[tracing::instrument(name = "room.write_locked", level = "debug", skip_all)]
     async fn write_locked<T: Send>(
         &self,
         room_id: &RoomId,
@@ -148,7 +153,7 @@ impl Rooms {
         entry: &Arc<HeadEntry>,
         mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        let nids = self.0.nids.allocate(events).await?;
+        let nids = self.0.nids.allocate(nids_for(events)).await?;
         let mut guard = entry.head.lock().await;
         let mut tx = self.0.database.begin().await?;
         rooms::lock(&mut tx, room_id).await?;
@@ -159,7 +164,7 @@ impl Rooms {
         if appender.is_empty() {
             return Ok(result);
         }
-        let (set, head) = appender.finish();
+        let (set, head) = appender.finish(&self.0.state_keys).await?;
         commit_locked(tx, set).await?;
         self.0.heads.insert(entry, &head);
         *guard = Some(head);
@@ -168,7 +173,7 @@ impl Rooms {
 
     /// Commits a new room and caches its head.
     pub(crate) async fn create_room(&self, appender: EventAppender<'_>) -> Result<(), Error> {
-        let (set, head) = appender.finish();
+        let (set, head) = appender.finish(&self.0.state_keys).await?;
         self.0.committer.submit(set).await.durable().await?;
         let entry = self.0.heads.get(&head.room_id);
         // Who read the room as soon as it was there may have come first.

@@ -23,6 +23,7 @@ pub struct NewMessage {
 
 impl Rooms {
     /// Sends a message event; the same transaction of the same device gets the same answer.
+    #[tracing::instrument(name = "room.send", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn send_once(
         &self,
         room_id: &RoomId,

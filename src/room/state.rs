@@ -1,6 +1,6 @@
 //! Setting and reading a room's state.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, PowerLevel, PowerLevels, State, visibility::visibility};
 use ruma::{
@@ -11,9 +11,9 @@ use ruma::{
     },
 };
 use serde_json::value::RawValue;
-use storage::{StoredEvent, memberships, snapshots};
+use storage::{StoredEvent, memberships};
 
-use crate::{Error, Rooms, aliases, append::NewEvent, head::Head};
+use crate::{Error, Rooms, aliases::CanonicalAliases, append::NewEvent, head::Head};
 
 /// Which state of the room a user may see.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) enum StateViewpoint {
 
 impl Rooms {
     /// Sets a state event. Setting what is set already adds no event and answers with its id.
+    #[tracing::instrument(name = "room.set_state", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn set_state(
         &self,
         room_id: &RoomId,
@@ -34,15 +35,22 @@ impl Rooms {
         state_key: &str,
         content: Box<RawValue>,
     ) -> Result<OwnedEventId, Error> {
-        if event_type == StateEventType::RoomCanonicalAlias {
-            self.check_canonical_alias(room_id, sender, state_key, &content)
-                .await?;
-        }
+        let is_canonical_alias =
+            event_type == StateEventType::RoomCanonicalAlias && state_key.is_empty();
+        let aliases = if is_canonical_alias {
+            self.resolve_canonical_aliases(room_id, sender, &content)
+                .await?
+        } else {
+            HashMap::new()
+        };
         let wanted = event::canonical_object(content.get())?;
         let set = self.write(room_id, 1, |appender| {
             if event_type == StateEventType::RoomPowerLevels {
                 appender.head().require_member(sender)?;
                 check_creators(appender.head(), &wanted)?;
+            }
+            if is_canonical_alias {
+                check_canonical_aliases(appender.head(), sender, &aliases)?;
             }
             let present = appender
                 .head()
@@ -141,56 +149,76 @@ impl Rooms {
         leave_event.filter(|_| was_member).ok_or(Error::NotInRoom)
     }
 
-    /// The state of a snapshot.
+    /// The state of a snapshot; an empty one without a snapshot, as outliers have none.
     pub(crate) async fn state_after(
         &self,
         db: &mut storage::Connection,
-        snapshot: types::SnapshotNid,
+        snapshot: Option<types::SnapshotNid>,
     ) -> Result<State, Error> {
-        let nids = snapshots::events(db, snapshot).await?;
-        let events = storage::events::by_nids(db, &nids).await?;
+        let Some(snapshot) = snapshot else {
+            return Ok(State::new());
+        };
+        let events = storage::events::state_of(db, &[snapshot]).await?;
         Ok(events.into_iter().map(|event| event.pdu).collect())
     }
 
-    /// Spec: client-server, "m.room.canonical_alias": aliases that are new to the event must point
-    /// to the room.
-    async fn check_canonical_alias(
+    /// The aliases that the content of `m.room.canonical_alias` names, each with the error to
+    /// return if it is new to the event and does not point to the room.
+    async fn resolve_canonical_aliases(
         &self,
         room_id: &RoomId,
         sender: &UserId,
-        state_key: &str,
         content: &RawValue,
-    ) -> Result<(), Error> {
-        if !state_key.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<HashMap<String, Option<Error>>, Error> {
+        // A stranger learns nothing of which aliases exist.
         let head = self
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
         head.require_member(sender)?;
-        let before = head
-            .state
-            .get("m.room.canonical_alias", "")
-            .and_then(|pdu| aliases::CanonicalAliases::read(pdu.content_text()).ok())
-            .unwrap_or_default();
-        let after = aliases::CanonicalAliases::read(content.get())
+        let content = CanonicalAliases::read(content.get())
             .map_err(|error| Error::BadContent(error.to_string()))?;
-        for alias in after
-            .all()
-            .filter(|alias| !before.all().any(|known| known == *alias))
-        {
-            let parsed = OwnedRoomAliasId::try_from(alias)
-                .map_err(|_| Error::Invalid(format!("{alias} is not an alias")))?;
-            let target = self.resolve_alias(&parsed).await;
-            if !matches!(target, Ok(target) if target == *room_id) {
-                return Err(Error::BadAlias(format!(
-                    "{alias} does not point to this room"
-                )));
-            }
+        let mut resolved = HashMap::new();
+        for alias in content.all() {
+            let error = match OwnedRoomAliasId::try_from(alias) {
+                Err(_) => Some(Error::Invalid(format!("{alias} is not an alias"))),
+                Ok(parsed) => match self.resolve_alias(&parsed).await {
+                    Ok(target) if target == *room_id => None,
+                    _ => Some(Error::BadAlias(format!(
+                        "{alias} does not point to this room"
+                    ))),
+                },
+            };
+            resolved.insert(alias.to_owned(), error);
         }
-        Ok(())
+        Ok(resolved)
     }
+}
+
+/// Spec: client-server, "m.room.canonical_alias": aliases that are new to the event must point to
+/// the room.
+fn check_canonical_aliases(
+    head: &Head,
+    sender: &UserId,
+    aliases: &HashMap<String, Option<Error>>,
+) -> Result<(), Error> {
+    head.require_member(sender)?;
+    let before = head
+        .state
+        .get("m.room.canonical_alias", "")
+        .and_then(|pdu| CanonicalAliases::read(pdu.content_text()).ok())
+        .unwrap_or_default();
+    let new = aliases
+        .iter()
+        .filter(|(alias, _)| !before.all().any(|known| known == *alias));
+    for (_, error) in new {
+        match error {
+            Some(Error::Invalid(text)) => return Err(Error::Invalid(text.clone())),
+            Some(Error::BadAlias(text)) => return Err(Error::BadAlias(text.clone())),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Refuses power levels that name a creator, whose power is beyond numbers since version 12. The

@@ -9,7 +9,11 @@ use tokio::{
 };
 use types::{ErrorKind, Fault, StreamPosition};
 
-use crate::{Changes, Database, Error, rooms::RoomWrite};
+use crate::{
+    Change, Database, Error,
+    rooms::{Placement, RoomWrite},
+    stream::{Changes, EventChange, StateDelta, UserChanges},
+};
 
 mod duplicates;
 mod locked;
@@ -30,10 +34,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What one request writes, atomically.
 #[derive(Debug, Default)]
 pub struct WriteSet {
-    /// The update of a room's head; its events are among the changes.
+    /// What it does to a room.
     pub room: Option<RoomWrite>,
-    /// The changes that go into the stream.
-    pub changes: Changes,
+    /// What else clients learn about.
+    pub changes: UserChanges,
 }
 
 /// Why a write set was not committed.
@@ -64,6 +68,27 @@ impl Fault for CommitError {
 }
 
 impl WriteSet {
+    /// What takes positions: each event of a timeline, right after it what it changes in the
+    /// room's state, then the rest.
+    fn changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        let events = self.room.iter().flat_map(|room| &room.events);
+        for new in events.filter(|new| new.placement == Placement::Timeline) {
+            changes.push(Change::Event(EventChange {
+                event: new.event.clone(),
+                redacts: new.redacts.clone(),
+            }));
+            if !new.delta.is_empty() {
+                changes.push(Change::State(StateDelta {
+                    room_nid: new.event.room_nid,
+                    changes: new.delta.clone(),
+                }));
+            }
+        }
+        changes.extend(self.changes.clone().into());
+        changes
+    }
+
     fn is_applied(&self, conflicts: &Conflicts) -> bool {
         let room = self.room.as_ref();
         room.is_none_or(|room| !conflicts.contains(&room.room_nid))

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use types::StreamPosition;
 
 use crate::{
-    Changes, Error,
+    Changes, Error, UserChanges,
     cluster::Cluster,
     families,
     feed::{CommittedBatch, Feed},
@@ -161,7 +161,7 @@ impl Database {
         }
         let committed = stream::position(&mut *self.acquire().await?).await?;
         // So that the feed does not wait for the notification.
-        let batch = CommittedBatch::new(committed, Changes::new());
+        let batch = CommittedBatch::new(committed, Changes::default());
         // The feed is gone only when the process ends.
         let _ended = self.committed_batches.send(batch);
         Ok(known.max(seen.min(committed)))
@@ -209,13 +209,16 @@ impl Tx {
         Ok(self.inner.commit().await?)
     }
 
-    /// Assigns positions to the changes as the last statement, commits, and notifies the feed.
-    pub async fn commit_with(self, changes: Changes) -> Result<StreamPosition, Error> {
+    /// Assigns positions to the changes as the last statement, commits, and notifies the followers.
+    ///
+    /// Events and the state of rooms cannot be among them: they are written by the
+    /// [`Committer`](crate::Committer) alone, which compares and swaps the head of the room.
+    pub async fn commit_with(self, changes: UserChanges) -> Result<StreamPosition, Error> {
         if changes.is_empty() {
             self.commit().await?;
             return Ok(StreamPosition::default());
         }
-        self.commit_rows(changes, &[]).await
+        self.commit_rows(changes.into(), &[]).await
     }
 
     /// Writes changes and what rooms keep of their state as the last statement, and commits.

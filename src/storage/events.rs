@@ -1,43 +1,32 @@
 //! Events as stored, and the queries that find them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use event::Pdu;
+use event::{Pdu, Verdict};
 use ruma::{EventId, OwnedDeviceId, OwnedEventId};
-use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
+use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::{
     Connection, Error,
+    escape::escape,
     rows::{self, id},
+    stream::{Redacted, StateEvent},
 };
 
-/// The result of the authorization rules for an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Part of the room.
-    Accepted,
-    /// Kept for the graph, not shown: the current state does not allow it.
-    SoftFailed,
-    /// Kept so that it is not asked for again; never used.
-    Rejected,
+pub(crate) fn verdict_number(verdict: Verdict) -> i16 {
+    match verdict {
+        Verdict::Accepted => 0,
+        Verdict::SoftFailed => 1,
+        Verdict::Rejected => 2,
+    }
 }
 
-impl Verdict {
-    pub(crate) fn number(self) -> i16 {
-        match self {
-            Self::Accepted => 0,
-            Self::SoftFailed => 1,
-            Self::Rejected => 2,
-        }
-    }
-
-    fn from_number(number: i16) -> Result<Self, Error> {
-        match number {
-            0 => Ok(Self::Accepted),
-            1 => Ok(Self::SoftFailed),
-            2 => Ok(Self::Rejected),
-            _ => Err(Error::Corrupt(format!("verdict {number}"))),
-        }
+pub(crate) fn verdict(number: i16) -> Result<Verdict, Error> {
+    match number {
+        0 => Ok(Verdict::Accepted),
+        1 => Ok(Verdict::SoftFailed),
+        2 => Ok(Verdict::Rejected),
+        _ => Err(Error::Corrupt(format!("verdict {number}"))),
     }
 }
 
@@ -99,27 +88,39 @@ pub struct StoredEvent {
     pub nid: EventNid,
     /// Its room.
     pub room_nid: RoomNid,
-    /// Its position in the stream; 0 until it is committed, or when it is not part of the timeline.
-    pub position: StreamPosition,
-    /// The event itself; redacted if it was redacted.
+    /// Its place in the stream; none until it is committed, or when no client is told of it by
+    /// `/sync`.
+    pub position: Option<StreamPosition>,
+    /// Its place in the room's history; none until it is committed, or when it is an outlier.
+    pub history_order: Option<HistoryOrder>,
+    /// The event itself, with what the rules said of it; redacted if it was redacted.
     pub pdu: Arc<Pdu>,
-    /// The result of the authorization rules.
-    pub verdict: Verdict,
-    /// The state after it.
-    pub snapshot_nid: SnapshotNid,
-    /// For a state event: what it replaced.
+    /// The state after it; none for an outlier.
+    pub snapshot_nid: Option<SnapshotNid>,
+    /// For a state event: the event of its state key in the state before it, in its own branch.
     pub replaces: Option<Replaced>,
     /// The event that redacted it.
     pub redacted_because: Option<Arc<Pdu>>,
-    /// The numbers of the events before it, as far as known.
-    pub prev_nids: Vec<EventNid>,
     /// The numbers of the events that authorise it.
     pub auth_nids: Vec<EventNid>,
     /// The client transaction that sent it.
     pub transaction: Option<Transaction>,
 }
 
-/// Which way a timeline is read.
+impl StoredEvent {
+    /// Whether the event is part of its room.
+    pub fn is_accepted(&self) -> bool {
+        self.pdu.verdict() == Verdict::Accepted
+    }
+
+    /// Gives the event, now committed, its place at the end of the timeline.
+    pub(crate) fn append_at(&mut self, position: StreamPosition) {
+        self.position = Some(position);
+        self.history_order = Some(HistoryOrder::of(position));
+    }
+}
+
+/// Which way a history is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From older to newer.
@@ -134,9 +135,9 @@ struct Row {
     room_id: String,
     event_id: String,
     position: Option<i64>,
+    history_order: Option<i64>,
     verdict: i16,
-    snapshot_nid: i64,
-    prev_nids: Vec<i64>,
+    snapshot_nid: Option<i64>,
     auth_nids: Vec<i64>,
     transaction_device: Option<String>,
     transaction_id: Option<String>,
@@ -151,23 +152,23 @@ struct Row {
 impl Row {
     fn into_event(self) -> Result<StoredEvent, Error> {
         let room_id: ruma::OwnedRoomId = id(self.room_id)?;
-        let pdu = |event_id: String, json: String| {
+        let pdu = |event_id: String, json: String, verdict: Verdict| {
             Pdu::from_stored(id(event_id)?, room_id.clone(), json.into_boxed_str())
-                .map(Arc::new)
+                .map(|pdu| Arc::new(pdu.with_verdict(verdict)))
                 .map_err(|error| Error::Corrupt(error.to_string()))
         };
         let replaces = match (self.replaces_nid, self.replaces_id, self.replaces_json) {
             (Some(nid), Some(event_id), Some(json)) => Some(Replaced {
                 nid: EventNid(nid),
-                pdu: pdu(event_id, json)?,
+                pdu: pdu(event_id, json, Verdict::Accepted)?,
             }),
             _ => None,
         };
         let redacted_because = match (self.redaction_id, self.redaction_json) {
-            (Some(event_id), Some(json)) => Some(pdu(event_id, json)?),
+            (Some(event_id), Some(json)) => Some(pdu(event_id, json, Verdict::Accepted)?),
             _ => None,
         };
-        let event = pdu(self.event_id, self.json)?;
+        let event = pdu(self.event_id, self.json, verdict(self.verdict)?)?;
         let transaction = self
             .transaction_device
             .zip(self.transaction_id)
@@ -176,13 +177,12 @@ impl Row {
         Ok(StoredEvent {
             nid: EventNid(self.event_nid),
             room_nid: RoomNid(self.room_nid),
-            position: StreamPosition(self.position.unwrap_or_default()),
+            position: self.position.map(StreamPosition),
+            history_order: self.history_order.map(HistoryOrder),
             pdu: event,
-            verdict: Verdict::from_number(self.verdict)?,
-            snapshot_nid: SnapshotNid(self.snapshot_nid),
+            snapshot_nid: self.snapshot_nid.map(SnapshotNid),
             replaces,
             redacted_because,
-            prev_nids: self.prev_nids.into_iter().map(EventNid).collect(),
             auth_nids: self.auth_nids.into_iter().map(EventNid).collect(),
             transaction,
         })
@@ -194,14 +194,17 @@ macro_rules! select_events {
     ($tail:literal $(+ $end:literal)? $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            r#"SELECT e.event_nid, e.room_nid, r.room_id, e.event_id, e.position, e.verdict, e.snapshot_nid,
-                e.prev_nids, e.auth_nids, e.transaction_device, e.transaction_id, e.json, e.replaces_nid,
+            r#"SELECT e.event_nid AS "event_nid!", e.room_nid AS "room_nid!", r.room_id AS "room_id!",
+                e.event_id AS "event_id!", e.position, e.history_order, e.verdict AS "verdict!",
+                e.snapshot_nid, e.auth_nids AS "auth_nids!", t.device_id AS "transaction_device?",
+                t.transaction_id AS "transaction_id?", e.json AS "json!", e.replaces_nid,
                 p.event_id AS "replaces_id?", p.json AS "replaces_json?",
                 b.event_id AS "redaction_id?", b.json AS "redaction_json?"
             FROM events e
             JOIN rooms r ON r.room_nid = e.room_nid
             LEFT JOIN events p ON p.event_nid = e.replaces_nid
-            LEFT JOIN events b ON b.event_nid = e.redacted_by_nid "#
+            LEFT JOIN events b ON b.event_nid = e.redacted_by_nid
+            LEFT JOIN event_transactions t ON t.event_nid = e.event_nid "#
                 + $tail $(+ $end)?
             $(, $argument)*
         )
@@ -222,6 +225,7 @@ macro_rules! fetch_page {
     };
 }
 
+pub mod erase;
 // After the macros that they use.
 mod related;
 mod unread;
@@ -259,6 +263,66 @@ pub async fn by_nids(db: &mut Connection, nids: &[EventNid]) -> Result<Vec<Store
     )
 }
 
+/// Events of state by number, without what is known beside them.
+pub(crate) async fn state_events(
+    db: &mut Connection,
+    nids: &[i64],
+) -> Result<HashMap<EventNid, StateEvent>, Error> {
+    let rows = sqlx::query!(
+        "SELECT e.event_nid, r.room_id, e.event_id, e.verdict, e.json
+         FROM events e JOIN rooms r ON r.room_nid = e.room_nid WHERE e.event_nid = ANY($1)",
+        nids
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let nid = EventNid(row.event_nid);
+            let pdu = Pdu::from_stored(id(row.event_id)?, id(row.room_id)?, row.json.into())
+                .map_err(|error| Error::Corrupt(error.to_string()))?;
+            let pdu = Arc::new(pdu.with_verdict(verdict(row.verdict)?));
+            Ok((nid, StateEvent { nid, pdu }))
+        })
+        .collect()
+}
+
+/// What the redactions, given by their numbers and targets, have left of the events that they
+/// redacted; those without an effect are left out.
+pub(crate) async fn redacted(
+    db: &mut Connection,
+    redactions: &[(EventNid, OwnedEventId)],
+) -> Result<HashMap<OwnedEventId, Redacted>, Error> {
+    let (nids, targets): (Vec<i64>, Vec<String>) = redactions
+        .iter()
+        .map(|(nid, target)| (nid.get(), target.to_string()))
+        .unzip();
+    let rows = select_events!(
+        "WHERE e.event_id = ANY($1) AND e.redacted_by_nid = ANY($2)",
+        &targets,
+        &nids
+    );
+    let found = collect(rows.fetch_all(db).await?)?.into_iter();
+    Ok(found
+        .filter_map(|event| {
+            let redaction = event.redacted_because?.event_id().clone();
+            let redacted = Redacted {
+                event_nid: event.nid,
+                history_order: event.history_order,
+                pdu: event.pdu,
+            };
+            Some((redaction, redacted))
+        })
+        .collect())
+}
+
+/// Forgets the transactions that sent events before a time, in milliseconds since the epoch.
+pub async fn delete_expired_transactions(db: &mut Connection, before: i64) -> Result<u64, Error> {
+    let deleted = sqlx::query!("DELETE FROM event_transactions WHERE sent_ts < $1", before)
+        .execute(db)
+        .await?;
+    Ok(deleted.rows_affected())
+}
+
 /// All timeline events after `from`, up to and including `to`, in order.
 pub(crate) async fn between(
     db: &mut Connection,
@@ -273,13 +337,14 @@ pub(crate) async fn between(
     collect(rows.fetch_all(db).await?)
 }
 
-/// Accepted events of a room's timeline with `after < position <= until`: the first `limit` of them
+/// Accepted events of a room's history with `after < order <= until`: the first `limit` of them
 /// forward, or the last `limit` backward, in the direction's order.
-pub async fn timeline(
+#[tracing::instrument(name = "storage.events.history", level = "debug", skip_all)]
+pub async fn history(
     db: &mut Connection,
     room_nid: RoomNid,
-    after: StreamPosition,
-    until: StreamPosition,
+    after: HistoryOrder,
+    until: HistoryOrder,
     direction: Direction,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, Error> {
@@ -287,8 +352,8 @@ pub async fn timeline(
         db,
         direction,
         limit,
-        "WHERE e.room_nid = $2 AND e.position > $3 AND e.position <= $4 AND e.verdict = 0
-         ORDER BY e.position",
+        "WHERE e.room_nid = $2 AND e.history_order > $3 AND e.history_order <= $4 AND e.verdict = 0
+         ORDER BY e.history_order",
         room_nid.get(),
         after.get(),
         until.get()
@@ -297,6 +362,7 @@ pub async fn timeline(
 }
 
 /// The last `limit` accepted events of each room up to its position, oldest first within a room.
+#[tracing::instrument(name = "storage.events.recent", level = "debug", skip_all)]
 pub async fn recent(
     db: &mut Connection,
     rooms: &[(RoomNid, StreamPosition)],
@@ -334,7 +400,7 @@ pub struct Span {
     pub until: StreamPosition,
 }
 
-fn columns(spans: &[Span]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+pub(crate) fn columns(spans: &[Span]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
     let rooms = spans.iter().map(|span| span.room_nid.get()).collect();
     let after = spans.iter().map(|span| span.after.get()).collect();
     let until = spans.iter().map(|span| span.until.get()).collect();
@@ -342,6 +408,7 @@ fn columns(spans: &[Span]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
 }
 
 /// The last `limit` accepted events of each span, oldest first within a room.
+#[tracing::instrument(name = "storage.events.latest", level = "debug", skip_all)]
 pub async fn latest(
     db: &mut Connection,
     spans: &[Span],
@@ -368,51 +435,22 @@ pub async fn latest(
     collect(rows.fetch_all(db).await?)
 }
 
-/// For each state key that changed in a span the last event there, in no order.
-pub async fn state_changes(db: &mut Connection, spans: &[Span]) -> Result<Vec<StoredEvent>, Error> {
-    let (room_nids, after, until) = columns(spans);
-    let rows = select_events!(
-        "JOIN (
-            SELECT DISTINCT ON (i.room_nid, i.event_type, i.state_key) i.event_nid
-            FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, until)
-            JOIN events i ON i.room_nid = w.room_nid AND i.position > w.after AND i.position <= w.until
-            WHERE i.state_key IS NOT NULL AND i.verdict = 0
-            ORDER BY i.room_nid, i.event_type, i.state_key, i.position DESC
-        ) wanted ON wanted.event_nid = e.event_nid",
-        &room_nids,
-        &after,
-        &until
-    );
-    collect(rows.fetch_all(db).await?)
-}
-
 /// The state events of each snapshot, in no order; the snapshots are of different rooms.
+#[tracing::instrument(name = "storage.events.state_of", level = "debug", skip_all)]
 pub async fn state_of(
     db: &mut Connection,
     snapshots: &[SnapshotNid],
 ) -> Result<Vec<StoredEvent>, Error> {
-    let snapshots: Vec<i64> = snapshots.iter().map(|nid| nid.get()).collect();
-    // Walks down the parents of all at once and keeps the topmost event of each key.
-    let rows = select_events!(
-        "JOIN (
-            WITH RECURSIVE chain AS (
-                SELECT room_nid, parent_nid, event_nids, 0 AS height FROM snapshots
-                WHERE snapshot_nid = ANY($1)
-                UNION ALL
-                SELECT s.room_nid, s.parent_nid, s.event_nids, c.height + 1
-                FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
-            )
-            SELECT DISTINCT ON (i.room_nid, i.event_type, i.state_key) i.event_nid
-            FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
-            JOIN events i ON i.event_nid = n.event_nid
-            ORDER BY i.room_nid, i.event_type, i.state_key, c.height
-        ) wanted ON wanted.event_nid = e.event_nid",
-        &snapshots
-    );
-    collect(rows.fetch_all(db).await?)
+    let stored = crate::snapshots::read(db, snapshots).await?;
+    let nids: Vec<EventNid> = stored
+        .values()
+        .flat_map(|stored| stored.state.values().copied())
+        .collect();
+    by_nids(db, &nids).await
 }
 
 /// The current state of each room, in no order.
+#[tracing::instrument(name = "storage.events.current_state", level = "debug", skip_all)]
 pub async fn current_state(
     db: &mut Connection,
     room_nids: &[RoomNid],
@@ -428,7 +466,8 @@ pub async fn current_state(
 /// The accepted events of one state key in each room, oldest first: how it came to be what it is.
 ///
 /// With the user's membership and the history visibility this answers what the user may see. What
-/// was current when this server came to know the room has no position and stands first.
+/// was current when this server came to know the room has no place in the history and stands first.
+#[tracing::instrument(name = "storage.events.state_history", level = "debug", skip_all)]
 pub async fn state_history(
     db: &mut Connection,
     room_nids: &[RoomNid],
@@ -438,14 +477,14 @@ pub async fn state_history(
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let rows = select_events!(
         "WHERE e.room_nid = ANY($1) AND e.event_type = $2 AND e.state_key = $3 AND e.verdict = 0
-            AND (e.position IS NOT NULL OR EXISTS (
+            AND (e.history_order IS NOT NULL OR EXISTS (
                 SELECT FROM current_state c
                 WHERE c.room_nid = e.room_nid AND c.event_type = e.event_type AND c.state_key = e.state_key
                     AND c.event_nid = e.event_nid))
-         ORDER BY e.room_nid, e.position NULLS FIRST",
+         ORDER BY e.room_nid, e.history_order NULLS FIRST",
         &room_nids,
-        event_type,
-        state_key
+        &*escape(event_type),
+        &*escape(state_key)
     );
     collect(rows.fetch_all(db).await?)
 }
@@ -459,7 +498,7 @@ pub async fn current_state_of(
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let event_types: Vec<String> = event_types
         .iter()
-        .map(|event_type| (*event_type).to_owned())
+        .map(|event_type| escape(event_type).into_owned())
         .collect();
     let rows = select_events!(
         "JOIN current_state c ON c.event_nid = e.event_nid

@@ -8,30 +8,34 @@
 use sqlx::{Arguments, AssertSqlSafe, postgres::PgArguments};
 use types::StreamPosition;
 
-use crate::{Changes, Connection, Error, rooms::RoomWrite};
+use crate::{Changes, Connection, Error, events::erase, rooms::RoomWrite};
 
 mod account_data;
 mod current_state;
 mod device_lists;
+mod edges;
 mod events;
 mod key_counts;
 mod memberships;
 mod receipts;
-mod redactions;
 mod relations;
 mod snapshots;
+mod state_deltas;
 mod to_device;
+mod transactions;
 mod user_signatures;
 
 /// A family's part of the statement, and its rows.
-struct Part {
+pub(crate) struct Part {
     sql: &'static str,
     columns: Vec<Column>,
 }
 
 /// One array parameter: a value for each row.
-enum Column {
+pub(crate) enum Column {
     Number(Vec<i64>),
+    Flag(Vec<bool>),
+    Bytes(Vec<Vec<u8>>),
     OptionalNumber(Vec<Option<i64>>),
     Small(Vec<i16>),
     Text(Vec<String>),
@@ -49,7 +53,7 @@ macro_rules! family {
             $($field: $type,)*
         }
 
-        fn part(rows: impl IntoIterator<Item = Row>) -> Option<super::Part> {
+        fn part(rows: impl IntoIterator<Item = Row>) -> Option<crate::families::Part> {
             $(let mut $field: Vec<$type> = Vec::new();)*
             for row in rows {
                 $($field.push(row.$field);)*
@@ -58,14 +62,14 @@ macro_rules! family {
                 // Not run: it has sqlx check the part and the types of its columns.
                 let _checked = sqlx::query!(
                     "WITH taken AS (SELECT 0::bigint AS base) " + $sql,
-                    $(super::required(&$field)),*
+                    $(crate::families::required(&$field)),*
                 );
             }
-            super::Part::new($sql, vec![$(super::Column::from($field)),*])
+            crate::families::Part::new($sql, vec![$(crate::families::Column::from($field)),*])
         }
     };
 }
-use family;
+pub(crate) use family;
 
 /// Writes the changes and what rooms keep of their state; gives the changes consecutive positions
 /// and returns the position before the first.
@@ -78,12 +82,20 @@ pub(crate) async fn append(
     rooms: &[&RoomWrite],
 ) -> Result<StreamPosition, Error> {
     let parts = [
-        events::collect(changes),
-        relations::collect(changes),
-        memberships::collect(changes),
-        current_state::collect(changes),
-        redactions::collect(changes),
+        events::collect(changes, rooms),
+        edges::collect(rooms),
+        edges::collect_found(rooms),
+        relations::collect(changes, rooms),
+        transactions::collect(rooms),
         snapshots::collect(rooms),
+        state_deltas::collect(changes),
+        current_state::collect(changes),
+        current_state::collect_removed(changes),
+        memberships::collect(changes),
+        memberships::collect_removed(changes),
+        erase::collect(changes),
+        erase::collect_originals(changes),
+        erase::collect_relations(changes),
         receipts::collect(changes),
         account_data::collect(changes),
         to_device::collect(changes),
@@ -108,7 +120,9 @@ fn compose(parts: &[Part]) -> String {
     );
     let mut before = 1;
     for (index, part) in parts.iter().enumerate() {
-        sql.push_str(&format!(", part_{index} AS ("));
+        sql.push_str(", part_");
+        sql.push_str(&index.to_string());
+        sql.push_str(" AS (");
         renumber(part.sql, before, &mut sql);
         sql.push(')');
         before += part.columns.len();
@@ -137,6 +151,8 @@ fn arguments(count: i64, parts: Vec<Part>) -> Result<PgArguments, sqlx::error::B
     for column in parts.into_iter().flat_map(|part| part.columns) {
         match column {
             Column::Number(values) => arguments.add(values),
+            Column::Flag(values) => arguments.add(values),
+            Column::Bytes(values) => arguments.add(values),
             Column::OptionalNumber(values) => arguments.add(values),
             Column::Small(values) => arguments.add(values),
             Column::Text(values) => arguments.add(values),
@@ -147,7 +163,7 @@ fn arguments(count: i64, parts: Vec<Part>) -> Result<PgArguments, sqlx::error::B
 }
 
 impl Part {
-    fn new(sql: &'static str, columns: Vec<Column>) -> Option<Self> {
+    pub(crate) fn new(sql: &'static str, columns: Vec<Column>) -> Option<Self> {
         let is_empty = columns.first().is_none_or(Column::is_empty);
         (!is_empty).then_some(Self { sql, columns })
     }
@@ -157,6 +173,8 @@ impl Column {
     fn is_empty(&self) -> bool {
         match self {
             Self::Number(values) => values.is_empty(),
+            Self::Flag(values) => values.is_empty(),
+            Self::Bytes(values) => values.is_empty(),
             Self::OptionalNumber(values) => values.is_empty(),
             Self::Small(values) => values.is_empty(),
             Self::Text(values) => values.is_empty(),
@@ -166,12 +184,12 @@ impl Column {
 }
 
 /// What a column may hold; sqlx compares the type without regard to nulls.
-trait Value {
+pub(crate) trait Value {
     type Required: 'static;
 }
 
 /// Stands for a column when a part is checked.
-fn required<T: Value>(_column: &[T]) -> &'static [T::Required] {
+pub(crate) fn required<T: Value>(_column: &[T]) -> &'static [T::Required] {
     &[]
 }
 
@@ -191,6 +209,8 @@ macro_rules! values {
 
 values! {
     Number: i64 => i64,
+    Flag: bool => bool,
+    Bytes: Vec<u8> => Vec<u8>,
     OptionalNumber: Option<i64> => i64,
     Small: i16 => i16,
     Text: String => String,
@@ -198,9 +218,9 @@ values! {
 }
 
 /// An array as PostgreSQL writes it: UNNEST takes no arrays of arrays.
-pub(crate) fn array(nids: &[types::EventNid]) -> String {
+pub(crate) fn array(nids: impl IntoIterator<Item = i64>) -> String {
     let mut text = String::from("{");
-    for (index, nid) in nids.iter().enumerate() {
+    for (index, nid) in nids.into_iter().enumerate() {
         if index > 0 {
             text.push(',');
         }

@@ -39,7 +39,7 @@ impl CommittedBatch {
             .map(|(position, mut change)| {
                 let position = StreamPosition(position);
                 if let Change::Event(change) = &mut change {
-                    change.event.position = position;
+                    change.event.append_at(position);
                 }
                 (position, change)
             })

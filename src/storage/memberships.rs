@@ -3,7 +3,11 @@
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use types::{EventNid, RoomNid, StreamPosition};
 
-use crate::{Connection, Error, rows::id};
+use crate::{
+    Connection, Error,
+    escape::{escape, unescape},
+    rows::id,
+};
 
 /// A user's relation to a room.
 #[derive(Clone, Debug)]
@@ -52,7 +56,7 @@ pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Member
         Row,
         "SELECT room_nid, room_id, membership, event_nid, position, forgotten
          FROM memberships JOIN rooms USING (room_nid) WHERE user_id = $1",
-        user_id.as_str()
+        &*escape(user_id.as_str())
     )
     .fetch_all(db)
     .await?;
@@ -70,7 +74,7 @@ pub async fn find(
         "SELECT room_nid, room_id, membership, event_nid, position, forgotten
          FROM memberships JOIN rooms USING (room_nid) WHERE room_id = $1 AND user_id = $2",
         room_id.as_str(),
-        user_id.as_str()
+        &*escape(user_id.as_str())
     )
     .fetch_optional(db)
     .await?;
@@ -85,7 +89,7 @@ pub async fn joined_rooms(
     let rows = sqlx::query_scalar!(
         "SELECT room_id FROM memberships JOIN rooms USING (room_nid)
          WHERE user_id = $1 AND membership = 'join' ORDER BY room_nid",
-        user_id.as_str()
+        &*escape(user_id.as_str())
     )
     .fetch_all(db)
     .await?;
@@ -111,7 +115,9 @@ pub async fn joined(db: &mut Connection, room_nid: RoomNid) -> Result<Vec<OwnedU
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(id).collect()
+    rows.into_iter()
+        .map(|user_id| id(unescape(user_id)))
+        .collect()
 }
 
 /// The users who are joined to a room that this user is joined to, the user included.
@@ -122,11 +128,13 @@ pub async fn sharing_a_room(
     let rows = sqlx::query_scalar!(
         "SELECT DISTINCT o.user_id FROM memberships m JOIN memberships o USING (room_nid)
          WHERE m.user_id = $1 AND m.membership = 'join' AND o.membership = 'join'",
-        user_id.as_str()
+        &*escape(user_id.as_str())
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(id).collect()
+    rows.into_iter()
+        .map(|user_id| id(unescape(user_id)))
+        .collect()
 }
 
 /// Forgets a room that the user has left; `false` when the user is still in it or never was.
@@ -139,7 +147,7 @@ pub async fn forget(
         "UPDATE memberships SET forgotten = true
          WHERE room_nid = $1 AND user_id = $2 AND membership IN ('leave', 'ban')",
         room_nid.get(),
-        user_id.as_str()
+        &*escape(user_id.as_str())
     )
     .execute(db)
     .await?;

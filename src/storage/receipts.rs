@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ruma::{EventId, OwnedEventId, UserId};
-use types::{RoomNid, StreamPosition};
+use types::{HistoryOrder, RoomNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id, stream::Receipt};
 
@@ -15,7 +15,7 @@ pub async fn since(
 ) -> Result<Vec<(StreamPosition, Receipt)>, Error> {
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let rows = sqlx::query!(
-        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position
+        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_order, ts, position
          FROM receipts WHERE room_nid = ANY($1) AND position > $2 ORDER BY position",
         &room_nids,
         from.get()
@@ -30,7 +30,7 @@ pub async fn since(
                 receipt_type: row.receipt_type,
                 thread_id: row.thread_id,
                 event_id: id(row.event_id)?,
-                event_position: StreamPosition(row.event_position),
+                event_order: row.event_order.map(HistoryOrder),
                 ts: row.ts,
             };
             Ok((StreamPosition(row.position), receipt))
@@ -38,50 +38,50 @@ pub async fn since(
         .collect()
 }
 
-/// The stream positions of those of the events that are known in the room; 0 for events outside the
-/// timeline.
-pub async fn positions(
+/// Where those of the events stand that are part of the room's history.
+pub async fn orders(
     db: &mut Connection,
     room_nid: RoomNid,
     event_ids: &[&EventId],
-) -> Result<HashMap<OwnedEventId, StreamPosition>, Error> {
+) -> Result<HashMap<OwnedEventId, HistoryOrder>, Error> {
     let event_ids: Vec<&str> = event_ids.iter().map(|event_id| event_id.as_str()).collect();
     let rows = sqlx::query!(
-        "SELECT event_id, position FROM events WHERE event_id = ANY($1) AND room_nid = $2",
+        r#"SELECT event_id, history_order AS "history_order!" FROM events
+         WHERE event_id = ANY($1) AND room_nid = $2 AND history_order IS NOT NULL"#,
         &event_ids as &[&str],
         room_nid.get()
     )
     .fetch_all(db)
     .await?;
     rows.into_iter()
-        .map(|row| {
-            let position = StreamPosition(row.position.unwrap_or_default());
-            Ok((id(row.event_id)?, position))
-        })
+        .map(|row| Ok((id(row.event_id)?, HistoryOrder(row.history_order))))
         .collect()
 }
 
-/// Type, thread and event position of a user's receipts in a room at or after `position`.
+/// The types and threads of a user's receipts in a room that stand at `order` or after it.
 pub async fn at_or_after(
     db: &mut Connection,
     room_nid: RoomNid,
     user_id: &UserId,
-    position: StreamPosition,
-) -> Result<Vec<(String, String, StreamPosition)>, Error> {
+    order: HistoryOrder,
+) -> Result<Vec<(String, String, HistoryOrder)>, Error> {
     let rows = sqlx::query!(
-        "SELECT receipt_type, thread_id, event_position FROM receipts
-         WHERE room_nid = $1 AND user_id = $2 AND event_position >= $3",
+        r#"SELECT receipt_type, thread_id, event_order AS "event_order!" FROM receipts
+         WHERE room_nid = $1 AND user_id = $2 AND event_order >= $3"#,
         room_nid.get(),
         user_id.as_str(),
-        position.get()
+        order.get()
     )
     .fetch_all(db)
     .await?;
     Ok(rows
         .into_iter()
         .map(|row| {
-            let position = StreamPosition(row.event_position);
-            (row.receipt_type, row.thread_id, position)
+            (
+                row.receipt_type,
+                row.thread_id,
+                HistoryOrder(row.event_order),
+            )
         })
         .collect())
 }

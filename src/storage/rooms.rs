@@ -4,30 +4,120 @@ use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
     UserId,
 };
-use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
+use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 
-use crate::{Connection, Error, rows::id};
+use crate::{
+    Connection, Error, StoredEvent,
+    rows::id,
+    snapshots::NewSnapshot,
+    stream::{Redacted, StateChange},
+};
 
-/// The update of a room's head by a write set.
+/// What a write set does to a room.
 #[derive(Debug)]
 pub struct RoomWrite {
     /// The room.
     pub room_nid: RoomNid,
-    /// The revision that the set was built on; it becomes the next one. A new room starts at 0.
-    pub expected_revision: i64,
-    /// The forward extremities that the set was built on. The revision alone could match a head that
-    /// another process has put in the place of the expected one.
-    pub expected_extremities: Vec<EventNid>,
-    /// The forward extremities afterwards.
-    pub extremities: Vec<EventNid>,
-    /// The depth of the deepest event afterwards.
-    pub depth: i64,
-    /// The state of the room afterwards.
-    pub snapshot_nid: SnapshotNid,
+    /// The head that the set was built on.
+    pub expected: HeadVersion,
+    /// The head afterwards.
+    pub next: RoomHead,
+    /// The events that enter the room, parents before children.
+    pub events: Vec<NewEvent>,
     /// The snapshots made on the way.
     pub snapshots: Vec<NewSnapshot>,
     /// Set when the room does not exist yet.
     pub create: Option<NewRoom>,
+}
+
+/// What tells one head of a room from another. The revision alone could match a head that another
+/// process has put in the place of the expected one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeadVersion {
+    /// Counts the write sets; 0 before the room exists.
+    pub revision: i64,
+    /// The forward extremities.
+    pub extremities: Vec<EventNid>,
+}
+
+/// Where the graph of a room ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomHead {
+    /// The revision and the forward extremities.
+    pub version: HeadVersion,
+    /// The depth of the deepest event.
+    pub depth: i64,
+    /// The current state.
+    pub snapshot_nid: SnapshotNid,
+}
+
+/// An event that enters a room.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// The event.
+    pub event: StoredEvent,
+    /// Where it is put.
+    pub placement: Placement,
+    /// The events that it follows.
+    pub parents: Vec<Parent>,
+    /// Whether an event that is here already may name it as a parent: never for one that is made
+    /// here.
+    pub may_be_missed: bool,
+    /// The event that it redacts, as it looks afterwards.
+    pub redacts: Option<Redacted>,
+    /// What it changes in the room's current state; only with [`Placement::Timeline`].
+    pub delta: Vec<StateChange>,
+}
+
+/// Where an event is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// At the end of the timeline: clients are told of it by `/sync`.
+    Timeline,
+    /// Into the history, where it was missing.
+    History(HistoryOrder),
+    /// Nowhere: it is known for the state or the auth chain only.
+    Outlier,
+}
+
+/// An event that another one names as its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its number; none if it is not known.
+    pub nid: Option<EventNid>,
+    /// Its id.
+    pub event_id: OwnedEventId,
+}
+
+/// How this server stands to a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoomStatus {
+    /// It takes part in it.
+    #[default]
+    Active,
+    /// All of its users have left.
+    Left,
+    /// Its users are only invited to it or knock at it, and it is not known itself.
+    Invited,
+}
+
+impl RoomStatus {
+    fn number(self) -> i16 {
+        match self {
+            Self::Active => 0,
+            Self::Left => 1,
+            Self::Invited => 2,
+        }
+    }
+
+    fn from_number(number: i16) -> Result<Self, Error> {
+        match number {
+            0 => Ok(Self::Active),
+            1 => Ok(Self::Left),
+            2 => Ok(Self::Invited),
+            _ => Err(Error::Corrupt(format!("room status {number}"))),
+        }
+    }
 }
 
 /// A room to create.
@@ -45,20 +135,7 @@ pub struct NewRoom {
     pub alias: Option<OwnedRoomAliasId>,
 }
 
-/// A state snapshot: a parent overlaid with events.
-#[derive(Debug)]
-pub struct NewSnapshot {
-    /// Its number.
-    pub nid: SnapshotNid,
-    /// What it builds on; none when it stands alone.
-    pub parent: Option<SnapshotNid>,
-    /// How many parents are below it.
-    pub depth: i16,
-    /// The events laid over the parent.
-    pub events: Vec<EventNid>,
-}
-
-/// A row of `rooms`.
+/// A room whose graph is known here.
 #[derive(Clone, Debug)]
 pub struct Room {
     /// Its number.
@@ -69,16 +146,12 @@ pub struct Room {
     pub version: RoomVersionId,
     /// Who made it.
     pub creator: OwnedUserId,
-    /// Counts the write sets.
-    pub revision: i64,
-    /// The events that no event refers to yet.
-    pub extremities: Vec<EventNid>,
-    /// The depth of the deepest event.
-    pub depth: i64,
-    /// The current state.
-    pub snapshot_nid: SnapshotNid,
-    /// How many snapshots lie below the current one.
-    pub snapshot_depth: i16,
+    /// Where its graph ends.
+    pub head: RoomHead,
+    /// The process that wrote the head.
+    pub writer: i64,
+    /// Since when it is known in part only, in milliseconds since the epoch.
+    pub partial_since: Option<i64>,
     /// Whether the room is listed in the public room directory.
     pub in_directory: bool,
 }
@@ -92,7 +165,8 @@ struct Row {
     extremities: Vec<i64>,
     depth: i64,
     snapshot_nid: i64,
-    snapshot_depth: i16,
+    writer: i64,
+    partial_since: Option<i64>,
     in_directory: bool,
 }
 
@@ -100,16 +174,22 @@ impl TryFrom<Row> for Room {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
+        let version = HeadVersion {
+            revision: row.revision,
+            extremities: row.extremities.into_iter().map(EventNid).collect(),
+        };
         Ok(Self {
             room_nid: RoomNid(row.room_nid),
             room_id: id(row.room_id)?,
             version: id(row.version)?,
             creator: id(row.creator)?,
-            revision: row.revision,
-            extremities: row.extremities.into_iter().map(EventNid).collect(),
-            depth: row.depth,
-            snapshot_nid: SnapshotNid(row.snapshot_nid),
-            snapshot_depth: row.snapshot_depth,
+            head: RoomHead {
+                version,
+                depth: row.depth,
+                snapshot_nid: SnapshotNid(row.snapshot_nid),
+            },
+            writer: row.writer,
+            partial_since: row.partial_since,
             in_directory: row.in_directory,
         })
     }
@@ -119,16 +199,16 @@ macro_rules! select_rooms {
     ($tail:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            "SELECT r.room_nid, r.room_id, r.version, r.creator, r.revision, r.extremities, r.depth,
-                r.snapshot_nid, s.depth AS snapshot_depth, r.in_directory
-             FROM rooms r JOIN snapshots s ON s.snapshot_nid = r.snapshot_nid "
+            r#"SELECT r.room_nid, r.room_id, r.version AS "version!", r.creator AS "creator!", h.revision,
+                h.extremities, h.depth, h.snapshot_nid, h.writer, r.partial_since, r.in_directory
+             FROM rooms r JOIN room_heads h ON h.room_nid = r.room_nid "#
                 + $tail
             $(, $argument)*
         )
     };
 }
 
-/// The room of that id.
+/// The room of that id, if its graph is known here.
 pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>, Error> {
     let row = select_rooms!("WHERE r.room_id = $1", room_id.as_str())
         .fetch_optional(db)
@@ -140,12 +220,43 @@ pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>,
 /// turn.
 pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<(), Error> {
     sqlx::query!(
-        "SELECT room_nid FROM rooms WHERE room_id = $1 FOR NO KEY UPDATE",
+        "SELECT h.room_nid FROM room_heads h JOIN rooms r ON r.room_nid = h.room_nid
+         WHERE r.room_id = $1 FOR NO KEY UPDATE OF h",
         room_id.as_str()
     )
     .fetch_optional(db)
     .await?;
     Ok(())
+}
+
+/// How this server stands to the room of that id; none if nothing is known of it.
+pub async fn status(db: &mut Connection, room_id: &RoomId) -> Result<Option<RoomStatus>, Error> {
+    let status = sqlx::query_scalar!(
+        "SELECT status FROM rooms WHERE room_id = $1",
+        room_id.as_str()
+    )
+    .fetch_optional(db)
+    .await?;
+    status.map(RoomStatus::from_number).transpose()
+}
+
+/// Makes a room known of which only an invitation or a knock is; returns its number, whether it is
+/// new or not.
+pub async fn insert_invited(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    room_id: &RoomId,
+) -> Result<RoomNid, Error> {
+    let nid = sqlx::query_scalar!(
+        "INSERT INTO rooms (room_nid, room_id, status) VALUES ($1, $2, $3)
+         ON CONFLICT (room_id) DO UPDATE SET room_id = excluded.room_id RETURNING room_nid",
+        room_nid.get(),
+        room_id.as_str(),
+        RoomStatus::Invited.number()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(RoomNid(nid))
 }
 
 /// Rooms by number, in no order.

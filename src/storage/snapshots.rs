@@ -1,82 +1,303 @@
-//! The state of rooms at points in the past.
+//! The state of rooms at points of their history, stored in layers (see [`event::layers`]).
+//!
+//! A snapshot is found by its number, or by the digest of its state: equal states of a room share
+//! a row. Nothing here touches the events themselves.
 
-use types::{EventNid, SnapshotNid};
+use std::collections::{BTreeMap, HashMap};
+
+use event::layers::{Chain, Digest, Layer, StateSource};
+use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid};
 
 use crate::{Connection, Error};
 
-/// The state events that make up a snapshot, in no order.
-pub async fn events(db: &mut Connection, snapshot: SnapshotNid) -> Result<Vec<EventNid>, Error> {
-    // Walks down the parents (their number is bounded) and keeps the topmost event of each key.
-    let nids = sqlx::query_scalar!(
-        r#"WITH RECURSIVE chain AS (
-            SELECT parent_nid, event_nids, 0 AS height FROM snapshots WHERE snapshot_nid = $1
-            UNION ALL
-            SELECT s.parent_nid, s.event_nids, c.height + 1
-            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
-        )
-        SELECT DISTINCT ON (e.event_type, e.state_key) e.event_nid
-        FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
-        JOIN events e ON e.event_nid = n.event_nid
-        ORDER BY e.event_type, e.state_key, c.height"#,
-        snapshot.get()
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(nids.into_iter().map(EventNid).collect())
+/// Stands for the event of a key that a layer takes away.
+pub(crate) const TOMBSTONE: i64 = 0;
+
+/// A complete state as numbers.
+pub type StateNids = BTreeMap<StateKeyNid, EventNid>;
+
+/// A layer to be stored as a snapshot.
+#[derive(Clone, Debug)]
+pub struct NewSnapshot {
+    /// Its number.
+    pub nid: SnapshotNid,
+    /// What it is laid over; none when it holds the whole state.
+    pub parent: Option<SnapshotNid>,
+    /// How many layers are below it.
+    pub depth: i16,
+    /// Its keys with the event of each; none for a key that it takes away.
+    pub entries: Vec<(StateKeyNid, Option<EventNid>)>,
+    /// The digest of the whole state.
+    pub digest: Digest,
+    /// Whether parts of the state are not known yet.
+    pub is_partial: bool,
 }
 
-/// The event of one state key in a snapshot.
-pub async fn event(
+impl NewSnapshot {
+    /// The keys and events as columns hold them.
+    pub(crate) fn columns(&self) -> (Vec<i64>, Vec<i64>) {
+        let entries = self.entries.iter();
+        entries
+            .map(|(key, event)| (key.get(), event.map_or(TOMBSTONE, EventNid::get)))
+            .unzip()
+    }
+}
+
+/// A stored snapshot as a state can be laid over it.
+#[derive(Clone, Debug, Default)]
+pub struct StoredState {
+    /// Its layers.
+    pub chain: Chain,
+    /// The whole state.
+    pub state: StateNids,
+    /// The state's digest.
+    pub digest: Digest,
+    /// Whether parts of the state are not known yet.
+    pub is_partial: bool,
+}
+
+/// A complete state of a room that is to be stored.
+#[derive(Debug)]
+pub struct NewState<'a> {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// The number for its snapshot, if it is not there already.
+    pub nid: SnapshotNid,
+    /// A stored state from which it differs little; none to store it whole.
+    pub parent: Option<&'a StoredState>,
+    /// The state.
+    pub state: &'a StateNids,
+    /// Whether parts of the state are not known yet.
+    pub is_partial: bool,
+}
+
+struct LayerRow {
+    start_nid: i64,
+    snapshot_nid: i64,
+    key_nids: Vec<i64>,
+    event_nids: Vec<i64>,
+    digest: Vec<u8>,
+    is_partial: bool,
+}
+
+/// Stores a state of a room and returns its number: that of an equal state that is stored already,
+/// or else the new one.
+#[tracing::instrument(name = "storage.snapshots.store", level = "debug", skip_all)]
+pub async fn store(db: &mut Connection, new: NewState<'_>) -> Result<SnapshotNid, Error> {
+    let digest = Digest::of(new.state.iter().map(|(key, event)| (*key, *event)));
+    if let Some(found) = find_equal(db, new.room_nid, digest).await? {
+        return Ok(found);
+    }
+    let mut chain = Chain::default();
+    let mut changed = Vec::new();
+    if let Some(parent) = new.parent {
+        chain = parent.chain.clone();
+        changed = diff(&parent.state, new.state)
+            .map(|(key, ..)| key)
+            .collect();
+    }
+    let layer = chain.push(new.nid, changed, &Source(new.state));
+    let snapshot = NewSnapshot {
+        nid: new.nid,
+        parent: layer.parent,
+        depth: layer.depth as i16,
+        entries: layer.entries,
+        digest,
+        is_partial: new.is_partial,
+    };
+    let (keys, events) = snapshot.columns();
+    let inserted = sqlx::query!(
+        "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, key_nids, event_nids, digest, is_partial)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (room_nid, digest) DO NOTHING",
+        snapshot.nid.get(),
+        new.room_nid.get(),
+        snapshot.parent.map(SnapshotNid::get),
+        snapshot.depth,
+        &keys,
+        &events,
+        &digest.to_bytes()[..],
+        snapshot.is_partial
+    )
+    .execute(&mut *db)
+    .await?;
+    if inserted.rows_affected() == 1 {
+        return Ok(new.nid);
+    }
+    // Another process stored it in between.
+    let found = find_equal(db, new.room_nid, digest).await?;
+    found.ok_or_else(|| Error::Corrupt("a snapshot vanished while it was stored".to_owned()))
+}
+
+/// The snapshot of an equal state of the room; it is kept for another while.
+async fn find_equal(
     db: &mut Connection,
-    snapshot: SnapshotNid,
-    event_type: &str,
-    state_key: &str,
-) -> Result<Option<EventNid>, Error> {
-    let nid = sqlx::query_scalar!(
-        r#"WITH RECURSIVE chain AS (
-            SELECT parent_nid, event_nids, 0 AS height FROM snapshots WHERE snapshot_nid = $1
-            UNION ALL
-            SELECT s.parent_nid, s.event_nids, c.height + 1
-            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
-        )
-        SELECT e.event_nid
-        FROM chain c, UNNEST(c.event_nids) AS n (event_nid)
-        JOIN events e ON e.event_nid = n.event_nid
-        WHERE e.event_type = $2 AND e.state_key = $3
-        ORDER BY c.height LIMIT 1"#,
-        snapshot.get(),
-        event_type,
-        state_key
+    room_nid: RoomNid,
+    digest: Digest,
+) -> Result<Option<SnapshotNid>, Error> {
+    let found = sqlx::query_scalar!(
+        "UPDATE snapshots SET stored_at = now() WHERE room_nid = $1 AND digest = $2 RETURNING snapshot_nid",
+        room_nid.get(),
+        &digest.to_bytes()[..]
     )
     .fetch_optional(db)
     .await?;
-    Ok(nid.map(EventNid))
+    Ok(found.map(SnapshotNid))
 }
 
-/// A snapshot and those that it builds on, the topmost first, each with its own events.
-pub async fn chain(
+struct Source<'a>(&'a StateNids);
+
+impl StateSource for Source<'_> {
+    fn event(&self, key: StateKeyNid) -> Option<EventNid> {
+        self.0.get(&key).copied()
+    }
+
+    fn all(&self) -> Vec<(StateKeyNid, EventNid)> {
+        self.0.iter().map(|(key, event)| (*key, *event)).collect()
+    }
+}
+
+/// The snapshots with all that a state can be laid over; those that are not there are left out.
+#[tracing::instrument(name = "storage.snapshots.read", level = "debug", skip_all)]
+pub async fn read(
     db: &mut Connection,
-    snapshot: SnapshotNid,
-) -> Result<Vec<(SnapshotNid, Vec<EventNid>)>, Error> {
-    let rows = sqlx::query!(
+    snapshots: &[SnapshotNid],
+) -> Result<HashMap<SnapshotNid, StoredState>, Error> {
+    let snapshots: Vec<i64> = snapshots.iter().map(|nid| nid.get()).collect();
+    // Walks down the parents of all at once; their number is bounded.
+    let rows = sqlx::query_as!(
+        LayerRow,
         r#"WITH RECURSIVE chain AS (
-            SELECT snapshot_nid, parent_nid, event_nids, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            SELECT snapshot_nid AS start_nid, snapshot_nid, parent_nid, key_nids, event_nids, digest, is_partial,
+                0 AS height
+            FROM snapshots WHERE snapshot_nid = ANY($1)
             UNION ALL
-            SELECT s.snapshot_nid, s.parent_nid, s.event_nids, c.height + 1
+            SELECT c.start_nid, s.snapshot_nid, s.parent_nid, s.key_nids, s.event_nids, s.digest, s.is_partial,
+                c.height + 1
             FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
         )
-        SELECT snapshot_nid AS "snapshot_nid!", event_nids AS "event_nids!" FROM chain ORDER BY height"#,
-        snapshot.get()
+        SELECT start_nid AS "start_nid!", snapshot_nid AS "snapshot_nid!", key_nids AS "key_nids!",
+            event_nids AS "event_nids!", digest AS "digest!", is_partial AS "is_partial!"
+        FROM chain ORDER BY start_nid, height DESC"#,
+        &snapshots
     )
     .fetch_all(db)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            (
-                SnapshotNid(row.snapshot_nid),
-                row.event_nids.into_iter().map(EventNid).collect(),
-            )
-        })
+    let mut layers: HashMap<SnapshotNid, Vec<LayerRow>> = HashMap::new();
+    for row in rows {
+        layers
+            .entry(SnapshotNid(row.start_nid))
+            .or_default()
+            .push(row);
+    }
+    let stored = layers.into_iter();
+    stored
+        .map(|(nid, layers)| Ok((nid, StoredState::of(layers)?)))
+        .collect()
+}
+
+impl StoredState {
+    /// Reads layers, the lowest first.
+    fn of(rows: Vec<LayerRow>) -> Result<Self, Error> {
+        let mut stored = Self::default();
+        let mut layers = Vec::with_capacity(rows.len());
+        for row in rows {
+            for (key, event) in row.key_nids.iter().zip(&row.event_nids) {
+                if *event == TOMBSTONE {
+                    stored.state.remove(&StateKeyNid(*key));
+                } else {
+                    stored.state.insert(StateKeyNid(*key), EventNid(*event));
+                }
+            }
+            let is_lowest = layers.is_empty();
+            let keys = row.key_nids.iter().filter(|_| !is_lowest);
+            layers.push(Layer {
+                snapshot_nid: SnapshotNid(row.snapshot_nid),
+                size: row.key_nids.len(),
+                keys: keys.copied().map(StateKeyNid).collect(),
+            });
+            stored.is_partial = row.is_partial;
+            stored.digest = Digest::from_bytes(&row.digest)
+                .ok_or_else(|| Error::Corrupt("the digest of a snapshot".to_owned()))?;
+        }
+        stored.chain = Chain::new(layers);
+        Ok(stored)
+    }
+}
+
+/// The events of some keys in a snapshot; keys without one are left out. Reads no more than the
+/// layers hold of these keys.
+#[tracing::instrument(name = "storage.snapshots.read_keys", level = "debug", skip_all)]
+pub async fn read_keys(
+    db: &mut Connection,
+    snapshot: SnapshotNid,
+    keys: &[StateKeyNid],
+) -> Result<StateNids, Error> {
+    let keys: Vec<i64> = keys.iter().map(|key| key.get()).collect();
+    let rows = sqlx::query!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT snapshot_nid, parent_nid, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            UNION ALL
+            SELECT s.snapshot_nid, s.parent_nid, c.height + 1
+            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
+        )
+        SELECT DISTINCT ON (w.key_nid) w.key_nid AS "key_nid!",
+            s.event_nids[array_position(s.key_nids, w.key_nid)] AS "event_nid!"
+        FROM UNNEST($2::bigint[]) AS w (key_nid)
+        CROSS JOIN chain c
+        JOIN snapshots s ON s.snapshot_nid = c.snapshot_nid AND array_position(s.key_nids, w.key_nid) IS NOT NULL
+        ORDER BY w.key_nid, c.height"#,
+        snapshot.get(),
+        &keys
+    )
+    .fetch_all(db)
+    .await?;
+    let present = rows.into_iter().filter(|row| row.event_nid != TOMBSTONE);
+    Ok(present
+        .map(|row| (StateKeyNid(row.key_nid), EventNid(row.event_nid)))
         .collect())
+}
+
+/// What turns one state into another: each key that differs, with the event that it has in the one
+/// and in the other.
+pub fn diff<'a>(
+    from: &'a StateNids,
+    to: &'a StateNids,
+) -> impl Iterator<Item = (StateKeyNid, Option<EventNid>, Option<EventNid>)> + 'a {
+    let changed = to.iter().filter_map(|(key, event)| {
+        let before = from.get(key).copied();
+        (before != Some(*event)).then_some((*key, before, Some(*event)))
+    });
+    let gone = from.iter().filter(|(key, _)| !to.contains_key(key));
+    changed.chain(gone.map(|(key, event)| (*key, Some(*event), None)))
+}
+
+/// Deletes snapshots of some rooms that neither an event, nor the head of the room, nor another
+/// snapshot refers to, and that were stored more than a day ago; returns how many.
+///
+/// Safe while the server runs: what is about to be referred to was stored, or found again by
+/// [`store`], in the meantime, or is referred to by the event that it is taken from.
+#[tracing::instrument(
+    name = "storage.snapshots.collect_unreferenced",
+    level = "debug",
+    skip_all
+)]
+pub async fn collect_unreferenced(db: &mut Connection, rooms: &[RoomNid]) -> Result<u64, Error> {
+    let rooms: Vec<i64> = rooms.iter().map(|room| room.get()).collect();
+    let deleted = sqlx::query!(
+        "WITH RECURSIVE used AS (
+            (SELECT snapshot_nid FROM events WHERE room_nid = ANY($1) AND snapshot_nid IS NOT NULL
+             UNION SELECT snapshot_nid FROM room_heads WHERE room_nid = ANY($1)
+             UNION SELECT snapshot_nid FROM snapshots
+                WHERE room_nid = ANY($1) AND stored_at >= now() - interval '1 day')
+            UNION
+            SELECT s.parent_nid FROM used u JOIN snapshots s ON s.snapshot_nid = u.snapshot_nid
+            WHERE s.parent_nid IS NOT NULL
+        )
+        DELETE FROM snapshots s
+        WHERE s.room_nid = ANY($1) AND NOT EXISTS (SELECT FROM used u WHERE u.snapshot_nid = s.snapshot_nid)",
+        &rooms
+    )
+    .execute(db)
+    .await?;
+    Ok(deleted.rows_affected())
 }

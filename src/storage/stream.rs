@@ -1,9 +1,10 @@
 //! The stream: all changes that clients learn about, in commit order.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
-use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
-use types::{EventNid, RoomNid, StreamPosition};
+use event::Pdu;
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId, events::room::member::MembershipState};
+use types::{EventNid, HistoryOrder, RoomNid, StateKeyNid, StreamPosition};
 
 use crate::{Connection, Error, StoredEvent};
 
@@ -14,8 +15,10 @@ pub use read::read;
 /// One durable change that a client can learn about; it takes one position.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// An event entered a room.
+    /// An event was appended to the timeline of a room.
     Event(EventChange),
+    /// The current state of a room changed, by the event right before.
+    State(StateDelta),
     /// A user read up to an event.
     Receipt(Receipt),
     /// A user's private data changed.
@@ -46,10 +49,8 @@ pub enum Change {
 /// An event and its effect on the room.
 #[derive(Clone, Debug)]
 pub struct EventChange {
-    /// The event; its position is set when it is committed.
+    /// The event; its place is set when it is committed.
     pub event: StoredEvent,
-    /// Whether it is a state event that becomes part of the current state.
-    pub current: bool,
     /// The event that it redacts, as it looks afterwards.
     pub redacts: Option<Redacted>,
 }
@@ -59,10 +60,58 @@ pub struct EventChange {
 pub struct Redacted {
     /// Which event.
     pub event_nid: EventNid,
-    /// Its position in the stream; 0 when it is not part of the timeline.
-    pub position: StreamPosition,
+    /// Where it stands in the room's history.
+    pub history_order: Option<HistoryOrder>,
     /// What is left of it.
-    pub pdu: std::sync::Arc<event::Pdu>,
+    pub pdu: Arc<Pdu>,
+}
+
+/// How the current state of a room changed. It takes a position of its own, right after that of the
+/// event that caused it and in the same commit: no token stands between the two.
+#[derive(Clone, Debug)]
+pub struct StateDelta {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// The keys that appeared, changed or vanished, each once.
+    pub changes: Vec<StateChange>,
+}
+
+/// What happened to one key of a state.
+#[derive(Clone, Debug)]
+pub struct StateChange {
+    /// The key.
+    pub key: StateKeyNid,
+    /// What it was; none if it was not there.
+    pub from: Option<StateEvent>,
+    /// What it is now; none if it is not there any more.
+    pub to: Option<StateEvent>,
+}
+
+impl StateChange {
+    /// An event of the key, which tells its type and state key: the new one if there is one.
+    pub fn event(&self) -> Option<&Arc<Pdu>> {
+        let event = self.to.as_ref().or(self.from.as_ref());
+        event.map(|event| &event.pdu)
+    }
+
+    /// The memberships of the user before and after, if it is a member that changed.
+    pub fn memberships(&self) -> Option<(Option<MembershipState>, Option<MembershipState>)> {
+        let event = self.event()?;
+        if event.event_type() != "m.room.member" {
+            return None;
+        }
+        let membership = |event: &Option<StateEvent>| event.as_ref()?.pdu.membership();
+        Some((membership(&self.from), membership(&self.to)))
+    }
+}
+
+/// An event of a state.
+#[derive(Clone, Debug)]
+pub struct StateEvent {
+    /// Its number.
+    pub nid: EventNid,
+    /// The event; type and state key are its own.
+    pub pdu: Arc<Pdu>,
 }
 
 /// A row of `receipts`.
@@ -78,8 +127,8 @@ pub struct Receipt {
     pub thread_id: String,
     /// The event read up to.
     pub event_id: OwnedEventId,
-    /// The position of that event in the stream; 0 when it is not known here.
-    pub event_position: StreamPosition,
+    /// Where that event stands in the room's history; none when it is not part of it here.
+    pub event_order: Option<HistoryOrder>,
     /// When, in milliseconds since the epoch.
     pub ts: i64,
 }
@@ -112,18 +161,61 @@ pub struct ToDevice {
     pub content: String,
 }
 
-/// Changes in the order in which they take positions.
-#[derive(Clone, Debug, Default)]
-pub struct Changes(Vec<Change>);
+/// A change that concerns users and not the graph of a room.
+#[derive(Clone, Debug)]
+pub enum UserChange {
+    /// See [`Change::Receipt`].
+    Receipt(Receipt),
+    /// See [`Change::AccountData`].
+    AccountData(AccountData),
+    /// See [`Change::ToDevice`].
+    ToDevice(ToDevice),
+    /// See [`Change::DeviceList`].
+    DeviceList {
+        /// Whose.
+        user_id: OwnedUserId,
+    },
+    /// See [`Change::UserSigned`].
+    UserSigned {
+        /// Who signed; nobody else gets to see it.
+        signer: OwnedUserId,
+        /// Whose key.
+        user_id: OwnedUserId,
+    },
+    /// See [`Change::KeyCounts`].
+    KeyCounts {
+        /// Whose.
+        user_id: OwnedUserId,
+        /// Which device.
+        device_id: OwnedDeviceId,
+    },
+}
 
-impl Changes {
+impl From<UserChange> for Change {
+    fn from(change: UserChange) -> Self {
+        match change {
+            UserChange::Receipt(receipt) => Self::Receipt(receipt),
+            UserChange::AccountData(data) => Self::AccountData(data),
+            UserChange::ToDevice(message) => Self::ToDevice(message),
+            UserChange::DeviceList { user_id } => Self::DeviceList { user_id },
+            UserChange::UserSigned { signer, user_id } => Self::UserSigned { signer, user_id },
+            UserChange::KeyCounts { user_id, device_id } => Self::KeyCounts { user_id, device_id },
+        }
+    }
+}
+
+/// Changes that concern users, in the order in which they take positions.
+#[derive(Clone, Debug, Default)]
+pub struct UserChanges(Vec<UserChange>);
+
+impl UserChanges {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Appends one.
-    pub fn push(&mut self, change: Change) {
+    pub fn push(&mut self, change: UserChange) {
         self.0.push(change);
     }
 
@@ -131,9 +223,35 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+impl FromIterator<UserChange> for UserChanges {
+    fn from_iter<I: IntoIterator<Item = UserChange>>(changes: I) -> Self {
+        Self(changes.into_iter().collect())
+    }
+}
+
+impl From<UserChanges> for Changes {
+    fn from(changes: UserChanges) -> Self {
+        Self(changes.0.into_iter().map(Change::from).collect())
+    }
+}
+
+/// Changes in the order in which they take positions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes(Vec<Change>);
+
+impl Changes {
+    pub(crate) fn push(&mut self, change: Change) {
+        self.0.push(change);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 
     /// How many positions they take.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
@@ -148,12 +266,6 @@ impl Changes {
 
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
-    }
-}
-
-impl FromIterator<Change> for Changes {
-    fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
-        Self(changes.into_iter().collect())
     }
 }
 

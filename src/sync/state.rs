@@ -7,26 +7,31 @@ use std::{
 
 use event::{Pdu, State};
 use ruma::{OwnedUserId, UserId};
-use storage::StoredEvent;
+use storage::stream::StateChange;
 
 use crate::timeline::Timeline;
 
-/// The state at the start of a timeline, computed from that at its end.
-pub(crate) fn at_start(mut state: State, timeline: &Timeline) -> State {
-    for timeline_event in timeline.events.iter().rev() {
-        let event = timeline_event.event();
-        let Some(state_key) = event.pdu.state_key() else {
+/// The state at the start of a timeline, from that at its end and its changes since, the newest
+/// first.
+///
+/// A change whose event is not in the timeline is not taken back: no client would learn of it.
+pub(crate) fn at_start<'c>(
+    mut state: State,
+    changes: impl Iterator<Item = &'c StateChange>,
+    timeline: &Timeline,
+) -> State {
+    for change in changes {
+        let Some(to) = change.to.as_ref().filter(|to| timeline.contains(to.nid)) else {
             continue;
         };
-        let event_type = event.pdu.event_type();
-        // One that is not current any more was replaced by an event that the timeline leaves out.
+        let (event_type, state_key) = (to.pdu.event_type(), to.pdu.state_key().unwrap_or_default());
         let current = state.get(event_type, state_key);
-        if current.is_none_or(|current| current.event_id() != event.pdu.event_id()) {
+        if current.is_none_or(|current| current.event_id() != to.pdu.event_id()) {
             continue;
         }
-        match &event.replaces {
-            Some(replaced) => {
-                state.insert(replaced.pdu.clone());
+        match &change.from {
+            Some(from) => {
+                state.insert(from.pdu.clone());
             }
             None => {
                 state.remove(event_type, state_key);
@@ -56,18 +61,17 @@ impl StateUpdate {
         state.iter().filter(is_included).cloned().collect()
     }
 
-    /// Adds the value in `state` of the key that an event changed, or else the event itself.
-    pub(crate) fn insert_change(&mut self, event: &StoredEvent, state: &State) {
-        let Some(state_key) = event.pdu.state_key() else {
+    /// Adds the value in `state` of a key that changed, or else the value that it changed to.
+    pub(crate) fn insert_change(&mut self, change: &StateChange, state: &State) {
+        let Some(event) = change.event() else {
             return;
         };
-        let event_type = event.pdu.event_type();
-        let value = state
-            .get(event_type, state_key)
-            .unwrap_or(&event.pdu)
-            .clone();
-        self.0
-            .insert((event_type.to_owned(), state_key.to_owned()), value);
+        let (event_type, state_key) = (event.event_type(), event.state_key().unwrap_or_default());
+        let new = change.to.as_ref().map(|to| &to.pdu);
+        if let Some(value) = state.get(event_type, state_key).or(new) {
+            let key = (event_type.to_owned(), state_key.to_owned());
+            self.0.insert(key, value.clone());
+        }
     }
 
     /// Adds the member events that a lazy-loading client needs.

@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use live::{Room, TimelineEvent, User, UserVisibility};
 use storage::{StoredEvent, events::Span};
-use types::StreamPosition;
+use types::{EventNid, HistoryOrder, StreamPosition};
 
 use crate::filter::Filter;
-
-/// Before everything.
-pub(crate) const BEGINNING: StreamPosition = StreamPosition(i64::MIN);
 
 /// Events read at once if the filter excludes some.
 const FILTERED_BATCH: i64 = 200;
@@ -20,8 +17,8 @@ pub(crate) struct Timeline {
     pub(crate) events: Vec<Arc<TimelineEvent>>,
     /// Whether events of the range are left out.
     pub(crate) limited: bool,
-    /// The `prev_batch` position.
-    pub(crate) prev: StreamPosition,
+    /// The place that `prev_batch` stands for.
+    pub(crate) prev: HistoryOrder,
     after: StreamPosition,
     until: StreamPosition,
     limit: usize,
@@ -64,13 +61,13 @@ impl Timeline {
         let mut timeline = Self {
             events: Vec::new(),
             limited: false,
-            prev: until,
+            prev: HistoryOrder::of(until),
             after,
             until,
             limit,
         };
         let range = room.timeline().rev().filter(|timeline_event| {
-            let position = timeline_event.event().position;
+            let position = timeline_event.position();
             after < position && position <= until
         });
         timeline.extend_back(range.cloned(), timeline_filter);
@@ -106,7 +103,7 @@ impl Timeline {
         read_limit: i64,
     ) {
         let exhausted = (older.len() as i64) < read_limit;
-        let oldest = older.first().map(|event| event.position);
+        let oldest = older.first().and_then(|event| event.history_order);
         self.extend_back(
             older
                 .into_iter()
@@ -116,7 +113,7 @@ impl Timeline {
         );
         if !exhausted && !self.limited {
             self.limited = true;
-            self.prev = oldest.map_or(self.prev, before);
+            self.prev = oldest.map_or(self.prev, HistoryOrder::before);
         }
     }
 
@@ -135,7 +132,7 @@ impl Timeline {
                 self.limited = true;
                 break;
             }
-            self.prev = before(timeline_event.event().position);
+            self.prev = HistoryOrder::of(timeline_event.position()).before();
             self.events.push(timeline_event);
         }
         self.events.reverse();
@@ -149,14 +146,9 @@ impl Timeline {
     }
 
     /// Whether the timeline contains an event.
-    pub(crate) fn contains(&self, event: &StoredEvent) -> bool {
+    pub(crate) fn contains(&self, event: EventNid) -> bool {
         self.events
             .iter()
-            .any(|timeline_event| timeline_event.event().nid == event.nid)
+            .any(|timeline_event| timeline_event.event().nid == event)
     }
-}
-
-/// The gap before an event.
-fn before(position: StreamPosition) -> StreamPosition {
-    StreamPosition(position.get() - 1)
 }

@@ -54,9 +54,9 @@ pub(crate) async fn count<'a>(
         .collect();
     if !wanted.is_empty() {
         let mut db = context.database.acquire().await?;
-        let count_event = |room_nid, position, pdu| {
+        let count_event = |room_nid, order, pdu| {
             if let Some(counter) = counters.get_mut(&room_nid) {
-                counter.read(position, &pdu);
+                counter.read(order, &pdu);
             }
         };
         events::unread(

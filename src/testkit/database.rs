@@ -9,7 +9,7 @@ use std::{
 };
 
 use postgres::ManagedPostgres;
-use ruma::{ServerName, owned_server_name};
+use ruma::{DeviceId, ServerName, UserId, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use storage::{Committer, Database, Feed, IdAllocator};
 use tokio::sync::OnceCell;
@@ -208,4 +208,30 @@ fn unique() -> String {
     types::random::letters(16)
         .expect("randomness")
         .to_lowercase()
+}
+
+/// Makes a user and a device known, as far as they are not.
+pub async fn register_device(database: &Database, user_id: &UserId, device_id: &DeviceId) {
+    let mut connection = database.acquire().await.expect("the database answers");
+    for statement in [
+        "INSERT INTO users (user_id, created_ts) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+        "INSERT INTO devices (user_id, device_id, created_ts) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING",
+    ] {
+        let query = sqlx::query(statement).bind(user_id.as_str());
+        let query = if statement.contains("$2") {
+            query.bind(device_id.as_str())
+        } else {
+            query
+        };
+        query.execute(&mut *connection).await.expect("a device");
+    }
+}
+
+/// Lets all snapshots look as if they had been stored long ago.
+pub async fn age_snapshots(database: &Database) {
+    let mut connection = database.acquire().await.expect("the database answers");
+    sqlx::query("UPDATE snapshots SET stored_at = now() - interval '2 days'")
+        .execute(&mut *connection)
+        .await
+        .expect("snapshots");
 }

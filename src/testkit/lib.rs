@@ -9,6 +9,8 @@ mod database;
 mod queries;
 pub mod room;
 
-pub use database::{TestDatabase, Writer, database, server_name, template};
+pub use database::{
+    TestDatabase, Writer, age_snapshots, database, register_device, server_name, template,
+};
 pub use queries::{Queries, queries_of};
 pub use sqlx::postgres::PgConnectOptions;

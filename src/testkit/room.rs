@@ -1,23 +1,30 @@
 //! Rooms without the `room` crate: events are built, signed and committed unchecked.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use event::{Draft, Parents, Pdu, RoomVersion, Signer, State, auth};
+use event::{
+    Draft, Parents, Pdu, RoomVersion, Signer, State, auth,
+    layers::{Chain, Digest, StateSource},
+};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, UInt, UserId,
     events::TimelineEventType,
 };
 use serde_json::{Value, json};
 use storage::{
-    Change, Changes, StoredEvent, Transaction, Verdict,
+    StateKeys, StoredEvent, Transaction, UserChange, UserChanges,
     committer::WriteSet,
     events::Replaced,
-    rooms::{NewRoom, NewSnapshot, RoomWrite},
-    stream::{EventChange, Receipt, Redacted},
+    rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomWrite},
+    snapshots::NewSnapshot,
+    stream::{Receipt, Redacted, StateChange, StateEvent},
 };
-use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
+use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid, StreamPosition};
 
-use crate::{Writer, server_name};
+use crate::{Writer, register_device, server_name};
 
 /// A room of a test. Events are not authorised.
 #[derive(Debug)]
@@ -31,9 +38,25 @@ pub struct TestRoom {
     state: State,
     nids: HashMap<OwnedEventId, EventNid>,
     last: Option<(EventNid, OwnedEventId)>,
-    snapshot_nid: SnapshotNid,
+    entries: Entries,
+    chain: Chain,
+    digest: Digest,
     depth: u64,
     revision: i64,
+}
+
+/// A state as numbers.
+#[derive(Debug, Default)]
+struct Entries(BTreeMap<StateKeyNid, EventNid>);
+
+impl StateSource for Entries {
+    fn event(&self, key: StateKeyNid) -> Option<EventNid> {
+        self.0.get(&key).copied()
+    }
+
+    fn all(&self) -> Vec<(StateKeyNid, EventNid)> {
+        self.0.iter().map(|(key, event)| (*key, *event)).collect()
+    }
 }
 
 /// An event to send.
@@ -59,7 +82,9 @@ impl TestRoom {
             state: State::new(),
             nids: HashMap::new(),
             last: None,
-            snapshot_nid: SnapshotNid(0),
+            entries: Entries::default(),
+            chain: Chain::default(),
+            digest: Digest::default(),
             depth: 0,
             revision: 0,
         };
@@ -125,18 +150,18 @@ impl TestRoom {
         receipt_type: &str,
         thread_id: &str,
         event_id: &OwnedEventId,
-    ) -> Change {
+    ) -> UserChange {
         let mut connection = db.database.acquire().await.expect("the database answers");
-        let positions = storage::receipts::positions(&mut connection, self.room_nid, &[event_id])
+        let orders = storage::receipts::orders(&mut connection, self.room_nid, &[event_id])
             .await
             .expect("the database answers");
-        Change::Receipt(Receipt {
+        UserChange::Receipt(Receipt {
             room_nid: self.room_nid,
             user_id: user_id.to_owned(),
             receipt_type: receipt_type.to_owned(),
             thread_id: thread_id.to_owned(),
             event_id: event_id.clone(),
-            event_position: positions[event_id],
+            event_order: orders.get(event_id).copied(),
             ts: 7,
         })
     }
@@ -220,9 +245,25 @@ impl TestRoom {
         if self.last.is_none() {
             self.room_id = pdu.room_id().clone();
         }
-        let expected_extremities = self.last.iter().map(|(nid, _)| *nid).collect();
+        let expected = self.version_of_head();
         let redacts = self.redacted(db, spec.redacts.as_ref()).await;
-        let event = self.append(nid, &pdu, spec.device_id);
+        let (parents, event) = self.append(nid, &pdu, spec.device_id);
+        if let Some(transaction) = &event.transaction {
+            register_device(&db.database, sender, &transaction.device_id).await;
+        }
+        let mut new = NewEvent {
+            event,
+            placement: Placement::Timeline,
+            parents,
+            may_be_missed: false,
+            redacts,
+            delta: Vec::new(),
+        };
+        let mut snapshots = Vec::new();
+        if pdu.is_state() {
+            snapshots.push(self.set_state(db, &mut new).await);
+        }
+        new.event.snapshot_nid = self.chain.snapshot_nid();
         let create = (self.revision == 0).then(|| NewRoom {
             room_id: self.room_id.clone(),
             version: self.version.id().clone(),
@@ -230,38 +271,71 @@ impl TestRoom {
             in_directory: false,
             alias: None,
         });
-        let snapshots = if pdu.is_state() {
-            vec![self.snapshot()]
-        } else {
-            Vec::new()
+        self.revision += 1;
+        let next = RoomHead {
+            version: self.version_of_head(),
+            depth: self.depth as i64,
+            snapshot_nid: self.chain.snapshot_nid().unwrap_or_default(),
         };
-        let current = pdu.is_state();
-        let mut changes = Changes::new();
-        changes.push(Change::Event(EventChange {
-            event,
-            current,
-            redacts,
-        }));
         let room = RoomWrite {
             room_nid: self.room_nid,
-            expected_revision: self.revision,
-            expected_extremities,
-            extremities: vec![nid],
-            depth: self.depth as i64,
-            snapshot_nid: self.snapshot_nid,
+            expected,
+            next,
+            events: vec![new],
             snapshots,
             create,
         };
-        self.revision += 1;
-        commit(
-            db,
-            WriteSet {
-                room: Some(room),
-                changes,
-            },
-        )
-        .await;
+        let set = WriteSet {
+            room: Some(room),
+            changes: UserChanges::new(),
+        };
+        commit(db, set).await;
         pdu.event_id().clone()
+    }
+
+    fn version_of_head(&self) -> HeadVersion {
+        HeadVersion {
+            revision: self.revision,
+            extremities: self.last.iter().map(|(nid, _)| *nid).collect(),
+        }
+    }
+
+    /// Puts a state event into the state as numbers.
+    async fn set_state(&mut self, db: &Writer, new: &mut NewEvent) -> NewSnapshot {
+        let pdu = &new.event.pdu;
+        let text = (
+            pdu.event_type().to_owned(),
+            pdu.state_key().unwrap_or_default().to_owned(),
+        );
+        let keys = StateKeys::new(db.database.clone());
+        let key = keys
+            .ids([text.clone()])
+            .await
+            .expect("the database answers")[&text];
+        let event = |nid, pdu: &Arc<Pdu>| StateEvent {
+            nid,
+            pdu: pdu.clone(),
+        };
+        let replaces = new.event.replaces.as_ref();
+        new.delta.push(StateChange {
+            key,
+            from: replaces.map(|replaced| event(replaced.nid, &replaced.pdu)),
+            to: Some(event(new.event.nid, pdu)),
+        });
+        if let Some(before) = self.entries.0.insert(key, new.event.nid) {
+            self.digest.remove(key, before);
+        }
+        self.digest.insert(key, new.event.nid);
+        let nid = SnapshotNid(db.nids.allocate_one().await.expect("a number"));
+        let layer = self.chain.push(nid, [key], &self.entries);
+        NewSnapshot {
+            nid,
+            parent: layer.parent,
+            depth: layer.depth as i16,
+            entries: layer.entries,
+            digest: self.digest,
+            is_partial: false,
+        }
     }
 
     fn build(&self, sender: &UserId, spec: &EventSpec<'_>) -> Arc<Pdu> {
@@ -312,7 +386,7 @@ impl TestRoom {
         nid: EventNid,
         pdu: &Arc<Pdu>,
         device_id: Option<OwnedDeviceId>,
-    ) -> StoredEvent {
+    ) -> (Vec<Parent>, StoredEvent) {
         let transaction = device_id.map(|device_id| Transaction {
             device_id,
             target: None,
@@ -321,7 +395,11 @@ impl TestRoom {
                 .unwrap_or_default()
                 .to_owned(),
         });
-        let prev_nids = self.last.iter().map(|(nid, _)| *nid).collect();
+        let parents = self.last.iter().map(|(nid, event_id)| Parent {
+            nid: Some(*nid),
+            event_id: event_id.clone(),
+        });
+        let parents = parents.collect();
         let mut replaces = None;
         self.depth += 1;
         self.last = Some((nid, pdu.event_id().clone()));
@@ -332,34 +410,20 @@ impl TestRoom {
                 pdu,
             });
             self.nids.insert(pdu.event_id().clone(), nid);
-            self.snapshot_nid = SnapshotNid(nid.get());
         }
-        StoredEvent {
+        let event = StoredEvent {
             nid,
             room_nid: self.room_nid,
-            position: StreamPosition(0),
+            position: None,
+            history_order: None,
             pdu: pdu.clone(),
-            verdict: Verdict::Accepted,
-            snapshot_nid: self.snapshot_nid,
+            snapshot_nid: None,
             replaces,
             redacted_because: None,
-            prev_nids,
             auth_nids: Vec::new(),
             transaction,
-        }
-    }
-
-    fn snapshot(&self) -> NewSnapshot {
-        NewSnapshot {
-            nid: self.snapshot_nid,
-            parent: None,
-            depth: 0,
-            events: self
-                .state
-                .iter()
-                .map(|pdu| self.nids[pdu.event_id()])
-                .collect(),
-        }
+        };
+        (parents, event)
     }
 
     async fn redacted(&self, db: &Writer, target: Option<&OwnedEventId>) -> Option<Redacted> {
@@ -372,7 +436,7 @@ impl TestRoom {
         let left = event::redact(&self.version, &found.pdu).expect("a well-formed event");
         Some(Redacted {
             event_nid: found.nid,
-            position: found.position,
+            history_order: found.history_order,
             pdu: Arc::new(left),
         })
     }
@@ -381,7 +445,7 @@ impl TestRoom {
 /// Commits changes outside room heads.
 pub async fn commit_changes(
     db: &Writer,
-    changes: impl IntoIterator<Item = Change>,
+    changes: impl IntoIterator<Item = UserChange>,
 ) -> StreamPosition {
     commit(
         db,

@@ -71,6 +71,11 @@ number! {
 /// How many events fit before an event of the timeline, as a power of two.
 const GAP_BITS: u32 = 20;
 
+impl StreamPosition {
+    /// Before the first change.
+    pub const START: Self = Self(0);
+}
+
 impl HistoryOrder {
     /// Before all events.
     pub const MIN: Self = Self(i64::MIN);
@@ -78,7 +83,7 @@ impl HistoryOrder {
     /// The order of an event that was appended to the timeline at a position; as a place in the
     /// history, just after that event.
     pub const fn of(position: StreamPosition) -> Self {
-        Self(position.0 << GAP_BITS)
+        Self(position.0.saturating_mul(1 << GAP_BITS))
     }
 
     /// The place just before an event.

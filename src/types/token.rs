@@ -85,17 +85,13 @@ impl FromStr for PageToken {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        match text.strip_prefix('p') {
+        if let Some(number) = text.strip_prefix('p') {
             // What precedes the first event of the timeline has a negative order.
-            Some(number) => number
-                .parse()
-                .map(|order| Self(HistoryOrder(order)))
-                .map_err(|_| InvalidToken),
-            None => {
-                let token: SyncToken = text.parse()?;
-                Ok(Self(HistoryOrder::of(token.stream)))
-            }
+            let order = number.parse().map_err(|_| InvalidToken)?;
+            return Ok(Self(HistoryOrder(order)));
         }
+        let token: SyncToken = text.parse()?;
+        Ok(Self(HistoryOrder::of(token.stream)))
     }
 }
 

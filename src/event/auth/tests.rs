@@ -182,7 +182,7 @@ fn auth_events_must_be_known_fitting_unique_and_accepted() {
         &|event_type, key| room.state.event(event_type, key),
         &|id| {
             room.fetch(id)
-                .map(|event| Arc::new(Pdu::clone(&event).with_rejected(true)))
+                .map(|event| Arc::new(Pdu::clone(&event).with_verdict(crate::Verdict::Rejected)))
         },
     );
     denied(refused, "rejected");

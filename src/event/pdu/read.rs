@@ -4,13 +4,15 @@ use std::{borrow::Cow, ops::Range};
 
 use ruma::{
     CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, RoomId, events::TimelineEventType, signatures::reference_hash,
+    OwnedUserId, RoomId,
+    events::{TimelineEventType, room::member::MembershipState},
+    signatures::reference_hash,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Pdu;
-use crate::{FormatError, RoomVersion, format};
+use crate::{FormatError, RoomVersion, Verdict, format};
 
 /// The fields that are read from an event's text.
 #[derive(Deserialize)]
@@ -29,6 +31,11 @@ struct Fields<'a> {
     redacts: Option<&'a RawValue>,
     #[serde(borrow)]
     content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct MemberContent {
+    membership: MembershipState,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +109,7 @@ impl Pdu {
             json,
             Redacts::Either,
         )?;
-        Ok(pdu.with_rejected(self.rejected))
+        Ok(pdu.with_verdict(self.verdict))
     }
 
     fn assemble(
@@ -118,6 +125,9 @@ impl Pdu {
             TimelineEventType::RoomRedaction => redacts.find(&fields),
             _ => None,
         };
+        let is_member =
+            timeline_event_type == TimelineEventType::RoomMember && fields.state_key.is_some();
+        let membership = is_member.then(|| serde_json::from_str(fields.content.get()).ok());
         Ok(Self {
             event_id,
             names_room: fields.room_id.is_some(),
@@ -131,7 +141,8 @@ impl Pdu {
             prev_events: fields.prev_events.into(),
             auth_events: fields.auth_events.into(),
             redacts,
-            rejected: false,
+            verdict: Verdict::Accepted,
+            membership: (membership.flatten()).map(|content: MemberContent| content.membership),
             content,
             json,
         })

@@ -1,7 +1,7 @@
 //! An event and the events around it: `/context`.
 
 use ruma::{EventId, RoomId, api::Direction as Way};
-use types::{PageToken, StreamPosition};
+use types::PageToken;
 
 use super::{EventFilter, PageRequest, Source, page};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
 
 impl Rooms {
     /// The body of `/context/{eventId}`: half of the events before, half after.
+    #[tracing::instrument(name = "room.context", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn context(
         &self,
         room_id: &RoomId,
@@ -20,7 +21,7 @@ impl Rooms {
         filter: EventFilter,
     ) -> Result<String, Error> {
         let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
-        let at = event.position;
+        let at = event.history_order.ok_or(Error::UnknownEvent)?;
         let around = |direction, from| PageRequest {
             from: Some(PageToken(from)),
             to: None,
@@ -30,7 +31,7 @@ impl Rooms {
         };
         let timeline = Source::Timeline(event.room_nid);
         let mut db = self.0.database.acquire().await?;
-        let before = around(Way::Backward, StreamPosition(at.get() - 1));
+        let before = around(Way::Backward, at.before());
         let (mut before, mut after) = (
             page(&mut db, timeline, &visibility, &before).await?,
             page(&mut db, timeline, &visibility, &around(Way::Forward, at)).await?,
@@ -65,11 +66,12 @@ impl Rooms {
         let mut target = String::new();
         renderer.event(&event, &mut target);
         // The tokens stand outside of what was shown, so that paging goes on from there.
-        let oldest = before.events.last().unwrap_or(&event).position;
+        let order = |event: &storage::StoredEvent| event.history_order.unwrap_or(at);
+        let oldest = order(before.events.last().unwrap_or(&event));
         Ok(format!(
             r#"{{"start":"{}","end":"{}","event":{target},"events_before":{},"events_after":{},"state":{}}}"#,
-            PageToken(StreamPosition(oldest.get() - 1)),
-            PageToken(last.position),
+            PageToken(oldest.before()),
+            PageToken(order(last)),
             renderer.events(&before.events),
             renderer.events(&after.events),
             render::state(shown, now_ms),

@@ -8,7 +8,7 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 use storage::{Connection, StoredEvent, events, events::Direction};
-use types::{PageToken, StreamPosition};
+use types::{HistoryOrder, PageToken};
 
 use crate::{Error, Reader, Rooms, render, state::StateViewpoint};
 
@@ -25,6 +25,7 @@ pub struct MembersQuery {
 
 impl Rooms {
     /// The body of `/members`.
+    #[tracing::instrument(name = "room.members", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn members(
         &self,
         room_id: &RoomId,
@@ -95,6 +96,7 @@ impl Rooms {
     }
 
     /// The body of `/state`.
+    #[tracing::instrument(name = "room.state", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn state(&self, room_id: &RoomId, reader: Reader<'_>) -> Result<String, Error> {
         let state = self.visible_state(room_id, reader.user_id).await?;
         Ok(render::state(
@@ -132,23 +134,29 @@ impl Rooms {
         }
     }
 
-    /// The state as of a position in the stream, but not after the user left; as the user first saw
+    /// The state as of a place in the history, but not after the user left; as the user first saw
     /// it if what happened last until then is hidden.
     async fn visible_state_at(
         &self,
         room_id: &RoomId,
         user_id: &UserId,
-        at: StreamPosition,
+        at: HistoryOrder,
     ) -> Result<State, Error> {
         let at = match self.state_viewpoint(room_id, user_id).await? {
             StateViewpoint::Current(_) => at,
-            StateViewpoint::AtLeave(left) => at.min(left.position),
+            StateViewpoint::AtLeave(left) => left.history_order.map_or(at, |left| at.min(left)),
         };
         let room_nid = self.head(room_id).await?.room_nid;
         let mut db = self.0.database.snapshot().await?;
-        let beginning = StreamPosition(i64::MIN);
-        let last =
-            events::timeline(&mut db, room_nid, beginning, at, Direction::Backward, 1).await?;
+        let last = events::history(
+            &mut db,
+            room_nid,
+            HistoryOrder::MIN,
+            at,
+            Direction::Backward,
+            1,
+        )
+        .await?;
         let visibility = UserVisibility::load(&mut db, room_nid, user_id).await?;
         match last.first().filter(|last| visibility.may_see(last)) {
             Some(last) => self.state_after(&mut db, last.snapshot_nid).await,

@@ -23,6 +23,7 @@ pub struct RelationsQuery {
 
 impl Rooms {
     /// The body of `/relations/{eventId}`.
+    #[tracing::instrument(name = "room.relations", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn relations(
         &self,
         room_id: &RoomId,

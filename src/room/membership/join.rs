@@ -1,14 +1,15 @@
 //! Joining and knocking.
 
-use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value};
 
 use super::{Profile, restricted, set, with_reason};
-use crate::{Error, Rooms};
+use crate::{Error, Rooms, head::Head};
 
 impl Rooms {
     /// Joins a room, with further content for the member event. Joining again is no error and
     /// adds no event.
+    #[tracing::instrument(name = "room.join", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn join(
         &self,
         room_id: &RoomId,
@@ -28,13 +29,13 @@ impl Rooms {
         if head.state.membership(user_id) != MembershipState::Join {
             self.check_room_limit(user_id).await?;
         }
-        let authoriser = self.authoriser(room_id, user_id).await?;
+        let granting = self.granting_rooms(room_id, user_id).await?;
         self.write(room_id, 1, |appender| {
             if appender.head().state.membership(user_id) == MembershipState::Join {
                 return Ok(());
             }
             let mut extra = content.clone();
-            if let Some(authoriser) = &authoriser {
+            if let Some(authoriser) = self.authoriser(appender.head(), user_id, &granting)? {
                 extra.insert(
                     "join_authorised_via_users_server".to_owned(),
                     Value::String(authoriser.to_string()),
@@ -47,6 +48,7 @@ impl Rooms {
     }
 
     /// Asks the members of a room to be let in.
+    #[tracing::instrument(name = "room.knock", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn knock(
         &self,
         room_id: &RoomId,
@@ -61,27 +63,42 @@ impl Rooms {
         .await
     }
 
-    /// Who vouches for a user that joins a restricted room without an invitation; none when
-    /// nobody needs to.
-    async fn authoriser(
+    /// Those of the rooms that grant joining a restricted room to their members which the user is
+    /// a member of.
+    async fn granting_rooms(
         &self,
         room_id: &RoomId,
         user_id: &UserId,
-    ) -> Result<Option<OwnedUserId>, Error> {
+    ) -> Result<Vec<OwnedRoomId>, Error> {
         let head = self.head(room_id).await?;
-        let Some(allowed) = restricted::allowed_rooms(&head, user_id) else {
-            return Ok(None);
-        };
-        for room in allowed {
+        let mut granting = Vec::new();
+        for room in restricted::allowed_rooms(&head, user_id).unwrap_or_default() {
             match self.head(&room).await {
                 Ok(other) if other.state.membership(user_id) == MembershipState::Join => {
-                    let found = restricted::authoriser(&head, |user| self.is_local(user));
-                    return found.map(Some).ok_or(Error::JoinNotGranted);
+                    granting.push(room);
                 }
                 Ok(_) | Err(Error::UnknownRoom) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::JoinNotGranted)
+        Ok(granting)
+    }
+
+    /// Who vouches for a user that joins a restricted room without an invitation; none when
+    /// nobody needs to. Decided by the room as it is when the join is added to it.
+    fn authoriser(
+        &self,
+        head: &Head,
+        user_id: &UserId,
+        granting: &[OwnedRoomId],
+    ) -> Result<Option<OwnedUserId>, Error> {
+        let Some(allowed) = restricted::allowed_rooms(head, user_id) else {
+            return Ok(None);
+        };
+        if !allowed.iter().any(|room| granting.contains(room)) {
+            return Err(Error::JoinNotGranted);
+        }
+        let found = restricted::authoriser(head, |user| self.is_local(user));
+        found.map(Some).ok_or(Error::JoinNotGranted)
     }
 }

@@ -11,6 +11,7 @@ use crate::{Error, Rooms};
 impl Rooms {
     /// Writes the user's profile into the member event of every joined room, all at once; when
     /// some fail, returns the first failure.
+    #[tracing::instrument(name = "room.update_profile", skip_all, fields(user.id = %user_id), err(level = "debug"))]
     pub async fn update_profile(&self, user_id: &UserId, profile: &Profile) -> Result<(), Error> {
         let rooms = {
             let mut db = self.0.database.acquire().await?;

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use ruma::OwnedEventId;
 
 use super::WriteSet;
-use crate::{Change, Database, Error, rows::id};
+use crate::{Database, Error, StoredEvent, rows::id};
 
 /// The unique constraint that lets a transaction create only one event.
-pub(super) const CONSTRAINT: &str = "events_transactions";
+pub(super) const CONSTRAINT: &str = "event_transactions_pkey";
 
 /// The sets that repeat a transaction, by index, with the event that it created.
 pub(super) async fn find(
@@ -18,16 +18,17 @@ pub(super) async fn find(
 ) -> Result<HashMap<usize, OwnedEventId>, Error> {
     let mut rows = Rows::default();
     for (index, set) in sets.iter().enumerate() {
-        for (_, change) in set.changes.numbered() {
-            rows.push(index, change);
+        for new in set.room.iter().flat_map(|room| &room.events) {
+            rows.push(index, &new.event);
         }
     }
     let found = sqlx::query!(
         r#"SELECT w.index AS "index!", e.event_id
          FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
             AS w (index, sender, device, transaction, room_nid, event_type)
-         JOIN events e ON e.sender = w.sender AND e.transaction_device = w.device
-            AND e.transaction_id = w.transaction AND e.room_nid = w.room_nid AND e.event_type = w.event_type"#,
+         JOIN event_transactions t ON t.user_id = w.sender AND t.device_id = w.device
+            AND t.transaction_id = w.transaction AND t.room_nid = w.room_nid AND t.event_type = w.event_type
+         JOIN events e ON e.event_nid = t.event_nid"#,
         &rows.index,
         &rows.sender,
         &rows.device,
@@ -54,11 +55,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, index: usize, change: &Change) {
-        let Change::Event(change) = change else {
-            return;
-        };
-        let event = &change.event;
+    fn push(&mut self, index: usize, event: &StoredEvent) {
         let Some(transaction) = &event.transaction else {
             return;
         };

@@ -9,13 +9,14 @@ use crate::Tx;
 /// conflict is possible.
 pub async fn commit_locked(mut tx: Tx, set: WriteSet) -> Answer {
     let database = tx.database().clone();
+    let writer = database.process().number;
     let result = async {
-        let conflicts = write::swap_heads(&mut tx, &[&set]).await?;
+        let conflicts = write::swap_heads(&mut tx, &[&set], writer).await?;
         if !conflicts.is_empty() {
             return Ok(Err(CommitError::Conflict));
         }
         let rooms: Vec<_> = set.room.iter().collect();
-        tx.commit_rows(set.changes.clone(), &rooms).await.map(Ok)
+        tx.commit_rows(set.changes(), &rooms).await.map(Ok)
     };
     match result.await {
         Ok(answer) => answer,

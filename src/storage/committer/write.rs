@@ -2,32 +2,35 @@
 
 use std::collections::{HashMap, HashSet};
 
-use types::{EventNid, RoomNid};
+use types::RoomNid;
 
 use super::WriteSet;
 use crate::{
     Connection, Error,
     families::array,
-    rooms::{NewRoom, RoomWrite},
+    rooms::{HeadVersion, NewRoom, RoomWrite},
 };
 
-/// Creates new rooms and swaps the revision of the others; returns the rooms with conflicts.
+/// Creates new rooms and swaps the revision of the others; returns the rooms that lost the comparison.
+///
+/// `writer` is the number of this process.
 pub(super) async fn swap_heads(
     db: &mut Connection,
     sets: &[&WriteSet],
+    writer: i64,
 ) -> Result<Conflicts, Error> {
     let (heads, mut conflicts) = heads(sets);
     let mut swaps = Vec::new();
     for (room_nid, head) in &heads {
         match head.create {
-            Some(create) => insert(db, *room_nid, create, head).await?,
+            Some(create) => insert(db, *room_nid, create, head, writer).await?,
             None => swaps.push((*room_nid, head)),
         }
     }
     // In the order of the numbers: two processes that write to the same rooms must not deadlock.
     swaps.sort_by_key(|(room_nid, _)| *room_nid);
     if !swaps.is_empty() {
-        let won = swap(db, &swaps).await?;
+        let won = swap(db, &swaps, writer).await?;
         let loses = |room_nid: &RoomNid| !won.contains(&room_nid.get());
         conflicts.extend(swaps.iter().map(|(room_nid, _)| *room_nid).filter(loses));
     }
@@ -39,19 +42,34 @@ async fn insert(
     room_nid: RoomNid,
     create: &NewRoom,
     head: &Head<'_>,
+    writer: i64,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO rooms (room_nid, room_id, version, creator, revision, extremities, depth, snapshot_nid, in_directory)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO rooms (room_nid, room_id, version, creator, in_directory) VALUES ($1, $2, $3, $4, $5)",
         room_nid.get(),
         create.room_id.as_str(),
         create.version.as_str(),
         create.creator.as_str(),
-        head.last.expected_revision + 1,
-        &head.last.extremities.iter().map(|nid| nid.get()).collect::<Vec<_>>(),
-        head.last.depth,
-        head.last.snapshot_nid.get(),
         create.in_directory,
+    )
+    .execute(&mut *db)
+    .await?;
+    let next = &head.last.next;
+    let extremities: Vec<i64> = next
+        .version
+        .extremities
+        .iter()
+        .map(|nid| nid.get())
+        .collect();
+    sqlx::query!(
+        "INSERT INTO room_heads (room_nid, revision, extremities, depth, snapshot_nid, writer)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        room_nid.get(),
+        next.version.revision,
+        &extremities,
+        next.depth,
+        next.snapshot_nid.get(),
+        writer,
     )
     .execute(&mut *db)
     .await?;
@@ -69,28 +87,33 @@ async fn insert(
 }
 
 /// Swaps the heads that match their expected revision and extremities; returns their rooms.
-async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec<i64>, Error> {
+async fn swap(
+    db: &mut Connection,
+    swaps: &[(RoomNid, &Head<'_>)],
+    writer: i64,
+) -> Result<Vec<i64>, Error> {
     let column = |of: fn(&Head<'_>) -> i64| swaps.iter().map(|(_, head)| of(head)).collect();
     let room_nids: Vec<i64> = swaps.iter().map(|(room_nid, _)| room_nid.get()).collect();
-    let expected: Vec<i64> = column(|head| head.first.expected_revision);
-    let revisions: Vec<i64> = column(|head| head.last.expected_revision + 1);
-    let depths: Vec<i64> = column(|head| head.last.depth);
-    let snapshots: Vec<i64> = column(|head| head.last.snapshot_nid.get());
-    let extremities = |of: for<'h> fn(&'h Head<'_>) -> &'h [EventNid]| {
-        swaps.iter().map(|(_, head)| array(of(head))).collect()
+    let expected: Vec<i64> = column(|head| head.first.expected.revision);
+    let revisions: Vec<i64> = column(|head| head.last.next.version.revision);
+    let depths: Vec<i64> = column(|head| head.last.next.depth);
+    let snapshots: Vec<i64> = column(|head| head.last.next.snapshot_nid.get());
+    let extremities = |of: for<'h> fn(&'h Head<'_>) -> &'h HeadVersion| {
+        let nids = |head| of(head).extremities.iter().map(|nid| nid.get());
+        swaps.iter().map(|(_, head)| array(nids(head))).collect()
     };
-    let expected_extremities: Vec<String> = extremities(|head| &head.first.expected_extremities);
-    let extremities: Vec<String> = extremities(|head| &head.last.extremities);
+    let expected_extremities: Vec<String> = extremities(|head| &head.first.expected);
+    let extremities: Vec<String> = extremities(|head| &head.last.next.version);
     let won = sqlx::query_scalar!(
         "WITH locked AS (
-            SELECT r.room_nid FROM rooms r
+            SELECT r.room_nid FROM room_heads r
             JOIN UNNEST($1::bigint[], $2::bigint[], $7::text[]) AS w (room_nid, expected, extremities)
                 ON w.room_nid = r.room_nid
             WHERE r.revision = w.expected AND r.extremities = w.extremities::bigint[]
             ORDER BY r.room_nid FOR NO KEY UPDATE OF r
         )
-        UPDATE rooms r SET revision = w.revision, extremities = w.extremities::bigint[], depth = w.depth,
-            snapshot_nid = w.snapshot_nid
+        UPDATE room_heads r SET revision = w.revision, extremities = w.extremities::bigint[], depth = w.depth,
+            snapshot_nid = w.snapshot_nid, writer = $8
         FROM locked, UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[])
             AS w (room_nid, expected, revision, extremities, depth, snapshot_nid)
         WHERE r.room_nid = locked.room_nid AND w.room_nid = r.room_nid AND r.revision = w.expected
@@ -102,6 +125,7 @@ async fn swap(db: &mut Connection, swaps: &[(RoomNid, &Head<'_>)]) -> Result<Vec
         &depths,
         &snapshots,
         &expected_extremities,
+        writer,
     )
     .fetch_all(db)
     .await?;
@@ -122,10 +146,7 @@ fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Conflicts) {
             last: room,
         });
         // A set that does not continue the one before it was built on another head.
-        if !std::ptr::eq(head.last, room)
-            && (room.expected_revision != head.last.expected_revision + 1
-                || room.expected_extremities != head.last.extremities)
-        {
+        if !std::ptr::eq(head.last, room) && room.expected != head.last.next.version {
             conflicts.insert(room.room_nid);
         }
         head.last = room;

@@ -124,13 +124,13 @@ async fn write_batch(
     db: &mut Connection,
     sets: &[&WriteSet],
 ) -> Result<Vec<Answer>, Error> {
-    let conflicts = write::swap_heads(db, sets).await?;
-    let mut changes = Changes::new();
+    let conflicts = write::swap_heads(db, sets, database.process().number).await?;
+    let mut changes = Changes::default();
     let mut rooms = Vec::new();
     let mut last = Vec::with_capacity(sets.len());
     for set in sets {
         if set.is_applied(&conflicts) {
-            changes.extend(set.changes.clone());
+            changes.extend(set.changes());
             rooms.extend(&set.room);
             last.push(Ok(changes.len() as i64));
         } else {

@@ -1,7 +1,7 @@
 //! The events that relate to an event.
 
 use ruma::EventId;
-use types::{RoomNid, StreamPosition};
+use types::{HistoryOrder, RoomNid};
 
 use super::{Direction, Row, StoredEvent, collect};
 use crate::{Connection, Error};
@@ -19,13 +19,14 @@ pub struct Related<'a> {
     pub event_type: Option<&'a str>,
 }
 
-/// Accepted events that relate to an event, with `after < position <= until`, as `timeline` reads
+/// Accepted events that relate to an event, with `after < order <= until`, as `history` reads
 /// them. What was redacted relates to nothing any more.
+#[tracing::instrument(name = "storage.events.related", level = "debug", skip_all)]
 pub async fn related(
     db: &mut Connection,
     wanted: Related<'_>,
-    after: StreamPosition,
-    until: StreamPosition,
+    after: HistoryOrder,
+    until: HistoryOrder,
     direction: Direction,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, Error> {
@@ -34,10 +35,10 @@ pub async fn related(
         direction,
         limit,
         "JOIN relations l ON l.event_nid = e.event_nid
-         WHERE l.room_nid = $2 AND l.target_id = $3 AND l.position > $4 AND l.position <= $5
+         WHERE l.room_nid = $2 AND l.target_id = $3 AND l.history_order > $4 AND l.history_order <= $5
              AND ($6::text IS NULL OR l.rel_type = $6) AND ($7::text IS NULL OR e.event_type = $7)
              AND e.verdict = 0 AND e.redacted_by_nid IS NULL
-         ORDER BY l.position",
+         ORDER BY l.history_order",
         wanted.room_nid.get(),
         wanted.target.as_str(),
         after.get(),

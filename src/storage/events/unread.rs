@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use event::{Pdu, Relation};
 use futures::TryStreamExt;
 use ruma::{OwnedEventId, UserId};
-use types::{RoomNid, StreamPosition};
+use types::{HistoryOrder, RoomNid};
 
 use crate::{Connection, Error, rows::id};
 
@@ -15,40 +15,41 @@ pub struct Unread {
     /// The room.
     pub room_nid: RoomNid,
     /// Nothing up to here is unread.
-    pub after: StreamPosition,
+    pub after: HistoryOrder,
     /// Up to here only what is in threads may be unread; not before `after`.
-    pub after_main: StreamPosition,
+    pub after_main: HistoryOrder,
     /// The last position to consider.
-    pub until: StreamPosition,
+    pub until: HistoryOrder,
 }
 
 /// Visits the possibly unread events of each room: the newest `limit` of the main timeline and of
 /// threads, in one streamed query. Redacted events are left out, except for the user's own.
+#[tracing::instrument(name = "storage.events.unread", level = "debug", skip_all)]
 pub async fn unread(
     db: &mut Connection,
     user_id: &UserId,
     wanted: &[Unread],
     limit: i64,
-    mut visit: impl FnMut(RoomNid, StreamPosition, Pdu),
+    mut visit: impl FnMut(RoomNid, HistoryOrder, Pdu),
 ) -> Result<(), Error> {
     let column = |value: fn(&Unread) -> i64| -> Vec<i64> { wanted.iter().map(value).collect() };
     let mut rows = sqlx::query!(
-        r#"SELECT w.room_nid AS "room_nid!", r.room_id, e.event_id AS "event_id!", e.position AS "position!",
+        r#"SELECT w.room_nid AS "room_nid!", r.room_id, e.event_id AS "event_id!", e.history_order AS "history_order!",
             e.json AS "json!"
          FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
             AS w (room_nid, after, after_main, until)
          JOIN rooms r ON r.room_nid = w.room_nid
          CROSS JOIN LATERAL (
-            (SELECT event_id, position, json FROM events
-             WHERE room_nid = w.room_nid AND position > w.after_main AND position <= w.until
+            (SELECT event_id, history_order, json FROM events
+             WHERE room_nid = w.room_nid AND history_order > w.after_main AND history_order <= w.until
                 AND verdict = 0 AND (redacted_by_nid IS NULL OR sender = $6)
-             ORDER BY position DESC LIMIT $5)
+             ORDER BY history_order DESC LIMIT $5)
             UNION ALL
-            (SELECT t.event_id, t.position, t.json FROM relations l JOIN events t ON t.event_nid = l.event_nid
+            (SELECT t.event_id, t.history_order, t.json FROM relations l JOIN events t ON t.event_nid = l.event_nid
              WHERE l.room_nid = w.room_nid AND l.rel_type = 'm.thread'
-                AND l.position > w.after AND l.position <= w.after_main
+                AND l.history_order > w.after AND l.history_order <= w.after_main
                 AND t.verdict = 0 AND (t.redacted_by_nid IS NULL OR t.sender = $6)
-             ORDER BY l.position DESC LIMIT $5)
+             ORDER BY l.history_order DESC LIMIT $5)
          ) e"#,
         &column(|unread| unread.room_nid.get()),
         &column(|unread| unread.after.get()),
@@ -60,7 +61,7 @@ pub async fn unread(
     .fetch(db);
     while let Some(row) = rows.try_next().await? {
         let pdu = pdu(row.event_id, row.room_id, row.json)?;
-        visit(RoomNid(row.room_nid), StreamPosition(row.position), pdu);
+        visit(RoomNid(row.room_nid), HistoryOrder(row.history_order), pdu);
     }
     Ok(())
 }

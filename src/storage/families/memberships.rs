@@ -1,7 +1,13 @@
-//! The memberships of users in rooms, as the current state has them.
+//! The memberships of users in rooms: they follow the deltas of the current state.
+
+use types::RoomNid;
 
 use super::{Part, family};
-use crate::{Change, Changes, stream::deduplicate};
+use crate::{
+    Changes,
+    escape::escape,
+    stream::{StateChange, deduplicate},
+};
 
 family! {
     "INSERT INTO memberships (room_nid, user_id, membership, event_nid, position)
@@ -22,20 +28,52 @@ family! {
 }
 
 pub(super) fn collect(changes: &Changes) -> Option<Part> {
-    let rows = changes.numbered().filter_map(|(ordinal, change)| {
-        let Change::Event(change) = change else {
-            return None;
-        };
-        let event = change.current.then_some(&change.event)?;
-        let user_id = event.pdu.state_key()?;
-        let row = Row {
+    let members = members(changes).into_iter();
+    part(members.filter_map(|(ordinal, room_nid, change)| {
+        let event = change.to.as_ref()?;
+        Some(Row {
             ordinal,
-            room_nid: event.room_nid.get(),
-            user_id: user_id.to_owned(),
-            membership: event.pdu.membership()?.to_string(),
+            room_nid: room_nid.get(),
+            user_id: escape(event.pdu.state_key()?).into_owned(),
+            membership: escape(event.pdu.membership()?.as_str()).into_owned(),
             event_nid: event.nid.get(),
-        };
-        Some(((event.room_nid, user_id), row))
-    });
-    part(deduplicate(rows))
+        })
+    }))
 }
+
+/// The last change of each member.
+fn members(changes: &Changes) -> Vec<(i64, RoomNid, &StateChange)> {
+    let members = changes.state_changes().filter(|(_, _, change)| {
+        let event = change.to.as_ref().or(change.from.as_ref());
+        event.is_some_and(|event| event.pdu.event_type() == "m.room.member")
+    });
+    deduplicate(members.map(|member| ((member.1, member.2.key), member)))
+}
+
+/// Members whose key has no event any more.
+mod removed {
+    use super::{Changes, Part, escape, members};
+    use crate::families::family;
+
+    family! {
+        "DELETE FROM memberships m USING UNNEST($1::bigint[], $2::text[]) AS r (room_nid, user_id)
+        WHERE m.room_nid = r.room_nid AND m.user_id = r.user_id"
+        {
+            room_nid: i64,
+            user_id: String,
+        }
+    }
+
+    pub(in crate::families) fn collect(changes: &Changes) -> Option<Part> {
+        let members = members(changes).into_iter();
+        part(members.filter_map(|(_, room_nid, change)| {
+            let gone = change.from.as_ref().filter(|_| change.to.is_none())?;
+            Some(Row {
+                room_nid: room_nid.get(),
+                user_id: escape(gone.pdu.state_key()?).into_owned(),
+            })
+        }))
+    }
+}
+
+pub(super) use removed::collect as collect_removed;

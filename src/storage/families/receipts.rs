@@ -1,19 +1,21 @@
 //! How far users have read.
 
+use types::HistoryOrder;
+
 use super::{Part, family};
 use crate::{Change, Changes, stream::deduplicate};
 
 family! {
-    "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position)
-    SELECT r.room_nid, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.event_position, r.ts,
+    "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, event_order, ts, position)
+    SELECT r.room_nid, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.event_order, r.ts,
         base + r.ordinal
     FROM taken, UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
         $7::bigint[], $8::bigint[])
-        AS r (ordinal, room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts)
+        AS r (ordinal, room_nid, user_id, receipt_type, thread_id, event_id, event_order, ts)
     ON CONFLICT (room_nid, user_id, receipt_type, thread_id) DO UPDATE SET
-        event_id = excluded.event_id, event_position = excluded.event_position,
+        event_id = excluded.event_id, event_order = excluded.event_order,
         ts = excluded.ts, position = excluded.position
-        WHERE receipts.event_position <= excluded.event_position"
+        WHERE receipts.event_order IS NULL OR receipts.event_order <= excluded.event_order"
     {
         ordinal: i64,
         room_nid: i64,
@@ -21,7 +23,7 @@ family! {
         receipt_type: String,
         thread_id: String,
         event_id: String,
-        event_position: i64,
+        event_order: Option<i64>,
         ts: i64,
     }
 }
@@ -46,13 +48,13 @@ pub(super) fn collect(changes: &Changes) -> Option<Part> {
                 receipt_type: receipt.receipt_type.clone(),
                 thread_id: receipt.thread_id.clone(),
                 event_id: receipt.event_id.to_string(),
-                event_position: receipt.event_position.get(),
+                event_order: receipt.event_order.map(HistoryOrder::get),
                 ts: receipt.ts,
             };
             Some((key, row))
         })
         .collect();
     // The one that is furthest ahead is written, whichever came last.
-    rows.sort_by_key(|(_, row)| row.event_position);
+    rows.sort_by_key(|(_, row)| row.event_order);
     part(deduplicate(rows.into_iter()))
 }

@@ -1,9 +1,11 @@
 //! Reading the stream from the tables, for changes that other processes committed.
 
-use types::{RoomNid, StreamPosition};
+use std::collections::HashMap;
+
+use types::{HistoryOrder, RoomNid, StreamPosition};
 
 use super::{AccountData, Change, EventChange, Receipt, ToDevice};
-use crate::{Connection, Error, Verdict, events, rows::id};
+use crate::{Connection, Error, events, rows::id, state_deltas};
 
 /// Fetches the rows of a table with a position after `from`, up to and including `to`.
 macro_rules! fetch_between {
@@ -21,25 +23,14 @@ macro_rules! fetch_between {
 /// The changes after `from`, up to and including `to`, in order.
 ///
 /// Rows that were replaced by a later change of the same thing are found at the later position
-/// only. Redactions carry no effect here: caches of events must reload them.
+/// only.
 pub async fn read(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
 ) -> Result<Vec<(StreamPosition, Change)>, Error> {
     let mut changes = Vec::new();
-    for event in events::between(db, from, to).await? {
-        let current = event.pdu.is_state() && event.verdict == Verdict::Accepted;
-        let position = event.position;
-        changes.push((
-            position,
-            Change::Event(EventChange {
-                event,
-                current,
-                redacts: None,
-            }),
-        ));
-    }
+    rooms(db, from, to, &mut changes).await?;
     receipts(db, from, to, &mut changes).await?;
     account_data(db, from, to, &mut changes).await?;
     devices(db, from, to, &mut changes).await?;
@@ -48,6 +39,33 @@ pub async fn read(
 }
 
 type Found = Vec<(StreamPosition, Change)>;
+
+/// Events with the effect of redactions, and changes of state.
+async fn rooms(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
+    let events = events::between(db, from, to).await?;
+    let redactions: Vec<_> = events
+        .iter()
+        .filter_map(|event| Some((event.nid, event.pdu.redacts()?.to_owned())))
+        .collect();
+    let mut redacted = if redactions.is_empty() {
+        HashMap::new()
+    } else {
+        events::redacted(db, &redactions).await?
+    };
+    for event in events {
+        let redacts = redacted.remove(event.pdu.event_id());
+        let position = event.position.unwrap_or(to);
+        changes.push((position, Change::Event(EventChange { event, redacts })));
+    }
+    let deltas = state_deltas::between(db, from, to).await?.into_iter();
+    changes.extend(deltas.map(|(position, delta)| (position, Change::State(delta))));
+    Ok(())
+}
 
 async fn receipts(
     db: &mut Connection,
@@ -59,7 +77,7 @@ async fn receipts(
         db,
         from,
         to,
-        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position
+        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_order, ts, position
          FROM receipts"
     )?;
     for row in rows {
@@ -69,7 +87,7 @@ async fn receipts(
             receipt_type: row.receipt_type,
             thread_id: row.thread_id,
             event_id: id(row.event_id)?,
-            event_position: StreamPosition(row.event_position),
+            event_order: row.event_order.map(HistoryOrder),
             ts: row.ts,
         };
         changes.push((StreamPosition(row.position), Change::Receipt(receipt)));

@@ -1,11 +1,12 @@
 //! Global account data.
 
+use types::StreamPosition;
+
 use crate::{
     Error,
     context::SyncContext,
     response::{Response, push_events, push_type_and_content},
     streams::Stream,
-    timeline::BEGINNING,
 };
 
 /// Global account data.
@@ -14,7 +15,7 @@ pub(crate) struct AccountData;
 impl Stream for AccountData {
     async fn write(&self, context: &SyncContext<'_>, response: &mut Response) -> Result<(), Error> {
         let event_filter = &context.filter.account_data;
-        let after = context.since_stream().unwrap_or(BEGINNING);
+        let after = context.since_stream().unwrap_or(StreamPosition::START);
         let data = context.view.user.account_data(None);
         let mut entries: Vec<(&str, &str)> = data
             .filter(|(event_type, entry)| {

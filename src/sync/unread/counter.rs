@@ -12,7 +12,7 @@ use event::{
 use live::{NotificationCount, ReadUpTo, Room, Thread, UnreadCounts};
 use ruma::{OwnedEventId, UserId, push::FlattenedJson};
 use storage::events::Unread;
-use types::StreamPosition;
+use types::{HistoryOrder, StreamPosition};
 
 use super::{MAX_RELATION_DEPTH, push_evaluator::PushEvaluator};
 use crate::context::SyncContext;
@@ -38,7 +38,7 @@ impl EventThread {
 
 /// An event that affects the count.
 struct PendingEvent {
-    position: StreamPosition,
+    order: HistoryOrder,
     event_thread: EventThread,
     effect: EventEffect,
 }
@@ -56,7 +56,7 @@ enum CountBase {
     /// Nothing: all that is unread is counted, from memory or the database.
     Empty { in_memory: bool },
     /// All but what was counted in these threads, which were read further since.
-    Previous(BTreeSet<Thread>, StreamPosition),
+    Previous(BTreeSet<Thread>, HistoryOrder),
 }
 
 /// A count in progress.
@@ -64,7 +64,7 @@ pub(super) struct UnreadCounter<'a> {
     room: &'a Room,
     user_id: &'a UserId,
     push_evaluator: PushEvaluator<'a>,
-    until: StreamPosition,
+    until: HistoryOrder,
     settings_changed: StreamPosition,
     read: ReadUpTo,
     base: CountBase,
@@ -83,12 +83,12 @@ impl<'a> UnreadCounter<'a> {
         let user = &*context.view.user;
         let read = room.read_up_to(user.user_id(), joined);
         let settings_changed = user.notification_settings_changed();
-        let in_memory = room.timeline_covers(read.unthreaded);
+        let in_memory = room.timeline_covers(read.unthreaded.position());
         let mut counter = Self {
             room,
             user_id: &context.request.user_id,
             push_evaluator: PushEvaluator::new(user, room),
-            until: context.view.position,
+            until: HistoryOrder::of(context.view.position),
             settings_changed,
             read,
             base: CountBase::Empty { in_memory },
@@ -116,17 +116,17 @@ impl<'a> UnreadCounter<'a> {
             .filter(|thread| self.read.in_thread(thread) != before.read.in_thread(thread))
             .cloned()
             .collect();
-        if !recounted
-            .iter()
-            .all(|thread| self.room.timeline_covers(self.read.in_thread(thread)))
-        {
+        if !recounted.iter().all(|thread| {
+            self.room
+                .timeline_covers(self.read.in_thread(thread).position())
+        }) {
             return;
         }
         let mut counts = before.counts.clone();
         counts.retain(|thread, _| !recounted.contains(thread));
         if self.subtract_redacted(&mut counts, &recounted, before.until) {
             self.counts = counts;
-            self.base = CountBase::Previous(recounted, before.until);
+            self.base = CountBase::Previous(recounted, HistoryOrder::of(before.until));
         }
     }
 
@@ -139,15 +139,19 @@ impl<'a> UnreadCounter<'a> {
         until: StreamPosition,
     ) -> bool {
         let room = self.room;
-        for redaction in room.redactions_after(until) {
-            let target = redaction.target_position;
+        let redactions = room.redactions_after(until);
+        let until = HistoryOrder::of(until);
+        for redaction in redactions {
+            let Some(target) = redaction.target_order else {
+                continue;
+            };
             if counts.is_empty() || target > until || target <= self.read.unthreaded {
                 continue;
             }
             let Some(original) = redaction
                 .original
                 .as_ref()
-                .filter(|_| room.timeline_covers(target))
+                .filter(|_| room.timeline_covers(target.position()))
             else {
                 return false;
             };
@@ -178,18 +182,18 @@ impl<'a> UnreadCounter<'a> {
         true
     }
 
-    /// Whether the user sent an event in a thread between two positions that the cache covers.
+    /// Whether the user sent an event in a thread between two places that the cache covers.
     fn has_own_event_between(
         &self,
         thread: &Thread,
-        after: StreamPosition,
-        until: StreamPosition,
+        after: HistoryOrder,
+        until: HistoryOrder,
     ) -> bool {
         self.room.timeline().any(|timeline_event| {
-            let position = timeline_event.event().position;
+            let order = HistoryOrder::of(timeline_event.position());
             let pdu = timeline_event.pdu();
-            after < position
-                && position <= until
+            after < order
+                && order <= until
                 && pdu.sender() == self.user_id
                 && !pdu.is_state()
                 && matches!(self.thread_of(pdu), EventThread::Known(of) if of == *thread)
@@ -198,7 +202,7 @@ impl<'a> UnreadCounter<'a> {
 
     /// Whether the count is the same as the previous one.
     pub(super) fn is_unchanged_from(&self, before: &UnreadCounts) -> bool {
-        self.until <= before.until
+        self.until <= HistoryOrder::of(before.until)
             && self.read == before.read
             && self.settings_changed == before.settings_changed
     }
@@ -214,9 +218,9 @@ impl<'a> UnreadCounter<'a> {
     }
 
     /// Takes in an event from the database.
-    pub(super) fn read(&mut self, position: StreamPosition, pdu: &Pdu) {
+    pub(super) fn read(&mut self, order: HistoryOrder, pdu: &Pdu) {
         // Of what was redacted only the user's own is read.
-        self.count_event(position, pdu, false, || push::flatten(pdu));
+        self.count_event(order, pdu, false, || push::flatten(pdu));
     }
 
     /// The events whose threads are not known.
@@ -241,7 +245,7 @@ impl<'a> UnreadCounter<'a> {
     /// The count.
     pub(super) fn finish(mut self) -> UnreadCounts {
         let mut counts = std::mem::take(&mut self.counts);
-        let mut own: BTreeMap<Thread, StreamPosition> = BTreeMap::new();
+        let mut own: BTreeMap<Thread, HistoryOrder> = BTreeMap::new();
         let mut unread = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             // What is further away from a thread counts as outside of all.
@@ -249,30 +253,29 @@ impl<'a> UnreadCounter<'a> {
                 EventThread::Known(thread) => thread,
                 EventThread::SameAs(_) => Thread::Main,
             };
-            if !self.is_countable(&thread, pending.position) {
+            if !self.is_countable(&thread, pending.order) {
                 continue;
             }
             match pending.effect {
                 EventEffect::Own => {
-                    let last = own.entry(thread).or_default();
-                    *last = pending.position.max(*last);
+                    let last = own.entry(thread).or_insert(HistoryOrder::MIN);
+                    *last = pending.order.max(*last);
                 }
                 EventEffect::Unread { highlight } => {
-                    unread.push((thread, pending.position, highlight));
+                    unread.push((thread, pending.order, highlight));
                 }
             }
         }
         counts.retain(|thread, _| !own.contains_key(thread));
-        for (thread, position, highlight) in unread {
-            let up_to = own.get(&thread).copied().unwrap_or_default();
-            if position > up_to {
+        for (thread, order, highlight) in unread {
+            if own.get(&thread).is_none_or(|up_to| order > *up_to) {
                 let count = counts.entry(thread).or_default();
                 count.notifications += 1;
                 count.highlights += u64::from(highlight);
             }
         }
         UnreadCounts {
-            until: self.until,
+            until: self.until.position(),
             settings_changed: self.settings_changed,
             read: self.read,
             counts,
@@ -291,11 +294,13 @@ impl<'a> UnreadCounter<'a> {
         };
         let room = self.room;
         let recent = room.timeline().rev();
-        let recent = recent.take_while(|timeline_event| timeline_event.event().position > after);
+        let recent =
+            recent.take_while(|timeline_event| HistoryOrder::of(timeline_event.position()) > after);
         for timeline_event in recent {
             let event = timeline_event.event();
             let is_redacted = event.redacted_because.is_some();
-            self.count_event(event.position, timeline_event.pdu(), is_redacted, || {
+            let order = HistoryOrder::of(timeline_event.position());
+            self.count_event(order, timeline_event.pdu(), is_redacted, || {
                 timeline_event.flattened()
             });
         }
@@ -303,13 +308,13 @@ impl<'a> UnreadCounter<'a> {
 
     fn count_event<F: Borrow<FlattenedJson>>(
         &mut self,
-        position: StreamPosition,
+        order: HistoryOrder,
         pdu: &Pdu,
         is_redacted: bool,
         flattened: impl FnOnce() -> F,
     ) {
         let event_thread = self.thread_of(pdu);
-        if !self.is_wanted(position, &event_thread) {
+        if !self.is_wanted(order, &event_thread) {
             return;
         }
         let effect = if pdu.sender() == self.user_id {
@@ -330,30 +335,28 @@ impl<'a> UnreadCounter<'a> {
             }
         };
         self.pending.push(PendingEvent {
-            position,
+            order,
             event_thread,
             effect,
         });
     }
 
     /// Whether an event may be neither read nor counted already.
-    fn is_wanted(&self, position: StreamPosition, event_thread: &EventThread) -> bool {
-        position <= self.until
+    fn is_wanted(&self, order: HistoryOrder, event_thread: &EventThread) -> bool {
+        order <= self.until
             && match event_thread {
-                EventThread::Known(thread) => self.is_countable(thread, position),
-                EventThread::SameAs(_) => position > self.read.unthreaded,
+                EventThread::Known(thread) => self.is_countable(thread, order),
+                EventThread::SameAs(_) => order > self.read.unthreaded,
             }
     }
 
     /// Whether an event of a thread is neither read nor counted already.
-    fn is_countable(&self, thread: &Thread, position: StreamPosition) -> bool {
+    fn is_countable(&self, thread: &Thread, order: HistoryOrder) -> bool {
         let is_uncounted = match &self.base {
             CountBase::Empty { .. } => true,
-            CountBase::Previous(recounted, until) => {
-                position > *until || recounted.contains(thread)
-            }
+            CountBase::Previous(recounted, until) => order > *until || recounted.contains(thread),
         };
-        is_uncounted && position > self.read.in_thread(thread)
+        is_uncounted && order > self.read.in_thread(thread)
     }
 
     /// The thread of an event, as far as the cache tells.

@@ -12,7 +12,7 @@ use ruma::{
 use serde_json::{Map, Value, value::RawValue, value::to_raw_value};
 use storage::{Connection, StoredEvent, events, rooms};
 use testkit::TestDatabase;
-use types::{Clock, PageToken, StreamPosition};
+use types::{Clock, HistoryOrder, PageToken};
 
 /// The moment at which the tests' clocks stand.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
@@ -65,12 +65,26 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
         Self::with(testkit::database().await, signer, 64 << 20)
+            .with_devices()
+            .await
+    }
+
+    /// Makes the devices known that transactions belong to.
+    async fn with_devices(self) -> Self {
+        for user_id in [alice(), bob(), carol()] {
+            for device_id in [phone(), device_id!("LAPTOP")] {
+                testkit::register_device(&self.test.database, &user_id, device_id).await;
+            }
+        }
+        self
     }
 
     /// A server with so little memory that it keeps no room in it.
     pub(crate) async fn start_without_cache() -> Self {
         let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
         Self::with(testkit::database().await, signer, 0)
+            .with_devices()
+            .await
     }
 
     /// Another process on the same database; also what is left after a restart.
@@ -247,7 +261,6 @@ pub(crate) async fn chain(server: &Server, room_id: &RoomId) -> Vec<OwnedEventId
     let stored = server.stored(room_id).await;
     for pair in stored.windows(2) {
         assert_eq!(pair[1].pdu.prev_events(), [pair[0].pdu.event_id().clone()]);
-        assert_eq!(pair[1].prev_nids, [pair[0].nid]);
         assert_eq!(pair[1].pdu.depth(), pair[0].pdu.depth() + 1);
     }
     let ids = stored.iter().map(|event| event.pdu.event_id().clone());
@@ -259,11 +272,11 @@ pub(crate) async fn stored(db: &mut Connection, room_id: &RoomId) -> Vec<StoredE
         .await
         .expect("rooms")
         .expect("the room");
-    events::timeline(
+    events::history(
         db,
         room.room_nid,
-        StreamPosition(0),
-        StreamPosition(i64::MAX),
+        HistoryOrder::MIN,
+        HistoryOrder(i64::MAX),
         events::Direction::Forward,
         100_000,
     )

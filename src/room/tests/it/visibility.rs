@@ -3,7 +3,7 @@
 use room::{Error, EventFilter, MembersQuery, MembershipChange, PageRequest, Profile};
 use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
-use types::{ErrorKind, PageToken, StreamPosition};
+use types::{ErrorKind, HistoryOrder, PageToken, StreamPosition};
 
 use crate::support::{Server, alice, back, bob, carol, error_kind, json as parse, reader};
 
@@ -231,7 +231,7 @@ async fn members(
 async fn members_are_returned_at_a_point_and_by_membership() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
-    let before = PageToken(StreamPosition(server.position().await));
+    let before = PageToken(HistoryOrder::of(StreamPosition(server.position().await)));
     server.enter(&room_id, &bob()).await.expect("joined");
     server.enter(&room_id, &carol()).await.expect("joined");
     server.leave(&room_id, &carol(), None).await.expect("left");
@@ -248,7 +248,7 @@ async fn members_are_returned_at_a_point_and_by_membership() {
     let then = members(&server, &room_id, &alice(), &then).await;
     assert_eq!(then, [is(alice(), "join")]);
     let beginning = MembersQuery {
-        at: Some(PageToken(StreamPosition(0))),
+        at: Some(PageToken(HistoryOrder::of(StreamPosition(0)))),
         ..MembersQuery::default()
     };
     let first = members(&server, &room_id, &alice(), &beginning).await;
@@ -277,7 +277,9 @@ async fn former_members_do_not_see_later_members() {
     server.leave(&room_id, &bob(), None).await.expect("left");
     server.enter(&room_id, &carol()).await.expect("joined");
     let now = MembersQuery {
-        at: Some(PageToken(StreamPosition(server.position().await))),
+        at: Some(PageToken(HistoryOrder::of(StreamPosition(
+            server.position().await,
+        )))),
         ..MembersQuery::default()
     };
     for query in [MembersQuery::default(), now] {
@@ -294,7 +296,9 @@ async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
         let room_id = room(&server, visibility).await;
         server.enter(&room_id, &carol()).await.expect("joined");
         let then = MembersQuery {
-            at: Some(PageToken(StreamPosition(server.position().await))),
+            at: Some(PageToken(HistoryOrder::of(StreamPosition(
+                server.position().await,
+            )))),
             ..MembersQuery::default()
         };
         server.leave(&room_id, &carol(), None).await.expect("left");

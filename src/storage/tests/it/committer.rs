@@ -2,7 +2,7 @@
 
 use storage::{CommitError, events, events::Direction, stream};
 use tokio::task::JoinSet;
-use types::StreamPosition;
+use types::{HistoryOrder, StreamPosition};
 
 use crate::support::{Room, account_data, alice};
 
@@ -65,11 +65,11 @@ async fn a_room_is_written_once_for_each_revision() {
         .await
         .expect("another room of the same batch is unaffected");
     let mut db = test.database.acquire().await.expect("a connection");
-    let found = events::timeline(
+    let found = events::history(
         &mut db,
         room.nid(),
-        StreamPosition(0),
-        StreamPosition(i64::MAX),
+        HistoryOrder::MIN,
+        HistoryOrder(i64::MAX),
         Direction::Forward,
         10,
     )
@@ -78,7 +78,8 @@ async fn a_room_is_written_once_for_each_revision() {
     assert_eq!(found.len(), 2, "nothing of the conflicts set was written");
     assert_eq!(
         stream::position(&mut db).await.expect("the stream").get(),
-        3
+        5,
+        "two rooms' create events with what they change, and a message"
     );
 }
 

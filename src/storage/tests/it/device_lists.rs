@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ruma::{OwnedUserId, UserId, owned_user_id};
 use storage::{
-    Change, Changes,
+    UserChange, UserChanges,
     committer::WriteSet,
     device_lists::{DeviceListChanges, changed_between},
 };
@@ -37,7 +37,7 @@ async fn room(test: &TestDatabase, members: &[&UserId]) -> Room {
 }
 
 async fn update(test: &TestDatabase, user_id: OwnedUserId) -> StreamPosition {
-    let changes = Changes::from_iter([Change::DeviceList { user_id }]);
+    let changes = UserChanges::from_iter([UserChange::DeviceList { user_id }]);
     commit(
         test,
         WriteSet {
@@ -99,7 +99,7 @@ async fn user_signatures_are_visible_to_the_signer_only() {
     room(&test, &[&alice(), &bob()]).await;
     let from = test.database.committed();
     for (signer, user_id) in [(bob(), alice()), (alice(), bob())] {
-        let changes = Changes::from_iter([Change::UserSigned { signer, user_id }]);
+        let changes = UserChanges::from_iter([UserChange::UserSigned { signer, user_id }]);
         commit(
             &test,
             WriteSet {

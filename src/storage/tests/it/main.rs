@@ -7,5 +7,7 @@
 mod cancelled;
 mod committer;
 mod device_lists;
+mod events;
 mod feed;
+mod state;
 mod support;

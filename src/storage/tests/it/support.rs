@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use event::{Draft, Parents, Pdu, RoomVersion, Signer};
+use event::{Draft, Parents, Pdu, RoomVersion, Signer, layers::Digest};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, UserId, owned_user_id, uint};
 use serde_json::{Value, json, value::to_raw_value};
 use storage::{
-    Change, Changes, IdAllocator, StoredEvent, Verdict,
+    IdAllocator, StoredEvent, UserChange, UserChanges,
     committer::WriteSet,
-    rooms::{NewRoom, NewSnapshot, RoomWrite},
-    stream::{AccountData, EventChange},
+    rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomWrite},
+    snapshots::NewSnapshot,
+    stream::{AccountData, StateChange, StateEvent},
 };
-use types::{EventNid, RoomNid, SnapshotNid, StreamPosition};
+use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid};
 
 pub(crate) fn alice() -> OwnedUserId {
     owned_user_id!("@alice:test.localhost")
@@ -27,7 +28,7 @@ pub(crate) fn account_data(user_id: &UserId, event_type: &str, content: &str) ->
     };
     WriteSet {
         room: None,
-        changes: Changes::from_iter([Change::AccountData(data)]),
+        changes: UserChanges::from_iter([UserChange::AccountData(data)]),
     }
 }
 
@@ -90,7 +91,8 @@ impl Room {
             .await
     }
 
-    async fn write(
+    /// The write set of an event.
+    pub(crate) async fn write(
         &mut self,
         sender: OwnedUserId,
         event_type: &str,
@@ -99,31 +101,7 @@ impl Room {
     ) -> WriteSet {
         let event_nid = EventNid(self.nids.allocate_one().await.expect("a number"));
         let create = self.last.is_none();
-        let is_state = state_key.is_some();
-        let version = RoomVersion::default_version();
-        let draft = Draft {
-            room_id: self.last.as_ref().map(|(_, pdu)| pdu.room_id().to_owned()),
-            sender,
-            event_type: event_type.into(),
-            state_key,
-            content: to_raw_value(&content).expect("content"),
-            redacts: None,
-            origin_server_ts: MilliSecondsSinceUnixEpoch(uint!(1)),
-        };
-        let parents = Parents {
-            prev_events: self
-                .last
-                .iter()
-                .map(|(_, pdu)| pdu.event_id().to_owned())
-                .collect(),
-            auth_events: Vec::new(),
-            depth: self.last.as_ref().map_or(1, |(_, pdu)| pdu.depth() + 1),
-        };
-        let pdu = Arc::new(
-            draft
-                .build(&version, parents, &self.signer)
-                .expect("an event"),
-        );
+        let pdu = self.build(sender, event_type, state_key, &content);
         let mut snapshots = Vec::new();
         if create {
             self.snapshot = SnapshotNid(event_nid.get());
@@ -131,48 +109,107 @@ impl Room {
                 nid: self.snapshot,
                 parent: None,
                 depth: 0,
-                events: vec![event_nid],
+                entries: vec![(StateKeyNid(1), Some(event_nid))],
+                digest: Digest::of([(StateKeyNid(1), event_nid)]),
+                is_partial: false,
             });
         }
-        let event = StoredEvent {
-            nid: event_nid,
-            room_nid: self.nid,
-            position: StreamPosition::default(),
-            pdu: pdu.clone(),
-            verdict: Verdict::Accepted,
-            snapshot_nid: self.snapshot,
-            replaces: None,
-            redacted_because: None,
-            prev_nids: self.last.iter().map(|(nid, _)| *nid).collect(),
-            auth_nids: Vec::new(),
-            transaction: None,
-        };
+        let expected = self.head();
+        let new = self.new_event(event_nid, &pdu);
+        self.revision += 1;
+        self.last = Some((event_nid, pdu.clone()));
         let write = RoomWrite {
             room_nid: self.nid,
-            expected_revision: self.revision,
-            expected_extremities: self.last.iter().map(|(nid, _)| *nid).collect(),
-            extremities: vec![event_nid],
-            depth: pdu.depth() as i64,
-            snapshot_nid: self.snapshot,
+            expected,
+            next: RoomHead {
+                version: self.head(),
+                depth: pdu.depth() as i64,
+                snapshot_nid: self.snapshot,
+            },
+            events: vec![new],
             snapshots,
             create: create.then(|| NewRoom {
                 room_id: pdu.room_id().to_owned(),
-                version: version.id().clone(),
+                version: RoomVersion::default_version().id().clone(),
                 creator: alice(),
                 in_directory: false,
                 alias: None,
             }),
         };
-        self.revision += 1;
-        self.last = Some((event_nid, pdu));
-        let change = Change::Event(EventChange {
-            event,
-            current: is_state,
-            redacts: None,
-        });
         WriteSet {
             room: Some(write),
-            changes: Changes::from_iter([change]),
+            changes: UserChanges::new(),
+        }
+    }
+
+    fn build(
+        &self,
+        sender: OwnedUserId,
+        event_type: &str,
+        state_key: Option<String>,
+        content: &Value,
+    ) -> Arc<Pdu> {
+        let last = self.last.as_ref().map(|(_, pdu)| pdu);
+        let draft = Draft {
+            room_id: last.map(|pdu| pdu.room_id().to_owned()),
+            sender,
+            event_type: event_type.into(),
+            state_key,
+            content: to_raw_value(content).expect("content"),
+            redacts: None,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(uint!(1)),
+        };
+        let parents = Parents {
+            prev_events: last
+                .map(|pdu| pdu.event_id().to_owned())
+                .into_iter()
+                .collect(),
+            auth_events: Vec::new(),
+            depth: last.map_or(1, |pdu| pdu.depth() + 1),
+        };
+        let pdu = draft.build(&RoomVersion::default_version(), parents, &self.signer);
+        Arc::new(pdu.expect("an event"))
+    }
+
+    fn new_event(&self, nid: EventNid, pdu: &Arc<Pdu>) -> NewEvent {
+        let parents = self.last.iter().map(|(nid, pdu)| Parent {
+            nid: Some(*nid),
+            event_id: pdu.event_id().to_owned(),
+        });
+        // Each key stands for itself: no two are compared here.
+        let delta = pdu.is_state().then(|| StateChange {
+            key: StateKeyNid(nid.get()),
+            from: None,
+            to: Some(StateEvent {
+                nid,
+                pdu: pdu.clone(),
+            }),
+        });
+        NewEvent {
+            event: StoredEvent {
+                nid,
+                room_nid: self.nid,
+                position: None,
+                history_order: None,
+                pdu: pdu.clone(),
+                snapshot_nid: Some(self.snapshot),
+                replaces: None,
+                redacted_because: None,
+                auth_nids: Vec::new(),
+                transaction: None,
+            },
+            placement: Placement::Timeline,
+            parents: parents.collect(),
+            may_be_missed: false,
+            redacts: None,
+            delta: delta.into_iter().collect(),
+        }
+    }
+
+    fn head(&self) -> HeadVersion {
+        HeadVersion {
+            revision: self.revision,
+            extremities: self.last.iter().map(|(nid, _)| *nid).collect(),
         }
     }
 }

@@ -9,14 +9,17 @@ use std::{
 use event::State;
 use live::{Room, UserVisibility};
 use ruma::events::room::member::MembershipState;
-use storage::{Connection, StoredEvent, events, events::Span, memberships::Membership};
-use types::{RoomNid, StreamPosition};
+use storage::{
+    Connection, StoredEvent, events, events::Span, memberships::Membership, state_deltas,
+    stream::StateChange,
+};
+use types::{HistoryOrder, RoomNid, StreamPosition};
 
 use super::{room_section::RoomSection, rooms_in_view};
 use crate::{
     Error,
     context::SyncContext,
-    timeline::{BEGINNING, Timeline, TimelineFilter},
+    timeline::{Timeline, TimelineFilter},
 };
 
 /// The sections of all joined and left rooms.
@@ -39,6 +42,7 @@ pub(super) async fn collect_rooms<'a>(
         })
         .collect();
     backfill_timelines(context, &mut sections).await?;
+    load_timeline_changes(context, &mut sections).await?;
     load_missing_state_changes(context, &mut sections).await?;
     load_past_states(context, &mut sections).await?;
     Ok(sections)
@@ -102,18 +106,19 @@ fn begin<'a>(
         membership.position
     };
     let was_in = |since: StreamPosition| {
-        visibility
-            .as_ref()
-            .is_none_or(|visibility| visibility.membership(since) == MembershipState::Join)
+        visibility.as_ref().is_none_or(|visibility| {
+            let at = Some(HistoryOrder::of(since));
+            visibility.membership(at) == MembershipState::Join
+        })
     };
     let is_initial = context.since_stream().is_none_or(|since| !was_in(since));
     let never_joined = !joined
         && visibility
             .as_ref()
-            .is_some_and(|visibility| !visibility.was_joined(until));
+            .is_some_and(|visibility| !visibility.was_joined(HistoryOrder::of(until)));
     let after = match context.since_stream() {
         Some(since) if !is_initial || never_joined => since,
-        _ => BEGINNING,
+        _ => StreamPosition::START,
     };
     let timeline_filter = TimelineFilter {
         user: &context.view.user,
@@ -133,6 +138,7 @@ fn begin<'a>(
         full_state: (is_initial || context.request.full_state) && !never_joined,
         state: joined.then(|| room.state().clone()),
         changes: Vec::new(),
+        older_changes: Vec::new(),
         timeline,
         visibility,
     }
@@ -187,7 +193,46 @@ async fn backfill_timelines(
     Ok(())
 }
 
-/// Collects the state events since the token: from the cache, and older ones from the database.
+/// Reads how the state changed in the part of timelines that the cache does not cover, where the
+/// state at their start is wanted.
+async fn load_timeline_changes(
+    context: &SyncContext<'_>,
+    sections: &mut [RoomSection<'_>],
+) -> Result<(), Error> {
+    if context.request.use_state_after {
+        return Ok(());
+    }
+    let spans: Vec<Span> = sections
+        .iter()
+        .filter_map(|section| {
+            let first = section.timeline.events.first()?.position();
+            let after = StreamPosition(first.get() - 1);
+            (!section.room.timeline_covers(after)).then(|| Span {
+                room_nid: section.room.room_nid(),
+                after,
+                until: section.room.timeline_start().min(section.until),
+            })
+        })
+        .collect();
+    if spans.is_empty() {
+        return Ok(());
+    }
+    let mut db = context.database.acquire().await?;
+    let mut older: HashMap<RoomNid, Vec<StateChange>> = HashMap::new();
+    for (_, delta) in state_deltas::each(&mut db, &spans).await? {
+        older
+            .entry(delta.room_nid)
+            .or_default()
+            .extend(delta.changes);
+    }
+    for section in sections {
+        section.older_changes = older.remove(&section.room.room_nid()).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Collects how the state changed since the token: from the cache, and older changes from the
+/// database.
 async fn load_missing_state_changes(
     context: &SyncContext<'_>,
     sections: &mut [RoomSection<'_>],
@@ -209,21 +254,18 @@ async fn load_missing_state_changes(
         HashMap::new()
     } else {
         let mut db = context.database.acquire().await?;
-        by_room(events::state_changes(&mut db, &spans).await?)
+        state_deltas::net(&mut db, &spans).await?
     };
     for section in sections {
         if section.never_joined {
             continue;
         }
         section.changes = older.remove(&section.room.room_nid()).unwrap_or_default();
-        let recent = section
-            .room
-            .timeline()
-            .map(|timeline_event| timeline_event.event())
-            .filter(|event| {
-                event.pdu.is_state() && since < event.position && event.position <= section.until
-            });
-        section.changes.extend(recent.cloned());
+        let recent = section.room.state_changes_after(since);
+        let recent = recent.filter(|(position, _)| *position <= section.until);
+        section
+            .changes
+            .extend(recent.map(|(_, change)| change.clone()));
     }
     Ok(())
 }
@@ -255,7 +297,10 @@ async fn past_states(
     leaves: &[types::EventNid],
 ) -> Result<HashMap<RoomNid, State>, Error> {
     let leaves = events::by_nids(db, leaves).await?;
-    let snapshots: Vec<_> = leaves.iter().map(|event| event.snapshot_nid).collect();
+    let snapshots: Vec<_> = leaves
+        .iter()
+        .filter_map(|event| event.snapshot_nid)
+        .collect();
     let states = by_room(events::state_of(db, &snapshots).await?);
     let state = |events: Vec<StoredEvent>| events.into_iter().map(|event| event.pdu).collect();
     Ok(states

@@ -5,7 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use event::{Pdu, State, view::push_json_string};
 use live::{Room, UnreadCounts, UserVisibility};
 use ruma::{OwnedUserId, UserId};
-use storage::{StoredEvent, memberships::Membership};
+use storage::{
+    memberships::Membership,
+    stream::{StateChange, StateEvent},
+};
 use types::{PageToken, StreamPosition};
 
 use super::{ephemeral, notifications};
@@ -14,7 +17,7 @@ use crate::{
     heroes, lazy_members,
     response::{push_events, push_field, push_type_and_content},
     state::{self, StateUpdate},
-    timeline::{BEGINNING, Timeline},
+    timeline::Timeline,
 };
 
 /// The data of a joined or left room.
@@ -30,8 +33,11 @@ pub(super) struct RoomSection<'a> {
     pub(super) full_state: bool,
     /// The state at `until`, if it is cached or needed.
     pub(super) state: Option<State>,
-    /// State events since the token, oldest first.
-    pub(super) changes: Vec<StoredEvent>,
+    /// How the state changed since the token, oldest first.
+    pub(super) changes: Vec<StateChange>,
+    /// How the state changed since the first event of the timeline, as far as the cache does not
+    /// hold it, oldest first.
+    pub(super) older_changes: Vec<StateChange>,
     pub(super) timeline: Timeline,
     /// `None` if the user was joined all the time.
     pub(super) visibility: Option<UserVisibility>,
@@ -46,13 +52,12 @@ impl RoomSection<'_> {
     ) -> Option<String> {
         let is_complete = self.is_initial || context.request.full_state;
         let after = if self.is_initial {
-            BEGINNING
+            StreamPosition::START
         } else {
-            context.since_stream().unwrap_or(BEGINNING)
+            context.since_stream().unwrap_or(StreamPosition::START)
         };
         let heroes = heroes::for_summary(self.room, &context.request.user_id);
-        let has_summary =
-            is_complete || self.changes.iter().any(|event| affects_summary(&event.pdu));
+        let has_summary = is_complete || self.changes.iter().any(affects_summary);
         let sent_heroes = heroes
             .as_deref()
             .filter(|_| has_summary)
@@ -100,9 +105,9 @@ impl RoomSection<'_> {
         self.write_timeline(&mut out, context);
         push_field(&mut out, "account_data");
         let after = if self.is_initial {
-            BEGINNING
+            StreamPosition::START
         } else {
-            context.since_stream().unwrap_or(BEGINNING)
+            context.since_stream().unwrap_or(StreamPosition::START)
         };
         write_account_data(&mut out, context, self.membership, after);
         out.push('}');
@@ -117,7 +122,7 @@ impl RoomSection<'_> {
         let base = if context.request.use_state_after {
             base
         } else {
-            state::at_start(base, &self.timeline)
+            state::at_start(base, self.timeline_changes(), &self.timeline)
         };
         let reader = (self.full_state || self.is_initial).then_some(&*context.request.user_id);
         let needed: Option<HashSet<OwnedUserId>> = context
@@ -128,9 +133,10 @@ impl RoomSection<'_> {
             StateUpdate::full(&base, needed.as_ref())
         } else {
             let mut update = StateUpdate::default();
-            for event in &self.changes {
-                if context.request.use_state_after || !self.timeline.contains(event) {
-                    update.insert_change(event, &base);
+            for change in &self.changes {
+                let is_shown = |event: &StateEvent| self.timeline.contains(event.nid);
+                if context.request.use_state_after || !change.to.as_ref().is_some_and(is_shown) {
+                    update.insert_change(change, &base);
                 }
             }
             if let Some(needed) = &needed {
@@ -142,15 +148,26 @@ impl RoomSection<'_> {
         events
     }
 
+    /// How the state changed since the first event of the timeline, the newest first.
+    fn timeline_changes(&self) -> impl Iterator<Item = &StateChange> {
+        let first = self.timeline.events.first();
+        let start = first.map_or(self.until, |first| before(first.position()));
+        let cached = self.room.state_changes_after(start).rev();
+        let cached = cached.filter(|(position, _)| *position <= self.until);
+        cached
+            .map(|(_, change)| change)
+            .chain(self.older_changes.iter().rev())
+    }
+
     fn write_timeline(&self, out: &mut String, context: &SyncContext<'_>) {
         let writer = context.writer();
         push_field(out, "timeline");
         push_events(out, &self.timeline.events, |out, timeline_event| {
-            let position = timeline_event.event().position;
+            let order = timeline_event.event().history_order;
             let membership = self
                 .visibility
                 .as_ref()
-                .map(|visibility| visibility.membership_at(position));
+                .map(|visibility| visibility.membership_at(order));
             writer.timeline_event(out, timeline_event, membership.unwrap_or("join"));
         });
         out.pop();
@@ -179,10 +196,15 @@ fn write_state(out: &mut String, context: &SyncContext<'_>, state: &[Arc<Pdu>]) 
     push_events(out, state, |out, pdu| writer.state(out, pdu));
 }
 
-/// Whether a state event may change the summary.
-fn affects_summary(pdu: &Pdu) -> bool {
+/// The position before another.
+fn before(position: StreamPosition) -> StreamPosition {
+    StreamPosition(position.get() - 1)
+}
+
+/// Whether a change of state may change the summary.
+fn affects_summary(change: &StateChange) -> bool {
     matches!(
-        pdu.event_type(),
+        change.event().map_or("", |event| event.event_type()),
         "m.room.member" | "m.room.name" | "m.room.canonical_alias"
     )
 }
@@ -197,7 +219,7 @@ pub(super) fn account_data_only(
         &mut out,
         context,
         membership,
-        context.since_stream().unwrap_or(BEGINNING),
+        context.since_stream().unwrap_or(StreamPosition::START),
     );
     out.push('}');
     has_data.then_some(out)

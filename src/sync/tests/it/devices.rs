@@ -2,13 +2,13 @@
 
 use ruma::{OwnedUserId, owned_device_id};
 use serde_json::json;
-use storage::{Change, stream::ToDevice};
+use storage::{UserChange, stream::ToDevice};
 use testkit::room::{TestRoom, commit_changes};
 
 use crate::support::{alice, bob, next, server};
 
-fn message(n: usize) -> Change {
-    Change::ToDevice(ToDevice {
+fn message(n: usize) -> UserChange {
+    UserChange::ToDevice(ToDevice {
         user_id: alice(),
         device_id: owned_device_id!("PHONE"),
         sender: bob(),
@@ -70,7 +70,7 @@ async fn device_list_changes_reach_users_who_share_a_room() {
     let mut room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let (token, carols) = (server.token(&alice()).await, server.token(&carol).await);
-    commit_changes(&server.db, [Change::DeviceList { user_id: bob() }]).await;
+    commit_changes(&server.db, [UserChange::DeviceList { user_id: bob() }]).await;
     let answer = server.sync(&alice(), Some(&token)).await;
     assert_eq!(
         answer["device_lists"],

@@ -13,6 +13,7 @@ mod first;
 mod gaps;
 mod leaving;
 mod memory;
+mod model;
 mod processes;
 mod since;
 mod support;

@@ -1,7 +1,7 @@
 //! Memory that is short, and entries that are read while the room goes on.
 
 use serde_json::json;
-use testkit::room::TestRoom;
+use testkit::{queries_of, room::TestRoom};
 
 use crate::support::{alice, bob, bodies, filter, follow_within, next, request, server};
 
@@ -97,4 +97,32 @@ async fn user_loaded_before_a_join_receives_the_room() {
     let answer = server.sync(&bob(), Some(&token)).await;
     let section = &answer["rooms"]["join"][room.room_id.as_str()];
     assert_eq!(bodies(&section["timeline"]["events"]), ["hello"]);
+}
+
+#[tokio::test]
+async fn one_large_room_does_not_empty_the_cache() {
+    // Less than the large room takes, and many times what the small ones take.
+    let server = follow_within(testkit::database().await, 800 << 10);
+    let mut small = Vec::new();
+    for _ in 0..5 {
+        small.push(TestRoom::create(&server.db, &bob()).await);
+    }
+    let token = next(&server.sync(&bob(), None).await);
+    let mut large = TestRoom::create(&server.db, &alice()).await;
+    for key in 0..60 {
+        let content = json!({ "text": "x".repeat(10_000) });
+        let key = key.to_string();
+        large
+            .state(&server.db, &alice(), "org.test.large", &key, content)
+            .await;
+    }
+    for _ in 0..3 {
+        server.sync(&alice(), None).await;
+        for room in &mut small {
+            room.message(&server.db, &bob(), "hello").await;
+        }
+        let (answer, queries) = queries_of(server.sync(&bob(), Some(&token))).await;
+        assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 5);
+        assert_eq!(queries, [""; 0]);
+    }
 }

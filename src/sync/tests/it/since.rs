@@ -1,7 +1,7 @@
 //! What is new since a token.
 
 use serde_json::json;
-use storage::{Change, stream::AccountData};
+use storage::{UserChange, stream::AccountData};
 use testkit::room::{TestRoom, commit_changes};
 
 use crate::support::{alice, bob, bodies, next, server};
@@ -100,7 +100,7 @@ async fn global_and_room_account_data_is_returned_once() {
     let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     let data = |room_nid, event_type: &str| {
-        Change::AccountData(AccountData {
+        UserChange::AccountData(AccountData {
             user_id: alice(),
             room_nid,
             event_type: event_type.to_owned(),
@@ -133,7 +133,7 @@ async fn messages_of_ignored_users_are_left_out() {
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&alice()).await;
     let list = json!({ "ignored_users": { bob().as_str(): {} } }).to_string();
-    let ignored = Change::AccountData(AccountData {
+    let ignored = UserChange::AccountData(AccountData {
         user_id: alice(),
         room_nid: None,
         event_type: "m.ignored_user_list".to_owned(),

@@ -2,7 +2,7 @@
 
 use ruma::OwnedEventId;
 use serde_json::{Value, json};
-use storage::{Change, stream::AccountData};
+use storage::{UserChange, stream::AccountData};
 use testkit::{
     queries_of,
     room::{TestRoom, commit_changes},
@@ -157,7 +157,7 @@ async fn muting_a_room_empties_its_count() {
     let rules = json!({ "global": { "room": [{
         "rule_id": room.room_id, "actions": [], "default": false, "enabled": true,
     }] } });
-    let rules = Change::AccountData(AccountData {
+    let rules = UserChange::AccountData(AccountData {
         user_id: bob(),
         room_nid: None,
         event_type: "m.push_rules".to_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use storage::{Change, stream::AccountData};
+use storage::{UserChange, stream::AccountData};
 use testkit::room::{TestRoom, commit_changes};
 
 use crate::support::{alice, bob, bodies, next, request, server};
@@ -104,7 +104,7 @@ async fn waiting_client_is_answered_when_its_user_has_signed_a_key() {
     let token = server.token(&bob()).await;
     let mut waits = request(&bob(), Some(&token));
     waits.timeout = LONG;
-    let signed = Change::UserSigned {
+    let signed = UserChange::UserSigned {
         signer: bob(),
         user_id: alice(),
     };
@@ -129,7 +129,7 @@ async fn changes_for_others_do_not_end_the_wait() {
             event_type: "org.x".to_owned(),
             content: "{}".to_owned(),
         };
-        commit_changes(&server.db, [Change::AccountData(data)]).await;
+        commit_changes(&server.db, [UserChange::AccountData(data)]).await;
     });
     assert!(answer.get("rooms").is_none());
     assert!(answer.get("account_data").is_some());

@@ -5,16 +5,16 @@
 )]
 
 use ruma::owned_user_id;
-use storage::{Change, Changes, committer::WriteSet, stream::AccountData};
+use storage::{Change, UserChange, UserChanges, committer::WriteSet, stream::AccountData};
 use testkit::TestDatabase;
 use types::StreamPosition;
 use worker::Follower;
 
 /// Commits one change for each kind.
 async fn commit(test: &TestDatabase, kinds: impl Iterator<Item = u32>) {
-    let changes: Changes = kinds
+    let changes: UserChanges = kinds
         .map(|kind| {
-            Change::AccountData(AccountData {
+            UserChange::AccountData(AccountData {
                 user_id: owned_user_id!("@alice:test.localhost"),
                 room_nid: None,
                 event_type: format!("kind.{kind}"),

@@ -1,0 +1,242 @@
+//! Random rooms: what is applied to the cache is what would be loaded, and what a user may see by
+//! the order of the history is what the state at each event allows.
+
+use event::{
+    State,
+    visibility::{VisibilityContext, may_see},
+};
+use live::{Live, Room, User, UserVisibility, ViewQuery};
+use ruma::{OwnedEventId, OwnedUserId, UserId, events::room::member::MembershipState};
+use serde_json::json;
+use storage::events::{self, Direction};
+use testkit::room::{TestRoom, commit_changes};
+use types::{HistoryOrder, StreamPosition};
+
+use crate::support::{Server, alice, bob, server, set_topic, set_visibility};
+
+/// A sequence that looks random and is always the same.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn pick<'t, T>(&mut self, things: &'t [T]) -> &'t T {
+        &things[self.roll(things.len())]
+    }
+}
+
+fn users() -> Vec<OwnedUserId> {
+    let more = ["@carol:test.localhost", "@dave:test.localhost"];
+    let more = more.map(|user| OwnedUserId::try_from(user).unwrap());
+    [alice(), bob()].into_iter().chain(more).collect()
+}
+
+/// Lets something happen in a room; `sent` are its messages.
+async fn step(server: &Server, room: &mut TestRoom, sent: &[OwnedEventId], dice: &mut Dice) {
+    let db = &server.db;
+    let user = dice.pick(&users()).clone();
+    let text = dice.roll(1000).to_string();
+    match dice.roll(12) {
+        0 | 1 => {
+            room.member(db, &user, &user, "join").await;
+        }
+        2 => {
+            room.member(db, &user, &user, "leave").await;
+        }
+        3 => {
+            let membership = *dice.pick(&["ban", "leave", "invite"]);
+            // The one who does it stays.
+            let target = if user == alice() { bob() } else { user };
+            room.member(db, &alice(), &target, membership).await;
+        }
+        4 => set_topic(server, room, &text).await,
+        5 => {
+            let to = *dice.pick(&["shared", "joined", "invited", "world_readable"]);
+            set_visibility(server, room, to).await;
+        }
+        6 if !sent.is_empty() => {
+            room.redact(db, &alice(), &dice.pick(sent).clone()).await;
+        }
+        7 if !sent.is_empty() => {
+            let thread = *dice.pick(&["", "main"]);
+            let receipt = room
+                .receipt(db, &user, "m.read", thread, dice.pick(sent))
+                .await;
+            commit_changes(db, [receipt]).await;
+        }
+        8 => {
+            let content = json!({ "name": text });
+            let key = ["a", "b", "c"][dice.roll(3)];
+            room.state(db, &alice(), "org.test.keyed", key, content)
+                .await;
+        }
+        _ => {
+            room.message(db, &user, &text).await;
+        }
+    }
+}
+
+/// Lets many things happen in a room.
+async fn play(server: &Server, room: &mut TestRoom, dice: &mut Dice, steps: usize) {
+    for _ in 0..steps {
+        let sent = messages(server, room).await;
+        step(server, room, &sent, dice).await;
+    }
+}
+
+/// The events that are not state.
+async fn messages(server: &Server, room: &TestRoom) -> Vec<OwnedEventId> {
+    let stored = stored(server, room).await.into_iter();
+    stored
+        .filter(|event| !event.pdu.is_state())
+        .map(|event| event.pdu.event_id().clone())
+        .collect()
+}
+
+async fn stored(server: &Server, room: &TestRoom) -> Vec<storage::StoredEvent> {
+    let mut db = server.db.database.acquire().await.unwrap();
+    let all = (HistoryOrder::MIN, HistoryOrder(i64::MAX));
+    events::history(
+        &mut db,
+        room.room_nid,
+        all.0,
+        all.1,
+        Direction::Forward,
+        10_000,
+    )
+    .await
+    .unwrap()
+}
+
+/// All that a room in the cache tells, as text that can be compared.
+fn describe(room: &Room, start: StreamPosition) -> Vec<String> {
+    let mut lines = Vec::new();
+    for pdu in room.state().iter() {
+        lines.push(format!("state {} {}", pdu.event_id(), pdu.json()));
+    }
+    lines.push(format!("{:?} {:?}", room.member_counts(), room.heroes()));
+    for event in room.timeline().filter(|event| event.position() > start) {
+        let stored = event.event();
+        let because = stored.redacted_because.as_ref().map(|pdu| pdu.event_id());
+        lines.push(format!(
+            "event {} {:?} {because:?} {}",
+            event.position(),
+            stored.history_order,
+            event.pdu().json()
+        ));
+    }
+    for (position, change) in room.state_changes_after(start) {
+        let name = |event: &Option<storage::stream::StateEvent>| {
+            let event = event.as_ref();
+            event.map(|event| (event.nid, event.pdu.json().to_owned()))
+        };
+        lines.push(format!(
+            "change {position} {:?} {:?} {:?}",
+            change.key,
+            name(&change.from),
+            name(&change.to)
+        ));
+    }
+    for receipt in room.receipts_after(StreamPosition::START) {
+        lines.push(format!("{receipt:?}"));
+    }
+    for user_id in users() {
+        let read = room.read_up_to(&user_id, StreamPosition::START);
+        lines.push(format!("{user_id} {read:?}"));
+    }
+    lines
+}
+
+fn describe_user(user: &User) -> Vec<String> {
+    let mut rooms: Vec<_> = user.rooms().map(|room| format!("{room:?}")).collect();
+    rooms.sort();
+    rooms
+}
+
+async fn compare(applied: &Live, loaded: &Live, user_id: &UserId) {
+    let query = ViewQuery {
+        since: None,
+        of: &|room| room.membership == MembershipState::Join,
+    };
+    let (ours, theirs) = (
+        applied.subscribe(user_id).await.unwrap(),
+        loaded.subscribe(user_id).await.unwrap(),
+    );
+    let applied = applied.view(&ours, &query).await.unwrap();
+    let loaded = loaded.view(&theirs, &query).await.unwrap();
+    assert_eq!(describe_user(&applied.user), describe_user(&loaded.user));
+    assert_eq!(applied.rooms.len(), loaded.rooms.len());
+    for (room_nid, loaded) in &loaded.rooms {
+        let applied = &applied.rooms[room_nid];
+        let start = loaded.timeline_start().max(applied.timeline_start());
+        assert_eq!(describe(applied, start), describe(loaded, start));
+    }
+}
+
+#[tokio::test]
+async fn applying_the_stream_to_the_cache_gives_what_loading_it_gives() {
+    let server = server().await;
+    for seed in 0..4 {
+        let mut dice = Dice(seed);
+        let mut room = TestRoom::create(&server.db, &alice()).await;
+        for _ in 0..4 {
+            // In memory from here on.
+            for user_id in users() {
+                server.sync(&user_id, None).await;
+            }
+            play(&server, &mut room, &mut dice, 12).await;
+            server
+                .live
+                .wait_until_applied(server.db.database.committed())
+                .await;
+            let restarted = server.restarted().await;
+            for user_id in users() {
+                compare(&server.live, &restarted.live, &user_id).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_seen_by_the_order_of_the_history_is_what_the_states_allow() {
+    let server = server().await;
+    for seed in 10..14 {
+        let mut room = TestRoom::create(&server.db, &alice()).await;
+        play(&server, &mut room, &mut Dice(seed), 40).await;
+        let events = stored(&server, &room).await;
+        let mut db = server.db.database.acquire().await.unwrap();
+        let mut before = State::new();
+        for (index, event) in events.iter().enumerate() {
+            for user_id in users() {
+                let visibility = UserVisibility::load(&mut db, room.room_nid, &user_id);
+                let visibility = visibility.await.unwrap();
+                let joined_since = events[index..].iter().any(|later| {
+                    later.pdu.membership() == Some(MembershipState::Join)
+                        && later.pdu.state_key() == Some(user_id.as_str())
+                });
+                let context = VisibilityContext::of(&before, &user_id);
+                assert_eq!(
+                    visibility.may_see(event),
+                    may_see(&event.pdu, &user_id, &context, joined_since),
+                    "{user_id} {}",
+                    event.pdu.json()
+                );
+                let membership = match event.pdu.state_key() {
+                    Some(key) if key == user_id.as_str() => event.pdu.membership(),
+                    _ => None,
+                };
+                let membership = membership.unwrap_or(context.membership);
+                assert_eq!(visibility.membership(event.history_order), membership);
+            }
+            let snapshot = event.snapshot_nid.unwrap();
+            let state = events::state_of(&mut db, &[snapshot]).await.unwrap();
+            before = state.into_iter().map(|event| event.pdu).collect();
+        }
+    }
+}
