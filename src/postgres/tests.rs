@@ -13,6 +13,9 @@ use super::*;
 
 mod stale_locks;
 
+/// Ends a wait that has failed.
+const TIME_LIMIT: Duration = Duration::from_mins(1);
+
 fn settings(data_dir: &Path) -> Settings {
     Settings {
         data_dir: data_dir.to_owned(),
@@ -69,6 +72,20 @@ fn fake_programs(directory: &Path, version: &str, initdb: &str) {
         &format!("echo 'postgres (PostgreSQL) {version}'"),
     );
     write("initdb", initdb);
+}
+
+/// Supervises the postmaster until it has been replaced.
+async fn supervise_until_restarted(postgres: &ManagedPostgres, pid: u32) {
+    let restarted = async {
+        while postgres.pid() == pid {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = postgres.supervise() => unreachable!("it never returns"),
+        () = restarted => {}
+        () = tokio::time::sleep(TIME_LIMIT) => panic!("not restarted"),
+    }
 }
 
 #[tokio::test]
@@ -138,15 +155,7 @@ async fn a_postmaster_that_dies_is_started_again() {
     let first = postgres.pid();
     let died = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
     rustix::process::kill_process(died, rustix::process::Signal::QUIT).unwrap();
-    let started_again = async {
-        while postgres.pid() == first {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        () = postgres.supervise() => unreachable!("it never returns"),
-        () = started_again => {}
-    }
+    supervise_until_restarted(&postgres, first).await;
     connect(&postgres).await;
     postgres.stop().await.unwrap();
 }

@@ -14,6 +14,8 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use storage::{Committer, Database, Feed, IdAllocator};
 use tokio::sync::OnceCell;
 
+use crate::time_limit::{self, time_limit};
+
 /// A migrated, empty database of one test.
 #[derive(Debug)]
 pub struct TestDatabase {
@@ -109,6 +111,7 @@ impl TestDatabase {
 /// Creates an empty database for a server of that name; returns how to connect to it.
 pub async fn template(server_name: &ServerName) -> PgConnectOptions {
     static TEMPLATE: OnceCell<PgConnectOptions> = OnceCell::const_new();
+    time_limit(time_limit::DEFAULT);
     let server = TEMPLATE.get_or_init(make_template).await;
     let name = format!("test_{}", unique());
     let mut db = PgConnection::connect_with(&server.clone().database("postgres"))

@@ -32,9 +32,13 @@ impl Unreaped {
             .stderr(Stdio::null())
             .kill_on_drop(true);
         let parent = command.spawn().unwrap();
-        while !cluster::accepts_connections(&directory.connect_options()).await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let options = directory.connect_options();
+        let ready = async {
+            while !cluster::accepts_connections(&options).await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(TIME_LIMIT, ready).await.unwrap();
         let pid = lock_files::find_postmaster(&directory).unwrap();
         Self {
             pid: pid.as_raw_nonzero().get().unsigned_abs(),
@@ -101,15 +105,7 @@ async fn an_adopted_postmaster_that_nobody_reaps_is_restarted() {
     let unreaped = Unreaped::start(directory.path()).await;
     let postgres = start(directory.path()).await;
     kill(unreaped.pid);
-    let restarted = async {
-        while postgres.pid() == unreaped.pid {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        () = postgres.supervise() => unreachable!("it never returns"),
-        () = restarted => {}
-    }
+    supervise_until_restarted(&postgres, unreaped.pid).await;
     assert!(unreaped.is_zombie());
     connect(&postgres).await;
     postgres.stop().await.unwrap();
@@ -189,16 +185,17 @@ async fn busy_session(postgres: &ManagedPostgres) -> u32 {
         sqlx::raw_sql(endless).execute(&mut busy).await
     });
     let mut db = connect(postgres).await;
-    let mut is_busy = false;
-    while !is_busy {
-        is_busy = sqlx::query_scalar(
-            "SELECT state = 'active' AND query LIKE 'DO%' FROM pg_stat_activity WHERE pid = $1",
-        )
-        .bind(pid)
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    }
+    let busy = async {
+        let is_busy =
+            "SELECT state = 'active' AND query LIKE 'DO%' FROM pg_stat_activity WHERE pid = $1";
+        while !sqlx::query_scalar::<_, bool>(is_busy)
+            .bind(pid)
+            .fetch_one(&mut db)
+            .await
+            .unwrap()
+        {}
+    };
+    tokio::time::timeout(TIME_LIMIT, busy).await.unwrap();
     pid.unsigned_abs()
 }
 

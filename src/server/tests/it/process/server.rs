@@ -7,12 +7,16 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::http;
+
+/// How long a test may go on after it has started a server.
+const START_AND_USE: Duration = Duration::from_mins(3);
 
 /// A running server; its log is read as it comes.
 pub(super) struct Server {
@@ -34,6 +38,7 @@ impl Server {
     }
 
     pub(super) fn start_on(data: TempDir, environment: &[(&str, &str)]) -> Self {
+        testkit::time_limit(START_AND_USE);
         let mut process = command(&data, environment).spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
