@@ -28,6 +28,37 @@ CREATE TABLE cursors (
     position bigint NOT NULL
 );
 
+-- Which process may do what only one may do at a time, by the clock of the database.
+CREATE TABLE leases (
+    name text PRIMARY KEY,
+    holder bigint NOT NULL,
+    -- Counts the holders: who writes compares it.
+    token bigint NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
+-- Work that survives the process that does it.
+CREATE TABLE jobs (
+    job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    key text NOT NULL,
+    -- 0 waiting, 1 running, 2 done, 3 cancelled, 4 failed.
+    state smallint NOT NULL DEFAULT 0,
+    -- JSON.
+    arguments text NOT NULL,
+    progress text,
+    run_at timestamptz NOT NULL,
+    failures integer NOT NULL DEFAULT 0,
+    error text,
+    cancel_requested boolean NOT NULL DEFAULT false,
+    -- The process that works on it, and until when it is taken to live.
+    holder bigint,
+    token bigint NOT NULL DEFAULT 0,
+    lease_expires_at timestamptz
+);
+CREATE UNIQUE INDEX jobs_unfinished ON jobs (name, key) WHERE state < 2;
+CREATE INDEX jobs_due ON jobs (run_at) WHERE state < 2;
+
 -- Nids are allocated in blocks, so that a write needs no round trip for them.
 CREATE SEQUENCE nids INCREMENT BY 1024 MINVALUE 1024 START WITH 1024;
 
@@ -359,8 +390,7 @@ CREATE TABLE one_time_keys (
     key_id text NOT NULL,
     ordinal bigint GENERATED ALWAYS AS IDENTITY,
     key text NOT NULL,
-    PRIMARY KEY (user_id, device_id, algorithm, key_id),
-    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+    PRIMARY KEY (user_id, device_id, algorithm, key_id)
 );
 CREATE INDEX one_time_keys_order ON one_time_keys (user_id, device_id, algorithm, ordinal);
 
@@ -406,8 +436,7 @@ CREATE TABLE event_transactions (
     transaction_id text NOT NULL,
     event_nid bigint NOT NULL,
     sent_ts bigint NOT NULL,
-    PRIMARY KEY (user_id, device_id, room_nid, event_type, transaction_id),
-    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+    PRIMARY KEY (user_id, device_id, room_nid, event_type, transaction_id)
 );
 CREATE INDEX event_transactions_event ON event_transactions (event_nid);
 CREATE INDEX event_transactions_sent ON event_transactions (sent_ts);
@@ -418,10 +447,9 @@ CREATE TABLE to_device_transactions (
     device_id text NOT NULL,
     transaction_id text NOT NULL,
     sent_ts bigint NOT NULL,
-    PRIMARY KEY (user_id, device_id, transaction_id),
-    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+    PRIMARY KEY (user_id, device_id, transaction_id)
 );
-CREATE INDEX to_device_transactions_sent ON to_device_transactions (user_id, device_id, sent_ts);
+CREATE INDEX to_device_transactions_sent ON to_device_transactions (sent_ts);
 
 -- Uploaded files; several may share one content, which is stored under its hash.
 CREATE TABLE media (

@@ -7,10 +7,7 @@ use ruma::{
     encryption::OneTimeKey, serde::Raw,
 };
 use serde_json::value::RawValue;
-use storage::{
-    UserChange,
-    one_time_keys::{self, ClaimedKey, KeyRequest},
-};
+use storage::one_time_keys::KeyRequest;
 
 use crate::{Error, Keys, identifiers::is_valid_identifier};
 
@@ -53,7 +50,7 @@ impl Keys {
         if local.is_empty() {
             return Ok(claimed);
         }
-        for key in self.claim_local(local).await? {
+        for key in self.committer.claim_keys(local).await? {
             let id = format!("{}:{}", key.key.algorithm, key.key.key_id);
             let id = OwnedOneTimeKeyId::try_from(id).map_err(corrupt)?;
             let json = RawValue::from_string(key.key.key).map_err(corrupt)?;
@@ -64,30 +61,6 @@ impl Keys {
                 .insert(id, Raw::from_json(json));
         }
         Ok(claimed)
-    }
-
-    async fn claim_local(&self, wanted: Vec<KeyRequest>) -> Result<Vec<ClaimedKey>, Error> {
-        let mut tx = self.database.begin().await?;
-        let mut keys = one_time_keys::claim(&mut tx, &wanted).await?;
-        let mut devices: BTreeSet<_> = keys
-            .iter()
-            .map(|key| (key.user_id.clone(), key.device_id.clone()))
-            .collect();
-        let missing: Vec<KeyRequest> = wanted
-            .into_iter()
-            .filter(|wanted| !devices.contains(&(wanted.user_id.clone(), wanted.device_id.clone())))
-            .collect();
-        if !missing.is_empty() {
-            let fallback = one_time_keys::fallback(&mut tx, &missing).await?;
-            if !fallback.is_empty() {
-                devices.extend(one_time_keys::mark_fallback_used(&mut tx, &fallback).await?);
-                keys.extend(fallback);
-            }
-        }
-        let counts = |(user_id, device_id)| UserChange::KeyCounts { user_id, device_id };
-        tx.commit_with(devices.into_iter().map(counts).collect())
-            .await?;
-        Ok(keys)
     }
 }
 

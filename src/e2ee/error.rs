@@ -44,6 +44,9 @@ pub enum Error {
     /// The calling device has been deleted meanwhile.
     #[error("The device has been deleted")]
     UnknownDevice,
+    /// The device's identity keys are changed again and again.
+    #[error("The device's keys are being changed")]
+    Changing,
     /// A to-device message, or the whole request, is too large.
     #[error("The message is too large")]
     MessageTooLarge,
@@ -53,6 +56,9 @@ pub enum Error {
     /// The database failed.
     #[error("The database failed")]
     Storage(#[from] storage::Error),
+    /// The write was not committed.
+    #[error("The write was not committed")]
+    Commit(#[from] storage::CommitError),
 }
 
 impl Fault for Error {
@@ -68,8 +74,10 @@ impl Fault for Error {
             Self::NoMasterKey => ErrorKind::MissingParam,
             Self::KeyIsDeviceId | Self::ReplacementForbidden => ErrorKind::Forbidden,
             Self::UnknownKey => ErrorKind::NotFound,
+            Self::Changing => ErrorKind::Unavailable,
             Self::UnknownDevice => ErrorKind::UnknownToken { soft_logout: false },
             Self::Storage(error) => error.kind(),
+            Self::Commit(error) => error.kind(),
         }
     }
 }

@@ -1,14 +1,24 @@
 //! Sending to-device messages.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ruma::{
-    DeviceId, OwnedUserId, TransactionId, UserId, events::AnyToDeviceEventContent, serde::Raw,
-    to_device::DeviceIdOrAllDevices,
+    DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId, events::AnyToDeviceEventContent,
+    serde::Raw, to_device::DeviceIdOrAllDevices,
 };
-use storage::{UserChange, UserChanges, device_keys, stream::ToDevice, to_device};
+use storage::{
+    UserChange,
+    stream::{ToDevice, ToDeviceTransaction},
+    to_device,
+};
 
-use crate::{Error, Keys, identifiers::check_identifier};
+use crate::{
+    Error, Keys,
+    identifiers::{check_identifier, is_valid_identifier},
+};
 
 /// The largest content of one message; as for events.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
@@ -18,6 +28,9 @@ const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Contents by user and device.
 pub type Messages =
     BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Raw<AnyToDeviceEventContent>>>;
+
+/// What is sent to one device.
+type Addressed = (OwnedUserId, OwnedDeviceId, Arc<str>);
 
 impl Keys {
     /// Queues messages for devices, once per transaction id of the sending device. Unknown devices
@@ -35,48 +48,80 @@ impl Keys {
         for content in messages.values().flat_map(BTreeMap::values) {
             check_content(content.json().get())?;
         }
-        let mut tx = self.database.begin().await?;
-        if !device_keys::lock_device(&mut tx, sender, device_id).await? {
-            return Err(Error::UnknownDevice);
+        let messages = self.addressed(messages).await?;
+        if messages
+            .iter()
+            .map(|(.., content)| content.len())
+            .sum::<usize>()
+            > MAX_REQUEST_BYTES
+        {
+            return Err(Error::MessageTooLarge);
         }
-        let now = self.clock.now_ms();
-        if !to_device::insert_transaction(&mut tx, sender, device_id, transaction_id, now).await? {
+        if messages.is_empty() {
             return Ok(());
         }
-        let user_ids: Vec<OwnedUserId> = messages
-            .keys()
-            .filter(|user_id| self.is_local(user_id))
-            .cloned()
-            .collect();
-        let mut changes = UserChanges::new();
-        let mut bytes = 0;
-        for (user_id, device_id) in to_device::recipients(&mut tx, &user_ids).await? {
-            let to_user = messages.get(&user_id);
-            let content = to_user.and_then(|devices| {
-                devices
-                    .get(&DeviceIdOrAllDevices::DeviceId(device_id.clone()))
-                    .or_else(|| devices.get(&DeviceIdOrAllDevices::AllDevices))
-            });
-            let Some(content) = content else {
-                continue;
-            };
-            let content = content.json().get().to_owned();
-            bytes += content.len();
-            if bytes > MAX_REQUEST_BYTES {
-                return Err(Error::MessageTooLarge);
-            }
-            let sender = sender.to_owned();
-            let kind = event_type.to_owned();
-            changes.push(UserChange::ToDevice(ToDevice {
+        let transaction = Arc::new(ToDeviceTransaction {
+            device_id: device_id.to_owned(),
+            transaction_id: transaction_id.to_owned(),
+            sent_ts: self.clock.now_ms() as i64,
+        });
+        let changes = messages.into_iter().map(|(user_id, device_id, content)| {
+            UserChange::ToDevice(ToDevice {
                 user_id,
                 device_id,
-                sender,
-                event_type: kind,
+                sender: sender.to_owned(),
+                event_type: event_type.to_owned(),
                 content,
-            }));
-        }
-        tx.commit_with(changes).await?;
+                transaction: Some(Arc::clone(&transaction)),
+            })
+        });
+        self.committer.commit_changes(changes.collect()).await?;
         Ok(())
+    }
+
+    /// The messages to users of this server, by device. Whether a device that is named exists is
+    /// found when its message is stored.
+    async fn addressed(&self, messages: Messages) -> Result<Vec<Addressed>, Error> {
+        let to_all: Vec<OwnedUserId> = messages
+            .iter()
+            .filter(|(user_id, devices)| {
+                self.is_local(user_id) && devices.contains_key(&DeviceIdOrAllDevices::AllDevices)
+            })
+            .map(|(user_id, _)| user_id.clone())
+            .collect();
+        let mut devices_of: BTreeMap<OwnedUserId, BTreeSet<OwnedDeviceId>> = BTreeMap::new();
+        if !to_all.is_empty() {
+            let mut db = self.database.acquire().await?;
+            for (user_id, device_id) in to_device::recipients(&mut db, &to_all).await? {
+                devices_of.entry(user_id).or_default().insert(device_id);
+            }
+        }
+        let mut addressed = Vec::new();
+        for (user_id, contents) in messages {
+            if !self.is_local(&user_id) {
+                continue;
+            }
+            let mut others = devices_of.remove(&user_id).unwrap_or_default();
+            let mut to_others = None;
+            for (device, content) in contents {
+                let content: Arc<str> = content.json().get().into();
+                match device {
+                    DeviceIdOrAllDevices::AllDevices => to_others = Some(content),
+                    DeviceIdOrAllDevices::DeviceId(device_id) => {
+                        others.remove(&device_id);
+                        // What cannot be stored is no device.
+                        if is_valid_identifier(device_id.as_str()) {
+                            addressed.push((user_id.clone(), device_id, content));
+                        }
+                    }
+                }
+            }
+            if let Some(content) = to_others {
+                let to = |device_id| (user_id.clone(), device_id, Arc::clone(&content));
+                addressed.extend(others.into_iter().map(to));
+            }
+        }
+        Ok(addressed)
     }
 }
 

@@ -9,8 +9,8 @@ use ruma::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 use storage::{
-    Connection, UserChange, UserChanges, device_keys,
-    one_time_keys::{self, KeyCounts},
+    Connection, NewDeviceKeys, UploadOutcome, device_keys, devices,
+    one_time_keys::{self, KeyCounts, OneTimeKey as StoredKey},
 };
 
 use crate::{
@@ -22,6 +22,8 @@ use crate::{
 
 /// The most one-time keys of one device; clients keep about fifty on the server.
 const MAX_ONE_TIME_KEYS: u64 = 10_000;
+/// How often an upload is verified again because the device's identity keys changed meanwhile.
+const MAX_ATTEMPTS: usize = 4;
 /// The largest key with its signatures, in bytes.
 const MAX_KEY_BYTES: usize = 65_536;
 
@@ -55,25 +57,78 @@ impl Keys {
         device_id: &DeviceId,
         upload: KeyUpload,
     ) -> Result<KeyCounts, Error> {
-        let mut tx = self.database.begin().await?;
-        if !device_keys::lock_device(&mut tx, user_id, device_id).await? {
-            return Err(Error::UnknownDevice);
+        if upload.is_empty() {
+            let mut db = self.database.acquire().await?;
+            let device = devices::find(&mut db, user_id, device_id).await?;
+            device.ok_or(Error::UnknownDevice)?;
+            return Ok(one_time_keys::counts(&mut db, user_id, device_id).await?);
         }
-        let stored = device_keys::find_for_update(&mut tx, user_id, device_id).await?;
-        let stored = stored.as_deref().map(Signed::parse).transpose()?;
-        let mut changes = UserChanges::new();
+        for _ in 0..MAX_ATTEMPTS {
+            let upload = {
+                let mut db = self.database.acquire().await?;
+                upload.check(&mut db, user_id, device_id).await?
+            };
+            if let Some(counts) = self.store(upload).await? {
+                return Ok(counts);
+            }
+        }
+        Err(Error::Changing)
+    }
+
+    /// Stores a checked upload; `None` if the device's identity keys have changed since.
+    async fn store(&self, mut upload: storage::KeyUpload) -> Result<Option<KeyCounts>, Error> {
+        loop {
+            match self.committer.upload_keys(upload.clone()).await? {
+                UploadOutcome::Stored(counts) => return Ok(Some(counts)),
+                UploadOutcome::Changed => return Ok(None),
+                UploadOutcome::TooMany => return Err(Error::TooManyKeys),
+                UploadOutcome::UnknownDevice => return Err(Error::UnknownDevice),
+                // Clients repeat an upload whose response they did not receive, and may sign anew.
+                UploadOutcome::IdsTaken(stored) => {
+                    for stored in stored {
+                        let same_id = |key: &StoredKey| {
+                            key.algorithm == stored.algorithm && key.key_id == stored.key_id
+                        };
+                        let uploaded = upload.one_time_keys.iter().find(|key| same_id(key));
+                        if uploaded.is_some_and(|key| !same_key(&key.key, &stored.key)) {
+                            let id = format!("{}:{}", stored.algorithm, stored.key_id);
+                            return Err(Error::OneTimeKeyExists(id));
+                        }
+                        upload.one_time_keys.retain(|key| !same_id(key));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl KeyUpload {
+    fn is_empty(&self) -> bool {
+        self.device_keys.is_none() && self.one_time_keys.is_empty() && self.fallback_keys.is_empty()
+    }
+
+    /// Verifies the keys, and merges them with the identity keys that are stored.
+    async fn check(
+        &self,
+        db: &mut Connection,
+        user_id: &UserId,
+        device_id: &DeviceId,
+    ) -> Result<storage::KeyUpload, Error> {
+        let replaces = device_keys::find(&mut *db, user_id, device_id).await?;
+        let stored = replaces.as_deref().map(Signed::parse).transpose()?;
         let mut content = stored.clone();
-        if let Some(uploaded) = upload.device_keys {
+        let mut new_keys = None;
+        if let Some(uploaded) = &self.device_keys {
             let uploaded = DeviceKeys::parse(user_id, device_id, uploaded.json().get())?;
-            uploaded.verify(&mut tx).await?;
+            uploaded.verify(db).await?;
             let keys = uploaded.merged(stored.as_ref());
             if stored.as_ref() != Some(&keys) {
                 let json = keys.to_json();
                 // Signatures that cannot be verified must not accumulate.
                 check_size(&json)?;
-                device_keys::replace(&mut tx, user_id, device_id, &json).await?;
-                changes.push(UserChange::DeviceList {
-                    user_id: user_id.to_owned(),
+                new_keys = Some(NewDeviceKeys {
+                    replaces,
+                    keys: json,
                 });
             }
             content = Some(keys);
@@ -83,31 +138,14 @@ impl Keys {
             device_id,
             public_key: content.and_then(|keys| public_key(&keys, device_id)),
         };
-        let one_time = signer.check(upload.one_time_keys)?;
-        let fallback = signer.check(upload.fallback_keys)?;
-        let mut changed = store_one_time_keys(&mut tx, user_id, device_id, &one_time).await?;
-        if !fallback.is_empty() {
-            changed |= one_time_keys::replace_fallback(
-                &mut tx,
-                user_id,
-                device_id,
-                &last_per_algorithm(fallback),
-            )
-            .await?
-                > 0;
-        }
-        if changed {
-            changes.push(UserChange::KeyCounts {
-                user_id: user_id.to_owned(),
-                device_id: device_id.to_owned(),
-            });
-        }
-        let counts = one_time_keys::counts(&mut tx, user_id, device_id).await?;
-        if counts.one_time.values().sum::<u64>() > MAX_ONE_TIME_KEYS {
-            return Err(Error::TooManyKeys);
-        }
-        tx.commit_with(changes).await?;
-        Ok(counts)
+        Ok(storage::KeyUpload {
+            user_id: user_id.to_owned(),
+            device_id: device_id.to_owned(),
+            device_keys: new_keys,
+            one_time_keys: signer.check(&self.one_time_keys)?,
+            fallback_keys: last_per_algorithm(signer.check(&self.fallback_keys)?),
+            limit: MAX_ONE_TIME_KEYS,
+        })
     }
 }
 
@@ -188,37 +226,6 @@ pub(crate) fn public_key(keys: &Signed, device_id: &DeviceId) -> Option<String> 
     content.keys.get(&format!("ed25519:{device_id}")).cloned()
 }
 
-async fn store_one_time_keys(
-    db: &mut Connection,
-    user_id: &UserId,
-    device_id: &DeviceId,
-    keys: &[one_time_keys::OneTimeKey],
-) -> Result<bool, Error> {
-    if keys.is_empty() {
-        return Ok(false);
-    }
-    let inserted = one_time_keys::insert(&mut *db, user_id, device_id, keys).await?;
-    if inserted < keys.len() as u64 {
-        // Some exist already: clients repeat an upload whose response they did not receive.
-        for stored in one_time_keys::with_ids_of(db, user_id, device_id, keys).await? {
-            let same_id = |key: &&one_time_keys::OneTimeKey| {
-                key.algorithm == stored.algorithm && key.key_id == stored.key_id
-            };
-            if keys
-                .iter()
-                .find(same_id)
-                .is_some_and(|key| !same_key(&key.key, &stored.key))
-            {
-                return Err(Error::OneTimeKeyExists(format!(
-                    "{}:{}",
-                    stored.algorithm, stored.key_id
-                )));
-            }
-        }
-    }
-    Ok(inserted > 0)
-}
-
 /// Whether both are the same key, possibly with different signatures.
 fn same_key(one: &str, other: &str) -> bool {
     one == other
@@ -229,7 +236,7 @@ fn same_key(one: &str, other: &str) -> bool {
 }
 
 /// The last key of each algorithm.
-fn last_per_algorithm(keys: Vec<one_time_keys::OneTimeKey>) -> Vec<one_time_keys::OneTimeKey> {
+fn last_per_algorithm(keys: Vec<StoredKey>) -> Vec<StoredKey> {
     let keys: BTreeMap<_, _> = keys
         .into_iter()
         .map(|key| (key.algorithm.clone(), key))
@@ -248,9 +255,9 @@ struct DeviceSigner<'a> {
 impl DeviceSigner<'_> {
     fn check(
         &self,
-        keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
-    ) -> Result<Vec<one_time_keys::OneTimeKey>, Error> {
-        keys.into_iter()
+        keys: &BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
+    ) -> Result<Vec<StoredKey>, Error> {
+        keys.iter()
             .map(|(id, key)| {
                 let algorithm = id.algorithm();
                 check_identifier("id of the key", id.as_str())?;
@@ -262,7 +269,7 @@ impl DeviceSigner<'_> {
                         .map_err(|error| Error::Malformed(error.to_string()))?;
                     key.json().get().to_owned()
                 };
-                Ok(one_time_keys::OneTimeKey {
+                Ok(StoredKey {
                     algorithm: algorithm.as_str().to_owned(),
                     key_id: id.key_name().to_string(),
                     key,

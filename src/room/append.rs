@@ -8,7 +8,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use storage::{
-    StateKeys, StoredEvent, Transaction, UserChanges,
+    StateKeys, StoredEvent, Transaction,
     committer::WriteSet,
     events::Replaced,
     rooms::{self, HeadVersion, NewRoom, Parent, Placement, RoomHead, RoomWrite},
@@ -325,7 +325,7 @@ impl<'a> EventAppender<'a> {
         };
         let set = WriteSet {
             room: Some(room),
-            changes: UserChanges::new(),
+            ..WriteSet::default()
         };
         Ok((set, self.head))
     }

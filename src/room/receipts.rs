@@ -5,9 +5,7 @@
 use ruma::{EventId, RoomId, UserId};
 use serde_json::json;
 use storage::{
-    UserChange, UserChanges,
-    committer::WriteSet,
-    receipts,
+    UserChange, UserChanges, receipts,
     stream::{AccountData, Receipt},
 };
 
@@ -124,15 +122,7 @@ impl Rooms {
         if changes.is_empty() {
             return Ok(());
         }
-        self.0
-            .committer
-            .submit(WriteSet {
-                room: None,
-                changes,
-            })
-            .await
-            .durable()
-            .await?;
+        self.0.committer.commit_changes(changes).await?;
         Ok(())
     }
 }

@@ -40,7 +40,12 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
     } = dependencies;
     let signer = signer(config, &database, &clock).await?;
     let identity = identity(config, database.clone(), clock.clone());
-    let keys = Keys::new(database.clone(), &config.server_name, clock.clone());
+    let keys = Keys::new(
+        database.clone(),
+        committer.clone(),
+        &config.server_name,
+        clock.clone(),
+    );
     let media = Media::open(
         database.clone(),
         &config.server_name,

@@ -11,16 +11,20 @@ use types::{ErrorKind, Fault, StreamPosition};
 
 use crate::{
     Change, Database, Error,
+    families::key_uploads::{KeyUpload, UploadOutcome},
+    one_time_keys::{ClaimedKey, KeyRequest},
     rooms::{Placement, RoomWrite},
     stream::{Changes, EventChange, StateDelta, UserChanges},
 };
 
 mod duplicates;
 mod locked;
+mod user_writes;
 mod write;
 mod writer;
 
 pub use locked::commit_locked;
+pub(crate) use user_writes::Answered;
 use write::Conflicts;
 use writer::Writer;
 
@@ -38,6 +42,35 @@ pub struct WriteSet {
     pub room: Option<RoomWrite>,
     /// What else clients learn about.
     pub changes: UserChanges,
+    /// What the database has an answer to.
+    pub user: Vec<UserWrite>,
+}
+
+/// A write whose effect only the database knows; what clients learn of it follows from the effect.
+#[derive(Clone, Debug)]
+pub enum UserWrite {
+    /// A device uploads keys.
+    UploadKeys(KeyUpload),
+    /// Keys are taken, each once.
+    ClaimKeys(Vec<KeyRequest>),
+}
+
+/// What came of a [`UserWrite`].
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Of an upload of keys.
+    Uploaded(UploadOutcome),
+    /// The keys that were taken.
+    Claimed(Vec<ClaimedKey>),
+}
+
+/// A durable write set.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The position of its last change.
+    pub position: StreamPosition,
+    /// What came of its user writes, in their order.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// Why a write set was not committed.
@@ -95,7 +128,7 @@ impl WriteSet {
     }
 }
 
-type Answer = Result<StreamPosition, CommitError>;
+type Answer = Result<Committed, CommitError>;
 
 #[derive(Debug)]
 struct Submission {
@@ -115,7 +148,12 @@ pub struct Commit(oneshot::Receiver<Answer>);
 
 impl Commit {
     /// Waits until the write set is durable; returns the position of its last change.
-    pub async fn durable(self) -> Answer {
+    pub async fn durable(self) -> Result<StreamPosition, CommitError> {
+        Ok(self.committed().await?.position)
+    }
+
+    /// Waits until the write set is durable; returns what came of it, too.
+    pub async fn committed(self) -> Result<Committed, CommitError> {
         self.0.await.unwrap_or(Err(CommitError::Stopping))
     }
 }
@@ -135,6 +173,47 @@ impl Committer {
         // When the queue is closed the answer's sender is dropped, which reads as `Stopping`.
         let _closed = self.queue.send(Submission { set, answer }).await;
         Commit(receiver)
+    }
+
+    /// Commits changes that concern users.
+    pub async fn commit_changes(
+        &self,
+        changes: UserChanges,
+    ) -> Result<StreamPosition, CommitError> {
+        let set = WriteSet {
+            changes,
+            ..WriteSet::default()
+        };
+        self.submit(set).await.durable().await
+    }
+
+    /// Stores the keys that a device uploads.
+    pub async fn upload_keys(&self, upload: KeyUpload) -> Result<UploadOutcome, CommitError> {
+        let outcome = self
+            .commit_user_write(UserWrite::UploadKeys(upload))
+            .await?;
+        match outcome {
+            Some(Outcome::Uploaded(outcome)) => Ok(outcome),
+            _ => Err(CommitError::Stopping),
+        }
+    }
+
+    /// Takes keys of devices, each key once; devices without keys are left out.
+    pub async fn claim_keys(&self, keys: Vec<KeyRequest>) -> Result<Vec<ClaimedKey>, CommitError> {
+        let outcome = self.commit_user_write(UserWrite::ClaimKeys(keys)).await?;
+        match outcome {
+            Some(Outcome::Claimed(keys)) => Ok(keys),
+            _ => Err(CommitError::Stopping),
+        }
+    }
+
+    async fn commit_user_write(&self, write: UserWrite) -> Result<Option<Outcome>, CommitError> {
+        let set = WriteSet {
+            user: vec![write],
+            ..WriteSet::default()
+        };
+        let mut committed = self.submit(set).await.committed().await?;
+        Ok(committed.outcomes.pop())
     }
 }
 

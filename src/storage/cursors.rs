@@ -4,28 +4,47 @@ use types::StreamPosition;
 
 use crate::{Connection, Error};
 
-/// The position of a follower; a new one starts at the beginning.
-pub async fn find(db: &mut Connection, follower: &str) -> Result<StreamPosition, Error> {
+/// The position of a follower; none if it never ran.
+pub async fn find(db: &mut Connection, follower: &str) -> Result<Option<StreamPosition>, Error> {
     let position =
         sqlx::query_scalar!("SELECT position FROM cursors WHERE follower = $1", follower)
             .fetch_optional(db)
             .await?;
-    Ok(StreamPosition(position.unwrap_or_default()))
+    Ok(position.map(StreamPosition))
 }
 
-/// Moves the follower to a position; never backwards.
+/// Adds a follower that begins after a position, unless it is there; returns its position.
+pub async fn insert(
+    db: &mut Connection,
+    follower: &str,
+    after: StreamPosition,
+) -> Result<StreamPosition, Error> {
+    // The update changes nothing: it makes the row visible to RETURNING.
+    let position = sqlx::query_scalar!(
+        "INSERT INTO cursors (follower, position) VALUES ($1, $2)
+         ON CONFLICT (follower) DO UPDATE SET position = cursors.position RETURNING position",
+        follower,
+        after.get()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(StreamPosition(position))
+}
+
+/// Moves a follower from one position to a later one; `false` if it does not stand at the first.
 pub async fn advance(
     db: &mut Connection,
     follower: &str,
-    position: StreamPosition,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "INSERT INTO cursors (follower, position) VALUES ($1, $2)
-         ON CONFLICT (follower) DO UPDATE SET position = GREATEST(cursors.position, excluded.position)",
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<bool, Error> {
+    let result = sqlx::query!(
+        "UPDATE cursors SET position = $3 WHERE follower = $1 AND position = $2",
         follower,
-        position.get()
+        from.get(),
+        to.get()
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(result.rows_affected() == 1)
 }

@@ -113,19 +113,3 @@ pub async fn is_device(
     .await?;
     Ok(found)
 }
-
-/// Locks a device against deletion until the transaction ends; `false` when it does not exist.
-pub async fn lock_device(
-    db: &mut Connection,
-    user_id: &UserId,
-    device_id: &DeviceId,
-) -> Result<bool, Error> {
-    let found = sqlx::query_scalar!(
-        "SELECT 1 AS one FROM devices WHERE user_id = $1 AND device_id = $2 FOR KEY SHARE",
-        user_id.as_str(),
-        device_id.as_str()
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(found.is_some())
-}

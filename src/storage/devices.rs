@@ -31,6 +31,8 @@ pub struct LastSeen {
 }
 
 /// Creates a device; `false` if there is one of that id, which keeps its name.
+///
+/// What was still on its way to an earlier device of that id when it was deleted goes now.
 pub async fn insert(
     db: &mut Connection,
     user_id: &UserId,
@@ -46,9 +48,13 @@ pub async fn insert(
         display_name,
         now
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(done.rows_affected() == 1)
+    let is_new = done.rows_affected() == 1;
+    if is_new {
+        delete_leftovers(db, user_id, &[device_id.to_string()]).await?;
+    }
+    Ok(is_new)
 }
 
 /// One device of a user.
@@ -141,18 +147,35 @@ pub async fn delete(
     )
     .fetch_all(&mut *db)
     .await?;
-    // A statement of its own: the first one may have waited for messages that were being sent.
+    // A statement of its own: the first one may have waited for keys that were being uploaded.
+    delete_leftovers(db, user_id, &device_ids).await?;
+    Ok(deleted.into_iter().map(OwnedDeviceId::from).collect())
+}
+
+/// Deletes what is kept for devices without a reference to them: the committer locks no devices
+/// while it holds the stream's lock.
+async fn delete_leftovers(
+    db: &mut Connection,
+    user_id: &UserId,
+    device_ids: &[String],
+) -> Result<(), Error> {
     sqlx::query!(
         "WITH messages AS (
              DELETE FROM to_device WHERE user_id = $1 AND device_id = ANY($2)
+         ), message_transactions AS (
+             DELETE FROM to_device_transactions WHERE user_id = $1 AND device_id = ANY($2)
+         ), event_transactions AS (
+             DELETE FROM event_transactions WHERE user_id = $1 AND device_id = ANY($2)
+         ), keys AS (
+             DELETE FROM one_time_keys WHERE user_id = $1 AND device_id = ANY($2)
          )
          DELETE FROM key_counts WHERE user_id = $1 AND device_id = ANY($2)",
         user_id.as_str(),
-        &device_ids
+        device_ids
     )
     .execute(db)
     .await?;
-    Ok(deleted.into_iter().map(OwnedDeviceId::from).collect())
+    Ok(())
 }
 
 /// Records the last requests of devices; each device at most once.

@@ -22,6 +22,12 @@ pub enum Error {
     /// Stored data cannot be read.
     #[error("Stored data is damaged: {0}")]
     Corrupt(String),
+    /// Another process has taken over the work: nothing was written.
+    #[error("Another process holds {name}")]
+    LeaseLost {
+        /// The lease or job.
+        name: String,
+    },
 }
 
 impl Error {

@@ -11,11 +11,13 @@ use types::StreamPosition;
 use crate::{Changes, Connection, Error, events::erase, rooms::RoomWrite};
 
 mod account_data;
+pub(crate) mod claims;
 mod current_state;
 mod device_lists;
 mod edges;
 mod events;
 mod key_counts;
+pub(crate) mod key_uploads;
 mod memberships;
 mod receipts;
 mod relations;
@@ -27,6 +29,8 @@ mod user_signatures;
 
 /// A family's part of the statement, and its rows.
 pub(crate) struct Part {
+    /// A query that the part refers to, as it stands in a `WITH` clause.
+    with: Option<&'static str>,
     sql: &'static str,
     columns: Vec<Column>,
 }
@@ -46,9 +50,15 @@ pub(crate) enum Column {
 ///
 /// The part reads the position before the first change as `taken.base`; the columns are `$1`, `$2`
 /// and so on, in their order. This makes a struct `Row` and a function `part`, which is `None`
-/// without rows.
+/// without rows. A query that the part refers to is given before it, after `with`.
 macro_rules! family {
-    ($sql:literal { $($field:ident: $type:ty),* $(,)? }) => {
+    ($sql:literal $columns:tt) => {
+        crate::families::family! { @part None, $sql, { $sql } $columns }
+    };
+    (with $with:literal $sql:literal $columns:tt) => {
+        crate::families::family! { @part Some($with), $sql, { ", " + $with + " " + $sql } $columns }
+    };
+    (@part $with:expr, $sql:literal, { $($checked:tt)* } { $($field:ident: $type:ty),* $(,)? }) => {
         struct Row {
             $($field: $type,)*
         }
@@ -61,11 +71,11 @@ macro_rules! family {
             if false {
                 // Not run: it has sqlx check the part and the types of its columns.
                 let _checked = sqlx::query!(
-                    "WITH taken AS (SELECT 0::bigint AS base) " + $sql,
+                    "WITH taken AS (SELECT 0::bigint AS base) " + $($checked)*,
                     $(crate::families::required(&$field)),*
                 );
             }
-            crate::families::Part::new($sql, vec![$(crate::families::Column::from($field)),*])
+            crate::families::Part::new($with, $sql, vec![$(crate::families::Column::from($field)),*])
         }
     };
 }
@@ -120,6 +130,10 @@ fn compose(parts: &[Part]) -> String {
     );
     let mut before = 1;
     for (index, part) in parts.iter().enumerate() {
+        if let Some(with) = part.with {
+            sql.push_str(", ");
+            renumber(with, before, &mut sql);
+        }
         sql.push_str(", part_");
         sql.push_str(&index.to_string());
         sql.push_str(" AS (");
@@ -163,9 +177,13 @@ fn arguments(count: i64, parts: Vec<Part>) -> Result<PgArguments, sqlx::error::B
 }
 
 impl Part {
-    pub(crate) fn new(sql: &'static str, columns: Vec<Column>) -> Option<Self> {
+    pub(crate) fn new(
+        with: Option<&'static str>,
+        sql: &'static str,
+        columns: Vec<Column>,
+    ) -> Option<Self> {
         let is_empty = columns.first().is_none_or(Column::is_empty);
-        (!is_empty).then_some(Self { sql, columns })
+        (!is_empty).then_some(Self { with, sql, columns })
     }
 }
 
@@ -239,22 +257,34 @@ mod tests {
         let column = || Column::Number(vec![1]);
         let parts = [
             Part::new(
+                None,
                 "INSERT INTO a SELECT $2::text FROM UNNEST($1, $10)",
                 (0..10).map(|_| column()).collect(),
             ),
-            Part::new("INSERT INTO b SELECT $1", vec![column()]),
+            Part::new(
+                Some("c AS (SELECT $1 AS n)"),
+                "INSERT INTO b SELECT n FROM c",
+                vec![column()],
+            ),
         ];
         let parts: Vec<Part> = parts.into_iter().flatten().collect();
         assert_eq!(
             compose(&parts),
             "WITH taken AS (UPDATE stream SET position = position + $1 RETURNING position - $1 AS base), \
              part_0 AS (INSERT INTO a SELECT $3::text FROM UNNEST($2, $11)), \
-             part_1 AS (INSERT INTO b SELECT $12) SELECT base FROM taken"
+             c AS (SELECT $12 AS n), part_1 AS (INSERT INTO b SELECT n FROM c) SELECT base FROM taken"
         );
     }
 
     #[test]
     fn a_family_without_rows_has_no_part() {
-        assert!(Part::new("INSERT INTO a SELECT $1", vec![Column::Text(Vec::new())]).is_none());
+        assert!(
+            Part::new(
+                None,
+                "INSERT INTO a SELECT $1",
+                vec![Column::Text(Vec::new())]
+            )
+            .is_none()
+        );
     }
 }

@@ -17,7 +17,9 @@ mod families;
 pub mod feed;
 pub mod filters;
 mod id_allocator;
+pub mod jobs;
 pub mod keys;
+pub mod leases;
 pub mod media;
 pub mod memberships;
 pub mod one_time_keys;
@@ -41,11 +43,13 @@ pub use database::{Database, Tx};
 pub use error::Error;
 pub use event::Verdict;
 pub use events::{StoredEvent, Transaction};
+pub use families::key_uploads::{KeyUpload, NewDeviceKeys, UploadOutcome};
 pub use feed::Feed;
 pub use id_allocator::{AllocatedIds, IdAllocator};
+pub use leases::Lease;
 pub use state_keys::StateKeys;
 pub(crate) use stream::Changes;
-pub use stream::{Change, UserChange, UserChanges};
+pub use stream::{Change, ChangeKind, UserChange, UserChanges};
 
 /// The connection type that all query functions take; [`Tx`] and pooled connections lend one.
 pub type Connection = sqlx::PgConnection;

@@ -3,14 +3,17 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use event::Pdu;
-use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId, events::room::member::MembershipState};
+use ruma::{
+    OwnedDeviceId, OwnedEventId, OwnedTransactionId, OwnedUserId,
+    events::room::member::MembershipState,
+};
 use types::{EventNid, HistoryOrder, RoomNid, StateKeyNid, StreamPosition};
 
 use crate::{Connection, Error, StoredEvent};
 
 mod read;
 
-pub use read::read;
+pub use read::{read, read_kinds};
 
 /// One durable change that a client can learn about; it takes one position.
 #[derive(Clone, Debug)]
@@ -44,6 +47,41 @@ pub enum Change {
         /// Which device.
         device_id: OwnedDeviceId,
     },
+}
+
+/// The kinds of changes, for those who want some of them only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// [`Change::Event`].
+    Event,
+    /// [`Change::State`].
+    State,
+    /// [`Change::Receipt`].
+    Receipt,
+    /// [`Change::AccountData`].
+    AccountData,
+    /// [`Change::ToDevice`].
+    ToDevice,
+    /// [`Change::DeviceList`].
+    DeviceList,
+    /// [`Change::UserSigned`].
+    UserSigned,
+    /// [`Change::KeyCounts`].
+    KeyCounts,
+}
+
+impl ChangeKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Event,
+        Self::State,
+        Self::Receipt,
+        Self::AccountData,
+        Self::ToDevice,
+        Self::DeviceList,
+        Self::UserSigned,
+        Self::KeyCounts,
+    ];
 }
 
 /// An event and its effect on the room.
@@ -158,7 +196,21 @@ pub struct ToDevice {
     /// The event type.
     pub event_type: String,
     /// The content, a JSON object.
-    pub content: String,
+    pub content: Arc<str>,
+    /// The request that sends it; none of a message that is stored already.
+    pub transaction: Option<Arc<ToDeviceTransaction>>,
+}
+
+/// A request of a device to send messages. It is carried out once; when it is repeated within a day,
+/// its messages are not stored again.
+#[derive(Debug)]
+pub struct ToDeviceTransaction {
+    /// The device that sends.
+    pub device_id: OwnedDeviceId,
+    /// The id that the device gave the request.
+    pub transaction_id: OwnedTransactionId,
+    /// When, in milliseconds since the epoch.
+    pub sent_ts: i64,
 }
 
 /// A change that concerns users and not the graph of a room.

@@ -1,12 +1,9 @@
 //! Pending to-device messages.
 
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use types::StreamPosition;
 
 use crate::{Connection, Error, rows::id, stream::ToDevice};
-
-/// How long the server remembers that a transaction has been sent.
-const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The messages for a device after `from`, up to and including `to`, the oldest first.
 pub async fn pending(
@@ -36,7 +33,8 @@ pub async fn pending(
                 device_id: device_id.to_owned(),
                 sender: id(row.sender)?,
                 event_type: row.event_type,
-                content: row.content,
+                content: row.content.into(),
+                transaction: None,
             };
             Ok((StreamPosition(row.position), message))
         })
@@ -61,7 +59,7 @@ pub async fn acknowledge(
     Ok(result.rows_affected())
 }
 
-/// The devices of these users, which stay until the transaction ends.
+/// The devices of these users.
 pub async fn recipients(
     db: &mut Connection,
     user_ids: &[OwnedUserId],
@@ -69,7 +67,7 @@ pub async fn recipients(
     let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!(
         "SELECT user_id, device_id FROM devices WHERE user_id = ANY($1)
-         ORDER BY user_id, device_id FOR KEY SHARE",
+         ORDER BY user_id, device_id",
         &user_ids
     )
     .fetch_all(db)
@@ -77,33 +75,4 @@ pub async fn recipients(
     rows.into_iter()
         .map(|row| Ok((id(row.user_id)?, row.device_id.into())))
         .collect()
-}
-
-/// Inserts a transaction of a device; `false` when it is a duplicate.
-///
-/// Waits for another transaction that is sending the same, until it is known how that ends.
-pub async fn insert_transaction(
-    db: &mut Connection,
-    user_id: &UserId,
-    device_id: &DeviceId,
-    transaction_id: &TransactionId,
-    now_ms: u64,
-) -> Result<bool, Error> {
-    let now_ms = now_ms as i64;
-    let result = sqlx::query!(
-        "WITH expired AS (
-            DELETE FROM to_device_transactions
-            WHERE user_id = $1 AND device_id = $2 AND sent_ts < $5 AND transaction_id <> $3
-        )
-        INSERT INTO to_device_transactions (user_id, device_id, transaction_id, sent_ts)
-        VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        user_id.as_str(),
-        device_id.as_str(),
-        transaction_id.as_str(),
-        now_ms,
-        now_ms.saturating_sub(REMEMBERED_MS)
-    )
-    .execute(db)
-    .await?;
-    Ok(result.rows_affected() == 1)
 }

@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use storage::{
-    StateKeys, StoredEvent, Transaction, UserChange, UserChanges,
+    StateKeys, StoredEvent, Transaction, UserChange,
     committer::WriteSet,
     events::Replaced,
     rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomWrite},
@@ -287,7 +287,7 @@ impl TestRoom {
         };
         let set = WriteSet {
             room: Some(room),
-            changes: UserChanges::new(),
+            ..WriteSet::default()
         };
         commit(db, set).await;
         pdu.event_id().clone()
@@ -450,8 +450,8 @@ pub async fn commit_changes(
     commit(
         db,
         WriteSet {
-            room: None,
             changes: changes.into_iter().collect(),
+            ..WriteSet::default()
         },
     )
     .await

@@ -1,7 +1,10 @@
-//! Background work: supervised tasks and followers of the stream.
+//! Background work: tasks that are supervised, restarted when they fail, and ended in order;
+//! followers of the stream; jobs.
 
 mod follower;
+pub mod jobs;
 mod supervisor;
 
-pub use follower::Follower;
+pub use follower::{Batch, Follower, FollowerBuilder, Start};
+pub use jobs::Jobs;
 pub use supervisor::{Supervisor, Unfinished};

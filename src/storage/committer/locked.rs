@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Answer, CommitError, WriteSet, duplicates, write};
+use types::StreamPosition;
+
+use super::{CommitError, WriteSet, duplicates, write};
 use crate::Tx;
 
 /// Commits one set in a transaction that already holds the lock of the set's room, so that no
 /// conflict is possible.
-pub async fn commit_locked(mut tx: Tx, set: WriteSet) -> Answer {
+pub async fn commit_locked(mut tx: Tx, set: WriteSet) -> Result<StreamPosition, CommitError> {
     let database = tx.database().clone();
     let writer = database.process().number;
     let result = async {

@@ -6,8 +6,10 @@ use ruma::OwnedEventId;
 use sqlx::{Executor, Postgres, pool::PoolConnection};
 use types::StreamPosition;
 
-use super::{Answer, CommitError, WriteSet, duplicates, write};
-use crate::{Changes, Connection, Database, Error, families, feed::CommittedBatch};
+use super::{Answer, CommitError, Committed, WriteSet, duplicates, user_writes, write};
+use crate::{
+    Changes, Connection, Database, Error, families, feed::CommittedBatch, stream::UserChanges,
+};
 
 /// How many dead connections are discarded before `BEGIN` gives up.
 const MAX_RECONNECTS: usize = 64;
@@ -118,24 +120,29 @@ impl Writer {
     }
 }
 
-/// The rooms' heads, then the rows of those that did not lose, then the commit.
+/// The rooms' heads, then the user writes, then the rows of those that did not lose, then the commit.
 async fn write_batch(
     database: &Database,
     db: &mut Connection,
     sets: &[&WriteSet],
 ) -> Result<Vec<Answer>, Error> {
     let conflicts = write::swap_heads(db, sets, database.process().number).await?;
+    let applied = sets.iter().copied();
+    let applied = applied.filter(|set| set.is_applied(&conflicts));
+    let mut answers = user_writes::run(db, applied).await?;
     let mut changes = Changes::default();
     let mut rooms = Vec::new();
-    let mut last = Vec::with_capacity(sets.len());
+    let mut results = Vec::with_capacity(sets.len());
     for set in sets {
-        if set.is_applied(&conflicts) {
-            changes.extend(set.changes());
-            rooms.extend(&set.room);
-            last.push(Ok(changes.len() as i64));
-        } else {
-            last.push(Err(CommitError::Conflict));
+        if !set.is_applied(&conflicts) {
+            results.push(Err(CommitError::Conflict));
+            continue;
         }
+        let (learned, outcomes) = answers.take(set);
+        changes.extend(set.changes());
+        changes.extend(UserChanges::from_iter(learned).into());
+        rooms.extend(&set.room);
+        results.push(Ok((changes.len() as i64, outcomes)));
     }
     let base = if changes.is_empty() && rooms.is_empty() {
         database.committed()
@@ -146,9 +153,13 @@ async fn write_batch(
     if !changes.is_empty() {
         database.send_committed(CommittedBatch::new(base, changes));
     }
-    Ok(last
+    let committed = |(offset, outcomes)| Committed {
+        position: StreamPosition(base.get() + offset),
+        outcomes,
+    };
+    Ok(results
         .into_iter()
-        .map(|result| result.map(|offset| StreamPosition(base.get() + offset)))
+        .map(|result| result.map(committed))
         .collect())
 }
 

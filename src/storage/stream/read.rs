@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use types::{HistoryOrder, RoomNid, StreamPosition};
 
-use super::{AccountData, Change, EventChange, Receipt, ToDevice};
+use super::{AccountData, Change, ChangeKind, EventChange, Receipt, ToDevice};
 use crate::{Connection, Error, events, rows::id, state_deltas};
 
 /// Fetches the rows of a table with a position after `from`, up to and including `to`.
@@ -24,24 +24,43 @@ macro_rules! fetch_between {
 ///
 /// Rows that were replaced by a later change of the same thing are found at the later position
 /// only.
+#[tracing::instrument(name = "storage.read_stream", level = "debug", skip_all, fields(from = from.get(), to = to.get()))]
 pub async fn read(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
 ) -> Result<Vec<(StreamPosition, Change)>, Error> {
+    read_kinds(db, from, to, &ChangeKind::ALL).await
+}
+
+/// The same of some kinds only, from the tables of those alone.
+pub async fn read_kinds(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    kinds: &[ChangeKind],
+) -> Result<Vec<(StreamPosition, Change)>, Error> {
     let mut changes = Vec::new();
-    rooms(db, from, to, &mut changes).await?;
-    receipts(db, from, to, &mut changes).await?;
-    account_data(db, from, to, &mut changes).await?;
-    devices(db, from, to, &mut changes).await?;
+    for kind in kinds {
+        match kind {
+            ChangeKind::Event => timeline_events(db, from, to, &mut changes).await?,
+            ChangeKind::State => state(db, from, to, &mut changes).await?,
+            ChangeKind::Receipt => receipts(db, from, to, &mut changes).await?,
+            ChangeKind::AccountData => account_data(db, from, to, &mut changes).await?,
+            ChangeKind::ToDevice => to_device(db, from, to, &mut changes).await?,
+            ChangeKind::DeviceList => device_lists(db, from, to, &mut changes).await?,
+            ChangeKind::UserSigned => user_signatures(db, from, to, &mut changes).await?,
+            ChangeKind::KeyCounts => key_counts(db, from, to, &mut changes).await?,
+        }
+    }
     changes.sort_by_key(|(position, _)| *position);
     Ok(changes)
 }
 
 type Found = Vec<(StreamPosition, Change)>;
 
-/// Events with the effect of redactions, and changes of state.
-async fn rooms(
+/// Events with the effect of redactions.
+async fn timeline_events(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
@@ -62,6 +81,15 @@ async fn rooms(
         let position = event.position.unwrap_or(to);
         changes.push((position, Change::Event(EventChange { event, redacts })));
     }
+    Ok(())
+}
+
+async fn state(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
     let deltas = state_deltas::between(db, from, to).await?.into_iter();
     changes.extend(deltas.map(|(position, delta)| (position, Change::State(delta))));
     Ok(())
@@ -119,7 +147,7 @@ async fn account_data(
     Ok(())
 }
 
-async fn devices(
+async fn to_device(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
@@ -137,10 +165,20 @@ async fn devices(
             device_id: row.device_id.into(),
             sender: id(row.sender)?,
             event_type: row.event_type,
-            content: row.content,
+            content: row.content.into(),
+            transaction: None,
         };
         changes.push((StreamPosition(row.position), Change::ToDevice(message)));
     }
+    Ok(())
+}
+
+async fn device_lists(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
     let lists = fetch_between!(db, from, to, "SELECT user_id, position FROM device_lists")?;
     for row in lists {
         changes.push((
@@ -150,6 +188,15 @@ async fn devices(
             },
         ));
     }
+    Ok(())
+}
+
+async fn key_counts(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
     let counts = fetch_between!(
         db,
         from,
@@ -163,6 +210,15 @@ async fn devices(
         };
         changes.push((StreamPosition(row.position), change));
     }
+    Ok(())
+}
+
+async fn user_signatures(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut Found,
+) -> Result<(), Error> {
     let signatures = fetch_between!(
         db,
         from,

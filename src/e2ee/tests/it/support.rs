@@ -27,6 +27,7 @@ pub(crate) async fn setting() -> Setting {
     let clock = Clock::fixed(1_000_000);
     let keys = Keys::new(
         test.database.clone(),
+        test.committer.clone(),
         &testkit::server_name(),
         clock.clone(),
     );

@@ -35,7 +35,7 @@ async fn waiting(setting: &Setting, user_id: &UserId, device_id: &DeviceId) -> V
     let found = found.expect("messages");
     found
         .into_iter()
-        .map(|(position, message)| (position.get(), message.content))
+        .map(|(position, message)| (position.get(), message.content.to_string()))
         .collect()
 }
 

@@ -41,8 +41,8 @@ async fn update(test: &TestDatabase, user_id: OwnedUserId) -> StreamPosition {
     commit(
         test,
         WriteSet {
-            room: None,
             changes,
+            ..WriteSet::default()
         },
     )
     .await
@@ -103,8 +103,8 @@ async fn user_signatures_are_visible_to_the_signer_only() {
         commit(
             &test,
             WriteSet {
-                room: None,
                 changes,
+                ..WriteSet::default()
             },
         )
         .await;

@@ -27,8 +27,8 @@ pub(crate) fn account_data(user_id: &UserId, event_type: &str, content: &str) ->
         content: content.to_owned(),
     };
     WriteSet {
-        room: None,
         changes: UserChanges::from_iter([UserChange::AccountData(data)]),
+        ..WriteSet::default()
     }
 }
 
@@ -138,7 +138,7 @@ impl Room {
         };
         WriteSet {
             room: Some(write),
-            changes: UserChanges::new(),
+            ..WriteSet::default()
         }
     }
 

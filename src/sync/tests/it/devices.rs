@@ -13,7 +13,8 @@ fn message(n: usize) -> UserChange {
         device_id: owned_device_id!("PHONE"),
         sender: bob(),
         event_type: "m.test".to_owned(),
-        content: json!({ "n": n }).to_string(),
+        content: json!({ "n": n }).to_string().into(),
+        transaction: None,
     })
 }
 

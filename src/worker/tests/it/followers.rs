@@ -1,0 +1,199 @@
+//! Followers of the stream.
+
+use std::time::Duration;
+
+use ruma::owned_user_id;
+use storage::{Change, ChangeKind, Error, UserChange, UserChanges, leases, stream::AccountData};
+use testkit::TestDatabase;
+use types::StreamPosition;
+use worker::{Batch, Follower, FollowerBuilder, Start};
+
+fn account_data(event_type: &str) -> UserChange {
+    UserChange::AccountData(AccountData {
+        user_id: owned_user_id!("@alice:test.localhost"),
+        room_nid: None,
+        event_type: event_type.to_owned(),
+        content: "{}".to_owned(),
+    })
+}
+
+/// Commits account data of a type of its own for each number.
+async fn commit(test: &TestDatabase, numbers: impl Iterator<Item = u32>) {
+    let changes = numbers.map(|number| account_data(&format!("type.{number}")));
+    let committed = test.committer.commit_changes(changes.collect()).await;
+    committed.expect("committed");
+}
+
+async fn build(test: &TestDatabase, builder: FollowerBuilder) -> Follower {
+    builder
+        .build(test.database.clone())
+        .await
+        .expect("a follower")
+}
+
+async fn resume(test: &TestDatabase) -> Follower {
+    build(test, Follower::builder("test")).await
+}
+
+async fn next(follower: &mut Follower) -> Batch {
+    follower.next().await.expect("a batch")
+}
+
+fn positions(batch: &Batch) -> Vec<i64> {
+    let changes = batch.changes.iter();
+    changes.map(|(position, _)| position.get()).collect()
+}
+
+#[tokio::test]
+async fn what_is_not_done_is_returned_again_after_a_restart() {
+    let test = testkit::database().await;
+    commit(&test, 0..3).await;
+    let mut follower = resume(&test).await;
+    assert_eq!(positions(&next(&mut follower).await), [1, 2, 3]);
+    drop(follower);
+    let mut follower = resume(&test).await;
+    let batch = next(&mut follower).await;
+    assert_eq!(positions(&batch), [1, 2, 3]);
+    follower.done(batch).await.expect("done");
+    commit(&test, 3..4).await;
+    drop(follower);
+    let mut follower = resume(&test).await;
+    assert_eq!(positions(&next(&mut follower).await), [4]);
+}
+
+#[tokio::test]
+async fn a_follower_waits_for_what_is_committed_later() {
+    let test = testkit::database().await;
+    let mut follower = resume(&test).await;
+    let (batch, ()) = tokio::join!(follower.next(), commit(&test, 0..1));
+    assert_eq!(positions(&batch.expect("a batch")), [1]);
+}
+
+#[tokio::test]
+async fn a_long_stream_is_returned_in_batches_without_a_gap() {
+    let test = testkit::database().await;
+    commit(&test, 0..1200).await;
+    let mut follower = resume(&test).await;
+    let mut seen = Vec::new();
+    while seen.len() < 1200 {
+        let batch = next(&mut follower).await;
+        assert!(batch.changes.len() <= 500, "a batch is bounded");
+        seen.extend(positions(&batch));
+        follower.done(batch).await.expect("done");
+    }
+    assert_eq!(seen, (1..=1200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_new_follower_begins_where_it_is_told_to() {
+    let test = testkit::database().await;
+    commit(&test, 0..2).await;
+    let from_now = Follower::builder("now").from(Start::Now);
+    let mut follower = build(&test, from_now.clone()).await;
+    commit(&test, 2..3).await;
+    let batch = next(&mut follower).await;
+    assert_eq!(positions(&batch), [3]);
+    drop(follower);
+    // It did not say that it is done: it goes on from where it began.
+    let mut follower = build(&test, from_now).await;
+    assert_eq!(positions(&next(&mut follower).await), [3]);
+}
+
+#[tokio::test]
+async fn other_kinds_of_changes_are_passed_over() {
+    let test = testkit::database().await;
+    let user_id = owned_user_id!("@alice:test.localhost");
+    let changes = [account_data("type"), UserChange::DeviceList { user_id }];
+    test.committer
+        .commit_changes(changes.into_iter().collect())
+        .await
+        .expect("committed");
+    let kinds = Follower::builder("lists").kinds(&[ChangeKind::DeviceList]);
+    let mut follower = build(&test, kinds).await;
+    let batch = next(&mut follower).await;
+    assert!(matches!(
+        &*batch.changes,
+        [(StreamPosition(2), Change::DeviceList { .. })]
+    ));
+}
+
+#[tokio::test]
+async fn the_effect_of_a_batch_is_committed_with_the_cursor_or_not_at_all() {
+    let test = testkit::database().await;
+    commit(&test, 0..1).await;
+    let (mut first, mut second) = (resume(&test).await, resume(&test).await);
+    let (batch, same_batch) = (next(&mut first).await, next(&mut second).await);
+    let effect = || UserChanges::from_iter([account_data("effect")]);
+    let tx = test.database.begin().await.expect("a transaction");
+    first.commit_with(tx, batch, effect()).await.expect("done");
+    let tx = test.database.begin().await.expect("a transaction");
+    let refused = second.commit_with(tx, same_batch, effect()).await;
+    assert!(matches!(refused, Err(Error::LeaseLost { .. })));
+    let mut db = test.database.acquire().await.expect("a connection");
+    let position = storage::stream::position(&mut db)
+        .await
+        .expect("a position");
+    assert_eq!(position, StreamPosition(2));
+}
+
+#[tokio::test]
+async fn of_exclusive_followers_of_one_name_one_follows() {
+    let test = testkit::database().await;
+    let other = TestDatabase::open(test.options.clone()).await;
+    commit(&test, 0..1).await;
+    let exclusive = || Follower::builder("one").exclusive();
+    let mut first = build(&test, exclusive()).await;
+    let batch = next(&mut first).await;
+    let mut db = other.database.acquire().await.expect("a connection");
+    let holder = other.database.process();
+    let taken = leases::acquire(&mut db, "follower one", holder, Duration::from_secs(1)).await;
+    assert_eq!(taken.expect("an answer"), None);
+    first.done(batch).await.expect("done");
+    commit(&test, 1..2).await;
+    // It has read what was committed so far.
+    let other = TestDatabase::open(test.options.clone()).await;
+    let mut second = build(&other, exclusive()).await;
+    let (batch, released) = tokio::join!(second.next(), first.release());
+    released.expect("released");
+    // It goes on where the first one came to.
+    assert_eq!(positions(&batch.expect("a batch")), [2]);
+}
+
+#[tokio::test]
+async fn who_has_lost_the_lease_writes_nothing() {
+    let test = testkit::database().await;
+    let other = TestDatabase::open(test.options.clone()).await;
+    commit(&test, 0..1).await;
+    let brief = Follower::builder("one")
+        .exclusive()
+        .lease_time(Duration::ZERO);
+    let mut first = build(&test, brief).await;
+    // Waits for nothing: the change is there.
+    let lease = leases::acquire(
+        &mut test.database.acquire().await.expect("a connection"),
+        "name",
+        test.database.process(),
+        Duration::ZERO,
+    );
+    let lease = lease.await.expect("an answer").expect("a lease");
+    let taken = leases::acquire(
+        &mut other.database.acquire().await.expect("a connection"),
+        "name",
+        other.database.process(),
+        Duration::from_secs(60),
+    );
+    taken.await.expect("an answer").expect("it ran out");
+    let mut tx = test.database.begin().await.expect("a transaction");
+    let refused = lease.check(&mut tx).await;
+    assert!(matches!(refused, Err(Error::LeaseLost { .. })));
+    drop(tx);
+    let batch = next(&mut first).await;
+    let holder = other.database.process();
+    let mut db = other.database.acquire().await.expect("a connection");
+    let taken = leases::acquire(&mut db, "follower one", holder, Duration::from_secs(60)).await;
+    taken.expect("an answer").expect("it ran out");
+    let refused = first.done(batch).await;
+    assert!(matches!(refused, Err(Error::LeaseLost { .. })));
+    let position = storage::cursors::find(&mut db, "one").await;
+    assert_eq!(position.expect("an answer"), Some(StreamPosition(0)));
+}
