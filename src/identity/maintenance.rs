@@ -9,27 +9,22 @@ use crate::{Identity, Result};
 
 /// How often last-seen data is written.
 const LAST_SEEN_INTERVAL: Duration = Duration::from_mins(1);
-/// How often expired rows are deleted.
-const EXPIRY_INTERVAL: Duration = Duration::from_hours(1);
 
 impl Identity {
-    /// Writes last-seen data and deletes expired rows periodically, until `stopping` is cancelled.
+    /// Writes last-seen data of requests to this process periodically, until `stopping` is cancelled.
     pub async fn run_maintenance(self, stopping: CancellationToken) -> Result<()> {
         let mut last_seen = interval(LAST_SEEN_INTERVAL);
-        let mut expiry = interval(EXPIRY_INTERVAL);
         last_seen.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return self.write_last_seen().await,
                 _ = last_seen.tick() => self.write_last_seen().await?,
-                _ = expiry.tick() => self.delete_expired().await?,
             }
         }
     }
 
     /// Deletes expired UIA sessions, registration nonces and login tokens.
-    pub(crate) async fn delete_expired(&self) -> Result<()> {
+    pub async fn delete_expired(&self) -> Result<()> {
         let now = self.now();
         let mut db = self.0.database.acquire().await?;
         storage::uia::delete_expired(&mut db, now).await?;

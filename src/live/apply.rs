@@ -17,16 +17,12 @@ use crate::{
     user::{LastChanged, User},
 };
 
-/// The users that share a room with a user that is not cached; `None` if not known.
-pub(crate) type Sharers = HashMap<OwnedUserId, Option<Vec<OwnedUserId>>>;
-
 impl Memory {
     /// Applies one committed change.
     pub(crate) fn apply(
         &mut self,
         position: StreamPosition,
         change: &Change,
-        sharers: &Sharers,
         notifications: &mut Notifications,
     ) {
         match change {
@@ -73,7 +69,7 @@ impl Memory {
                 });
             }
             Change::DeviceList { user_id } => {
-                self.apply_device_list(position, user_id, sharers, notifications);
+                self.apply_device_list(position, user_id, notifications);
             }
         }
     }
@@ -167,7 +163,6 @@ impl Memory {
         &mut self,
         position: StreamPosition,
         user_id: &UserId,
-        sharers: &Sharers,
         notifications: &mut Notifications,
     ) {
         let record = |last_changed: &LastChanged| {
@@ -181,23 +176,12 @@ impl Memory {
             }
             return;
         }
-        match sharers.get(user_id) {
-            Some(Some(others)) => {
-                for other in others {
-                    self.record(other, notifications, record);
-                }
-            }
-            // Not known who shares a room: notify all.
-            _ => {
-                for entry in self.users.values() {
-                    record(&entry.last_changed);
-                    notifications.add(&entry.last_changed);
-                }
-            }
-        }
+        // Who shares a room is asked of the database outside of the loop that applies the stream.
+        self.unresolved_device_lists
+            .insert(position, user_id.to_owned());
     }
 
-    fn record(
+    pub(crate) fn record(
         &self,
         user_id: &UserId,
         notifications: &mut Notifications,

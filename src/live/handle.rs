@@ -1,16 +1,14 @@
 //! The handle, and the task that applies the change feed to the cache.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use ruma::UserId;
-use storage::{Change, Database, Feed, feed::ChangeBatch, memberships};
+use storage::{Database, Feed, feed::ChangeBatch};
 use tokio::sync::{Notify, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
-use crate::{
-    apply::Sharers, ephemeral::EphemeralCounter, memory::Memory, notifications::Notifications,
-};
+use crate::{ephemeral::EphemeralCounter, memory::Memory, notifications::Notifications};
 
 /// The cache of users and rooms; cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +22,7 @@ pub(crate) struct Inner {
     pub(crate) budget: usize,
     pub(crate) rooms_loaded: Notify,
     pub(crate) typing_changed: Notify,
+    pub(crate) device_lists_unresolved: Notify,
     position: watch::Sender<StreamPosition>,
 }
 
@@ -40,6 +39,7 @@ impl Live {
             budget,
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),
+            device_lists_unresolved: Notify::new(),
             position: watch::Sender::new(position),
         });
         let weak = Arc::downgrade(&inner);
@@ -58,55 +58,28 @@ impl Live {
         tokio::select! {
             result = self.follow(feed) => result,
             () = self.expire_typing() => Ok(()),
+            () = self.resolve_device_lists() => Ok(()),
         }
     }
 
     async fn follow(&self, feed: &mut Feed) -> Result<(), storage::Error> {
         while let Some(batch) = feed.next().await? {
-            let sharers = self.load_sharers(&batch).await;
-            self.apply_batch(batch, &sharers);
+            self.apply_batch(&batch);
         }
         Ok(())
     }
 
-    /// The users that share rooms with users whose device lists changed and who are not cached.
-    async fn load_sharers(&self, batch: &ChangeBatch) -> Sharers {
-        let mut sharers = HashMap::new();
-        for (_, change) in &batch.changes {
-            let Change::DeviceList { user_id } = change else {
-                continue;
-            };
-            let is_cached = {
-                let memory = self.0.memory.read();
-                memory
-                    .users
-                    .get(user_id)
-                    .is_some_and(|entry| entry.user.is_some())
-            };
-            if is_cached || sharers.contains_key(user_id) {
-                continue;
-            }
-            let others = async {
-                let mut db = self.0.database.acquire().await?;
-                memberships::sharing_a_room(&mut db, user_id).await
-            };
-            // On failure all subscribers are notified.
-            sharers.insert(user_id.clone(), others.await.ok());
-        }
-        sharers
-    }
-
-    fn apply_batch(&self, batch: ChangeBatch, sharers: &Sharers) {
+    fn apply_batch(&self, batch: &Arc<ChangeBatch>) {
         let mut notifications = Notifications::default();
         let until = batch.until;
         {
             let mut memory = self.0.memory.write();
             for (position, change) in &batch.changes {
-                memory.apply(*position, change, sharers, &mut notifications);
+                memory.apply(*position, change, &mut notifications);
             }
             memory.position = until;
             if !memory.loads.is_empty() {
-                memory.log.push(Arc::new(batch));
+                memory.log.push(Arc::clone(batch));
             }
             memory.evict(self.0.budget);
             metrics::gauge!("chancery_live_bytes").set(memory.bytes as f64);
@@ -117,6 +90,9 @@ impl Live {
         metrics::gauge!("chancery_live_lag_positions").set(lag as f64);
         self.0.position.send_replace(until);
         notifications.notify();
+        if self.0.memory.read().has_unresolved_device_lists() {
+            self.0.device_lists_unresolved.notify_one();
+        }
     }
 
     /// The position up to which all changes are applied.

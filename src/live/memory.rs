@@ -36,6 +36,9 @@ pub(crate) struct Memory {
     /// The cached users that are joined to each room.
     pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<LastChanged>>>,
     pub(crate) typing: HashMap<RoomNid, TypingUsers>,
+    /// Users that are not cached and whose device lists changed, by the position of the change, until
+    /// it is known which users share a room with them.
+    pub(crate) unresolved_device_lists: BTreeMap<StreamPosition, OwnedUserId>,
     /// The number of loads in progress, by the position at which they began.
     pub(crate) loads: BTreeMap<StreamPosition, usize>,
     /// The batches that were applied while loads are in progress.
@@ -79,6 +82,7 @@ impl Memory {
             changes: HashMap::new(),
             joined: HashMap::new(),
             typing: HashMap::new(),
+            unresolved_device_lists: BTreeMap::new(),
             loads: BTreeMap::new(),
             log: Vec::new(),
             bytes: 0,

@@ -75,7 +75,9 @@ impl Subscription {
     /// Whether device lists of users that share a room may have changed after the position, or
     /// which users these are.
     pub fn device_lists_changed_since(&self, since: StreamPosition) -> bool {
-        self.last_changed.device_lists() > since
+        // In this order: a change is recorded before it is no longer unresolved.
+        self.live.has_unresolved_device_list_since(since)
+            || self.last_changed.device_lists() > since
     }
 
     /// Whether to-device messages may be pending after the position; `true` if not known.

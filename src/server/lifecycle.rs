@@ -64,9 +64,9 @@ async fn run(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let database = opened.database.clone();
-    let dependencies = workers.start(config, opened, Clock::system());
+    let (dependencies, changes) = workers.start(config, opened, Clock::system());
     let app = app::build(config, dependencies).await?;
-    workers.run_maintenance(&app);
+    workers.run_maintenance(&database, &app, changes);
     let has_admin = app.identity.has_admin().await?;
     let stopping = workers.supervisor.stopping();
     let ready = ready::router(database, stopping);

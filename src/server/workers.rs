@@ -5,16 +5,23 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use api::App;
 use config::Config;
 use live::Live;
-use storage::{Committer, Feed};
+use storage::{Committer, Database, Feed, feed::Subscription, maintenance};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use types::Clock;
-use worker::{Supervisor, Unfinished};
+use types::{Clock, RoomNid};
+use worker::{
+    Jobs, Supervisor, Unfinished,
+    jobs::{JobError, RunningJob, Schedule},
+};
 
 use crate::{app::Dependencies, database::Opened};
 
-/// How often deactivated users who are still in rooms are looked up.
-const DEACTIVATED_CHECK_INTERVAL: Duration = Duration::from_hours(1);
+/// The pause between two runs of most periodic jobs.
+const HOURLY: Duration = Duration::from_hours(1);
+/// The pause between two collections of state snapshots.
+const DAILY: Duration = Duration::from_hours(24);
+/// Rooms whose snapshots are collected in one transaction.
+const ROOMS_AT_ONCE: i64 = 100;
 
 /// The tasks of this process.
 #[derive(Debug, Default)]
@@ -26,7 +33,12 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Starts the tasks that requests depend on.
-    pub(crate) fn start(&self, config: &Config, opened: Opened, clock: Clock) -> Dependencies {
+    pub(crate) fn start(
+        &self,
+        config: &Config,
+        opened: Opened,
+        clock: Clock,
+    ) -> (Dependencies, Subscription) {
         let Opened {
             database,
             mut feed,
@@ -49,34 +61,32 @@ impl Workers {
         self.spawn_until_drained("storage.subscribe_peer_messages", subscribe);
         // Half of the cache budget; room heads and tokens have the rest.
         let live = Live::new(database.clone(), &feed, config.cache.total.as_usize() / 2);
+        let changes = feed.subscribe();
         self.follow(live.clone(), feed);
-        Dependencies {
+        let dependencies = Dependencies {
             database,
             committer,
             live,
             clock,
             stopping: self.supervisor.stopping(),
-        }
+        };
+        (dependencies, changes)
     }
 
-    /// Starts maintenance tasks.
-    pub(crate) fn run_maintenance(&self, app: &App) {
+    /// Starts the tasks behind the application: caches that follow the feed, and maintenance.
+    pub(crate) fn run_maintenance(&self, database: &Database, app: &App, changes: Subscription) {
+        let keys = app.keys.clone();
+        self.spawn_until_drained("e2ee.follow", async move { keys.follow(changes).await });
         let identity = app.identity.clone();
         self.supervisor
             .spawn("identity.maintenance", move |stopping| {
                 identity.clone().run_maintenance(stopping)
             });
-        let app = app.clone();
-        self.supervisor
-            .spawn("server.leave_rooms_of_deactivated", move |stopping| {
-                let app = app.clone();
-                async move {
-                    stopping
-                        .run_until_cancelled(leave_rooms_of_deactivated(&app))
-                        .await
-                        .unwrap_or(Ok(()))
-                }
-            });
+        let jobs = periodic_jobs(database, app);
+        self.supervisor.spawn("worker.jobs", move |stopping| {
+            let jobs = jobs.clone();
+            async move { jobs.run(stopping).await }
+        });
     }
 
     /// Stops all tasks after the last request and waits for them.
@@ -111,15 +121,58 @@ impl Workers {
     }
 }
 
+/// What is done now and then for all processes, by one of them.
+fn periodic_jobs(database: &Database, app: &App) -> Jobs {
+    let jobs = Jobs::new(database.clone());
+    let leaving = app.clone();
+    jobs.register(
+        "rooms.leave_deactivated",
+        Schedule::Every(HOURLY),
+        move |_| leave_deactivated(leaving.clone()),
+    );
+    let (expiring, expired) = (app.clone(), database.clone());
+    jobs.register(
+        "storage.delete_expired",
+        Schedule::Every(HOURLY),
+        move |_| delete_expired(expired.clone(), expiring.clone()),
+    );
+    jobs.register(
+        "storage.collect_snapshots",
+        Schedule::Every(DAILY),
+        collect_snapshots,
+    );
+    jobs
+}
+
 /// Makes deactivated users leave rooms that a crash or a failure left them in.
-async fn leave_rooms_of_deactivated(app: &App) -> anyhow::Result<()> {
-    let mut hourly = tokio::time::interval(DEACTIVATED_CHECK_INTERVAL);
-    loop {
-        hourly.tick().await;
-        for user_id in app.identity.deactivated_with_rooms().await? {
-            if let Err(error) = app.rooms.leave_all(&user_id).await {
-                tracing::warn!(user.id = %user_id, %error, "A deactivated user could not leave all rooms yet");
-            }
+async fn leave_deactivated(app: App) -> Result<(), JobError> {
+    let failed = |error: &dyn std::fmt::Display| JobError::Failed(error.to_string());
+    let users = app.identity.deactivated_with_rooms().await;
+    for user_id in users.map_err(|error| failed(&error))? {
+        if let Err(error) = app.rooms.leave_all(&user_id).await {
+            tracing::warn!(user.id = %user_id, %error, "A deactivated user could not leave all rooms yet");
         }
+    }
+    Ok(())
+}
+
+async fn delete_expired(database: Database, app: App) -> Result<(), JobError> {
+    let now = i64::try_from(app.clock.now_ms()).unwrap_or(i64::MAX);
+    maintenance::delete_expired(&mut *database.acquire().await?, now).await?;
+    let expired = app.identity.delete_expired().await;
+    expired.map_err(|error| JobError::Failed(error.to_string()))
+}
+
+/// Goes through the rooms, some in each transaction.
+async fn collect_snapshots(job: RunningJob) -> Result<(), JobError> {
+    let mut after = RoomNid(job.progress()?.unwrap_or_default());
+    loop {
+        let mut tx = job.begin().await?;
+        let Some(last) = maintenance::collect_snapshots(&mut tx, after, ROOMS_AT_ONCE).await?
+        else {
+            return Ok(());
+        };
+        job.save(tx, &last.get()).await?;
+        after = last;
     }
 }

@@ -1,11 +1,13 @@
 //! The pool, migrations and transactions.
 
 use std::{
-    ops::{Deref, DerefMut},
+    collections::BTreeSet,
+    ops::{Deref, DerefMut, Range},
     sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use ruma::ServerName;
 use sqlx::{
     PgPool, Postgres,
@@ -19,7 +21,7 @@ use crate::{
     Changes, Error, UserChanges,
     cluster::Cluster,
     families,
-    feed::{CommittedBatch, Feed},
+    feed::{CommittedBatch, Committing, Feed},
     rooms::RoomWrite,
     stream,
 };
@@ -38,6 +40,8 @@ pub struct Database {
     pool: PgPool,
     committed: Arc<watch::Sender<StreamPosition>>,
     committed_batches: mpsc::UnboundedSender<CommittedBatch>,
+    /// Where transactions of this process begin whose changes have positions and that have not ended.
+    committing: Arc<Mutex<BTreeSet<StreamPosition>>>,
     cluster: Cluster,
 }
 
@@ -91,6 +95,7 @@ impl Database {
             pool,
             committed: Arc::new(watch::Sender::new(position)),
             committed_batches,
+            committing: Arc::default(),
             cluster,
         };
         let feed = Feed::new(database.clone(), received, position);
@@ -183,6 +188,15 @@ impl Database {
         let _ended = self.committed_batches.send(batch);
     }
 
+    pub(crate) fn committing(&self) -> &Mutex<BTreeSet<StreamPosition>> {
+        &self.committing
+    }
+
+    /// Whether a transaction of this process with positions after one of these has not ended.
+    pub(crate) fn is_committing(&self, bases: Range<StreamPosition>) -> bool {
+        self.committing.lock().range(bases).next().is_some()
+    }
+
     pub(crate) fn advance(&self, position: StreamPosition) {
         self.committed.send_if_modified(|committed| {
             let is_advanced = position > *committed;
@@ -228,11 +242,9 @@ impl Tx {
         rooms: &[&RoomWrite],
     ) -> Result<StreamPosition, Error> {
         let base = families::append(&mut self.inner, &changes, rooms).await?;
+        let committing = Committing::new(&self.database, base);
         self.inner.commit().await?;
-        let batch = CommittedBatch::new(base, changes);
-        let last = batch.last();
-        self.database.send_committed(batch);
-        Ok(last)
+        Ok(committing.committed(changes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The change feed: all committed changes, in order and without gaps, of this and other processes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -52,6 +52,9 @@ impl CommittedBatch {
 pub struct ChangeBatch {
     /// The position up to which all changes have been yielded, this batch included.
     pub until: StreamPosition,
+    /// The number of the process that committed all of it; none if it was read from the tables,
+    /// where commits of several processes follow each other.
+    pub writer: Option<i64>,
     /// The changes, in order.
     pub changes: Vec<(StreamPosition, Change)>,
 }
@@ -62,9 +65,35 @@ pub struct Feed {
     database: Database,
     committed_batches: mpsc::UnboundedReceiver<CommittedBatch>,
     position: StreamPosition,
+    /// Commits of this process that came before their predecessors, by their base.
+    early: BTreeMap<StreamPosition, CommittedBatch>,
+    /// The last position that is known to be committed.
+    committed: StreamPosition,
     heartbeat: Interval,
     /// Positions that other processes commit, once the listener is connected.
     peer_commits: Option<mpsc::UnboundedReceiver<StreamPosition>>,
+    subscribers: Vec<mpsc::UnboundedSender<Arc<ChangeBatch>>>,
+}
+
+/// The batches that a [`Feed`] yields, for one more consumer.
+#[derive(Debug)]
+pub struct Subscription {
+    batches: mpsc::UnboundedReceiver<Arc<ChangeBatch>>,
+    position: StreamPosition,
+}
+
+impl Subscription {
+    /// The position up to which changes have been yielded.
+    pub fn position(&self) -> StreamPosition {
+        self.position
+    }
+
+    /// Waits for the next batch; `None` when the feed is gone.
+    pub async fn next(&mut self) -> Option<Arc<ChangeBatch>> {
+        let batch = self.batches.recv().await?;
+        self.position = batch.until;
+        Some(batch)
+    }
 }
 
 enum FeedEvent {
@@ -87,14 +116,27 @@ impl Feed {
             database,
             committed_batches,
             position,
+            early: BTreeMap::new(),
+            committed: position,
             heartbeat,
             peer_commits: None,
+            subscribers: Vec::new(),
         }
     }
 
     /// The position up to which changes have been yielded.
     pub fn position(&self) -> StreamPosition {
         self.position
+    }
+
+    /// Lets one more consumer have all batches from here on, each as soon as the feed yields it.
+    pub fn subscribe(&mut self) -> Subscription {
+        let (sender, batches) = mpsc::unbounded_channel();
+        self.subscribers.push(sender);
+        Subscription {
+            batches,
+            position: self.position,
+        }
     }
 
     /// Connects to the other processes on the same database: returns the tasks, to be run by the
@@ -119,45 +161,95 @@ impl Feed {
     /// Waits for the next batch; `None` when the database handle is gone.
     ///
     /// An error leaves the position unchanged; the call can be repeated.
-    pub async fn next(&mut self) -> Result<Option<ChangeBatch>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Arc<ChangeBatch>>, Error> {
         loop {
-            let committed = match self.next_event().await {
+            if let Some(batch) = self.next_known().await? {
+                let batch = Arc::new(batch);
+                self.subscribers
+                    .retain(|subscriber| subscriber.send(Arc::clone(&batch)).is_ok());
+                return Ok(Some(batch));
+            }
+            match self.next_event().await {
                 FeedEvent::Closed => return Ok(None),
-                FeedEvent::Committed(batch) if batch.changes.is_empty() => batch.last(),
-                FeedEvent::Committed(batch) => {
-                    let committed = Outgoing::Committed(batch.last());
-                    self.database.cluster().send(committed);
-                    if batch.base == self.position {
-                        self.position = batch.last();
-                        let changes = batch.into_changes();
-                        return Ok(Some(ChangeBatch {
-                            until: self.position,
-                            changes,
-                        }));
-                    }
-                    batch.last()
+                FeedEvent::Committed(batch) => self.receive(batch),
+                FeedEvent::PeerCommitted(position) => {
+                    self.committed = self.committed.max(position);
                 }
-                FeedEvent::PeerCommitted(position) => position,
                 FeedEvent::Heartbeat => {
-                    stream::position(&mut *self.database.acquire().await?).await?
+                    let mut db = self.database.acquire().await?;
+                    let position = stream::position(&mut db).await?;
+                    self.committed = self.committed.max(position);
                 }
-            };
-            if committed > self.position {
-                return self.read_until(committed).await.map(Some);
             }
         }
     }
 
-    async fn read_until(&mut self, until: StreamPosition) -> Result<ChangeBatch, Error> {
+    /// Keeps a commit of this process until its turn.
+    fn receive(&mut self, batch: CommittedBatch) {
+        self.committed = self.committed.max(batch.last());
+        if batch.changes.is_empty() {
+            return;
+        }
+        let committed = Outgoing::Committed(batch.last());
+        self.database.cluster().send(committed);
+        // What was read from the tables meanwhile has been yielded.
+        if batch.base >= self.position {
+            self.early.insert(batch.base, batch);
+        }
+    }
+
+    /// The next batch, if there is one: from memory, or from the tables if another process has
+    /// committed it. `None` while a commit of this process is due.
+    async fn next_known(&mut self) -> Result<Option<ChangeBatch>, Error> {
+        if let Some(batch) = self.take_own() {
+            return Ok(Some(batch));
+        }
+        if self.committed <= self.position {
+            return Ok(None);
+        }
+        let is_due = self.database.is_committing(self.position..self.committed);
+        // One that was due a moment ago is received by now.
+        while let Ok(batch) = self.committed_batches.try_recv() {
+            self.receive(batch);
+        }
+        if let Some(batch) = self.take_own() {
+            return Ok(Some(batch));
+        }
+        if is_due {
+            return Ok(None);
+        }
+        self.read().await.map(Some)
+    }
+
+    fn take_own(&mut self) -> Option<ChangeBatch> {
+        let batch = self.early.remove(&self.position)?;
+        self.position = batch.last();
+        Some(ChangeBatch {
+            until: self.position,
+            writer: Some(self.database.process().number),
+            changes: batch.into_changes(),
+        })
+    }
+
+    /// Reads all that is committed from the tables.
+    async fn read(&mut self) -> Result<ChangeBatch, Error> {
         let mut snapshot = self.database.snapshot().await?;
+        let until = stream::position(&mut snapshot).await?;
         let changes = stream::read(&mut snapshot, self.position, until).await?;
         snapshot.commit().await?;
+        metrics::counter!("chancery_storage_feed_reads_total").increment(1);
         self.position = until;
+        self.committed = self.committed.max(until);
+        self.early.retain(|base, _| *base >= until);
         self.database
             .cluster()
             .notify_subscribers(PeerEvent::Changes(&changes));
         self.database.advance(until);
-        Ok(ChangeBatch { until, changes })
+        Ok(ChangeBatch {
+            until,
+            writer: None,
+            changes,
+        })
     }
 
     /// Waits for a commit of this process, a notification, or the heartbeat.
@@ -175,6 +267,46 @@ impl Feed {
             }
             Some(position) = peer_committed => FeedEvent::PeerCommitted(position),
             _ = self.heartbeat.tick() => FeedEvent::Heartbeat,
+        }
+    }
+}
+
+/// A transaction of this process whose changes have positions, until it is known how it ends: the
+/// feed waits for it instead of reading its changes from the tables.
+#[derive(Debug)]
+pub(crate) struct Committing {
+    database: Database,
+    base: StreamPosition,
+    is_committed: bool,
+}
+
+impl Committing {
+    pub(crate) fn new(database: &Database, base: StreamPosition) -> Self {
+        database.committing().lock().insert(base);
+        Self {
+            database: database.clone(),
+            base,
+            is_committed: false,
+        }
+    }
+
+    /// Hands the changes to the feed; returns the last position.
+    pub(crate) fn committed(mut self, changes: Changes) -> StreamPosition {
+        let batch = CommittedBatch::new(self.base, changes);
+        let last = batch.last();
+        self.database.send_committed(batch);
+        self.is_committed = true;
+        last
+    }
+}
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        self.database.committing().lock().remove(&self.base);
+        if !self.is_committed {
+            // The feed must not wait any longer.
+            let batch = CommittedBatch::new(StreamPosition(0), Changes::default());
+            self.database.send_committed(batch);
         }
     }
 }

@@ -20,6 +20,7 @@ mod id_allocator;
 pub mod jobs;
 pub mod keys;
 pub mod leases;
+pub mod maintenance;
 pub mod media;
 pub mod memberships;
 pub mod one_time_keys;

@@ -1,5 +1,4 @@
-//! Background work: tasks that are supervised, restarted when they fail, and ended in order;
-//! followers of the stream; jobs.
+//! Background work: supervised tasks, followers of the stream and jobs.
 
 mod follower;
 pub mod jobs;

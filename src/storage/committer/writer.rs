@@ -8,7 +8,7 @@ use types::StreamPosition;
 
 use super::{Answer, CommitError, Committed, WriteSet, duplicates, user_writes, write};
 use crate::{
-    Changes, Connection, Database, Error, families, feed::CommittedBatch, stream::UserChanges,
+    Changes, Connection, Database, Error, families, feed::Committing, stream::UserChanges,
 };
 
 /// How many dead connections are discarded before `BEGIN` gives up.
@@ -144,14 +144,15 @@ async fn write_batch(
         rooms.extend(&set.room);
         results.push(Ok((changes.len() as i64, outcomes)));
     }
-    let base = if changes.is_empty() && rooms.is_empty() {
-        database.committed()
+    let (base, committing) = if changes.is_empty() && rooms.is_empty() {
+        (database.committed(), None)
     } else {
-        families::append(db, &changes, &rooms).await?
+        let base = families::append(db, &changes, &rooms).await?;
+        (base, Some(Committing::new(database, base)))
     };
     db.execute("COMMIT").await?;
-    if !changes.is_empty() {
-        database.send_committed(CommittedBatch::new(base, changes));
+    if let Some(committing) = committing {
+        committing.committed(changes);
     }
     let committed = |(offset, outcomes)| Committed {
         position: StreamPosition(base.get() + offset),

@@ -25,10 +25,10 @@ async fn the_feed_yields_commits_of_this_process_in_order() {
             .await
             .expect("the database")
             .expect("a batch");
-        for (at, change) in batch.changes {
+        for (at, change) in &batch.changes {
             assert_eq!(at.get(), position.get() + 1);
             assert!(matches!(change, Change::AccountData(_)));
-            position = at;
+            position = *at;
         }
         assert_eq!(batch.until, position);
     }

@@ -1,0 +1,63 @@
+//! What is deleted once nothing needs it any more. Nothing but the size of the tables depends on it.
+
+use std::time::Duration;
+
+use types::RoomNid;
+
+use crate::{Connection, Error, events, jobs, snapshots};
+
+/// How long client transactions are kept, in milliseconds.
+const TRANSACTIONS_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long finished jobs can be looked at.
+const FINISHED_JOBS: Duration = Duration::from_hours(7 * 24);
+
+/// Deletes client transactions that clients do not repeat any more, what is left of devices that are
+/// gone, and jobs that were finished long ago; returns how many rows.
+#[tracing::instrument(name = "storage.delete_expired", level = "debug", skip_all)]
+pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Error> {
+    let before = now_ms.saturating_sub(TRANSACTIONS_MS);
+    let mut deleted = events::delete_expired_transactions(&mut *db, before).await?;
+    deleted += sqlx::query!(
+        "DELETE FROM to_device_transactions WHERE sent_ts < $1",
+        before
+    )
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    // Such rows come about when something is on its way to a device that is being deleted.
+    deleted += sqlx::query!(
+        "WITH keys AS (
+            DELETE FROM one_time_keys k
+            WHERE NOT EXISTS (SELECT FROM devices d WHERE d.user_id = k.user_id AND d.device_id = k.device_id)
+        )
+        DELETE FROM to_device t
+        WHERE NOT EXISTS (SELECT FROM devices d WHERE d.user_id = t.user_id AND d.device_id = t.device_id)"
+    )
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    deleted += jobs::delete_finished(db, FINISHED_JOBS).await?;
+    Ok(deleted)
+}
+
+/// Deletes the snapshots that nothing refers to of the next `limit` rooms after `after`; returns
+/// the last of them, `None` after the last room.
+#[tracing::instrument(name = "storage.collect_snapshots", level = "debug", skip_all)]
+pub async fn collect_snapshots(
+    db: &mut Connection,
+    after: RoomNid,
+    limit: i64,
+) -> Result<Option<RoomNid>, Error> {
+    let rooms = sqlx::query_scalar!(
+        "SELECT room_nid FROM rooms WHERE room_nid > $1 ORDER BY room_nid LIMIT $2",
+        after.get(),
+        limit
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let rooms: Vec<RoomNid> = rooms.into_iter().map(RoomNid).collect();
+    if !rooms.is_empty() {
+        snapshots::collect_unreferenced(db, &rooms).await?;
+    }
+    Ok(rooms.last().copied())
+}
