@@ -8,6 +8,7 @@ mod cross_signing;
 mod device_lists;
 mod error;
 mod identifiers;
+mod key_cache;
 mod keys;
 mod query;
 mod signatures;

@@ -1,6 +1,9 @@
 //! `/keys/query`: device keys and cross-signing keys of users.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ruma::{
     OwnedDeviceId, OwnedServerName, OwnedUserId, UserId,
@@ -8,9 +11,13 @@ use ruma::{
     serde::Raw,
 };
 use serde_json::value::RawValue;
-use storage::{Connection, cross_signing, device_keys};
+use storage::{cross_signing, device_keys};
 
-use crate::{Error, Keys, signed::Signed};
+use crate::{
+    Error, Keys,
+    key_cache::{MasterKey, SignaturesMade, Ticket, UserKeys},
+    signed::Signed,
+};
 
 /// The keys of users as visible to the requester.
 #[derive(Clone, Debug, Default)]
@@ -48,56 +55,161 @@ impl Keys {
         if local.is_empty() {
             return Ok(keys);
         }
-        // One snapshot, so that device keys are consistent with the cross-signing keys that signed them.
-        let mut snapshot = self.database.snapshot().await?;
         let user_ids: Vec<OwnedUserId> = local.keys().cloned().collect();
-        for (user_id, device) in device_keys::of_users(&mut snapshot, &user_ids).await? {
+        let found = self.published(&user_ids).await?;
+        let made = if found.iter().any(|(_, user)| user.master.is_some()) {
+            self.signatures_made(requester).await?
+        } else {
+            Arc::default()
+        };
+        for (user_id, user) in found {
             let chosen = local.get(&user_id);
-            let devices = keys.device_keys.entry(user_id).or_default();
             let is_wanted = |device_id: &OwnedDeviceId| {
                 chosen.is_none_or(|chosen| chosen.is_empty() || chosen.contains(device_id))
             };
-            if let Some(device) = device.filter(|device| is_wanted(&device.device_id)) {
-                let json = with_display_name(&device.keys, device.display_name.as_deref())?;
-                devices.insert(device.device_id, raw(json)?);
-            }
+            keys.add(user_id, &user, requester, &made, is_wanted)?;
         }
-        keys.add_cross_signing(&mut snapshot, &user_ids, requester)
-            .await?;
-        snapshot.commit().await?;
         Ok(keys)
     }
-}
 
-impl QueriedKeys {
-    async fn add_cross_signing(
-        &mut self,
-        db: &mut Connection,
+    /// The keys of those of the users who have an account here.
+    async fn published(
+        &self,
         user_ids: &[OwnedUserId],
-        requester: &UserId,
-    ) -> Result<(), Error> {
-        let stored = cross_signing::of_users(&mut *db, user_ids).await?;
-        if stored.is_empty() {
-            return Ok(());
+    ) -> Result<Vec<(OwnedUserId, Arc<UserKeys>)>, Error> {
+        let mut found = Vec::with_capacity(user_ids.len());
+        let mut missing = user_ids.to_vec();
+        if self.cache.is_followed() {
+            // What other processes have committed must be seen: their clients may tell others of it.
+            let committed = self.database.latest_position().await?;
+            if self.cache.wait_until_applied(committed).await {
+                missing.retain(|user_id| match self.cache.user(user_id) {
+                    Some(keys) => {
+                        found.push((user_id.clone(), keys));
+                        false
+                    }
+                    None => true,
+                });
+            }
         }
-        let added = cross_signing::signatures(db, user_ids, requester).await?;
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let tickets: BTreeMap<OwnedUserId, Ticket> = missing
+            .iter()
+            .map(|user_id| (user_id.clone(), self.cache.ticket(user_id)))
+            .collect();
+        for (user_id, keys) in self.load(&missing).await? {
+            let keys = Arc::new(keys);
+            if let Some(ticket) = tickets.get(&user_id).filter(|_| self.cache.is_followed()) {
+                let keys = Arc::clone(&keys);
+                self.cache.insert_user(user_id.clone(), keys, *ticket);
+            }
+            found.push((user_id, keys));
+        }
+        Ok(found)
+    }
+
+    /// Reads the keys of users from the database.
+    async fn load(
+        &self,
+        user_ids: &[OwnedUserId],
+    ) -> Result<BTreeMap<OwnedUserId, UserKeys>, Error> {
+        // One snapshot for all: device keys fit the cross-signing keys that signed them.
+        let mut snapshot = self.database.snapshot().await?;
+        let mut found: BTreeMap<OwnedUserId, UserKeys> = BTreeMap::new();
+        for (user_id, device) in device_keys::of_users(&mut snapshot, user_ids).await? {
+            let user = found.entry(user_id).or_default();
+            if let Some(device) = device {
+                let json = with_display_name(&device.keys, device.display_name.as_deref())?;
+                user.devices.push((device.device_id, json.into()));
+            }
+        }
+        let stored = cross_signing::of_users(&mut snapshot, user_ids).await?;
+        let added = if stored.is_empty() {
+            Vec::new()
+        } else {
+            cross_signing::signatures_by_owners(&mut snapshot, user_ids).await?
+        };
+        snapshot.commit().await?;
         for key in stored {
+            let Some(user) = found.get_mut(&key.user_id) else {
+                continue;
+            };
             match key.usage {
                 KeyUsage::Master => {
                     let mut signed = Signed::parse(&key.key)?;
                     for added in added.iter().filter(|added| added.user_id == key.user_id) {
                         signed.add_signature(&added.signer, &added.signer_key, &added.signature);
                     }
-                    self.master_keys.insert(key.user_id, raw(signed.to_json())?);
+                    user.master = Some(MasterKey {
+                        public_key: key.public_key.into(),
+                        key: signed.to_json().into(),
+                    });
                 }
-                KeyUsage::SelfSigning => {
-                    self.self_signing_keys.insert(key.user_id, raw(key.key)?);
-                }
-                KeyUsage::UserSigning if key.user_id == requester => {
-                    self.user_signing_keys.insert(key.user_id, raw(key.key)?);
-                }
+                KeyUsage::SelfSigning => user.self_signing = Some(key.key.into()),
+                KeyUsage::UserSigning => user.user_signing = Some(key.key.into()),
                 _ => {}
             }
+        }
+        Ok(found)
+    }
+
+    /// The signatures that a user has added to the master keys of others.
+    async fn signatures_made(&self, signer: &UserId) -> Result<Arc<SignaturesMade>, Error> {
+        if let Some(made) = self.cache.made(signer) {
+            return Ok(made);
+        }
+        let ticket = self.cache.ticket(signer);
+        let mut made = SignaturesMade::new();
+        let mut db = self.database.acquire().await?;
+        for signature in cross_signing::signatures_by(&mut db, signer).await? {
+            made.entry((signature.user_id, signature.public_key))
+                .or_default()
+                .insert(signature.signer_key, signature.signature);
+        }
+        let made = Arc::new(made);
+        if self.cache.is_followed() {
+            let kept = Arc::clone(&made);
+            self.cache.insert_made(signer.to_owned(), kept, ticket);
+        }
+        Ok(made)
+    }
+}
+
+impl QueriedKeys {
+    /// Adds the keys of a user, as visible to the requester.
+    fn add(
+        &mut self,
+        user_id: OwnedUserId,
+        user: &UserKeys,
+        requester: &UserId,
+        made: &SignaturesMade,
+        is_wanted: impl Fn(&OwnedDeviceId) -> bool,
+    ) -> Result<(), Error> {
+        let devices = self.device_keys.entry(user_id.clone()).or_default();
+        for (device_id, keys) in user.devices.iter().filter(|(id, _)| is_wanted(id)) {
+            devices.insert(device_id.clone(), raw(keys)?);
+        }
+        if let Some(master) = &user.master {
+            let key = (user_id.clone(), master.public_key.to_string());
+            let master = match made.get(&key) {
+                Some(signatures) => {
+                    let mut signed = Signed::parse(&master.key)?;
+                    for (signer_key, signature) in signatures {
+                        signed.add_signature(requester, signer_key, signature);
+                    }
+                    raw(&signed.to_json())?
+                }
+                None => raw(&master.key)?,
+            };
+            self.master_keys.insert(user_id.clone(), master);
+        }
+        if let Some(key) = &user.self_signing {
+            self.self_signing_keys.insert(user_id.clone(), raw(key)?);
+        }
+        if let Some(key) = user.user_signing.as_ref().filter(|_| user_id == requester) {
+            self.user_signing_keys.insert(user_id, raw(key)?);
         }
         Ok(())
     }
@@ -114,9 +226,9 @@ fn with_display_name(keys: &str, display_name: Option<&str>) -> Result<String, E
     ))
 }
 
-fn raw<T>(json: String) -> Result<Raw<T>, Error> {
+fn raw<T>(json: &str) -> Result<Raw<T>, Error> {
     Ok(Raw::from_json(
-        RawValue::from_string(json).map_err(corrupt)?,
+        RawValue::from_string(json.to_owned()).map_err(corrupt)?,
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use ruma::{OwnedUserId, RoomId, UserId, events::ignored_user_list::IgnoredUserListEventContent};
 use serde_json::{Map, Value};
-use storage::{Connection, UserChange, stream::AccountData};
+use storage::{AccountDataUpdate, Connection, UserChange, stream::AccountData};
 use types::RoomNid;
 
 use crate::{Error, Identity, Result};
@@ -47,17 +47,21 @@ impl Identity {
         if serde_json::from_str::<Map<String, Value>>(content).is_err() {
             return Err(Error::BadJson("Account data must be a JSON object"));
         }
-        let mut tx = self.0.database.begin().await?;
-        let room_nid = room_nid(&mut tx, room_id).await?;
-        self.check_account_data_size(&mut tx, user_id, room_nid, event_type, content)
-            .await?;
+        let room_nid = {
+            let mut db = self.0.database.acquire().await?;
+            let room_nid = room_nid(&mut db, room_id).await?;
+            self.check_account_data_size(&mut db, user_id, room_nid, event_type, content)
+                .await?;
+            room_nid
+        };
         let change = UserChange::AccountData(AccountData {
             user_id: user_id.to_owned(),
             room_nid,
             event_type: event_type.to_owned(),
             content: content.to_owned(),
         });
-        tx.commit_with([change].into_iter().collect()).await?;
+        let changes = [change].into_iter().collect();
+        self.0.committer.commit_changes(changes).await?;
         Ok(())
     }
 
@@ -81,6 +85,33 @@ impl Identity {
             return Err(limits.too_much_account_data().into());
         }
         Ok(())
+    }
+
+    /// Replaces data by what `change` makes of its content; decides anew when it has been changed
+    /// meanwhile.
+    pub(crate) async fn update_account_data(
+        &self,
+        user_id: &UserId,
+        room_nid: Option<RoomNid>,
+        event_type: &str,
+        change: impl Fn(Option<&str>) -> Result<String>,
+    ) -> Result<()> {
+        loop {
+            let replaces = {
+                let mut db = self.0.database.acquire().await?;
+                storage::account_data::find(&mut db, user_id, room_nid, event_type).await?
+            };
+            let data = AccountData {
+                user_id: user_id.to_owned(),
+                room_nid,
+                event_type: event_type.to_owned(),
+                content: change(replaces.as_deref())?,
+            };
+            let update = AccountDataUpdate { data, replaces };
+            if self.0.committer.replace_account_data(update).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// The users that the user ignores.

@@ -101,6 +101,9 @@ pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// The write was not committed.
+    #[error(transparent)]
+    Commit(#[from] storage::CommitError),
 }
 
 /// The result type of this crate.
@@ -138,6 +141,7 @@ impl Fault for Error {
             Self::Hashing(_) | Self::Json(_) => ErrorKind::Internal,
             Self::Randomness(error) => error.kind(),
             Self::Storage(error) => error.kind(),
+            Self::Commit(error) => error.kind(),
         }
     }
 }

@@ -27,7 +27,7 @@ mod usernames;
 use std::sync::Arc;
 
 use ruma::OwnedServerName;
-use storage::Database;
+use storage::{Committer, Database};
 use types::Clock;
 
 pub use accounts::NewUser;
@@ -66,6 +66,7 @@ pub struct Identity(Arc<Inner>);
 struct Inner {
     settings: Settings,
     database: Database,
+    committer: Committer,
     clock: Clock,
     server_name: OwnedServerName,
     passwords: Passwords,
@@ -78,6 +79,7 @@ impl Identity {
     pub fn new(
         settings: Settings,
         database: Database,
+        committer: Committer,
         clock: Clock,
         server_name: OwnedServerName,
     ) -> Self {
@@ -90,6 +92,7 @@ impl Identity {
             last_seen: LastSeenCache::default(),
             settings,
             database,
+            committer,
             clock,
             server_name,
         }))

@@ -5,7 +5,7 @@ use ruma::{
     events::push_rules::PushRulesEventContent,
     push::{Action, AnyPushRuleRef, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
 };
-use storage::{Connection, UserChange, stream::AccountData};
+use storage::Connection;
 
 use crate::{Error, Identity, Result};
 
@@ -37,7 +37,7 @@ impl Identity {
         after: Option<&str>,
         before: Option<&str>,
     ) -> Result<()> {
-        self.change_rules(user_id, |rules| insert(rules, rule, after, before))
+        self.change_rules(user_id, |rules| insert(rules, rule.clone(), after, before))
             .await
     }
 
@@ -45,7 +45,7 @@ impl Identity {
     pub async fn delete_push_rule(&self, user_id: &UserId, rule: PushRuleId) -> Result<()> {
         self.change_rules(user_id, |rules| {
             rules
-                .remove(rule.kind, rule.id)
+                .remove(rule.kind.clone(), rule.id.clone())
                 .map_err(|error| match error {
                     RemovePushRuleError::NotFound => UNKNOWN,
                     error => Error::InvalidPushRule(error.to_string()),
@@ -63,7 +63,7 @@ impl Identity {
     ) -> Result<()> {
         self.change_rules(user_id, |rules| {
             rules
-                .set_enabled(rule.kind, rule.id, on)
+                .set_enabled(rule.kind.clone(), rule.id.clone(), on)
                 .map_err(|_| UNKNOWN)
         })
         .await
@@ -78,7 +78,7 @@ impl Identity {
     ) -> Result<()> {
         self.change_rules(user_id, |rules| {
             rules
-                .set_actions(rule.kind, rule.id, actions)
+                .set_actions(rule.kind.clone(), rule.id.clone(), actions.clone())
                 .map_err(|_| UNKNOWN)
         })
         .await
@@ -87,24 +87,18 @@ impl Identity {
     async fn change_rules(
         &self,
         user_id: &UserId,
-        change: impl FnOnce(&mut Ruleset) -> Result<()>,
+        change: impl Fn(&mut Ruleset) -> Result<()>,
     ) -> Result<()> {
-        let mut tx = self.0.database.begin().await?;
-        storage::users::lock(&mut tx, user_id).await?;
-        let mut rules = read(&mut tx, user_id).await?;
-        change(&mut rules)?;
-        let content = content(&rules)?;
-        if content.len() > MAX_BYTES {
-            return Err(Error::TooLarge("There are too many push rules"));
-        }
-        let change = UserChange::AccountData(AccountData {
-            user_id: user_id.to_owned(),
-            room_nid: None,
-            event_type: EVENT_TYPE.to_owned(),
-            content,
-        });
-        tx.commit_with([change].into_iter().collect()).await?;
-        Ok(())
+        let changed = |before: Option<&str>| {
+            let mut rules = event::push::rules(before, user_id)?;
+            change(&mut rules)?;
+            let content = content(&rules)?;
+            if content.len() > MAX_BYTES {
+                return Err(Error::TooLarge("There are too many push rules"));
+            }
+            Ok(content)
+        };
+        self.update_account_data(user_id, None, EVENT_TYPE, changed).await
     }
 }
 

@@ -3,7 +3,7 @@
 use ruma::{RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use storage::{Connection, UserChange, stream::AccountData};
+use storage::Connection;
 use types::RoomNid;
 
 use crate::{Error, Identity, Result, account_data::room_nid};
@@ -41,7 +41,7 @@ impl Identity {
             return Err(Error::InvalidParam("The tag is too long"));
         }
         self.change_tags(user_id, room_id, |tags| {
-            tags.insert(tag, Value::Object(info));
+            tags.insert(tag.clone(), Value::Object(info.clone()));
         })
         .await
     }
@@ -58,32 +58,34 @@ impl Identity {
         &self,
         user_id: &UserId,
         room_id: &RoomId,
-        change: impl FnOnce(&mut Map<String, Value>),
+        change: impl Fn(&mut Map<String, Value>),
     ) -> Result<()> {
-        let mut tx = self.0.database.begin().await?;
-        storage::users::lock(&mut tx, user_id).await?;
-        let room_nid = room_nid(&mut tx, Some(room_id)).await?;
-        let mut content = read(&mut tx, user_id, room_nid).await?;
-        change(&mut content.tags);
-        let content = serde_json::to_string(&content)?;
-        if content.len() > MAX_TAGS {
-            return Err(Error::TooLarge("The room has too many tags"));
-        }
-        let change = UserChange::AccountData(AccountData {
-            user_id: user_id.to_owned(),
-            room_nid,
-            event_type: EVENT_TYPE.to_owned(),
-            content,
-        });
-        tx.commit_with([change].into_iter().collect()).await?;
-        Ok(())
+        let room_nid = {
+            let mut db = self.0.database.acquire().await?;
+            room_nid(&mut db, Some(room_id)).await?
+        };
+        let changed = |content: Option<&str>| {
+            let mut content = parse(content);
+            change(&mut content.tags);
+            let content = serde_json::to_string(&content)?;
+            if content.len() > MAX_TAGS {
+                return Err(Error::TooLarge("The room has too many tags"));
+            }
+            Ok(content)
+        };
+        self.update_account_data(user_id, room_nid, EVENT_TYPE, changed)
+            .await
     }
 }
 
 async fn read(db: &mut Connection, user_id: &UserId, room_nid: Option<RoomNid>) -> Result<Content> {
     let content = storage::account_data::find(db, user_id, room_nid, EVENT_TYPE).await?;
-    // Clients can write this directly; unreadable content holds no tags.
-    Ok(content
-        .and_then(|content| serde_json::from_str(&content).ok())
-        .unwrap_or_default())
+    Ok(parse(content.as_deref()))
+}
+
+/// Clients can write this directly; unreadable content holds no tags.
+fn parse(content: Option<&str>) -> Content {
+    content
+        .and_then(|content| serde_json::from_str(content).ok())
+        .unwrap_or_default()
 }

@@ -31,7 +31,12 @@ async fn world(mode: RegistrationMode) -> World {
 
 /// The users of a server that has just started on a database.
 fn world_on(database: TestDatabase, mode: RegistrationMode) -> World {
-    let TestDatabase { database, feed, .. } = database;
+    let TestDatabase {
+        database,
+        feed,
+        committer,
+        ..
+    } = database;
     let clock = Clock::fixed(1_700_000_000_000);
     let settings = Settings {
         registration: config::Registration {
@@ -43,7 +48,13 @@ fn world_on(database: TestDatabase, mode: RegistrationMode) -> World {
         limits: config::Limits::default(),
         token_cache_bytes: 1 << 20,
     };
-    let identity = Identity::new(settings, database, clock.clone(), testkit::server_name());
+    let identity = Identity::new(
+        settings,
+        database,
+        committer,
+        clock.clone(),
+        testkit::server_name(),
+    );
     World {
         identity,
         clock,
@@ -107,7 +118,7 @@ impl World {
             changed.extend(
                 stretch
                     .changes
-                    .into_iter()
+                    .iter()
                     .filter_map(|(_, change)| match change {
                         Change::DeviceList { user_id } => Some(user_id.localpart().to_owned()),
                         _ => None,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
+use ruma::{UserId, events::room::member::MembershipState};
 use storage::{
     Change,
     memberships::Membership,

@@ -39,12 +39,13 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         stopping,
     } = dependencies;
     let signer = signer(config, &database, &clock).await?;
-    let identity = identity(config, database.clone(), clock.clone());
+    let identity = identity(config, database.clone(), committer.clone(), clock.clone());
     let keys = Keys::new(
         database.clone(),
         committer.clone(),
         &config.server_name,
         clock.clone(),
+        config.cache.total.get() / 16,
     );
     let media = Media::open(
         database.clone(),
@@ -85,14 +86,20 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
 }
 
 /// The handle to the users.
-pub(crate) fn identity(config: &Config, database: Database, clock: Clock) -> Identity {
+pub(crate) fn identity(
+    config: &Config,
+    database: Database,
+    committer: Committer,
+    clock: Clock,
+) -> Identity {
     let settings = identity::Settings {
         registration: config.registration.clone(),
         sessions: config.sessions.clone(),
         limits: config.user_limits(),
         token_cache_bytes: config.cache.total.get() / 16,
     };
-    Identity::new(settings, database, clock, config.server_name.clone())
+    let server_name = config.server_name.clone();
+    Identity::new(settings, database, committer, clock, server_name)
 }
 
 /// The server's signing key; generated if there is none.

@@ -11,7 +11,10 @@ use types::{ErrorKind, Fault, StreamPosition};
 
 use crate::{
     Change, Database, Error,
-    families::key_uploads::{KeyUpload, UploadOutcome},
+    families::{
+        account_data_updates::AccountDataUpdate,
+        key_uploads::{KeyUpload, UploadOutcome},
+    },
     one_time_keys::{ClaimedKey, KeyRequest},
     rooms::{Placement, RoomWrite},
     stream::{Changes, EventChange, StateDelta, UserChanges},
@@ -53,6 +56,8 @@ pub enum UserWrite {
     UploadKeys(KeyUpload),
     /// Keys are taken, each once.
     ClaimKeys(Vec<KeyRequest>),
+    /// Account data is changed.
+    ReplaceAccountData(AccountDataUpdate),
 }
 
 /// What came of a [`UserWrite`].
@@ -62,6 +67,8 @@ pub enum Outcome {
     Uploaded(UploadOutcome),
     /// The keys that were taken.
     Claimed(Vec<ClaimedKey>),
+    /// Whether account data was replaced, or is not what it was read as any more.
+    Replaced(bool),
 }
 
 /// A durable write set.
@@ -203,6 +210,18 @@ impl Committer {
         let outcome = self.commit_user_write(UserWrite::ClaimKeys(keys)).await?;
         match outcome {
             Some(Outcome::Claimed(keys)) => Ok(keys),
+            _ => Err(CommitError::Stopping),
+        }
+    }
+
+    /// Replaces account data; `false` if it is not what it was read as any more.
+    pub async fn replace_account_data(
+        &self,
+        update: AccountDataUpdate,
+    ) -> Result<bool, CommitError> {
+        let write = UserWrite::ReplaceAccountData(update);
+        match self.commit_user_write(write).await? {
+            Some(Outcome::Replaced(is_replaced)) => Ok(is_replaced),
             _ => Err(CommitError::Stopping),
         }
     }

@@ -131,33 +131,59 @@ pub async fn add_signature(
     Ok(result.rows_affected() == 1)
 }
 
-/// The signatures on these users' current master keys that `viewer` may see: the owners' and the
-/// viewer's own.
-pub async fn signatures(
+struct SignatureRow {
+    user_id: String,
+    public_key: String,
+    signer: String,
+    signer_key: String,
+    signature: String,
+}
+
+impl TryFrom<SignatureRow> for MasterKeySignature {
+    type Error = Error;
+
+    fn try_from(row: SignatureRow) -> Result<Self, Error> {
+        Ok(Self {
+            user_id: id(row.user_id)?,
+            public_key: row.public_key,
+            signer: id(row.signer)?,
+            signer_key: row.signer_key,
+            signature: row.signature,
+        })
+    }
+}
+
+/// The signatures on these users' current master keys by their owners.
+pub async fn signatures_by_owners(
     db: &mut Connection,
     user_ids: &[OwnedUserId],
-    viewer: &UserId,
 ) -> Result<Vec<MasterKeySignature>, Error> {
     let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        SignatureRow,
         "SELECT s.user_id, s.public_key, s.signer, s.signer_key, s.signature
          FROM master_key_signatures s
          JOIN cross_signing_keys k ON k.user_id = s.user_id AND k.public_key = s.public_key AND k.usage = 'master'
-         WHERE s.user_id = ANY($1) AND s.signer IN (s.user_id, $2)",
-        &user_ids,
-        viewer.as_str()
+         WHERE s.user_id = ANY($1) AND s.signer = s.user_id",
+        &user_ids
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(MasterKeySignature {
-                user_id: id(row.user_id)?,
-                public_key: row.public_key,
-                signer: id(row.signer)?,
-                signer_key: row.signer_key,
-                signature: row.signature,
-            })
-        })
-        .collect()
+    rows.into_iter().map(MasterKeySignature::try_from).collect()
+}
+
+/// The signatures that a user added to the master keys of others.
+pub async fn signatures_by(
+    db: &mut Connection,
+    signer: &UserId,
+) -> Result<Vec<MasterKeySignature>, Error> {
+    let rows = sqlx::query_as!(
+        SignatureRow,
+        "SELECT user_id, public_key, signer, signer_key, signature FROM master_key_signatures
+         WHERE signer = $1 AND user_id <> $1",
+        signer.as_str()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(MasterKeySignature::try_from).collect()
 }

@@ -164,12 +164,20 @@ impl Database {
         if seen <= known {
             return Ok(known);
         }
-        let committed = stream::position(&mut *self.acquire().await?).await?;
-        // So that the feed does not wait for the notification.
-        let batch = CommittedBatch::new(committed, Changes::default());
-        // The feed is gone only when the process ends.
-        let _ended = self.committed_batches.send(batch);
+        let committed = self.latest_position().await?;
         Ok(known.max(seen.min(committed)))
+    }
+
+    /// The position up to which any process has committed; the feed reads on if it was behind.
+    pub async fn latest_position(&self) -> Result<StreamPosition, Error> {
+        let committed = stream::position(&mut *self.acquire().await?).await?;
+        if committed > self.committed() {
+            // So that the feed does not wait for the notification.
+            let batch = CommittedBatch::new(committed, Changes::default());
+            // The feed is gone only when the process ends.
+            let _ended = self.committed_batches.send(batch);
+        }
+        Ok(committed)
     }
 
     /// Waits until more than `position` is known to be committed; returns how far it is then.

@@ -68,6 +68,7 @@ pub async fn replace(
 
 /// For each of these users that has an account here, the user and one of the devices with keys;
 /// a user without any is listed once without a device.
+#[tracing::instrument(name = "storage.device_keys.of_users", level = "debug", skip_all)]
 pub async fn of_users(
     db: &mut Connection,
     user_ids: &[OwnedUserId],

@@ -22,6 +22,7 @@ pub struct DeviceListChanges {
 /// Memberships are compared between `from` and now: one that changes after `to` may already be
 /// counted, and is counted again by the next call. Two statements, and two more when somebody has
 /// joined or left the user's rooms.
+#[tracing::instrument(name = "storage.device_lists.changed", level = "debug", skip_all)]
 pub async fn changed_between(
     db: &mut Connection,
     user_id: &UserId,

@@ -11,6 +11,7 @@ use types::StreamPosition;
 use crate::{Changes, Connection, Error, events::erase, rooms::RoomWrite};
 
 mod account_data;
+pub(crate) mod account_data_updates;
 pub(crate) mod claims;
 mod current_state;
 mod device_lists;
@@ -86,6 +87,7 @@ pub(crate) use family;
 ///
 /// Takes the lock on the stream, which is held until the transaction ends: nothing may follow but
 /// the commit.
+#[tracing::instrument(name = "storage.stream.append", level = "debug", skip_all, fields(changes = changes.len()))]
 pub(crate) async fn append(
     db: &mut Connection,
     changes: &Changes,

@@ -44,7 +44,10 @@ pub use database::{Database, Tx};
 pub use error::Error;
 pub use event::Verdict;
 pub use events::{StoredEvent, Transaction};
-pub use families::key_uploads::{KeyUpload, NewDeviceKeys, UploadOutcome};
+pub use families::{
+    account_data_updates::AccountDataUpdate,
+    key_uploads::{KeyUpload, NewDeviceKeys, UploadOutcome},
+};
 pub use feed::Feed;
 pub use id_allocator::{AllocatedIds, IdAllocator};
 pub use leases::Lease;

@@ -13,7 +13,7 @@ const FINISHED_JOBS: Duration = Duration::from_hours(7 * 24);
 
 /// Deletes client transactions that clients do not repeat any more, what is left of devices that are
 /// gone, and jobs that were finished long ago; returns how many rows.
-#[tracing::instrument(name = "storage.delete_expired", level = "debug", skip_all)]
+#[tracing::instrument(name = "storage.maintenance.delete_expired", level = "debug", skip_all)]
 pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Error> {
     let before = now_ms.saturating_sub(TRANSACTIONS_MS);
     let mut deleted = events::delete_expired_transactions(&mut *db, before).await?;
@@ -42,7 +42,11 @@ pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Err
 
 /// Deletes the snapshots that nothing refers to of the next `limit` rooms after `after`; returns
 /// the last of them, `None` after the last room.
-#[tracing::instrument(name = "storage.collect_snapshots", level = "debug", skip_all)]
+#[tracing::instrument(
+    name = "storage.maintenance.collect_snapshots",
+    level = "debug",
+    skip_all
+)]
 pub async fn collect_snapshots(
     db: &mut Connection,
     after: RoomNid,

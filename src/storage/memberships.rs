@@ -121,6 +121,7 @@ pub async fn joined(db: &mut Connection, room_nid: RoomNid) -> Result<Vec<OwnedU
 }
 
 /// The users who are joined to a room that this user is joined to, the user included.
+#[tracing::instrument(name = "storage.memberships.sharing_a_room", level = "debug", skip_all)]
 pub async fn sharing_a_room(
     db: &mut Connection,
     user_id: &UserId,

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use config::Config;
 use identity::Identity;
+use storage::Committer;
 use types::Clock;
 
 use crate::{
@@ -23,9 +24,15 @@ pub(super) fn with_identity<T>(
         .context("the asynchronous runtime cannot be started")?;
     runtime.block_on(async {
         let opened = database::open(config, PostgresOwnership::Attached).await?;
-        let identity = app::identity(config, opened.database.clone(), Clock::system());
-        let result = work(&identity).await;
-        drop(identity);
+        let (committer, commit) = Committer::new(opened.database.clone());
+        let identity = app::identity(config, opened.database.clone(), committer, Clock::system());
+        let working = async {
+            let result = work(&identity).await;
+            drop(identity);
+            result
+        };
+        // It ends when nobody is left to write.
+        let (result, ()) = tokio::join!(working, commit);
         opened.database.close().await;
         database::stop(opened.managed).await;
         result

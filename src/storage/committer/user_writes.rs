@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{Outcome, UserWrite, WriteSet};
 use crate::{
     Connection, Error,
-    families::{claims, key_uploads},
+    families::{account_data_updates, claims, key_uploads},
     stream::UserChange,
 };
 
@@ -29,11 +29,12 @@ pub(super) async fn run<'s>(
     db: &mut Connection,
     sets: impl Iterator<Item = &'s WriteSet>,
 ) -> Result<Answers, Error> {
-    let (mut uploads, mut claimed) = (Vec::new(), Vec::new());
+    let (mut uploads, mut claimed, mut updates) = (Vec::new(), Vec::new(), Vec::new());
     for (number, write) in sets.flat_map(|set| &set.user).enumerate() {
         match write {
             UserWrite::UploadKeys(upload) => uploads.push((number, upload)),
             UserWrite::ClaimKeys(keys) => claimed.push((number, &**keys)),
+            UserWrite::ReplaceAccountData(update) => updates.push((number, update)),
         }
     }
     // Always in this order: two processes lock rows in the same order.
@@ -42,7 +43,10 @@ pub(super) async fn run<'s>(
         answered.extend(key_uploads::write(&mut *db, &uploads).await?);
     }
     if !claimed.is_empty() {
-        answered.extend(claims::write(db, &claimed).await?);
+        answered.extend(claims::write(&mut *db, &claimed).await?);
+    }
+    if !updates.is_empty() {
+        answered.extend(account_data_updates::write(db, &updates).await?);
     }
     Ok(Answers {
         answered: answered

@@ -86,6 +86,7 @@ impl Writer {
     }
 
     /// One transaction. A connection on which it failed is not used again.
+    #[tracing::instrument(name = "storage.commit_batch", level = "debug", skip_all, fields(sets = sets.len()))]
     async fn commit(&mut self, sets: &[&WriteSet]) -> Result<Vec<Answer>, Error> {
         let mut db = self.begin().await?;
         let result = write_batch(&self.database, &mut db, sets).await;

@@ -15,6 +15,7 @@ type Asked<'a> = (&'a KeyRequest, Vec<usize>);
 /// Takes the keys that the claims of a batch ask for, before the stream is locked.
 ///
 /// A device gives its oldest one-time keys, and its fallback key when none is left.
+#[tracing::instrument(name = "storage.claim_keys", level = "debug", skip_all)]
 pub(crate) async fn write(
     db: &mut Connection,
     claims: &[(usize, &[KeyRequest])],

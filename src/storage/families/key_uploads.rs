@@ -53,6 +53,7 @@ pub enum UploadOutcome {
 }
 
 /// Stores the uploads of a batch, before the stream is locked.
+#[tracing::instrument(name = "storage.upload_keys", level = "debug", skip_all)]
 pub(crate) async fn write(
     db: &mut Connection,
     uploads: &[(usize, &KeyUpload)],

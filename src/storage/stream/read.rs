@@ -24,7 +24,7 @@ macro_rules! fetch_between {
 ///
 /// Rows that were replaced by a later change of the same thing are found at the later position
 /// only.
-#[tracing::instrument(name = "storage.read_stream", level = "debug", skip_all, fields(from = from.get(), to = to.get()))]
+#[tracing::instrument(name = "storage.stream.read", level = "debug", skip_all, fields(from = from.get(), to = to.get()))]
 pub async fn read(
     db: &mut Connection,
     from: StreamPosition,

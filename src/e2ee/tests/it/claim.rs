@@ -5,17 +5,24 @@ use std::{
     sync::Arc,
 };
 
+use e2ee::Keys;
 use ruma::OneTimeKeyAlgorithm;
+use testkit::TestDatabase;
 use tokio::task::JoinSet;
 
 use crate::support::{Device, Setting, key_id, setting};
 
 /// The id of the key that a claim yields.
 async fn claim(setting: &Setting, device: &Device) -> Option<String> {
+    claim_by(&setting.keys, device).await
+}
+
+/// The same by a process.
+async fn claim_by(process: &Keys, device: &Device) -> Option<String> {
     let algorithm = OneTimeKeyAlgorithm::SignedCurve25519;
     let devices = BTreeMap::from([(device.device_id.clone(), algorithm)]);
     let wanted = BTreeMap::from([(device.user_id.clone(), devices)]);
-    let claimed = setting.keys.claim(wanted).await.expect("claimed");
+    let claimed = process.claim(wanted).await.expect("claimed");
     let keys = claimed
         .one_time_keys
         .get(&device.user_id)?
@@ -48,6 +55,42 @@ async fn every_claim_gets_a_key_while_one_is_left_and_no_key_twice() {
     let ids: Vec<String> = claimers.join_all().await.into_iter().flatten().collect();
     assert_eq!(ids.len(), 600);
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 600);
+    assert_eq!(claim(&setting, &device).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_give_out_no_key_twice_and_leave_none_over() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let device = Arc::new(setting.device_with_keys(&alice, "PHONE").await);
+    let ids = (0..400).map(|number| format!("{number:04}"));
+    setting
+        .upload(&device, device.one_time_keys(ids))
+        .await
+        .expect("uploaded");
+    let other = TestDatabase::open(setting.test.options.clone()).await;
+    let there = Keys::new(
+        other.database,
+        other.committer,
+        &testkit::server_name(),
+        setting.clock.clone(),
+        1 << 20,
+    );
+    let mut claimers = JoinSet::new();
+    for claimer in 0..16 {
+        let process = [&setting.keys, &there][claimer % 2].clone();
+        let device = Arc::clone(&device);
+        claimers.spawn(async move {
+            let mut ids = Vec::new();
+            while let Some(id) = claim_by(&process, &device).await {
+                ids.push(id);
+            }
+            ids
+        });
+    }
+    let ids: Vec<String> = claimers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(ids.len(), 400);
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 400);
     assert_eq!(claim(&setting, &device).await, None);
 }
 

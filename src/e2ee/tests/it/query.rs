@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::support::{CrossSigner, setting, value};
-use e2ee::{KeyReplacement, QueriedKeys};
+use e2ee::{KeyReplacement, Keys, QueriedKeys};
+use testkit::TestDatabase;
 
 #[tokio::test]
 async fn device_keys_come_with_the_name_of_the_device() {
@@ -76,4 +77,51 @@ async fn only_the_user_sees_the_user_signing_key() {
             .user_signing_keys
             .contains_key(&alice)
     );
+}
+
+#[tokio::test]
+async fn keys_in_memory_are_as_another_process_has_changed_them() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let bob = setting.user("bob").await;
+    setting.device_with_keys(&alice, "PHONE").await;
+    let other = TestDatabase::open(setting.test.options.clone()).await;
+    let mut feed = other.feed;
+    let changes = feed.subscribe();
+    let keys = Keys::new(
+        other.database,
+        other.committer,
+        &testkit::server_name(),
+        setting.clock.clone(),
+        1 << 20,
+    );
+    let ask = async || {
+        let wanted = BTreeMap::from([(alice.clone(), vec![])]);
+        let (found, statements) = testkit::queries_of(keys.query(&bob, wanted)).await;
+        (found.expect("keys").device_keys[&alice].len(), statements)
+    };
+    let asking = async {
+        assert_eq!(ask().await.0, 1);
+        let (devices, statements) = ask().await;
+        assert_eq!(devices, 1);
+        assert_eq!(statements, ["SELECT position FROM stream"]);
+        setting.device_with_keys(&alice, "LAPTOP").await;
+        assert_eq!(ask().await.0, 2);
+        let signer = CrossSigner::new(&alice);
+        let uploaded = setting
+            .keys
+            .upload_cross_signing(&alice, signer.upload(), KeyReplacement::Forbidden)
+            .await;
+        uploaded.expect("uploaded");
+        let wanted = BTreeMap::from([(alice.clone(), vec![])]);
+        let found = keys.query(&alice, wanted).await.expect("keys");
+        assert!(found.user_signing_keys.contains_key(&alice));
+    };
+    let reading = async { while feed.next().await.expect("the database").is_some() {} };
+    tokio::select! {
+        biased;
+        () = keys.follow(changes) => panic!("the feed ended"),
+        () = reading => panic!("the feed ended"),
+        () = asking => {}
+    }
 }

@@ -30,6 +30,7 @@ pub(crate) async fn setting() -> Setting {
         test.committer.clone(),
         &testkit::server_name(),
         clock.clone(),
+        1 << 20,
     );
     Setting { test, keys, clock }
 }

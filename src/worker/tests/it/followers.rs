@@ -168,32 +168,23 @@ async fn who_has_lost_the_lease_writes_nothing() {
         .exclusive()
         .lease_time(Duration::ZERO);
     let mut first = build(&test, brief).await;
-    // Waits for nothing: the change is there.
-    let lease = leases::acquire(
-        &mut test.database.acquire().await.expect("a connection"),
-        "name",
-        test.database.process(),
-        Duration::ZERO,
-    );
-    let lease = lease.await.expect("an answer").expect("a lease");
-    let taken = leases::acquire(
-        &mut other.database.acquire().await.expect("a connection"),
-        "name",
-        other.database.process(),
-        Duration::from_secs(60),
-    );
-    taken.await.expect("an answer").expect("it ran out");
+    let mut here = test.database.acquire().await.expect("a connection");
+    let mut there = other.database.acquire().await.expect("a connection");
+    let (holder, other_holder) = (test.database.process(), other.database.process());
+    let lease = leases::acquire(&mut here, "name", holder, Duration::ZERO).await;
+    let lease = lease.expect("an answer").expect("a lease");
+    let minute = Duration::from_mins(1);
+    let taken = leases::acquire(&mut there, "name", other_holder, minute).await;
+    taken.expect("an answer").expect("it ran out");
     let mut tx = test.database.begin().await.expect("a transaction");
     let refused = lease.check(&mut tx).await;
     assert!(matches!(refused, Err(Error::LeaseLost { .. })));
     drop(tx);
     let batch = next(&mut first).await;
-    let holder = other.database.process();
-    let mut db = other.database.acquire().await.expect("a connection");
-    let taken = leases::acquire(&mut db, "follower one", holder, Duration::from_secs(60)).await;
+    let taken = leases::acquire(&mut there, "follower one", other_holder, minute).await;
     taken.expect("an answer").expect("it ran out");
     let refused = first.done(batch).await;
     assert!(matches!(refused, Err(Error::LeaseLost { .. })));
-    let position = storage::cursors::find(&mut db, "one").await;
+    let position = storage::cursors::find(&mut there, "one").await;
     assert_eq!(position.expect("an answer"), Some(StreamPosition(0)));
 }
