@@ -98,7 +98,8 @@ impl Identity {
             }
             Ok(content)
         };
-        self.update_account_data(user_id, None, EVENT_TYPE, changed).await
+        self.update_account_data(user_id, None, EVENT_TYPE, changed)
+            .await
     }
 }
 

@@ -58,7 +58,7 @@ impl Live {
         tokio::select! {
             result = self.follow(feed) => result,
             () = self.expire_typing() => Ok(()),
-            () = self.resolve_device_lists() => Ok(()),
+            () = Box::pin(self.resolve_device_lists()) => Ok(()),
         }
     }
 

@@ -4,16 +4,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicI64, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
 use moka::sync::Cache;
 use ruma::{OwnedRoomId, RoomId};
-use storage::{AllocatedIds, Change};
+use storage::{AllocatedIds, Change, CommitError, committer::WriteSet};
+use tokio::sync::oneshot;
 use types::StreamPosition;
 
-use crate::head::Head;
+use crate::{head::Head, turn::Turn};
 
 /// The weight of an empty entry.
 const MIN_WEIGHT: u32 = 1024;
@@ -26,6 +27,14 @@ pub(crate) struct HeadEntry {
     durable: AtomicI64,
     /// The stream position of the last write by another process.
     peer_position: AtomicI64,
+    /// Whether other processes have written to the room lately.
+    is_contended: AtomicBool,
+    /// The number of turns that take one write each.
+    single_turns: AtomicUsize,
+    /// Whether the head is not what is in the database: it is loaded anew.
+    is_discarded: AtomicBool,
+    /// Open while this process has the room's lock in the database. Changes with `head` locked.
+    turn: parking_lot::Mutex<Option<Turn>>,
     weight: AtomicU32,
 }
 
@@ -128,7 +137,68 @@ impl HeadEntry {
     /// One that has not is worth nothing, even if it is ahead by writes of this process that are
     /// not durable yet: they were built without what is in the database, and will fail.
     pub(crate) fn is_fresh(&self, head: &Head) -> bool {
-        self.peer_position.load(Ordering::Acquire) <= head.loaded_at.get()
+        !self.is_discarded.swap(false, Ordering::AcqRel)
+            && self.peer_position.load(Ordering::Acquire) <= head.loaded_at.get()
+    }
+
+    /// Whether writes should take the room's lock in the database first.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.is_contended.load(Ordering::Acquire)
+    }
+
+    /// Notes whether other processes write to the room, too.
+    pub(crate) fn set_contended(&self, is_contended: bool) {
+        self.is_contended.store(is_contended, Ordering::Release);
+    }
+
+    /// Has the next turns take one write each.
+    pub(crate) fn add_single_turns(&self, count: usize) {
+        self.single_turns.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// Whether the next turn takes one write.
+    pub(crate) fn has_single_turns(&self) -> bool {
+        self.single_turns.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether this turn is to take one write only.
+    pub(crate) fn take_single_turn(&self) -> bool {
+        let turns = &self.single_turns;
+        let taken = turns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+            left.checked_sub(1)
+        });
+        taken.is_ok()
+    }
+
+    /// Has the head loaded anew when it is needed next.
+    pub(crate) fn discard_head(&self) {
+        self.is_discarded.store(true, Ordering::Release);
+    }
+
+    /// Whether writes are to be added to a turn.
+    pub(crate) fn has_open_turn(&self) -> bool {
+        self.turn.lock().is_some()
+    }
+
+    /// Lets writes be added to a turn.
+    pub(crate) fn open_turn(&self) {
+        *self.turn.lock() = Some(Turn::default());
+    }
+
+    /// Adds a write to the open turn.
+    pub(crate) fn add_to_turn(
+        &self,
+        set: WriteSet,
+        request: oneshot::Sender<Result<(), CommitError>>,
+    ) {
+        if let Some(turn) = &mut *self.turn.lock() {
+            turn.add(set, request);
+        }
+    }
+
+    /// What was added to the turn; none if there is no open one.
+    pub(crate) fn close_turn(&self) -> Option<Turn> {
+        self.turn.lock().take()
     }
 
     /// Records that a revision is in the database.

@@ -18,6 +18,7 @@ mod rooms;
 mod send;
 mod state;
 mod transactions;
+mod turn;
 
 pub use create::{CreateRoom, Preset};
 pub use directory::{DirectoryPage, DirectoryQuery, RoomListing};

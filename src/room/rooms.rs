@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use event::Signer;
 use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
-use storage::{
-    CommitError, Committer, Database, IdAllocator, PeerEvent, StateKeys, committer::commit_locked,
-    rooms,
-};
+use storage::{CommitError, Committer, Database, IdAllocator, PeerEvent, StateKeys};
 use tokio::sync::MutexGuard;
 use types::Clock;
 
@@ -19,6 +16,9 @@ use crate::{
     head_cache::{HeadCache, HeadEntry},
     transactions::Transactions,
 };
+
+/// How often a write is tried that other processes come before.
+const MAX_ATTEMPTS: usize = 8;
 
 /// What rooms are built from.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
     pub(crate) creation_timestamps: CreationTimestamps,
-    heads: Arc<HeadCache>,
+    pub(crate) heads: Arc<HeadCache>,
 }
 
 impl Rooms {
@@ -109,66 +109,63 @@ impl Rooms {
         events: usize,
         mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        let nids = self.0.nids.allocate(nids_for(events)).await?;
         let entry = self.0.heads.get(room_id);
-        let mut guard = self.lock_head(&entry, room_id).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            let guard = entry.head.lock().await;
+            let written = if entry.has_open_turn() {
+                self.join_turn(&entry, guard, events, &mut write).await?
+            } else if entry.is_contended() {
+                self.lead_turn(room_id, &entry, guard, events, &mut write)
+                    .await?
+            } else {
+                let guard = self.load_head(&entry, room_id, guard).await?;
+                self.write_head(&entry, guard, events, &mut write).await?
+            };
+            match written {
+                Ok(result) => return Ok(result),
+                // Another process writes to the room, too.
+                Err(CommitError::Conflict) => entry.set_contended(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(CommitError::Conflict.into())
+    }
+
+    /// Writes to a room that no other process writes to, as far as is known: the write of the next
+    /// request joins the same batch.
+    async fn write_head<T: Send>(
+        &self,
+        entry: &Arc<HeadEntry>,
+        mut guard: MutexGuard<'_, Option<Head>>,
+        events: usize,
+        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+    ) -> Result<Result<T, CommitError>, Error> {
+        let nids = self.0.nids.allocate(nids_for(events)).await?;
         let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
         let mut appender = EventAppender::new(head, &self.0.signer, self.0.clock.now(), nids);
         let result = write(&mut appender)?;
         // What is there already may be on its way to the disk only: then an empty set, which fails
         // with it, goes the same way.
         if appender.is_empty() && entry.is_durable(appender.head().revision) {
-            return Ok(result);
+            return Ok(Ok(result));
         }
         let (set, head) = appender.finish(&self.0.state_keys).await?;
         let revision = head.revision;
-        self.0.heads.reweigh(&entry, &head);
+        self.0.heads.reweigh(entry, &head);
         *guard = Some(head);
         let commit = self.0.committer.submit(set).await;
         drop(guard);
         let Err(error) = commit.durable().await else {
             entry.mark_durable(revision);
-            return Ok(result);
+            return Ok(Ok(result));
         };
         // What was built on the failed write fails by its revision; the first to see it drops the
         // head.
         let mut guard = entry.head.lock().await;
-        if guard.as_ref().is_some_and(|head| head.revision >= revision) {
+        if guard.as_ref().is_some_and(|head| head.revision >= revision) && !entry.has_open_turn() {
             *guard = None;
         }
-        if !matches!(error, CommitError::Conflict) {
-            return Err(error.into());
-        }
-        drop(guard);
-        self.write_locked(room_id, events, &entry, write).await
-    }
-
-    /// Writes in a transaction that holds the room's lock in the database: after one conflict with
-    /// another process there is no second.
-    #[tracing::instrument(name = "room.write_locked", level = "debug", skip_all)]
-    async fn write_locked<T: Send>(
-        &self,
-        room_id: &RoomId,
-        events: usize,
-        entry: &Arc<HeadEntry>,
-        mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
-    ) -> Result<T, Error> {
-        let nids = self.0.nids.allocate(nids_for(events)).await?;
-        let mut guard = entry.head.lock().await;
-        let mut tx = self.0.database.begin().await?;
-        rooms::lock(&mut tx, room_id).await?;
-        let head = Head::load(&mut tx, room_id).await?;
-        let head = head.ok_or(Error::UnknownRoom)?;
-        let mut appender = EventAppender::new(head, &self.0.signer, self.0.clock.now(), nids);
-        let result = write(&mut appender)?;
-        if appender.is_empty() {
-            return Ok(result);
-        }
-        let (set, head) = appender.finish(&self.0.state_keys).await?;
-        commit_locked(tx, set).await?;
-        self.0.heads.insert(entry, &head);
-        *guard = Some(head);
-        Ok(result)
+        Ok(Err(error))
     }
 
     /// Commits a new room and caches its head.
@@ -191,7 +188,16 @@ impl Rooms {
         entry: &'s Arc<HeadEntry>,
         room_id: &RoomId,
     ) -> Result<MutexGuard<'s, Option<Head>>, Error> {
-        let mut guard = entry.head.lock().await;
+        let guard = entry.head.lock().await;
+        self.load_head(entry, room_id, guard).await
+    }
+
+    async fn load_head<'s>(
+        &self,
+        entry: &'s Arc<HeadEntry>,
+        room_id: &RoomId,
+        mut guard: MutexGuard<'s, Option<Head>>,
+    ) -> Result<MutexGuard<'s, Option<Head>>, Error> {
         if guard.as_ref().is_none_or(|head| !entry.is_fresh(head)) {
             *guard = None;
             let mut db = self.0.database.snapshot().await?;

@@ -217,16 +217,16 @@ pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>,
 }
 
 /// Locks the room against other writers until the transaction ends; waiting writers are served in
-/// turn.
-pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<(), Error> {
-    sqlx::query!(
-        "SELECT h.room_nid FROM room_heads h JOIN rooms r ON r.room_nid = h.room_nid
+/// turn. Returns the number of the process that wrote last; `None` if there is no such room.
+pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<Option<i64>, Error> {
+    let writer = sqlx::query_scalar!(
+        "SELECT h.writer FROM room_heads h JOIN rooms r ON r.room_nid = h.room_nid
          WHERE r.room_id = $1 FOR NO KEY UPDATE OF h",
         room_id.as_str()
     )
     .fetch_optional(db)
     .await?;
-    Ok(())
+    Ok(writer)
 }
 
 /// How this server stands to the room of that id; none if nothing is known of it.

@@ -87,6 +87,8 @@ async fn insert(
 }
 
 /// Swaps the heads that match their expected revision and extremities; returns their rooms.
+///
+/// A room that another process is writing to has a conflict at once: the batch does not wait for it.
 async fn swap(
     db: &mut Connection,
     swaps: &[(RoomNid, &Head<'_>)],
@@ -110,7 +112,7 @@ async fn swap(
             JOIN UNNEST($1::bigint[], $2::bigint[], $7::text[]) AS w (room_nid, expected, extremities)
                 ON w.room_nid = r.room_nid
             WHERE r.revision = w.expected AND r.extremities = w.extremities::bigint[]
-            ORDER BY r.room_nid FOR NO KEY UPDATE OF r
+            ORDER BY r.room_nid FOR NO KEY UPDATE OF r SKIP LOCKED
         )
         UPDATE room_heads r SET revision = w.revision, extremities = w.extremities::bigint[], depth = w.depth,
             snapshot_nid = w.snapshot_nid, writer = $8

@@ -5,7 +5,6 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    clippy::disallowed_methods,
     reason = "a measurement, not a part of the server"
 )]
 

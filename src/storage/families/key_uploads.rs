@@ -221,6 +221,7 @@ impl<'a> KeyColumns<'a> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one statement and its arguments")]
 async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<Vec<Row>, Error> {
     let columns = Columns::of(uploads);
     let [one_time, fallback] = &columns.keys;

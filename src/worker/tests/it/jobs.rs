@@ -57,7 +57,7 @@ async fn state(jobs: &Jobs, job_id: i64) -> JobState {
     job.state
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_job_is_done_once() {
