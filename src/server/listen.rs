@@ -1,6 +1,7 @@
 //! Accepts connections, serves HTTP/1.1 and HTTP/2 on them, and shuts them down gracefully.
 
 mod address;
+mod preface;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 pub(crate) use address::TrustedProxies;
+use preface::PrefaceTimeout;
 
 /// Limits on the time until the request head has arrived, and on the TLS handshake.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -144,21 +146,15 @@ impl Connection {
             tracing::debug!(%error, "A connection closed before it was served");
             return;
         }
-        // hyper starts the header timeout at the first byte only.
-        let first = tokio::time::timeout(HEADER_TIMEOUT, stream.readable());
-        if !matches!(stopping.run_until_cancelled(first).await, Some(Ok(Ok(())))) {
-            tracing::debug!("A connection sent no request in time");
-            return;
-        }
-        match &self.tls {
-            None => self.serve_http(stream, peer, stopping).await,
-            Some(tls) => {
-                match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => self.serve_http(stream, peer, stopping).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "A TLS handshake failed"),
-                    Err(_) => tracing::debug!("A TLS handshake timed out"),
-                }
-            }
+        let Some(tls) = &self.tls else {
+            return self.serve_http(stream, peer, stopping).await;
+        };
+        let handshake = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream));
+        match stopping.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => self.serve_http(stream, peer, stopping).await,
+            Some(Ok(Err(error))) => tracing::debug!(%error, "A TLS handshake failed"),
+            Some(Err(_)) => tracing::debug!("A TLS handshake timed out"),
+            None => tracing::debug!("A TLS handshake was cancelled by the shutdown"),
         }
     }
 
@@ -176,7 +172,8 @@ impl Connection {
                 .insert(api::authenticate::ClientAddress(address));
             self.router.clone().oneshot(request)
         });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let stream = TokioIo::new(PrefaceTimeout::new(stream, HEADER_TIMEOUT));
+        let connection = self.http.serve_connection(stream, service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -190,3 +187,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 use axum::routing::{get, post};
+use futures::StreamExt as _;
 use http::Request;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
@@ -75,4 +76,41 @@ async fn body_over_the_limit_is_refused_with_and_without_content_length() {
         .body(Body::from_stream(chunks))
         .unwrap();
     assert_ne!(answer(unsaid).await.0, StatusCode::OK);
+}
+
+/// A body whose parts come with a pause before each; it never ends if it is not whole.
+fn slow(parts: &'static [&'static str], pause: Duration, is_whole: bool) -> Body {
+    let parts = futures::stream::iter(parts).then(move |part| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(*part)
+    });
+    if is_whole {
+        return Body::from_stream(parts);
+    }
+    Body::from_stream(parts.chain(futures::stream::pending()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_is_not_waited_for() {
+    for parts in [&[][..], &["six"][..]] {
+        let start = tokio::time::Instant::now();
+        let body = slow(parts, Duration::from_secs(29), false);
+        let request = Request::post("/echo").body(body).unwrap();
+        let (status, ..) = answer(request).await;
+        assert!(status.is_client_error(), "{status}");
+        let waited = Duration::from_secs(30 + 29 * parts.len() as u64);
+        assert_eq!(start.elapsed().as_secs(), waited.as_secs());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_goes_on_slowly_is_read_to_its_end() {
+    let body = slow(
+        &["six", "teen", " lett", "ers"],
+        Duration::from_secs(29),
+        true,
+    );
+    let request = Request::post("/echo").body(body).unwrap();
+    let (status, _, body) = answer(request).await;
+    assert_eq!((status, &*body), (StatusCode::OK, "sixteen letters"));
 }
