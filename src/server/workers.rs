@@ -176,3 +176,6 @@ async fn collect_snapshots(job: RunningJob) -> Result<(), JobError> {
         after = last;
     }
 }
+
+#[cfg(test)]
+mod tests;
