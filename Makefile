@@ -1,7 +1,7 @@
 # Each target is one or two readable commands.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt sql clients bench
+.PHONY: help run test lint fmt sql clients bench soak
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -33,3 +33,8 @@ clients: ## Runs the tests with unmodified client SDKs
 bench: ## Measures the server and Synapse, and writes docs/performance.md
 	tools/need-postgresql
 	tests/bench/run
+
+soak: ## Runs random clients against one process and two for an hour, see docs/testing.md
+	tools/need-postgresql
+	CHANCERY_SOAK_SECONDS=$${CHANCERY_SOAK_SECONDS:-3600} CHANCERY_SOAK_SEED=$${CHANCERY_SOAK_SEED:-$$(date +%s)} \
+		cargo test --locked -p server --test it process::model -- --nocapture

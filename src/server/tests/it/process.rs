@@ -4,6 +4,7 @@ mod client;
 mod federation;
 mod http;
 mod killed;
+mod model;
 mod pair;
 mod server;
 mod user_create;

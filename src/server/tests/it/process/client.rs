@@ -3,9 +3,13 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
+
+/// No answer takes longer: a server that hangs fails the test.
+const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 
 /// One user's device.
 #[derive(Clone)]
@@ -31,6 +35,7 @@ impl Connection {
     pub(super) fn open(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         Ok(Self {
             stream: BufReader::new(stream),
             address: address.to_owned(),
@@ -80,6 +85,14 @@ impl Connection {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Answer {
+    /// The body of an answer that must be a success.
+    pub(super) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
     }
 }
 

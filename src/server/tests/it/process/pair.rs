@@ -12,11 +12,7 @@ const ENVIRONMENT: [(&str, &str); 2] = [
 #[test]
 fn users_of_two_processes_chat_and_see_each_other_type() {
     let one = Server::start(&ENVIRONMENT);
-    let run = one.data().path().join("data/postgres/run");
-    let url = format!(
-        "postgres:///chancery?host={}&user=chancery",
-        run.to_str().unwrap()
-    );
+    let url = one.database_url();
     let [mode, limits] = ENVIRONMENT;
     let other = Server::start(&[mode, limits, ("CHANCERY_DATABASE_URL", &url)]);
     let (here, there) = (one.clients(), other.clients());

@@ -132,6 +132,15 @@ impl Server {
         &self.data
     }
 
+    /// The URL under which another process reaches its PostgreSQL.
+    pub(super) fn database_url(&self) -> String {
+        let run = self.data.path().join("data/postgres/run");
+        format!(
+            "postgres:///chancery?host={}&user=chancery",
+            run.to_str().unwrap()
+        )
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(super) fn terminate(mut self) -> TempDir {
         let pid = Pid::from_child(&self.process);
