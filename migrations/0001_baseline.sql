@@ -290,13 +290,16 @@ CREATE TABLE users (
     -- Null: there is no password to log in with.
     password_hash text,
     is_admin boolean NOT NULL DEFAULT false,
+    is_guest boolean NOT NULL DEFAULT false,
     created_ts bigint NOT NULL,
     deactivated_ts bigint,
     erased boolean NOT NULL DEFAULT false
 );
 
+-- Devices of local users, and of remote users as far as they are cached. Whoever deletes one deletes
+-- what belongs to it (storage/devices.rs).
 CREATE TABLE devices (
-    user_id text NOT NULL REFERENCES users,
+    user_id text NOT NULL,
     device_id text NOT NULL,
     display_name text,
     created_ts bigint NOT NULL,
@@ -357,8 +360,9 @@ CREATE TABLE registration_nonces (
     expires_ts bigint NOT NULL
 );
 
+-- Profiles of local users, and of remote users as far as they are cached.
 CREATE TABLE profiles (
-    user_id text NOT NULL REFERENCES users,
+    user_id text NOT NULL,
     field text NOT NULL,
     -- JSON.
     value text NOT NULL,
@@ -378,8 +382,7 @@ CREATE TABLE device_keys (
     user_id text NOT NULL,
     device_id text NOT NULL,
     keys text NOT NULL,
-    PRIMARY KEY (user_id, device_id),
-    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+    PRIMARY KEY (user_id, device_id)
 );
 
 -- Claimed once each, the oldest first.
@@ -402,8 +405,7 @@ CREATE TABLE fallback_keys (
     key_id text NOT NULL,
     key text NOT NULL,
     used boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (user_id, device_id, algorithm),
-    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+    PRIMARY KEY (user_id, device_id, algorithm)
 );
 
 -- Users' master, self-signing and user-signing keys.
@@ -451,19 +453,29 @@ CREATE TABLE to_device_transactions (
 );
 CREATE INDEX to_device_transactions_sent ON to_device_transactions (sent_ts);
 
--- Uploaded files; several may share one content, which is stored under its hash.
+-- Uploaded files, and cached files of other servers; several may share one content, which is stored
+-- under its hash.
 CREATE TABLE media (
-    media_id text PRIMARY KEY,
-    user_id text NOT NULL REFERENCES users,
+    -- The server that the file was uploaded to.
+    origin text NOT NULL,
+    media_id text NOT NULL,
+    -- Null for files of other servers.
+    user_id text,
     created_ts bigint NOT NULL,
+    last_access_ts bigint,
+    -- The administrator who withdrew the file.
+    quarantined_by text,
     -- Null once the content is there.
     expires_ts bigint,
     sha256 bytea,
     size bigint,
     content_type text,
     filename text,
+    PRIMARY KEY (origin, media_id),
     CHECK ((sha256 IS NULL) = (size IS NULL) AND (sha256 IS NULL) <> (expires_ts IS NULL))
 );
+-- What a user's files take.
+CREATE INDEX media_user ON media (user_id) INCLUDE (size) WHERE sha256 IS NOT NULL;
 CREATE INDEX media_pending ON media (user_id, expires_ts) WHERE sha256 IS NULL;
 
 DO $$

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{
-    StreamExt, TryStreamExt,
+    StreamExt,
     stream::{self, BoxStream},
 };
 use ruma::ServerName;
@@ -52,12 +52,26 @@ impl Media {
             content_type: content.content_type,
             filename: content.filename,
             size: content.size,
-            body: body.map_err(Error::from).boxed(),
+            body,
         })
     }
 
-    /// The content of a media id, waiting up to `wait` if it is not uploaded yet.
+    /// The content of a media id, waiting up to `wait` if it is not uploaded yet; it is about to be
+    /// served.
     pub(crate) async fn content(
+        &self,
+        server_name: &ServerName,
+        media_id: &str,
+        wait: Duration,
+    ) -> Result<Content, Error> {
+        let content = self.wait_for_content(server_name, media_id, wait).await?;
+        let inner = self.inner();
+        let now_ms = inner.clock.now_ms();
+        inner.last_access.record(server_name, media_id, now_ms);
+        Ok(content)
+    }
+
+    async fn wait_for_content(
         &self,
         server_name: &ServerName,
         media_id: &str,
@@ -80,6 +94,7 @@ impl Media {
         match self.find(server_name, media_id).await? {
             MediaRow::Uploaded(content) => Ok(content),
             MediaRow::Pending { .. } => Err(Error::NotYetUploaded),
+            MediaRow::Quarantined => Err(Error::NotFound),
         }
     }
 }

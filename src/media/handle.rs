@@ -7,7 +7,7 @@ use storage::Database;
 use tokio::sync::{Semaphore, broadcast};
 use types::Clock;
 
-use crate::{Error, store::Store};
+use crate::{Error, last_access::LastAccessCache, store::Store};
 
 /// Completed uploads that a slow waiter may lag behind before it must query the database.
 const COMPLETION_CHANNEL_CAPACITY: usize = 256;
@@ -27,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) max_upload_bytes: u64,
     /// Sends the media ids whose content was uploaded.
     pub(crate) completed: broadcast::Sender<String>,
+    pub(crate) last_access: LastAccessCache,
     /// Limits concurrent thumbnailing.
     pub(crate) thumbnail_permits: Arc<Semaphore>,
 }
@@ -49,6 +50,7 @@ impl Media {
             store,
             max_upload_bytes: settings.max_upload_size.get(),
             completed: broadcast::Sender::new(COMPLETION_CHANNEL_CAPACITY),
+            last_access: LastAccessCache::default(),
             thumbnail_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_THUMBNAILS)),
         })))
     }

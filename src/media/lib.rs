@@ -6,6 +6,7 @@
 mod download;
 mod error;
 mod handle;
+mod last_access;
 mod pending;
 mod store;
 mod thumbnail;

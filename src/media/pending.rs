@@ -26,10 +26,15 @@ impl Media {
         let now_ms = self.inner().clock.now_ms();
         let expires_ts = now_ms + LIFETIME_MS;
         let media_id = random::token()?;
+        let pending = media::NewPending {
+            media_id: &media_id,
+            user_id,
+            now_ms,
+            expires_ts,
+        };
         let mut db = self.inner().database.acquire().await?;
         let inserted =
-            media::insert_pending(&mut db, &media_id, user_id, now_ms, expires_ts, MAX_PENDING)
-                .await?;
+            media::insert_pending(&mut db, &self.inner().server_name, pending, MAX_PENDING).await?;
         if !inserted {
             return Err(Error::TooManyPending);
         }
@@ -55,11 +60,14 @@ impl Media {
                 return Err(Error::WrongOwner);
             }
             MediaRow::Pending { .. } => {}
+            MediaRow::Quarantined => return Err(Error::NotFound),
         }
         let content = self.store(upload).await?;
         let mut db = self.inner().database.acquire().await?;
         let now_ms = self.inner().clock.now_ms();
-        if !media::complete(&mut db, media_id, user_id, &content, now_ms).await? {
+        let completed =
+            media::complete(&mut db, server_name, media_id, user_id, &content, now_ms).await?;
+        if !completed {
             return Err(Error::AlreadyUploaded);
         }
         // Fails only if there are no receivers.
@@ -79,8 +87,8 @@ impl Media {
         }
         let mut db = inner.database.acquire().await?;
         let now_ms = inner.clock.now_ms();
-        match media::find(&mut db, media_id).await? {
-            None => Err(Error::NotFound),
+        match media::find(&mut db, server_name, media_id).await? {
+            None | Some(MediaRow::Quarantined) => Err(Error::NotFound),
             Some(MediaRow::Pending { expires_ts, .. }) if expires_ts as u64 <= now_ms => {
                 Err(Error::NotFound)
             }

@@ -32,7 +32,16 @@ impl Media {
         let media_id = random::token()?;
         let mut db = self.inner().database.acquire().await?;
         let now_ms = self.inner().clock.now_ms();
-        media::insert(&mut db, &media_id, user_id, &content, now_ms).await?;
+        let server_name = &self.inner().server_name;
+        media::insert(
+            &mut db,
+            server_name,
+            &media_id,
+            Some(user_id),
+            &content,
+            now_ms,
+        )
+        .await?;
         Ok(self.uri(&media_id))
     }
 

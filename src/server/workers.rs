@@ -59,7 +59,7 @@ impl Workers {
         let (publish, subscribe) = feed.connect_cluster();
         self.spawn_until_drained("storage.publish_peer_messages", publish);
         self.spawn_until_drained("storage.subscribe_peer_messages", subscribe);
-        // Half of the cache budget; room heads and tokens have the rest.
+        // Half of the cache budget; room heads, tokens and keys have the rest.
         let live = Live::new(database.clone(), &feed, config.cache.total.as_usize() / 2);
         let changes = feed.subscribe();
         self.follow(live.clone(), feed);
@@ -82,6 +82,10 @@ impl Workers {
             .spawn("identity.maintenance", move |stopping| {
                 identity.clone().run_maintenance(stopping)
             });
+        let media = app.media.clone();
+        self.supervisor.spawn("media.maintenance", move |stopping| {
+            media.clone().run_maintenance(stopping)
+        });
         let jobs = periodic_jobs(database, app);
         self.supervisor.spawn("worker.jobs", move |stopping| {
             let jobs = jobs.clone();

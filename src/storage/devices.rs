@@ -133,7 +133,10 @@ pub async fn rename(
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes devices with their sessions, tokens and waiting messages; returns those that were there.
+/// Deletes devices with their sessions, tokens, keys and queued messages; returns those that existed.
+///
+/// Sessions and transactions go by their foreign keys. Keys have none: they are cached for remote
+/// users, too.
 pub async fn delete(
     db: &mut Connection,
     user_id: &UserId,
@@ -168,6 +171,10 @@ async fn delete_leftovers(
              DELETE FROM event_transactions WHERE user_id = $1 AND device_id = ANY($2)
          ), keys AS (
              DELETE FROM one_time_keys WHERE user_id = $1 AND device_id = ANY($2)
+         ), last_keys AS (
+             DELETE FROM fallback_keys WHERE user_id = $1 AND device_id = ANY($2)
+         ), identity_keys AS (
+             DELETE FROM device_keys WHERE user_id = $1 AND device_id = ANY($2)
          )
          DELETE FROM key_counts WHERE user_id = $1 AND device_id = ANY($2)",
         user_id.as_str(),

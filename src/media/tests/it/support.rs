@@ -16,7 +16,7 @@ pub(crate) const MAX_BYTES: u64 = 3 * 1024 * 1024;
 pub(crate) struct Setting {
     pub(crate) media: Media,
     pub(crate) clock: Clock,
-    test: TestDatabase,
+    pub(crate) test: TestDatabase,
     folder: TempDir,
 }
 

@@ -64,6 +64,41 @@ async fn the_same_content_is_stored_once_under_ids_of_its_own() {
 }
 
 #[tokio::test]
+async fn content_of_any_size_comes_back() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let (chunk, part) = (256 * 1024, 1024 * 1024);
+    for size in [
+        1,
+        chunk - 1,
+        chunk,
+        chunk + 1,
+        part - 1,
+        part,
+        part + 1,
+        2 * part,
+        3 * part,
+    ] {
+        let content: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+        let frames: Vec<_> = content
+            .chunks(7001)
+            .map(|frame| Ok(Bytes::copy_from_slice(frame)))
+            .collect();
+        let upload = Upload {
+            content_type: None,
+            filename: None,
+            body: stream::iter(frames).boxed(),
+        };
+        let uri = setting.media.upload(&alice, upload).await;
+        let uri = uri.expect("uploaded");
+        assert!(
+            setting.content(&uri).await.expect("content") == content,
+            "{size}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_empty_file_is_a_file() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
@@ -132,5 +167,53 @@ async fn foreign_server_names_and_invalid_media_ids_are_not_found() {
             matches!(found, Err(Error::NotFound)),
             "{server_name}/{media_id}"
         );
+    }
+}
+
+#[tokio::test]
+async fn last_access_is_recorded_when_a_file_is_served() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let uri = setting
+        .media
+        .upload(&alice, file(b"content"))
+        .await
+        .expect("uploaded");
+    let (server_name, media_id) = uri.parts().expect("a URI");
+    let last_access = async || {
+        setting.media.write_last_access().await.expect("written");
+        let mut db = setting.test.database.acquire().await.expect("a connection");
+        let last_access = storage::media::last_access(&mut db, server_name, media_id);
+        last_access.await.expect("an answer")
+    };
+    assert_eq!(last_access().await, None);
+    setting.content(&uri).await.expect("content");
+    assert_eq!(last_access().await, Some(1_000_000));
+    setting.clock.advance(5);
+    assert_eq!(last_access().await, Some(1_000_000));
+    setting.content(&uri).await.expect("content");
+    assert_eq!(last_access().await, Some(1_000_005));
+}
+
+#[tokio::test]
+async fn quarantined_file_is_not_found() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let uri = setting
+        .media
+        .upload(&alice, file(b"content"))
+        .await
+        .expect("uploaded");
+    let (server_name, media_id) = uri.parts().expect("a URI");
+    for by in [Some(&*alice), None] {
+        let mut db = setting.test.database.acquire().await.expect("a connection");
+        let found = storage::media::quarantine(&mut db, server_name, media_id, by).await;
+        assert!(found.expect("an answer"));
+        let content = setting.content(&uri).await;
+        if by.is_some() {
+            assert!(matches!(content, Err(Error::NotFound)));
+        } else {
+            assert_eq!(content.expect("content"), b"content");
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod cancelled;
 mod committer;
 mod device_lists;
+mod devices;
 mod events;
 mod feed;
 mod state;
