@@ -2,24 +2,30 @@
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::UNIX_EPOCH,
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
-use object_store::{
-    GetOptions, ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem,
-    path::Path as ObjectPath,
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
 };
-use sha2::{Digest, Sha256};
+use object_store::{
+    GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart,
+    local::LocalFileSystem, path::Path as ObjectPath,
+};
+use ring::digest;
 
 use crate::{Body, Error};
 
 /// The part size; at most two parts of an upload are in memory.
 const PART_BYTES: usize = 1024 * 1024;
+/// What a download reads at once.
+const CHUNK_BYTES: u64 = 256 * 1024;
 /// The folder of uploads whose hash is not known yet.
 const UPLOADS: &str = "uploads";
 /// The age after which an unfinished upload is considered abandoned.
@@ -71,38 +77,62 @@ impl Store {
 
     /// Stores content of at most `limit` bytes. If that fails or is cancelled, nothing is kept.
     pub(crate) async fn write(&self, mut body: Body, limit: u64) -> Result<StoredObject, Error> {
+        let mut content = Hashed::new(limit);
+        let mut start = Vec::new();
+        while content.size <= PART_BYTES as u64 {
+            let Some(bytes) = body.next().await else {
+                // Written at once: the name is known before the first byte is stored.
+                let stored = content.finish();
+                let payload = PutPayload::from_iter(start);
+                self.objects.put(&path(&stored.sha256), payload).await?;
+                return Ok(stored);
+            };
+            start.push(content.add(bytes?)?);
+        }
+        self.write_staged(content, start, body).await
+    }
+
+    /// Stores content under a temporary name until its hash is known.
+    async fn write_staged(
+        &self,
+        mut content: Hashed,
+        start: Vec<Bytes>,
+        mut body: Body,
+    ) -> Result<StoredObject, Error> {
         let staged = ObjectPath::from(format!("{UPLOADS}/{}", types::random::token()?));
         // Removes the partial file if dropped before it is finished.
         let upload = self.objects.put_multipart(&staged).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        let mut hash = Sha256::new();
-        let mut size = 0;
+        for bytes in start {
+            upload.put(bytes);
+        }
         while let Some(bytes) = body.next().await {
-            let bytes = bytes?;
-            size += bytes.len() as u64;
-            if size > limit {
-                return Err(Error::TooLarge);
-            }
-            hash.update(&bytes);
+            let bytes = content.add(bytes?)?;
             upload.wait_for_capacity(1).await?;
             upload.put(bytes);
         }
         upload.finish().await?;
-        let sha256 = hash.finalize().to_vec();
+        let stored = content.finish();
         // If the same content exists already, it is replaced by itself.
-        if let Err(error) = self.objects.rename(&staged, &path(&sha256)).await {
+        let name = path(&stored.sha256);
+        if let Err(error) = self.objects.rename(&staged, &name).await {
             self.objects.delete(&staged).await?;
             return Err(error.into());
         }
-        Ok(StoredObject { sha256, size })
+        Ok(stored)
     }
 
     /// Streams an object.
     pub(crate) async fn read(
         &self,
         sha256: &[u8],
-    ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, Error> {
-        Ok(self.objects.get(&path(sha256)).await?.into_stream())
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        let object = self.objects.get(&path(sha256)).await?;
+        let size = object.range.end - object.range.start;
+        match object.payload {
+            GetResultPayload::File(file, _) => Ok(read_chunks(file, size).boxed()),
+            GetResultPayload::Stream(stream) => Ok(stream.map_err(Error::from).boxed()),
+        }
     }
 
     /// Reads an object into memory.
@@ -142,6 +172,63 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// Content while it is received.
+struct Hashed {
+    hash: digest::Context,
+    size: u64,
+    limit: u64,
+}
+
+impl Hashed {
+    fn new(limit: u64) -> Self {
+        Self {
+            hash: digest::Context::new(&digest::SHA256),
+            size: 0,
+            limit,
+        }
+    }
+
+    /// Adds the next bytes and returns them; an error if there are more than the limit.
+    fn add(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
+        self.size += bytes.len() as u64;
+        if self.size > self.limit {
+            return Err(Error::TooLarge);
+        }
+        self.hash.update(&bytes);
+        Ok(bytes)
+    }
+
+    fn finish(self) -> StoredObject {
+        StoredObject {
+            sha256: self.hash.finish().as_ref().to_vec(),
+            size: self.size,
+        }
+    }
+}
+
+/// Reads the first `size` bytes of a file, one chunk after the other as they are wanted.
+fn read_chunks(file: File, size: u64) -> impl Stream<Item = Result<Bytes, Error>> {
+    stream::try_unfold((file, size), async |(mut file, remaining)| {
+        if remaining == 0 {
+            return Ok(None);
+        }
+        let read = move || {
+            let length = remaining.min(CHUNK_BYTES);
+            let mut chunk = Vec::with_capacity(length as usize);
+            (&mut file).take(length).read_to_end(&mut chunk)?;
+            Ok::<_, std::io::Error>((chunk, file))
+        };
+        let (chunk, file) = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(std::io::Error::other)??;
+        if chunk.is_empty() {
+            return Err(Error::Folder(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        let remaining = remaining.saturating_sub(chunk.len() as u64);
+        Ok(Some((Bytes::from(chunk), (file, remaining))))
+    })
 }
 
 /// The object's path, in two levels so that no folder gets too many entries.
