@@ -5,7 +5,7 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 use config::WellKnown;
 use e2ee::Keys;
 use event::Signer;
-use identity::{ActiveUser, Identity};
+use identity::{Caller, Identity};
 use live::Live;
 use media::Media;
 use room::Rooms;
@@ -79,12 +79,12 @@ impl App {
 }
 
 impl ApiState for App {
-    async fn active_user(&self, token: &str, address: IpAddr) -> Result<ActiveUser> {
-        let user = self.identity.authenticate(token).await?;
-        self.identity.record_last_seen(&user, address);
+    async fn caller(&self, token: &str, address: IpAddr) -> Result<Caller> {
+        let caller = self.identity.authenticate(token).await?;
+        self.identity.record_last_seen(&caller, address);
         // The request's span was opened before authentication.
-        tracing::Span::current().record("user.id", user.user_id.as_str());
-        Ok(user)
+        tracing::Span::current().record("user.id", caller.user_id().as_str());
+        Ok(caller)
     }
 
     fn limits(&self) -> &Limits {

@@ -6,13 +6,10 @@ use std::{
 };
 
 use http::{header, request::Parts};
-use identity::ActiveUser;
-use ruma::{
-    UserId,
-    api::auth_scheme::{
-        AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
-        NoAuthentication,
-    },
+use identity::Caller;
+use ruma::api::auth_scheme::{
+    AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
+    NoAuthentication,
 };
 use serde::Deserialize;
 use types::ErrorKind;
@@ -24,12 +21,8 @@ use crate::{
 
 /// What request handling needs of the router state before a handler runs.
 pub trait ApiState: Clone + Send + Sync + 'static {
-    /// The user of an access token, calling from this address; or 401.
-    fn active_user(
-        &self,
-        token: &str,
-        address: IpAddr,
-    ) -> impl Future<Output = Result<ActiveUser>> + Send;
+    /// The caller with an access token, from this address; or 401.
+    fn caller(&self, token: &str, address: IpAddr) -> impl Future<Output = Result<Caller>> + Send;
 
     /// The rate limits.
     fn limits(&self) -> &Limits;
@@ -45,7 +38,7 @@ pub struct ClientAddress(pub IpAddr);
 /// An endpoint's authentication scheme and the caller type that it yields.
 pub trait Authenticate: AuthScheme {
     /// The caller type.
-    type Caller: Caller + Send + 'static;
+    type Caller: MaybeCaller + Send + 'static;
 
     /// Whether requests without credentials are accepted.
     const ALLOWS_ANONYMOUS: bool;
@@ -57,46 +50,46 @@ pub trait Authenticate: AuthScheme {
     ) -> impl Future<Output = Result<Self::Caller>> + Send;
 }
 
-/// A caller, as rate limits need it.
-pub trait Caller {
-    /// The user, if there is one.
-    fn user_id(&self) -> Option<&UserId>;
+/// The caller that an authentication scheme yields, if there is one.
+pub trait MaybeCaller {
+    /// The caller.
+    fn caller(&self) -> Option<&Caller>;
 }
 
-impl Caller for () {
-    fn user_id(&self) -> Option<&UserId> {
+impl MaybeCaller for () {
+    fn caller(&self) -> Option<&Caller> {
         None
     }
 }
 
-impl Caller for ActiveUser {
-    fn user_id(&self) -> Option<&UserId> {
-        Some(&self.user_id)
+impl MaybeCaller for Caller {
+    fn caller(&self) -> Option<&Caller> {
+        Some(self)
     }
 }
 
-impl Caller for Option<ActiveUser> {
-    fn user_id(&self) -> Option<&UserId> {
-        self.as_ref().map(|user| &*user.user_id)
+impl MaybeCaller for Option<Caller> {
+    fn caller(&self) -> Option<&Caller> {
+        self.as_ref()
     }
 }
 
 impl Authenticate for AccessToken {
-    type Caller = ActiveUser;
+    type Caller = Caller;
     const ALLOWS_ANONYMOUS: bool = false;
 
-    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<ActiveUser> {
-        active_user(state, head).await
+    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<Caller> {
+        caller(state, head).await
     }
 }
 
 impl Authenticate for AccessTokenOptional {
-    type Caller = Option<ActiveUser>;
+    type Caller = Option<Caller>;
     const ALLOWS_ANONYMOUS: bool = true;
 
-    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<Option<ActiveUser>> {
+    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<Option<Caller>> {
         match token(head)? {
-            Some(token) => state.active_user(&token, address(head)).await.map(Some),
+            Some(token) => state.caller(&token, address(head)).await.map(Some),
             None => Ok(None),
         }
     }
@@ -117,11 +110,11 @@ macro_rules! unauthenticated {
 }
 unauthenticated!(NoAuthentication, NoAccessToken, AppserviceTokenOptional);
 
-/// The user of a request's access token, for endpoints without a typed request.
-pub async fn active_user<S: ApiState>(state: &S, head: &Parts) -> Result<ActiveUser> {
+/// The caller with a request's access token, for endpoints without a typed request.
+pub async fn caller<S: ApiState>(state: &S, head: &Parts) -> Result<Caller> {
     let token =
         token(head)?.ok_or_else(|| Error::new(ErrorKind::MissingToken, "Missing access token"))?;
-    state.active_user(&token, address(head)).await
+    state.caller(&token, address(head)).await
 }
 
 /// The client's address, as set by the listener.

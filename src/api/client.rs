@@ -30,7 +30,7 @@ pub(crate) mod typing;
 pub(crate) mod versions;
 
 use http::StatusCode;
-use identity::ActiveUser;
+use identity::Caller;
 use room::Reader;
 use ruma::UserId;
 use types::ErrorKind;
@@ -38,8 +38,8 @@ use types::ErrorKind;
 use crate::{Error, Result};
 
 /// Checks that the user in the path is the caller.
-pub(crate) fn check_is_caller(caller: &ActiveUser, user_id: &UserId) -> Result<()> {
-    if caller.user_id == user_id {
+pub(crate) fn check_is_caller(caller: &Caller, user_id: &UserId) -> Result<()> {
+    if caller.user_id() == user_id {
         return Ok(());
     }
     Err(Error::new(
@@ -49,10 +49,10 @@ pub(crate) fn check_is_caller(caller: &ActiveUser, user_id: &UserId) -> Result<(
 }
 
 /// The caller as the reader of a room.
-pub(crate) fn reader(caller: &ActiveUser) -> Reader<'_> {
+pub(crate) fn reader(caller: &Caller) -> Reader<'_> {
     Reader {
-        user_id: &caller.user_id,
-        device_id: &caller.device_id,
+        user_id: caller.user_id(),
+        device_id: caller.device_id(),
     }
 }
 

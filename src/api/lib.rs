@@ -7,6 +7,7 @@ mod client;
 mod errcode;
 mod error;
 mod federation;
+mod guests;
 mod health;
 pub mod json;
 pub mod limits;

@@ -8,15 +8,18 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, request::Parts};
+use identity::Caller;
 use ruma::api::{
     IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponse, OutgoingResponseExt,
     error::{DeserializationError, FromHttpRequestError},
+    path_builder::PathBuilder as _,
 };
 use types::ErrorKind;
 
 use crate::{
-    authenticate::{ApiState, Authenticate, Caller as _, address},
+    authenticate::{ApiState, Authenticate, MaybeCaller as _, address},
     error::{Error, Result, serialization_error},
+    guests,
     json::{RawJson, depth_exceeds},
     limits::Class,
 };
@@ -42,7 +45,7 @@ pub(crate) type CallerOf<R> = <<R as Metadata>::Authentication as Authenticate>:
 pub struct Matrix<R: Metadata<Authentication: Authenticate>> {
     /// The request as ruma types it.
     pub request: R,
-    /// The caller: `ActiveUser`, `Option<ActiveUser>` or `()`, by the endpoint's authentication scheme.
+    /// The caller: `Caller`, `Option<Caller>` or `()`, by the endpoint's authentication scheme.
     pub caller: CallerOf<R>,
     /// The body as it was sent.
     pub body: Bytes,
@@ -96,8 +99,12 @@ where
         let params = path_params(&mut head).await?;
         let caller = R::Authentication::authenticate(state, &head).await?;
         let address = address(&head);
+        if caller.caller().is_some_and(Caller::is_guest) {
+            guests::check(&R::METHOD, R::PATH_BUILDER.all_paths())?;
+        }
         if let Some(class) = class {
-            state.limits().take(class, caller.user_id(), address)?;
+            let user_id = caller.caller().map(Caller::user_id);
+            state.limits().take(class, user_id, address)?;
         }
         let anonymous = <R::Authentication as Authenticate>::ALLOWS_ANONYMOUS;
         let max_body = if anonymous {

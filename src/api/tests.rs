@@ -5,10 +5,11 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{Router, body::Body, extract::Request};
 use config::{RateLimit, RateLimits};
 use http::{Method, StatusCode, header};
-use identity::ActiveUser;
+use identity::{ActiveUser, AppServiceUser, Caller};
 use ruma::{
     api::client::{
         account::{register, whoami},
+        membership::joined_rooms,
         message::send_message_event,
         profile::get_profile,
     },
@@ -31,15 +32,21 @@ const SEND: &str = "/_matrix/client/v3/rooms/!r:a.org/send/m.room.message/t";
 struct TestState(Arc<Limits>);
 
 impl ApiState for TestState {
-    async fn active_user(&self, token: &str, _: IpAddr) -> Result<ActiveUser> {
+    async fn caller(&self, token: &str, _: IpAddr) -> Result<Caller> {
+        let user = ActiveUser {
+            user_id: owned_user_id!("@alice:a.org"),
+            device_id: owned_device_id!("PHONE"),
+            session_nid: 1,
+            is_admin: false,
+        };
         match token {
-            "alice" => Ok(ActiveUser {
-                user_id: owned_user_id!("@alice:a.org"),
-                device_id: owned_device_id!("PHONE"),
-                session_nid: 1,
-                is_admin: false,
-                is_guest: false,
-            }),
+            "alice" => Ok(Caller::User(user)),
+            "guest" => Ok(Caller::Guest(user)),
+            "bridge" => Ok(Caller::AppService(AppServiceUser {
+                service_id: "bridge".to_owned(),
+                user_id: user.user_id,
+                device_id: None,
+            })),
             "old" => Err(Error::new(
                 ErrorKind::UnknownToken { soft_logout: true },
                 "Expired",
@@ -62,12 +69,15 @@ impl ApiState for TestState {
 
 async fn send(_: TestState, call: Matrix<send_message_event::v3::Request>) -> Result<RawJson> {
     let body = call.request.body.json().get();
-    let text = json!({ "txn": call.request.txn_id, "sender": call.caller.user_id, "body": body });
+    let text = json!({ "txn": call.request.txn_id, "sender": call.caller.user_id(), "body": body });
     Ok(RawJson(text.to_string().into_bytes()))
 }
 
 async fn whoami(_: TestState, call: Matrix<whoami::v3::Request>) -> Result<whoami::v3::Response> {
-    Ok(whoami::v3::Response::new(call.caller.user_id, false))
+    Ok(whoami::v3::Response::new(
+        call.caller.user_id().to_owned(),
+        call.caller.is_guest(),
+    ))
 }
 
 async fn register(
@@ -78,6 +88,13 @@ async fn register(
         ErrorKind::Forbidden,
         call.request.username.unwrap_or_default(),
     ))
+}
+
+async fn joined(
+    _: TestState,
+    _: Matrix<joined_rooms::v3::Request>,
+) -> Result<joined_rooms::v3::Response> {
+    Ok(joined_rooms::v3::Response::new(vec![]))
 }
 
 async fn profile(
@@ -99,6 +116,7 @@ fn router() -> Router {
     Routes::default()
         .limited(Class::Send, send)
         .matrix(whoami)
+        .matrix(joined)
         .matrix(register)
         .matrix(profile)
         .into_router(TestState(Arc::new(limits)))
@@ -246,6 +264,27 @@ async fn path_arguments_are_percent_decoded() {
     let path = "/_matrix/client/v3/rooms/%21r%3Aa.org/send/m.room.message/a%2Fb%20c";
     let (status, body) = call(Method::PUT, path, "alice", r#"{"body":"x"}"#).await;
     assert_eq!((status.as_u16(), &body["txn"]), (200, &json!("a/b c")));
+}
+
+#[tokio::test]
+async fn guests_may_call_what_the_specification_lists() {
+    let whoami = "/_matrix/client/v3/account/whoami";
+    let allowed = call(Method::GET, whoami, "guest", "").await;
+    assert_eq!(allowed.1["is_guest"], true);
+    let old_path = "/_matrix/client/r0/account/whoami";
+    let allowed = call(Method::GET, old_path, "guest", "").await;
+    assert_eq!(allowed.0, StatusCode::OK);
+    let refused_answer = call(Method::GET, "/_matrix/client/v3/joined_rooms", "guest", "").await;
+    assert_eq!(refused(&refused_answer), (403, "M_GUEST_ACCESS_FORBIDDEN"));
+}
+
+#[tokio::test]
+async fn application_services_call_without_a_device() {
+    let (status, body) = call(Method::PUT, SEND, "bridge", "{}").await;
+    assert_eq!(
+        (status, &body["sender"]),
+        (StatusCode::OK, &json!("@alice:a.org"))
+    );
 }
 
 #[tokio::test]

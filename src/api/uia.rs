@@ -2,7 +2,7 @@
 
 use http::Method;
 use identity::{
-    ActiveUser,
+    Caller,
     uia::{AuthData, Confirmed, Fingerprint, PASSWORD, UiaStatus},
 };
 use ruma::api::{IncomingRequest, Metadata, error::DeserializationError};
@@ -27,16 +27,16 @@ pub(crate) struct UiaAttempt {
 
 impl<R> UiaRequest<R> {
     /// Requires the caller's password and returns the request.
-    pub(crate) async fn confirm(self, app: &App, user: &ActiveUser) -> Result<(R, Confirmed)> {
-        let confirmed = self.attempt.confirm(app, user).await?;
+    pub(crate) async fn confirm(self, app: &App, caller: &Caller) -> Result<(R, Confirmed)> {
+        let confirmed = self.attempt.confirm(app, caller).await?;
         Ok((self.request, confirmed))
     }
 }
 
 impl UiaAttempt {
     /// Requires the caller's password.
-    pub(crate) async fn confirm(self, app: &App, user: &ActiveUser) -> Result<Confirmed> {
-        let caller = Some(&*user.user_id);
+    pub(crate) async fn confirm(self, app: &App, caller: &Caller) -> Result<Confirmed> {
+        let caller = Some(&*caller.session()?.user_id);
         let status = app
             .identity
             .confirm(PASSWORD, caller, &self.with_body, self.attempt);

@@ -120,7 +120,7 @@ impl Identity {
     pub async fn deactivate(&self, user: &ActiveUser, erase: bool, _: Confirmed) -> Result<()> {
         let user_id = &user.user_id;
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = delete_all_devices_with(&mut tx, user_id, None).await?;
+        let (_, ended) = delete_all_devices_with(&mut tx, user_id, None).await?;
         storage::users::deactivate(&mut tx, user_id, erase, self.now()).await?;
         storage::account_data::delete_all(&mut tx, user_id).await?;
         storage::cross_signing::delete(&mut tx, user_id).await?;
@@ -128,7 +128,11 @@ impl Identity {
         if erase {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }
-        tx.commit_with(change.into_iter().collect()).await?;
+        // Cross-signing keys have gone even if there was no device.
+        let change = UserChange::DeviceList {
+            user_id: user_id.clone(),
+        };
+        tx.commit_with([change].into_iter().collect()).await?;
         self.revoke_tokens(&ended);
         tracing::info!(user.id = %user_id, erase, "An account was deactivated");
         Ok(())

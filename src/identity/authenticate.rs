@@ -9,7 +9,7 @@ use std::{
 use moka::sync::Cache;
 use storage::{Message, PeerEvent, sessions::TokenHash};
 
-use crate::{ActiveUser, Error, Identity, Result, metrics, tokens};
+use crate::{ActiveUser, Caller, Error, Identity, Result, metrics, tokens};
 
 /// How long a cached token is valid without being checked in the database again.
 ///
@@ -31,14 +31,15 @@ pub(crate) struct TokenCache {
 
 #[derive(Clone, Debug)]
 struct CachedToken {
-    user: ActiveUser,
+    caller: Caller,
     expires_ts: Option<i64>,
 }
 
 impl TokenCache {
     pub(crate) fn new(bytes: u64) -> Self {
         let weigh = |_: &TokenHash, token: &CachedToken| {
-            let ids = token.user.user_id.as_str().len() + token.user.device_id.as_str().len();
+            let device_id = token.caller.device_id().map_or(0, |id| id.as_str().len());
+            let ids = token.caller.user_id().as_str().len() + device_id;
             u32::try_from(ENTRY_OVERHEAD + ids).unwrap_or(u32::MAX)
         };
         let entries = Cache::builder()
@@ -74,10 +75,10 @@ impl TokenCache {
 }
 
 impl Identity {
-    /// The user of an access token.
+    /// The caller with an access token.
     ///
     /// The first use of a refreshed token revokes the tokens that it replaced.
-    pub async fn authenticate(&self, token: &str) -> Result<ActiveUser> {
+    pub async fn authenticate(&self, token: &str) -> Result<Caller> {
         let hash = tokens::hash(token);
         let cached = match self.0.tokens.entries.get(&hash) {
             Some(cached) => cached,
@@ -89,7 +90,7 @@ impl Identity {
         {
             return Err(Error::UnknownToken { soft_logout: true });
         }
-        Ok(cached.user)
+        Ok(cached.caller)
     }
 
     /// Evicts tokens that were revoked in the database, here and in other processes.
@@ -102,8 +103,13 @@ impl Identity {
     }
 
     /// Records when and from where a device made a request, for its owner's device list.
-    pub fn record_last_seen(&self, user: &ActiveUser, address: IpAddr) {
-        self.0.last_seen.record(user, address, self.now());
+    pub fn record_last_seen(&self, caller: &Caller, address: IpAddr) {
+        if let Some(device_id) = caller.device_id() {
+            let now = self.now();
+            self.0
+                .last_seen
+                .record(caller.user_id(), device_id, address, now);
+        }
     }
 
     async fn load_token(&self, hash: TokenHash) -> Result<CachedToken> {
@@ -113,13 +119,17 @@ impl Identity {
         let login = storage::sessions::find(&mut db, &hash)
             .await?
             .ok_or(Error::UnknownToken { soft_logout: false })?;
+        let user = ActiveUser {
+            user_id: login.user_id,
+            device_id: login.device_id,
+            session_nid: login.session_nid,
+            is_admin: login.is_admin,
+        };
         let token = CachedToken {
-            user: ActiveUser {
-                user_id: login.user_id,
-                device_id: login.device_id,
-                session_nid: login.session_nid,
-                is_admin: login.is_admin,
-                is_guest: false,
+            caller: if login.is_guest {
+                Caller::Guest(user)
+            } else {
+                Caller::User(user)
             },
             expires_ts: login.expires_ts,
         };

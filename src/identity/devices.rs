@@ -5,30 +5,30 @@ use std::net::IpAddr;
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use storage::{Tx, UserChange, devices::Device, sessions::TokenHash};
 
-use crate::{ActiveUser, Error, Identity, Result, uia::Confirmed};
+use crate::{Error, Identity, Result, uia::Confirmed};
 
 /// The longest device id and device name that are stored, in bytes.
 const MAX_DEVICE_TEXT: usize = 255;
 
 impl Identity {
     /// All devices of a user, by id.
-    pub async fn devices(&self, user: &ActiveUser) -> Result<Vec<Device>> {
+    pub async fn devices(&self, user_id: &UserId) -> Result<Vec<Device>> {
         let mut db = self.0.database.acquire().await?;
-        let devices = storage::devices::of_user(&mut db, &user.user_id).await?;
+        let devices = storage::devices::of_user(&mut db, user_id).await?;
         Ok(devices
             .into_iter()
-            .map(|device| self.with_last_seen(user, device))
+            .map(|device| self.with_last_seen(user_id, device))
             .collect())
     }
 
     /// One device of a user.
-    pub async fn device(&self, user: &ActiveUser, device_id: &DeviceId) -> Result<Device> {
+    pub async fn device(&self, user_id: &UserId, device_id: &DeviceId) -> Result<Device> {
         check_device_text(device_id.as_str())?;
         let mut db = self.0.database.acquire().await?;
-        let device = storage::devices::find(&mut db, &user.user_id, device_id)
+        let device = storage::devices::find(&mut db, user_id, device_id)
             .await?
             .ok_or(Error::UnknownDevice)?;
-        Ok(self.with_last_seen(user, device))
+        Ok(self.with_last_seen(user_id, device))
     }
 
     /// Whether one of the user's devices was last seen at this address.
@@ -44,23 +44,22 @@ impl Identity {
     /// Renames a device; without a name it only checks that the device exists.
     pub async fn rename_device(
         &self,
-        user: &ActiveUser,
+        user_id: &UserId,
         device_id: &DeviceId,
         display_name: Option<&str>,
     ) -> Result<()> {
         let Some(display_name) = display_name else {
-            return self.device(user, device_id).await.map(drop);
+            return self.device(user_id, device_id).await.map(drop);
         };
         check_device_text(device_id.as_str())?;
         check_device_text(display_name)?;
         let mut tx = self.0.database.begin().await?;
-        let found =
-            storage::devices::rename(&mut tx, &user.user_id, device_id, display_name).await?;
+        let found = storage::devices::rename(&mut tx, user_id, device_id, display_name).await?;
         if !found {
             return Err(Error::UnknownDevice);
         }
         // `/keys/query` returns the name to other users.
-        let user_id = user.user_id.clone();
+        let user_id = user_id.to_owned();
         tx.commit_with([UserChange::DeviceList { user_id }].into_iter().collect())
             .await?;
         Ok(())
@@ -69,14 +68,14 @@ impl Identity {
     /// Deletes devices with their data; unknown ids are ignored.
     pub async fn delete_devices(
         &self,
-        user: &ActiveUser,
+        user_id: &UserId,
         device_ids: &[OwnedDeviceId],
         _: Confirmed,
     ) -> Result<()> {
         for device_id in device_ids {
             check_device_text(device_id.as_str())?;
         }
-        self.delete_devices_of(&user.user_id, device_ids).await
+        self.delete_devices_of(user_id, device_ids).await
     }
 
     pub(crate) async fn delete_devices_of(
@@ -91,8 +90,8 @@ impl Identity {
         Ok(())
     }
 
-    fn with_last_seen(&self, user: &ActiveUser, mut device: Device) -> Device {
-        let seen = self.0.last_seen.of_device(&user.user_id, &device.device_id);
+    fn with_last_seen(&self, user_id: &UserId, mut device: Device) -> Device {
+        let seen = self.0.last_seen.of_device(user_id, &device.device_id);
         if let Some((ts, address)) = seen {
             device.last_seen_ts = Some(ts);
             device.last_seen_ip = Some(address.to_string());

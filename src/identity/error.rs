@@ -47,6 +47,12 @@ pub enum Error {
         /// Whether the device is kept and may be logged in to again.
         soft_logout: bool,
     },
+    /// An application service names no device where one is needed.
+    #[error("The request needs a device; name it as device_id")]
+    DeviceRequired,
+    /// An application service calls what only a logged-in user can.
+    #[error("Application services cannot call this")]
+    SessionRequired,
     /// The stage is not the next one of any flow.
     #[error("This authentication stage is not expected here")]
     UnexpectedStage,
@@ -117,12 +123,13 @@ impl Fault for Error {
             | Self::InvalidLoginToken
             | Self::UiaUserMismatch
             | Self::UiaRequestChanged
+            | Self::SessionRequired
             | Self::SharedSecretRejected(_) => ErrorKind::Forbidden,
             Self::GuestAccessForbidden => ErrorKind::GuestAccessForbidden,
             Self::InvalidRegistrationToken => ErrorKind::Unauthorized,
             Self::UserInUse => ErrorKind::UserInUse,
             Self::InvalidUsername(_) => ErrorKind::InvalidUsername,
-            Self::MissingParam(_) => ErrorKind::MissingParam,
+            Self::MissingParam(_) | Self::DeviceRequired => ErrorKind::MissingParam,
             Self::InvalidParam(_) => ErrorKind::InvalidParam,
             Self::BadJson(_) | Self::ManagedAccountData => ErrorKind::BadJson,
             Self::InvalidPassword => ErrorKind::WeakPassword,

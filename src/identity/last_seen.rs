@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use storage::devices::LastSeen;
 
-use crate::{ActiveUser, Identity, Result};
+use crate::{Identity, Result};
 
 /// Rows that one statement writes.
 const BATCH: usize = 1000;
@@ -18,17 +18,17 @@ pub(crate) struct LastSeenCache(Mutex<HashMap<OwnedUserId, Devices>>);
 type Devices = HashMap<OwnedDeviceId, (i64, IpAddr)>;
 
 impl LastSeenCache {
-    pub(crate) fn record(&self, user: &ActiveUser, address: IpAddr, now: i64) {
+    pub(crate) fn record(&self, user_id: &UserId, device_id: &DeviceId, address: IpAddr, now: i64) {
         let mut users = self.0.lock();
-        if let Some(devices) = users.get_mut(&user.user_id) {
-            if let Some(last_seen) = devices.get_mut(&user.device_id) {
+        if let Some(devices) = users.get_mut(user_id) {
+            if let Some(last_seen) = devices.get_mut(device_id) {
                 *last_seen = (now, address);
             } else {
-                devices.insert(user.device_id.clone(), (now, address));
+                devices.insert(device_id.to_owned(), (now, address));
             }
         } else {
-            let devices = HashMap::from([(user.device_id.clone(), (now, address))]);
-            users.insert(user.user_id.clone(), devices);
+            let devices = HashMap::from([(device_id.to_owned(), (now, address))]);
+            users.insert(user_id.to_owned(), devices);
         }
     }
 

@@ -31,7 +31,7 @@ use storage::{Committer, Database};
 use types::Clock;
 
 pub use accounts::NewUser;
-pub use caller::ActiveUser;
+pub use caller::{ActiveUser, AppServiceUser, Caller};
 pub use error::{Error, Result};
 pub use login::{LoginCredentials, LoginToken};
 pub use profile::Profile;

@@ -5,9 +5,7 @@ use std::time::Duration;
 use ruma::{OwnedUserId, UserId};
 use types::{Secret, random};
 
-use crate::{
-    ActiveUser, DeviceRequest, Error, Identity, Login, Result, metrics, tokens, uia::Confirmed,
-};
+use crate::{DeviceRequest, Error, Identity, Login, Result, metrics, tokens, uia::Confirmed};
 
 /// How long a token for `m.login.token` is valid.
 const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_mins(2);
@@ -86,12 +84,12 @@ impl Identity {
     }
 
     /// Creates a token with which another device can log in as the same user.
-    pub async fn login_token(&self, user: &ActiveUser, _: Confirmed) -> Result<LoginToken> {
+    pub async fn login_token(&self, user_id: &UserId, _: Confirmed) -> Result<LoginToken> {
         let token = random::token()?;
         let mut db = self.0.database.acquire().await?;
         let expires_ts = self.after(LOGIN_TOKEN_LIFETIME);
         let hash = tokens::hash(&token);
-        storage::sessions::insert_login_token(&mut db, &hash, &user.user_id, expires_ts).await?;
+        storage::sessions::insert_login_token(&mut db, &hash, user_id, expires_ts).await?;
         Ok(LoginToken {
             token,
             expires_in: LOGIN_TOKEN_LIFETIME,

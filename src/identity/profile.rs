@@ -3,7 +3,7 @@
 use ruma::{MxcUri, UserId};
 use serde_json::{Map, Value};
 
-use crate::{ActiveUser, Error, Identity, Result};
+use crate::{Error, Identity, Result};
 
 /// The most that a profile may take, in bytes of JSON. Spec: client-server, "Profiles".
 const MAX_PROFILE: usize = 64 * 1024;
@@ -45,38 +45,38 @@ impl Identity {
         Ok(profile)
     }
 
-    /// Sets a field of the caller's profile; an empty display name or avatar removes it.
+    /// Sets a field of a user's profile; an empty display name or avatar removes it.
     ///
     /// Returns the whole profile, so that the user's rooms can be updated.
     pub async fn set_profile_field(
         &self,
-        user: &ActiveUser,
+        user_id: &UserId,
         field: &str,
         value: &Value,
     ) -> Result<Profile> {
         check_key(field)?;
         check_value(field, value)?;
         if matches!(field, "displayname" | "avatar_url") && value.as_str() == Some("") {
-            return self.delete_profile_field(user, field).await;
+            return self.delete_profile_field(user_id, field).await;
         }
         let mut tx = self.0.database.begin().await?;
-        storage::users::lock(&mut tx, &user.user_id).await?;
-        let mut profile = read(&mut tx, &user.user_id).await?;
+        storage::users::lock(&mut tx, user_id).await?;
+        let mut profile = read(&mut tx, user_id).await?;
         profile.0.insert(field.to_owned(), value.clone());
         if serde_json::to_string(&profile.0)?.len() >= MAX_PROFILE {
             return Err(Error::ProfileTooLarge);
         }
-        storage::profiles::set(&mut tx, &user.user_id, field, &value.to_string()).await?;
+        storage::profiles::set(&mut tx, user_id, field, &value.to_string()).await?;
         tx.commit().await?;
         Ok(profile)
     }
 
-    /// Removes a field of the caller's profile and returns the rest.
-    pub async fn delete_profile_field(&self, user: &ActiveUser, field: &str) -> Result<Profile> {
+    /// Removes a field of a user's profile and returns the rest.
+    pub async fn delete_profile_field(&self, user_id: &UserId, field: &str) -> Result<Profile> {
         check_key(field)?;
         let mut db = self.0.database.acquire().await?;
-        storage::profiles::delete(&mut db, &user.user_id, field).await?;
-        read(&mut db, &user.user_id).await
+        storage::profiles::delete(&mut db, user_id, field).await?;
+        read(&mut db, user_id).await
     }
 }
 

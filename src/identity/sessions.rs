@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use storage::{
     Tx, UserChange,
     sessions::{NewToken, TokenHash},
@@ -163,9 +163,9 @@ impl Identity {
     }
 
     /// Ends all sessions of a user and deletes the devices.
-    pub async fn logout_all(&self, user: &ActiveUser) -> Result<()> {
+    pub async fn logout_all(&self, user_id: &UserId) -> Result<()> {
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = delete_all_devices_with(&mut tx, &user.user_id, None).await?;
+        let (change, ended) = delete_all_devices_with(&mut tx, user_id, None).await?;
         tx.commit_with(change.into_iter().collect()).await?;
         self.revoke_tokens(&ended);
         Ok(())

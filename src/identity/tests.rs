@@ -14,7 +14,7 @@ use testkit::TestDatabase;
 use types::{Clock, Secret};
 
 use crate::{
-    ActiveUser, DeviceRequest, Identity, Login, LoginCredentials, NewUser, Settings,
+    ActiveUser, Caller, DeviceRequest, Identity, Login, LoginCredentials, NewUser, Settings,
     uia::{AuthData, Confirmed, Fingerprint, PASSWORD, UiaStatus},
 };
 
@@ -81,11 +81,13 @@ impl World {
             .unwrap()
     }
 
+    async fn caller(&self, login: &Login) -> Caller {
+        let token = &login.tokens.access_token;
+        self.identity.authenticate(token).await.unwrap()
+    }
+
     async fn active(&self, login: &Login) -> ActiveUser {
-        self.identity
-            .authenticate(&login.tokens.access_token)
-            .await
-            .unwrap()
+        self.caller(login).await.session().unwrap().clone()
     }
 
     /// Whether a request may be made with this access token.

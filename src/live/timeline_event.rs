@@ -25,7 +25,7 @@ pub struct Reader<'a> {
     /// The user.
     pub user_id: &'a UserId,
     /// The device, which receives its own transaction ids.
-    pub device_id: &'a DeviceId,
+    pub device_id: Option<&'a DeviceId>,
 }
 
 impl Reader<'_> {
@@ -38,7 +38,7 @@ impl Reader<'_> {
         now_ms: u64,
     ) -> PerReader<'e> {
         let own = event.transaction.as_ref().filter(|transaction| {
-            *transaction.device_id == *self.device_id && event.pdu.sender() == self.user_id
+            Some(&*transaction.device_id) == self.device_id && event.pdu.sender() == self.user_id
         });
         PerReader {
             membership: Some(membership),

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use storage::rooms;
 
+use types::{Admin, ManageAliases};
+
 use crate::{Error, Rooms, append::NewEvent, create::raw};
 
 /// The content of `m.room.canonical_alias`. The aliases are text, as they may be anything.
@@ -68,13 +70,13 @@ impl Rooms {
         Ok(found.ok_or(Error::UnknownAlias)?.room_id)
     }
 
-    /// Removes an alias: allowed to who made it, to who may set the room's canonical alias, and to
-    /// the server's administrators. The canonical alias event loses it too, if the user may set it.
+    /// Removes an alias: allowed to its creator, to users who may set the room's canonical alias, and
+    /// to administrators. It is removed from the canonical alias event too, if the user may set that.
     pub async fn delete_alias(
         &self,
         alias: &RoomAliasId,
         user_id: &UserId,
-        is_admin: bool,
+        admin: Option<&Admin<ManageAliases>>,
     ) -> Result<(), Error> {
         let found = {
             let mut db = self.0.database.acquire().await?;
@@ -85,7 +87,7 @@ impl Rooms {
         let head = self.head(&found.room_id).await?;
         let levels = PowerLevels::of(&head.state, &head.version);
         let may_set = levels.can_send(user_id, "m.room.canonical_alias", true);
-        if found.creator != *user_id && !may_set && !is_admin {
+        if found.creator != *user_id && !may_set && admin.is_none() {
             return Err(Error::Forbidden("You may not remove this alias"));
         }
         {

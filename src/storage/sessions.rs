@@ -18,6 +18,8 @@ pub struct Login {
     pub device_id: OwnedDeviceId,
     /// Whether the user administers this server.
     pub is_admin: bool,
+    /// Whether the user is a guest.
+    pub is_guest: bool,
     /// When the token expires, in milliseconds since the epoch.
     pub expires_ts: Option<i64>,
     /// The token's generation within the session.
@@ -112,7 +114,7 @@ pub async fn insert_tokens(
 /// What the access token of that hash stands for, expired or not.
 pub async fn find(db: &mut Connection, hash: &TokenHash) -> Result<Option<Login>, Error> {
     let row = sqlx::query!(
-        r#"SELECT s.session_nid, s.user_id, s.device_id, u.is_admin, t.expires_ts, t.generation,
+        r#"SELECT s.session_nid, s.user_id, s.device_id, u.is_admin, u.is_guest, t.expires_ts, t.generation,
              EXISTS (SELECT FROM session_tokens o WHERE o.session_nid = t.session_nid
                  AND o.generation < t.generation) AS "has_older_generations!"
          FROM session_tokens t JOIN sessions s USING (session_nid) JOIN users u USING (user_id)
@@ -127,6 +129,7 @@ pub async fn find(db: &mut Connection, hash: &TokenHash) -> Result<Option<Login>
             user_id: id(row.user_id)?,
             device_id: row.device_id.into(),
             is_admin: row.is_admin,
+            is_guest: row.is_guest,
             expires_ts: row.expires_ts,
             generation: row.generation,
             has_older_generations: row.has_older_generations,

@@ -27,7 +27,7 @@ impl<'a> SyncContext<'a> {
     pub(crate) fn writer(&self) -> EventWriter<'a> {
         let reader = Reader {
             user_id: &self.request.user_id,
-            device_id: &self.request.device_id,
+            device_id: Some(&self.request.device_id),
         };
         EventWriter {
             reader,

@@ -1,7 +1,9 @@
-//! Types shared by all crates: stream positions, sync tokens, the clock, randomness, errors as clients see them.
+//! Types shared by all crates: stream positions, sync tokens, the clock, randomness, errors as clients see
+//! them, permissions.
 
 mod clock;
 mod fault;
+mod permission;
 mod position;
 pub mod random;
 mod secret;
@@ -10,6 +12,7 @@ mod user_limit;
 
 pub use clock::Clock;
 pub use fault::{ErrorKind, Fault};
+pub use permission::{Admin, ManageAliases, Permission};
 pub use position::{
     EphemeralPosition, EventNid, HistoryOrder, RoomNid, SnapshotNid, StateKeyNid, StreamPosition,
 };

@@ -1,6 +1,6 @@
 //! The caller's account.
 
-use identity::ActiveUser;
+use identity::Caller;
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
 use types::{ErrorKind, Secret};
 
@@ -11,9 +11,9 @@ pub(crate) async fn whoami(
     _: App,
     call: Matrix<whoami::v3::Request>,
 ) -> Result<whoami::v3::Response> {
-    let user = call.caller;
-    let mut response = whoami::v3::Response::new(user.user_id, user.is_guest);
-    response.device_id = Some(user.device_id);
+    let caller = call.caller;
+    let mut response = whoami::v3::Response::new(caller.user_id().to_owned(), caller.is_guest());
+    response.device_id = caller.device_id().map(ToOwned::to_owned);
     Ok(response)
 }
 
@@ -22,11 +22,12 @@ pub(crate) async fn change_password(
     app: App,
     call: Matrix<UiaRequest<change_password::v3::Request>>,
 ) -> Result<change_password::v3::Response> {
-    let user = logged_in(call.caller)?;
-    let (request, confirmed) = call.request.confirm(&app, &user).await?;
+    let caller = logged_in(call.caller)?;
+    let user = caller.session()?;
+    let (request, confirmed) = call.request.confirm(&app, &caller).await?;
     let new_password = Secret::new(request.new_password);
     app.identity
-        .change_password(&user, new_password, request.logout_devices, confirmed)
+        .change_password(user, new_password, request.logout_devices, confirmed)
         .await?;
     Ok(change_password::v3::Response::new())
 }
@@ -36,10 +37,11 @@ pub(crate) async fn deactivate(
     app: App,
     call: Matrix<UiaRequest<deactivate::v3::Request>>,
 ) -> Result<deactivate::v3::Response> {
-    let user = logged_in(call.caller)?;
-    let (request, confirmed) = call.request.confirm(&app, &user).await?;
+    let caller = logged_in(call.caller)?;
+    let user = caller.session()?;
+    let (request, confirmed) = call.request.confirm(&app, &caller).await?;
     app.identity
-        .deactivate(&user, request.erase, confirmed)
+        .deactivate(user, request.erase, confirmed)
         .await?;
     app.rooms.leave_all(&user.user_id).await?;
     // There are no third-party identifiers to unbind.
@@ -48,6 +50,6 @@ pub(crate) async fn deactivate(
 }
 
 /// Without a token a verified e-mail address would be needed, which is not supported.
-fn logged_in(caller: Option<ActiveUser>) -> Result<ActiveUser> {
+fn logged_in(caller: Option<Caller>) -> Result<Caller> {
     caller.ok_or_else(|| Error::new(ErrorKind::MissingToken, "Missing access token"))
 }

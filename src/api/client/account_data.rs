@@ -20,7 +20,7 @@ pub(crate) async fn of_account(
     let event_type = call.request.event_type.to_string();
     let content = app
         .identity
-        .account_data(&call.caller.user_id, None, &event_type)
+        .account_data(call.caller.user_id(), None, &event_type)
         .await?;
     Ok(content.into())
 }
@@ -34,7 +34,7 @@ pub(crate) async fn of_room(
     let (room_id, event_type) = (&*call.request.room_id, call.request.event_type.to_string());
     let content = app
         .identity
-        .account_data(&call.caller.user_id, Some(room_id), &event_type)
+        .account_data(call.caller.user_id(), Some(room_id), &event_type)
         .await?;
     Ok(content.into())
 }

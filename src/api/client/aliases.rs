@@ -6,6 +6,8 @@ use ruma::api::client::{
     room::aliases,
 };
 
+use types::ManageAliases;
+
 use crate::{App, Error, Matrix, Result};
 
 /// Creates an alias for a room.
@@ -16,7 +18,7 @@ pub(crate) async fn create(
     let (alias, room_id) = (&call.request.room_alias, &call.request.room_id);
     match app
         .rooms
-        .create_alias(room_id, &call.caller.user_id, alias)
+        .create_alias(room_id, call.caller.user_id(), alias)
         .await
     {
         Ok(()) => Ok(create_alias::v3::Response::new()),
@@ -44,9 +46,13 @@ pub(crate) async fn delete(
     app: App,
     call: Matrix<delete_alias::v3::Request>,
 ) -> Result<delete_alias::v3::Response> {
-    let user = call.caller;
+    let admin = call.caller.admin::<ManageAliases>();
     app.rooms
-        .delete_alias(&call.request.room_alias, &user.user_id, user.is_admin)
+        .delete_alias(
+            &call.request.room_alias,
+            call.caller.user_id(),
+            admin.as_ref(),
+        )
         .await?;
     Ok(delete_alias::v3::Response::new())
 }
@@ -58,7 +64,7 @@ pub(crate) async fn of_room(
 ) -> Result<aliases::v3::Response> {
     let aliases = app
         .rooms
-        .aliases(&call.request.room_id, &call.caller.user_id)
+        .aliases(&call.request.room_id, call.caller.user_id())
         .await?;
     Ok(aliases::v3::Response::new(aliases))
 }

@@ -20,7 +20,7 @@ use crate::{App, Error, Matrix, Result};
 
 /// Creates a room.
 pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> {
-    let creator = &call.caller.user_id;
+    let creator = call.caller.user_id();
     let request = room_request(&app, call.request).await?;
     let profile = app.profile(creator).await?;
     let room_id = app.rooms.create(creator, profile, request).await?;

@@ -15,7 +15,7 @@ pub(crate) async fn list(
     app: App,
     call: Matrix<get_devices::v3::Request>,
 ) -> Result<get_devices::v3::Response> {
-    let devices = app.identity.devices(&call.caller).await?;
+    let devices = app.identity.devices(call.caller.user_id()).await?;
     let devices = devices.into_iter().map(to_device).collect();
     Ok(get_devices::v3::Response::new(devices))
 }
@@ -27,7 +27,7 @@ pub(crate) async fn one(
 ) -> Result<get_device::v3::Response> {
     let device = app
         .identity
-        .device(&call.caller, &call.request.device_id)
+        .device(call.caller.user_id(), &call.request.device_id)
         .await?;
     Ok(get_device::v3::Response::new(to_device(device)))
 }
@@ -39,7 +39,7 @@ pub(crate) async fn rename(
 ) -> Result<update_device::v3::Response> {
     let name = call.request.display_name.as_deref();
     app.identity
-        .rename_device(&call.caller, &call.request.device_id, name)
+        .rename_device(call.caller.user_id(), &call.request.device_id, name)
         .await?;
     Ok(update_device::v3::Response::new())
 }
@@ -51,7 +51,7 @@ pub(crate) async fn delete(
 ) -> Result<delete_device::v3::Response> {
     let (request, confirmed) = call.request.confirm(&app, &call.caller).await?;
     app.identity
-        .delete_devices(&call.caller, &[request.device_id], confirmed)
+        .delete_devices(call.caller.user_id(), &[request.device_id], confirmed)
         .await?;
     Ok(delete_device::v3::Response::new())
 }
@@ -63,7 +63,7 @@ pub(crate) async fn delete_many(
 ) -> Result<delete_devices::v3::Response> {
     let (request, confirmed) = call.request.confirm(&app, &call.caller).await?;
     app.identity
-        .delete_devices(&call.caller, &request.devices, confirmed)
+        .delete_devices(call.caller.user_id(), &request.devices, confirmed)
         .await?;
     Ok(delete_devices::v3::Response::new())
 }

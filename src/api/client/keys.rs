@@ -26,7 +26,7 @@ pub(crate) async fn upload(
     };
     let counts = app
         .keys
-        .upload(&call.caller.user_id, &call.caller.device_id, upload)
+        .upload(call.caller.user_id(), call.caller.device()?, upload)
         .await?;
     let counts = counts.one_time.into_iter().map(|(algorithm, count)| {
         (
@@ -44,7 +44,7 @@ pub(crate) async fn query(
 ) -> Result<get_keys::v3::Response> {
     let keys = app
         .keys
-        .query(&call.caller.user_id, call.request.device_keys)
+        .query(call.caller.user_id(), call.request.device_keys)
         .await?;
     let mut response = get_keys::v3::Response::new();
     response.failures = federation_failures(keys.failures);
@@ -72,7 +72,7 @@ pub(crate) async fn upload_cross_signing(
     call: Matrix<UiaRequest<upload_signing_keys::v3::Request>>,
 ) -> Result<upload_signing_keys::v3::Response> {
     let UiaRequest { request, attempt } = call.request;
-    let user_id = &call.caller.user_id;
+    let user_id = call.caller.user_id();
     let upload = CrossSigningUpload {
         master: request.master_key,
         self_signing: request.self_signing_key,
@@ -103,7 +103,7 @@ pub(crate) async fn upload_signatures(
     });
     let refused = app
         .keys
-        .upload_signatures(&call.caller.user_id, signed.collect())
+        .upload_signatures(call.caller.user_id(), signed.collect())
         .await?;
     let failures: BTreeMap<_, BTreeMap<_, _>> = refused
         .into_iter()
@@ -128,7 +128,7 @@ pub(crate) async fn changes(
     let _to: SyncToken = call.request.to.parse()?;
     let changes = app
         .keys
-        .changes_since(&call.caller.user_id, from.stream)
+        .changes_since(call.caller.user_id(), from.stream)
         .await?;
     let (changed, left) = (changes.changed.into_iter(), changes.left.into_iter());
     Ok(get_key_changes::v3::Response::new(

@@ -68,7 +68,10 @@ pub(crate) async fn token(
     call: Matrix<UiaRequest<get_login_token::v1::Request>>,
 ) -> Result<get_login_token::v1::Response> {
     let confirmed = call.request.attempt.confirm(&app, &call.caller).await?;
-    let token = app.identity.login_token(&call.caller, confirmed).await?;
+    let token = app
+        .identity
+        .login_token(call.caller.user_id(), confirmed)
+        .await?;
     Ok(get_login_token::v1::Response::new(
         token.expires_in,
         token.token,

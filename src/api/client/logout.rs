@@ -9,7 +9,7 @@ pub(crate) async fn one(
     app: App,
     call: Matrix<logout::v3::Request>,
 ) -> Result<logout::v3::Response> {
-    app.identity.logout(&call.caller).await?;
+    app.identity.logout(call.caller.session()?).await?;
     Ok(logout::v3::Response::new())
 }
 
@@ -18,6 +18,6 @@ pub(crate) async fn all(
     app: App,
     call: Matrix<logout_all::v3::Request>,
 ) -> Result<logout_all::v3::Response> {
-    app.identity.logout_all(&call.caller).await?;
+    app.identity.logout_all(call.caller.user_id()).await?;
     Ok(logout_all::v3::Response::new())
 }

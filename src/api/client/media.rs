@@ -12,7 +12,7 @@ use axum::{
 };
 use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
-use identity::ActiveUser;
+use identity::Caller;
 use media::{Interrupted, ThumbnailRequest, Upload};
 use ruma::{
     MilliSecondsSinceUnixEpoch, ServerName, UInt,
@@ -28,7 +28,9 @@ use serde::Deserialize;
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::{App, Error, Matrix, Result, authenticate, json, limits::Class, matrix::path_params};
+use crate::{
+    App, Error, Matrix, Result, authenticate, guests, json, limits::Class, matrix::path_params,
+};
 
 use self::file::File;
 
@@ -38,9 +40,9 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Stores a file and returns its URI.
 pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response> {
     let (head, body) = request.into_parts();
-    let user = authenticate_uploader(&app, &head).await?;
+    let caller = authenticate_uploader(&app, &head).await?;
     let upload = upload_request(&app, &head, body)?;
-    let uri = app.media.upload(&user.user_id, upload).await?;
+    let uri = app.media.upload(caller.user_id(), upload).await?;
     Ok(json::json_response(
         http::StatusCode::OK,
         json!({ "content_uri": uri }).to_string(),
@@ -52,7 +54,7 @@ pub(crate) async fn create(
     app: App,
     call: Matrix<create_mxc_uri::v1::Request>,
 ) -> Result<create_mxc_uri::v1::Response> {
-    let created = app.media.create(&call.caller.user_id).await?;
+    let created = app.media.create(call.caller.user_id()).await?;
     let mut response = create_mxc_uri::v1::Response::new(created.uri);
     let expires = UInt::try_from(created.expires_ts).unwrap_or(UInt::MAX);
     response.unused_expires_at = Some(MilliSecondsSinceUnixEpoch(expires));
@@ -65,12 +67,12 @@ pub(crate) async fn upload_to(State(app): State<App>, request: Request) -> Resul
     let path = path_params(&mut head).await?;
     let mut path = path.iter().map(|(_, value)| value);
     let (server_name, media_id) = path.next().zip(path.next()).unwrap_or_default();
-    let user = authenticate_uploader(&app, &head).await?;
+    let caller = authenticate_uploader(&app, &head).await?;
     let upload = upload_request(&app, &head, body)?;
     let server_name = <&ServerName>::try_from(server_name)
         .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))?;
     app.media
-        .upload_to(&user.user_id, server_name, media_id, upload)
+        .upload_to(caller.user_id(), server_name, media_id, upload)
         .await?;
     Ok(json::json_response(http::StatusCode::OK, "{}"))
 }
@@ -141,12 +143,15 @@ pub(crate) async fn config(
     Ok(get_media_config::v1::Response::new(size))
 }
 
-async fn authenticate_uploader(app: &App, head: &Parts) -> Result<ActiveUser> {
-    let user = authenticate::active_user(app, head).await?;
+async fn authenticate_uploader(app: &App, head: &Parts) -> Result<Caller> {
+    let caller = authenticate::caller(app, head).await?;
+    if caller.is_guest() {
+        return Err(guests::forbidden());
+    }
     let address = authenticate::address(head);
     app.limits
-        .take(Class::Upload, Some(&user.user_id), address)?;
-    Ok(user)
+        .take(Class::Upload, Some(caller.user_id()), address)?;
+    Ok(caller)
 }
 
 /// The upload of a request.

@@ -32,7 +32,7 @@ pub(crate) async fn all(app: App, call: Matrix<get_member_events::v3::Request>) 
 pub(crate) async fn joined(app: App, call: Matrix<joined_members::v3::Request>) -> Result<RawJson> {
     Ok(app
         .rooms
-        .joined_members(&call.request.room_id, &call.caller.user_id)
+        .joined_members(&call.request.room_id, call.caller.user_id())
         .await?
         .into())
 }

@@ -24,7 +24,7 @@ pub(crate) async fn join_by_id(
     call: Matrix<join_room_by_id::v3::Request>,
 ) -> Result<join_room_by_id::v3::Response> {
     let room_id = call.request.room_id;
-    join(&app, &room_id, &call.caller.user_id, &call.body).await?;
+    join(&app, &room_id, call.caller.user_id(), &call.body).await?;
     Ok(join_room_by_id::v3::Response::new(room_id))
 }
 
@@ -34,7 +34,7 @@ pub(crate) async fn join_by_id_or_alias(
     call: Matrix<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<join_room_by_id_or_alias::v3::Response> {
     let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
-    join(&app, &room_id, &call.caller.user_id, &call.body).await?;
+    join(&app, &room_id, call.caller.user_id(), &call.body).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn knock(
     app: App,
     call: Matrix<knock_room::v3::Request>,
 ) -> Result<knock_room::v3::Response> {
-    let user_id = &call.caller.user_id;
+    let user_id = call.caller.user_id();
     let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
     let profile = app.profile(user_id).await?;
     app.rooms
@@ -68,7 +68,7 @@ pub(crate) async fn invite(
         profile,
         is_direct: false,
     };
-    let (room_id, sender) = (&call.request.room_id, &call.caller.user_id);
+    let (room_id, sender) = (&call.request.room_id, call.caller.user_id());
     let reason = recipient.reason.as_deref();
     app.rooms
         .change_membership(room_id, sender, &recipient.user_id, change, reason)
@@ -83,7 +83,7 @@ pub(crate) async fn leave(
 ) -> Result<leave_room::v3::Response> {
     let reason = call.request.reason.as_deref();
     app.rooms
-        .leave(&call.request.room_id, &call.caller.user_id, reason)
+        .leave(&call.request.room_id, call.caller.user_id(), reason)
         .await?;
     Ok(leave_room::v3::Response::new())
 }
@@ -93,7 +93,7 @@ pub(crate) async fn forget(
     app: App,
     call: Matrix<forget_room::v3::Request>,
 ) -> Result<forget_room::v3::Response> {
-    let user_id = &call.caller.user_id;
+    let user_id = call.caller.user_id();
     let room_nid = app.rooms.forget(&call.request.room_id, user_id).await?;
     app.live.forget(user_id, room_nid);
     Ok(forget_room::v3::Response::new())
@@ -110,7 +110,7 @@ pub(crate) async fn kick(
         reason,
         ..
     } = call.request;
-    let (sender, kick) = (&call.caller.user_id, MembershipChange::Kick);
+    let (sender, kick) = (call.caller.user_id(), MembershipChange::Kick);
     app.rooms
         .change_membership(&room_id, sender, &user_id, kick, reason.as_deref())
         .await?;
@@ -128,7 +128,7 @@ pub(crate) async fn ban(
         reason,
         ..
     } = call.request;
-    let (sender, ban) = (&call.caller.user_id, MembershipChange::Ban);
+    let (sender, ban) = (call.caller.user_id(), MembershipChange::Ban);
     app.rooms
         .change_membership(&room_id, sender, &user_id, ban, reason.as_deref())
         .await?;
@@ -146,7 +146,7 @@ pub(crate) async fn unban(
         reason,
         ..
     } = call.request;
-    let (sender, unban) = (&call.caller.user_id, MembershipChange::Unban);
+    let (sender, unban) = (call.caller.user_id(), MembershipChange::Unban);
     app.rooms
         .change_membership(&room_id, sender, &user_id, unban, reason.as_deref())
         .await?;
@@ -158,7 +158,7 @@ pub(crate) async fn joined_rooms(
     app: App,
     call: Matrix<joined_rooms::v3::Request>,
 ) -> Result<joined_rooms::v3::Response> {
-    let rooms = app.rooms.joined_rooms(&call.caller.user_id).await?;
+    let rooms = app.rooms.joined_rooms(call.caller.user_id()).await?;
     Ok(joined_rooms::v3::Response::new(rooms))
 }
 

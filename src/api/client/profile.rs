@@ -1,9 +1,9 @@
 //! Profiles.
 
 use http::Method;
-use identity::{ActiveUser, Profile};
+use identity::Profile;
 use ruma::{
-    OwnedUserId,
+    OwnedUserId, UserId,
     api::{
         IncomingRequest, Metadata,
         client::profile::{
@@ -58,16 +58,12 @@ pub(crate) async fn set(
     let profile = match value {
         Some(value) => {
             app.identity
-                .set_profile_field(&call.caller, &field, &value)
+                .set_profile_field(&user_id, &field, &value)
                 .await?
         }
-        None => {
-            app.identity
-                .delete_profile_field(&call.caller, &field)
-                .await?
-        }
+        None => app.identity.delete_profile_field(&user_id, &field).await?,
     };
-    update_rooms(&app, &call.caller, &field, &profile).await?;
+    update_rooms(&app, &user_id, &field, &profile).await?;
     Ok(set_profile_field::v3::Response::new())
 }
 
@@ -80,17 +76,17 @@ pub(crate) async fn delete(
     let field = call.request.field.as_str();
     let profile = app
         .identity
-        .delete_profile_field(&call.caller, field)
+        .delete_profile_field(&call.request.user_id, field)
         .await?;
-    update_rooms(&app, &call.caller, field, &profile).await?;
+    update_rooms(&app, &call.request.user_id, field, &profile).await?;
     Ok(delete_profile_field::v3::Response::new())
 }
 
 /// Updates the membership events, which contain display name and avatar.
-async fn update_rooms(app: &App, user: &ActiveUser, field: &str, profile: &Profile) -> Result<()> {
+async fn update_rooms(app: &App, user_id: &UserId, field: &str, profile: &Profile) -> Result<()> {
     if matches!(field, "displayname" | "avatar_url") {
         app.rooms
-            .update_profile(&user.user_id, &room_profile(profile))
+            .update_profile(user_id, &room_profile(profile))
             .await?;
     }
     Ok(())

@@ -84,7 +84,7 @@ pub(crate) async fn set_visibility(
 ) -> Result<set_room_visibility::v3::Response> {
     let listed = call.request.visibility == Visibility::Public;
     app.rooms
-        .set_in_directory(&call.request.room_id, &call.caller.user_id, listed)
+        .set_in_directory(&call.request.room_id, call.caller.user_id(), listed)
         .await?;
     Ok(set_room_visibility::v3::Response::new())
 }

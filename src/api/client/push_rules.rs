@@ -1,6 +1,6 @@
 //! Push rules.
 
-use identity::{ActiveUser, Error::NotFound, PushRuleId};
+use identity::{Caller, Error::NotFound, PushRuleId};
 use ruma::{
     api::client::push::{
         PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
@@ -17,7 +17,7 @@ pub(crate) async fn all(
     app: App,
     call: Matrix<get_pushrules_all::v3::Request>,
 ) -> Result<get_pushrules_all::v3::Response> {
-    let rules = app.identity.push_rules(&call.caller.user_id).await?;
+    let rules = app.identity.push_rules(call.caller.user_id()).await?;
     Ok(get_pushrules_all::v3::Response::new(rules))
 }
 
@@ -26,7 +26,7 @@ pub(crate) async fn global(
     app: App,
     call: Matrix<get_pushrules_global_scope::v3::Request>,
 ) -> Result<get_pushrules_global_scope::v3::Response> {
-    let rules = app.identity.push_rules(&call.caller.user_id).await?;
+    let rules = app.identity.push_rules(call.caller.user_id()).await?;
     Ok(get_pushrules_global_scope::v3::Response::new(rules))
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn set(
         call.request.after.as_deref(),
         call.request.before.as_deref(),
     );
-    let user_id = &call.caller.user_id;
+    let user_id = call.caller.user_id();
     app.identity
         .set_push_rule(user_id, call.request.rule, after, before)
         .await?;
@@ -83,7 +83,7 @@ pub(crate) async fn delete(
         id: call.request.rule_id,
     };
     app.identity
-        .delete_push_rule(&call.caller.user_id, rule)
+        .delete_push_rule(call.caller.user_id(), rule)
         .await?;
     Ok(delete_pushrule::v3::Response::new())
 }
@@ -99,7 +99,7 @@ pub(crate) async fn set_enabled(
     };
     let on = call.request.enabled;
     app.identity
-        .enable_push_rule(&call.caller.user_id, rule, on)
+        .enable_push_rule(call.caller.user_id(), rule, on)
         .await?;
     Ok(set_pushrule_enabled::v3::Response::new())
 }
@@ -115,13 +115,13 @@ pub(crate) async fn set_actions(
     };
     let actions = call.request.actions;
     app.identity
-        .set_push_rule_actions(&call.caller.user_id, rule, actions)
+        .set_push_rule_actions(call.caller.user_id(), rule, actions)
         .await?;
     Ok(set_pushrule_actions::v3::Response::new())
 }
 
-async fn find(app: &App, caller: &ActiveUser, kind: RuleKind, rule_id: &str) -> Result<PushRule> {
-    let rules = app.identity.push_rules(&caller.user_id).await?;
+async fn find(app: &App, caller: &Caller, kind: RuleKind, rule_id: &str) -> Result<PushRule> {
+    let rules = app.identity.push_rules(caller.user_id()).await?;
     let rule = rules
         .get(kind, rule_id)
         .ok_or(NotFound("There is no such push rule"))?;

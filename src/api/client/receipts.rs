@@ -41,7 +41,7 @@ pub(crate) async fn create(
         kind,
     };
     app.rooms
-        .set_receipts(&room_id, &call.caller.user_id, &[mark])
+        .set_receipts(&room_id, call.caller.user_id(), &[mark])
         .await?;
     Ok(create_receipt::v3::Response::new())
 }
@@ -71,7 +71,7 @@ pub(crate) async fn set_markers(
     })
     .collect();
     app.rooms
-        .set_receipts(&request.room_id, &call.caller.user_id, &marks)
+        .set_receipts(&request.room_id, call.caller.user_id(), &marks)
         .await?;
     Ok(set_read_marker::v3::Response::new())
 }

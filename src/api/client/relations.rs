@@ -1,6 +1,6 @@
 //! Event relations.
 
-use identity::ActiveUser;
+use identity::Caller;
 use room::{EventFilter, PageRequest, RelationsQuery};
 use ruma::{
     EventId, RoomId, UInt,
@@ -102,7 +102,7 @@ fn page(
 
 async fn answer(
     app: &App,
-    caller: &ActiveUser,
+    caller: &Caller,
     room_id: &RoomId,
     event_id: &EventId,
     query: &RelationsQuery,

@@ -16,7 +16,6 @@ pub(crate) async fn message(
     call: Matrix<send_message_event::v3::Request>,
 ) -> Result<send_message_event::v3::Response> {
     refuse_delay(&call.query)?;
-    let user = call.caller;
     let message = NewMessage {
         event_type: call.request.event_type.to_string().into(),
         transaction_id: call.request.txn_id.to_string(),
@@ -25,7 +24,12 @@ pub(crate) async fn message(
     let room_id = &call.request.room_id;
     let event_id = app
         .rooms
-        .send_once(room_id, &user.user_id, &user.device_id, message)
+        .send_once(
+            room_id,
+            call.caller.user_id(),
+            call.caller.device()?,
+            message,
+        )
         .await?;
     Ok(send_message_event::v3::Response::new(event_id))
 }
@@ -59,7 +63,7 @@ pub(crate) async fn redact(
         reason,
         ..
     } = call.request;
-    let (sender, device_id) = (&call.caller.user_id, &call.caller.device_id);
+    let (sender, device_id) = (call.caller.user_id(), call.caller.device()?);
     let txn_id = txn_id.to_string();
     let redaction = app
         .rooms

@@ -48,7 +48,7 @@ pub(crate) async fn set(
         body,
         ..
     } = call.request;
-    let sender = &call.caller.user_id;
+    let sender = call.caller.user_id();
     let content = body.into_json();
     let event_id = app
         .rooms

@@ -19,7 +19,8 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
         use_state_after,
         ..
     } = call.request;
-    let user_id = call.caller.user_id;
+    let session = call.caller.session()?;
+    let user_id = session.user_id.clone();
     let filter = match filter {
         None => Arc::default(),
         Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
@@ -30,7 +31,7 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
     let since = since.filter(|since| !since.is_empty());
     let request = sync::Request {
         user_id,
-        device_id: call.caller.device_id,
+        device_id: session.device_id.clone(),
         since: since
             .map(|since| since.parse())
             .transpose()

@@ -11,7 +11,7 @@ pub(crate) async fn list(app: App, call: Matrix<get_tags::v3::Request>) -> Resul
     check_is_caller(&call.caller, &call.request.user_id)?;
     let tags = app
         .identity
-        .tags(&call.caller.user_id, &call.request.room_id)
+        .tags(call.caller.user_id(), &call.request.room_id)
         .await?;
     Ok(json!({ "tags": tags }).to_string().into())
 }

@@ -6,7 +6,7 @@ use crate::{App, Matrix, Result};
 
 /// Queues messages for devices.
 pub(crate) async fn send(app: App, call: Matrix<Request>) -> Result<Response> {
-    let sender = (&*call.caller.user_id, &*call.caller.device_id);
+    let sender = (call.caller.user_id(), call.caller.device()?);
     let event_type = call.request.event_type.to_string();
     app.keys
         .send_to_device(

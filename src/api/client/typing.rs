@@ -13,7 +13,7 @@ pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
         state,
         ..
     } = call.request;
-    if user_id != call.caller.user_id {
+    if user_id != call.caller.user_id() {
         return Err(Error::new(
             ErrorKind::Forbidden,
             "You cannot set typing notifications of another user",

@@ -154,24 +154,27 @@ async fn devices_are_named_and_deleted() {
     world.device_lists().await;
     world
         .identity
-        .rename_device(&user, phone, Some("My phone"))
+        .rename_device(&user.user_id, phone, Some("My phone"))
         .await
         .unwrap();
     assert_eq!(world.device_lists().await, ["alice"]);
-    let named = world.identity.device(&user, phone).await.unwrap();
+    let named = world.identity.device(&user.user_id, phone).await.unwrap();
     assert_eq!(named.display_name.as_deref(), Some("My phone"));
 
     let confirmed = world.confirm(&user, "secret").await;
     let unknown = "NOTHING".into();
     world
         .identity
-        .delete_devices(&user, &[phone.clone(), unknown], confirmed)
+        .delete_devices(&user.user_id, &[phone.clone(), unknown], confirmed)
         .await
         .unwrap();
     assert_eq!(world.device_lists().await, ["alice"]);
     assert!(!world.is_known(&other.tokens.access_token).await);
     for name in [None, Some("x")] {
-        let gone = world.identity.rename_device(&user, phone, name).await;
+        let gone = world
+            .identity
+            .rename_device(&user.user_id, phone, name)
+            .await;
         assert!(matches!(gone, Err(Error::UnknownDevice)));
     }
 }

@@ -100,23 +100,26 @@ async fn profile_fields_are_set_and_removed() {
     let (world, user) = alice().await;
     let identity = &world.identity;
     identity
-        .set_profile_field(&user, "displayname", &json!("Alice"))
+        .set_profile_field(&user.user_id, "displayname", &json!("Alice"))
         .await
         .unwrap();
     identity
-        .set_profile_field(&user, "org.example.post", &json!({ "room": 7 }))
+        .set_profile_field(&user.user_id, "org.example.post", &json!({ "room": 7 }))
         .await
         .unwrap();
     let profile = identity
-        .set_profile_field(&user, "m.tz", &json!("Europe/Berlin"))
+        .set_profile_field(&user.user_id, "m.tz", &json!("Europe/Berlin"))
         .await
         .unwrap();
     assert_eq!(profile, identity.profile(&user.user_id).await.unwrap());
     assert_eq!(profile.display_name(), Some("Alice"));
     assert_eq!(profile.0["org.example.post"]["room"], 7);
-    identity.delete_profile_field(&user, "m.tz").await.unwrap();
+    identity
+        .delete_profile_field(&user.user_id, "m.tz")
+        .await
+        .unwrap();
     let profile = identity
-        .set_profile_field(&user, "displayname", &json!(""))
+        .set_profile_field(&user.user_id, "displayname", &json!(""))
         .await
         .unwrap();
     assert_eq!(profile.0.keys().collect::<Vec<_>>(), ["org.example.post"]);
@@ -130,7 +133,10 @@ async fn profile_values_of_the_wrong_kind_are_refused() {
         ("avatar_url", json!(null)),
         ("m.tz", json!({})),
     ] {
-        let error = world.identity.set_profile_field(&user, field, &value).await;
+        let error = world
+            .identity
+            .set_profile_field(&user.user_id, field, &value)
+            .await;
         assert!(matches!(error, Err(Error::BadJson(_))), "{field}");
     }
     for url in [
@@ -142,20 +148,20 @@ async fn profile_values_of_the_wrong_kind_are_refused() {
     ] {
         let error = world
             .identity
-            .set_profile_field(&user, "avatar_url", &json!(url))
+            .set_profile_field(&user.user_id, "avatar_url", &json!(url))
             .await;
         assert!(matches!(error, Err(Error::InvalidParam(_))), "{url}");
     }
     let long = json!("x".repeat(257));
     let error = world
         .identity
-        .set_profile_field(&user, "displayname", &long)
+        .set_profile_field(&user.user_id, "displayname", &long)
         .await;
     assert!(matches!(error, Err(Error::InvalidParam(_))));
     let large = json!("x".repeat(64 * 1024));
     let error = world
         .identity
-        .set_profile_field(&user, "org.example.x", &large)
+        .set_profile_field(&user.user_id, "org.example.x", &large)
         .await;
     assert!(matches!(error, Err(Error::ProfileTooLarge)));
 }

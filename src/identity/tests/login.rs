@@ -53,7 +53,10 @@ async fn login_on_a_device_replaces_its_session() {
         dead,
         Err(Error::UnknownToken { soft_logout: false })
     ));
-    assert_eq!(world.identity.devices(&user).await.unwrap().len(), 2);
+    assert_eq!(
+        world.identity.devices(&user.user_id).await.unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -82,7 +85,10 @@ async fn logout_ends_the_session_and_deletes_the_device() {
     assert_eq!(world.device_lists().await, ["alice"]);
     assert!(!world.is_known(&first.tokens.access_token).await);
     let user = world.active(&second).await;
-    assert_eq!(world.identity.devices(&user).await.unwrap().len(), 1);
+    assert_eq!(
+        world.identity.devices(&user.user_id).await.unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -97,7 +103,7 @@ async fn logout_everywhere_ends_all_sessions() {
     let other = world.user("bob", "secret").await;
     let user = world.active(&logins[0]).await;
     world.active(&logins[1]).await;
-    world.identity.logout_all(&user).await.unwrap();
+    world.identity.logout_all(&user.user_id).await.unwrap();
     for login in logins {
         assert!(!world.is_known(&login.tokens.access_token).await);
     }
@@ -122,12 +128,12 @@ async fn access_token_of_a_client_that_refreshes_expires_softly() {
     ));
     let refresh = login.tokens.refresh_token.unwrap();
     let tokens = world.identity.refresh(&refresh).await.unwrap();
-    let user = world
+    let caller = world
         .identity
         .authenticate(&tokens.access_token)
         .await
         .unwrap();
-    assert_eq!(user.device_id, login.device_id);
+    assert_eq!(caller.device_id(), Some(&*login.device_id));
 }
 
 #[tokio::test]
@@ -191,7 +197,7 @@ async fn login_token_is_good_once_and_for_two_minutes() {
     let confirmed = world.confirm(&user, "secret").await;
     let token = world
         .identity
-        .login_token(&user, confirmed)
+        .login_token(&user.user_id, confirmed)
         .await
         .unwrap()
         .token;
@@ -207,7 +213,7 @@ async fn login_token_is_good_once_and_for_two_minutes() {
     let confirmed = world.confirm(&user, "secret").await;
     let token = world
         .identity
-        .login_token(&user, confirmed)
+        .login_token(&user.user_id, confirmed)
         .await
         .unwrap()
         .token;
@@ -223,9 +229,16 @@ async fn login_token_is_good_once_and_for_two_minutes() {
 async fn device_list_includes_last_seen() {
     let world = world(RegistrationMode::Closed).await;
     let user = world.active(&world.user("alice", "secret").await).await;
-    world.identity.record_last_seen(&user, [10, 0, 0, 7].into());
+    let caller = Caller::User(user.clone());
+    world
+        .identity
+        .record_last_seen(&caller, [10, 0, 0, 7].into());
     for _ in 0..2 {
-        let device = world.identity.device(&user, &user.device_id).await.unwrap();
+        let device = world
+            .identity
+            .device(&user.user_id, &user.device_id)
+            .await
+            .unwrap();
         assert_eq!(device.last_seen_ip.as_deref(), Some("10.0.0.7"));
         assert_eq!(device.last_seen_ts, Some(1_700_000_000_000));
         world.identity.write_last_seen().await.unwrap();
@@ -250,8 +263,12 @@ async fn login_tokens_end_with_the_sessions() {
     let world = world(RegistrationMode::Closed).await;
     let user = world.active(&world.user("alice", "secret").await).await;
     let confirmed = world.confirm(&user, "secret").await;
-    let token = world.identity.login_token(&user, confirmed).await.unwrap();
-    world.identity.logout_all(&user).await.unwrap();
+    let token = world
+        .identity
+        .login_token(&user.user_id, confirmed)
+        .await
+        .unwrap();
+    world.identity.logout_all(&user.user_id).await.unwrap();
     let credentials = LoginCredentials::Token(Secret::new(token.token));
     let late = world.identity.login(credentials, device("NEW")).await;
     assert!(matches!(late, Err(Error::InvalidLoginToken)));
@@ -289,4 +306,15 @@ async fn login_racing_with_deactivation_is_refused() {
         .begin_session(user.user_id.clone(), None, DeviceRequest::default())
         .await;
     assert!(matches!(late, Err(Error::InvalidCredentials)));
+}
+
+#[tokio::test]
+async fn guests_are_known_as_such() {
+    let database = testkit::database().await;
+    let options = database.options.clone();
+    let world = world_on(database, RegistrationMode::Closed);
+    let login = world.user("alice", "secret").await;
+    let database = TestDatabase::open(options).await;
+    database.execute("UPDATE users SET is_guest = true").await;
+    assert!(world.caller(&login).await.is_guest());
 }

@@ -100,7 +100,7 @@ async fn tokens_ended_at_one_process_are_unknown_to_the_others() {
     pair.there.active(&kept).await;
 
     let user = pair.here.active(&kept).await;
-    pair.here.identity.logout_all(&user).await.unwrap();
+    pair.here.identity.logout_all(&user.user_id).await.unwrap();
     pair.is_over(&kept).await;
 
     let login = pair.login(device("PHONE")).await;
@@ -108,7 +108,10 @@ async fn tokens_ended_at_one_process_are_unknown_to_the_others() {
     let user = pair.here.active(&other).await;
     let confirmed = pair.here.confirm(&user, "sesame").await;
     let phone = [OwnedDeviceId::from("PHONE")];
-    let deleted = pair.here.identity.delete_devices(&user, &phone, confirmed);
+    let deleted = pair
+        .here
+        .identity
+        .delete_devices(&user.user_id, &phone, confirmed);
     deleted.await.unwrap();
     pair.is_over(&login).await;
 
@@ -154,7 +157,7 @@ async fn revocations_of_many_tokens_reach_other_processes() {
         logins.push(pair.login(device(&number.to_string())).await);
     }
     let user = pair.here.active(&logins[0]).await;
-    pair.here.identity.logout_all(&user).await.unwrap();
+    pair.here.identity.logout_all(&user.user_id).await.unwrap();
     // They do not fit into one message.
     assert_eq!(pair.heard.recv().await, Some(Told::Message));
     assert_eq!(pair.heard.recv().await, Some(Told::Message));

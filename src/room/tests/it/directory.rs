@@ -3,7 +3,7 @@
 use room::{CreateRoom, DirectoryQuery, Error, Profile};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId};
 use serde_json::json;
-use types::ErrorKind;
+use types::{Admin, ErrorKind};
 
 use crate::support::{Server, alice, bob, carol, error_kind, public, user};
 
@@ -64,23 +64,23 @@ async fn an_alias_is_removed_by_its_maker_a_moderator_or_an_administrator() {
             .await
             .expect("made");
     }
-    let denied = server.delete_alias(&alias("one"), &carol(), false).await;
+    let denied = server.delete_alias(&alias("one"), &carol(), None).await;
     assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     server
-        .delete_alias(&alias("one"), &bob(), false)
+        .delete_alias(&alias("one"), &bob(), None)
         .await
         .expect("its maker");
     server
-        .delete_alias(&alias("two"), &alice(), false)
+        .delete_alias(&alias("two"), &alice(), None)
         .await
         .expect("a moderator");
     server
-        .delete_alias(&alias("three"), &carol(), true)
+        .delete_alias(&alias("three"), &carol(), Some(&Admin::grant(carol())))
         .await
         .expect("an administrator");
     let gone = server.resolve_alias(&alias("one")).await;
     assert!(matches!(gone, Err(Error::UnknownAlias)));
-    let gone = server.delete_alias(&alias("one"), &bob(), false).await;
+    let gone = server.delete_alias(&alias("one"), &bob(), None).await;
     assert!(matches!(gone, Err(Error::UnknownAlias)));
     assert!(
         server
@@ -143,7 +143,7 @@ async fn a_removed_alias_leaves_the_canonical_alias_event() {
         .await
         .expect("set");
     server
-        .delete_alias(&alias("here"), &alice(), false)
+        .delete_alias(&alias("here"), &alice(), None)
         .await
         .expect("removed");
     let content = server

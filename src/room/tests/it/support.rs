@@ -41,7 +41,7 @@ pub(crate) fn phone() -> &'static DeviceId {
 pub(crate) fn reader(user_id: &UserId) -> Reader<'_> {
     Reader {
         user_id,
-        device_id: phone(),
+        device_id: Some(phone()),
     }
 }
 

@@ -164,6 +164,33 @@ fn reserved_crates_are_used_only_where_they_belong() {
 }
 
 #[test]
+fn only_identity_grants_permissions() {
+    let mut files = sources(&root().join("src"));
+    files.retain(|file| fs::read_to_string(file).unwrap().contains("Admin::grant("));
+    assert!(!files.is_empty());
+    for file in files {
+        let path = file.strip_prefix(root().join("src")).unwrap();
+        let allowed = path.starts_with("identity")
+            || path.components().any(|part| part.as_os_str() == "tests");
+        assert!(allowed, "{} grants a permission", path.display());
+    }
+}
+
+/// The Rust files below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let files = files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    files
+        .chain(folders.iter().flat_map(|folder| sources(folder)))
+        .collect()
+}
+
+#[test]
 fn no_banned_crate_comes_in() {
     let lock = toml(&root().join("Cargo.lock"));
     let packages = lock["package"].as_array().unwrap();
