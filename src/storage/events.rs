@@ -230,7 +230,7 @@ pub mod erase;
 mod related;
 mod unread;
 
-pub use related::{Related, related};
+pub use related::{MAX_RECURSION_DEPTH, Related, related};
 pub use unread::{Unread, relations_of, unread};
 
 fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {

@@ -29,6 +29,7 @@ pub(crate) async fn all(
     let query = RelationsQuery {
         rel_type: None,
         event_type: None,
+        recurse: request.recurse,
         page: page(request.from, request.to, request.dir, request.limit)?,
     };
     answer(
@@ -50,6 +51,7 @@ pub(crate) async fn of_type(
     let query = RelationsQuery {
         rel_type: Some(request.rel_type.to_string()),
         event_type: None,
+        recurse: request.recurse,
         page: page(request.from, request.to, request.dir, request.limit)?,
     };
     answer(
@@ -71,6 +73,7 @@ pub(crate) async fn of_types(
     let query = RelationsQuery {
         rel_type: Some(request.rel_type.to_string()),
         event_type: Some(request.event_type.to_string()),
+        recurse: request.recurse,
         page: page(request.from, request.to, request.dir, request.limit)?,
     };
     answer(

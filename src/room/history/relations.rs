@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use ruma::{EventId, RoomId};
-use storage::events::Related;
+use storage::events::{MAX_RECURSION_DEPTH, Related};
 
 use super::{PageRequest, Source, page};
 use crate::{Error, Reader, Rooms, render::Renderer};
@@ -17,6 +17,8 @@ pub struct RelationsQuery {
     pub rel_type: Option<String>,
     /// Only events of this type.
     pub event_type: Option<String>,
+    /// Whether also those that relate to it by others in between.
+    pub recurse: bool,
     /// Which page of them.
     pub page: PageRequest,
 }
@@ -37,6 +39,7 @@ impl Rooms {
             target: event_id,
             rel_type: query.rel_type.as_deref(),
             event_type: query.event_type.as_deref(),
+            recurse: query.recurse,
         });
         let mut db = self.0.database.acquire().await?;
         let found = page(&mut db, source, &visibility, &query.page).await?;
@@ -52,6 +55,9 @@ impl Rooms {
         }
         if query.page.from.is_some() {
             let _ = write!(body, r#","prev_batch":"{}""#, found.start);
+        }
+        if query.recurse {
+            let _ = write!(body, r#","recursion_depth":{MAX_RECURSION_DEPTH}"#);
         }
         body.push('}');
         Ok(body)

@@ -204,6 +204,7 @@ async fn what_a_redaction_takes_away_is_kept_sealed_and_relates_to_nothing() {
         target: &target,
         rel_type: None,
         event_type: None,
+        recurse: false,
     };
     let all = (HistoryOrder::MIN, HistoryOrder(i64::MAX));
     let count = async |db: &mut Connection| {

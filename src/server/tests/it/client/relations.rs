@@ -116,3 +116,28 @@ async fn related_events_are_read_on_from_where_a_sync_ended() {
     read.extend(related(&alice, &room_id, &query).await.0);
     assert_eq!(read, sent);
 }
+
+#[tokio::test]
+async fn recursion_finds_what_relates_indirectly_up_to_a_depth() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let root = alice.say(&room_id, "root").await;
+    let reply = relate(&alice, &room_id, &root, "m.thread", "1").await;
+    let edit = relate(&alice, &room_id, &reply, "m.replace", "2").await;
+    let reaction = relate(&alice, &room_id, &edit, "m.annotation", "3").await;
+    relate(&alice, &room_id, &reaction, "m.reference", "4").await;
+    let path = format!("{root}?recurse=true");
+    let all = related(&alice, &room_id, &path).await.0;
+    assert_eq!(all, [&*reaction, &edit, &reply]);
+    assert_eq!(related(&alice, &room_id, &root).await.0, [&*reply]);
+    let path = format!("{root}/m.annotation?recurse=true&dir=f&limit=1");
+    assert_eq!(related(&alice, &room_id, &path).await.0, [&*reaction]);
+    let path = format!("/_matrix/client/v1/rooms/{room_id}/relations/{root}");
+    let depth = async |query: &str| {
+        let body = alice.get(&format!("{path}{query}")).await.ok();
+        body.get("recursion_depth").cloned()
+    };
+    assert_eq!(depth("?recurse=true").await, Some(json!(3)));
+    assert_eq!(depth("").await, None);
+}
