@@ -190,6 +190,8 @@ CREATE TABLE memberships (
     room_nid bigint NOT NULL REFERENCES rooms,
     user_id text NOT NULL,
     membership text NOT NULL,
+    -- Who set it: tells a member who left from one who was kicked.
+    sender text NOT NULL,
     event_nid bigint NOT NULL,
     -- Since when: stays while a member only changes name or picture.
     position bigint NOT NULL,

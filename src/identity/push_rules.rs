@@ -1,9 +1,12 @@
 //! Push rules; stored as `m.push_rules` account data.
 
 use ruma::{
-    UserId,
+    RoomId, UserId,
     events::push_rules::PushRulesEventContent,
-    push::{Action, AnyPushRuleRef, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
+    push::{
+        Action, AnyPushRuleRef, ConditionalPushRule, NewConditionalPushRule, NewPushRule,
+        NewSimplePushRule, PushCondition, RemovePushRuleError, RuleKind, Ruleset,
+    },
 };
 use storage::Connection;
 
@@ -84,6 +87,30 @@ impl Identity {
         .await
     }
 
+    /// Gives a room the rules that the user has for the room that it replaces; rules that the user
+    /// has for it stay.
+    ///
+    /// Spec: client-server, "Room upgrades".
+    pub async fn copy_room_push_rules(
+        &self,
+        user_id: &UserId,
+        from: &RoomId,
+        to: &RoomId,
+    ) -> Result<()> {
+        if copies(&self.push_rules(user_id).await?, from, to).is_empty() {
+            return Ok(());
+        }
+        self.change_rules(user_id, |rules| {
+            for (rule, enabled) in copies(rules, from, to) {
+                let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+                insert(rules, rule, None, None)?;
+                rules.set_enabled(kind, &id, enabled).map_err(|_| UNKNOWN)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn change_rules(
         &self,
         user_id: &UserId,
@@ -115,6 +142,48 @@ pub(crate) fn content(rules: &Ruleset) -> Result<String> {
 async fn read(db: &mut Connection, user_id: &UserId) -> Result<Ruleset> {
     let content = storage::account_data::find(db, user_id, None, EVENT_TYPE).await?;
     Ok(event::push::rules(content.as_deref(), user_id)?)
+}
+
+/// The rules for one room made into rules for another, as far as that has none: those of the room
+/// itself, and those with a condition on its id, each with whether it is enabled.
+fn copies(rules: &Ruleset, from: &RoomId, to: &RoomId) -> Vec<(NewPushRule, bool)> {
+    let mut copies = Vec::new();
+    for rule in rules.room.iter().filter(|rule| rule.rule_id == from) {
+        let copy = NewSimplePushRule::new(to.to_owned(), rule.actions.clone());
+        copies.push((NewPushRule::Room(copy), rule.enabled));
+    }
+    let is_of_room = |condition: &PushCondition| {
+        matches!(condition, PushCondition::EventMatch(matched)
+            if matched.key == "room_id" && matched.pattern == from.as_str())
+    };
+    let copy = |rule: &ConditionalPushRule| {
+        let is_copied = !rule.default && rule.conditions.iter().any(is_of_room);
+        is_copied.then(|| {
+            let id = if rule.rule_id == from.as_str() {
+                to.to_string()
+            } else {
+                format!("{} {to}", rule.rule_id)
+            };
+            let mut conditions = rule.conditions.clone();
+            for condition in &mut conditions {
+                let is_of_room = is_of_room(condition);
+                if let PushCondition::EventMatch(matched) = condition
+                    && is_of_room
+                {
+                    to.as_str().clone_into(&mut matched.pattern);
+                }
+            }
+            NewConditionalPushRule::new(id, conditions, rule.actions.clone())
+        })
+    };
+    for rule in &rules.override_ {
+        copies.extend(copy(rule).map(|copy| (NewPushRule::Override(copy), rule.enabled)));
+    }
+    for rule in &rules.underride {
+        copies.extend(copy(rule).map(|copy| (NewPushRule::Underride(copy), rule.enabled)));
+    }
+    copies.retain(|(copy, _)| rules.get(copy.kind(), copy.rule_id()).is_none());
+    copies
 }
 
 /// Inserts a rule; [`Ruleset::insert`] alone panics for some positions of an existing rule.

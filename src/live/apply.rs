@@ -280,6 +280,7 @@ fn room_membership(
         room_nid,
         room_id: event.pdu.room_id().clone(),
         membership: event.pdu.membership()?,
+        sender: event.pdu.sender().to_owned(),
         event_nid: event.nid,
         position,
         forgotten: false,

@@ -32,4 +32,4 @@ pub use timeline_event::{Reader, TimelineEvent, common};
 pub use unread::{NotificationCount, ReadUpTo, RecentRedaction, Thread, UnreadCounts};
 pub use user::{AccountDataEntry, User};
 pub use view::{View, ViewQuery};
-pub use visibility::UserVisibility;
+pub use visibility::{LastLeave, UserVisibility};

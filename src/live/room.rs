@@ -218,6 +218,7 @@ impl Room {
             self.state.get(event_type, state_key).map(|pdu| &**pdu)
         };
         UserVisibility::from_timeline(
+            user_id,
             (
                 &of("m.room.member", user_id.as_str()),
                 current("m.room.member", user_id.as_str()),

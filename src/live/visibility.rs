@@ -9,17 +9,49 @@ use event::{
     visibility::{self, history_visibility},
 };
 use ruma::{
-    UserId,
+    OwnedUserId, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use storage::{Connection, Error, StoredEvent, events};
-use types::{HistoryOrder, RoomNid};
+use types::{HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 
 /// What one user may see of one room's history (Spec: client-server, "Room history visibility").
 #[derive(Clone, Debug, Default)]
 pub struct UserVisibility {
+    user_id: Option<OwnedUserId>,
     memberships: History<MembershipState>,
     visibilities: History<HistoryVisibility>,
+    last_leave: Option<LastLeave>,
+}
+
+/// The end of a user's last stay in a room: a former member sees the room's state as of then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastLeave {
+    /// The position of the event that ended the stay, if clients were told of it.
+    pub position: Option<StreamPosition>,
+    /// The state after it.
+    pub snapshot_nid: Option<SnapshotNid>,
+}
+
+impl LastLeave {
+    /// Finds it in all member events of a user, oldest first. `None` for a user who is joined, or
+    /// who never was: one who was only invited, or was banned from outside, has seen nothing.
+    pub fn find<'e>(
+        history: impl DoubleEndedIterator<Item = &'e StoredEvent>,
+    ) -> Option<(Self, &'e StoredEvent)> {
+        let mut after_stay = None;
+        for event in history.rev() {
+            if event.pdu.membership() == Some(MembershipState::Join) {
+                return after_stay;
+            }
+            let leave = Self {
+                position: event.position,
+                snapshot_nid: event.snapshot_nid,
+            };
+            after_stay = Some((leave, event));
+        }
+        None
+    }
 }
 
 /// The values of one state key, each with the place from which it holds, oldest first; none is
@@ -94,7 +126,7 @@ impl UserVisibility {
             let of = |events: &HashMap<RoomNid, Vec<_>>| {
                 events.get(room_nid).cloned().unwrap_or_default()
             };
-            Self::from_history(&of(&member_events), &of(&visibility_events))
+            Self::from_history(user_id, &of(&member_events), &of(&visibility_events))
         };
         Ok(room_nids
             .iter()
@@ -105,10 +137,11 @@ impl UserVisibility {
     /// The visibility of a room's cached timeline: from the user's member events and the history
     /// visibility events in it, oldest first, and the current ones. Valid for these events only.
     pub(crate) fn from_timeline(
+        user_id: &UserId,
         (member_events, current_member): (&[&StoredEvent], Option<&Pdu>),
         (visibility_events, current_visibility): (&[&StoredEvent], Option<&Pdu>),
     ) -> Self {
-        let mut user_visibility = Self::from_history(member_events, visibility_events);
+        let mut user_visibility = Self::from_history(user_id, member_events, visibility_events);
         // Without a change among the events, what is current held all the time.
         if member_events.is_empty() {
             user_visibility.memberships.0.extend(
@@ -128,15 +161,48 @@ impl UserVisibility {
     }
 
     /// From all member events of the user and all history visibility events.
-    fn from_history(member_events: &[&StoredEvent], visibility_events: &[&StoredEvent]) -> Self {
+    fn from_history(
+        user_id: &UserId,
+        member_events: &[&StoredEvent],
+        visibility_events: &[&StoredEvent],
+    ) -> Self {
+        let last_leave = LastLeave::find(member_events.iter().copied());
         Self {
+            user_id: Some(user_id.to_owned()),
+            last_leave: last_leave.map(|(leave, _)| leave),
             memberships: History::new(member_events, Pdu::membership),
             visibilities: History::new(visibility_events, history_visibility),
         }
     }
 
-    /// Whether the user may see an event of the room.
+    /// Whether the user may see an event of the room. A user's own member events are always visible:
+    /// `/sync` returns them.
     pub fn may_see(&self, event: &StoredEvent) -> bool {
+        self.is_own_membership(event) || self.is_visible(event)
+    }
+
+    fn is_own_membership(&self, event: &StoredEvent) -> bool {
+        let user_id = self.user_id.as_ref().map(|user_id| user_id.as_str());
+        event.pdu.event_type() == "m.room.member" && event.pdu.state_key() == user_id
+    }
+
+    /// The state that the user may see with an event: the one after it, or the one at the end of the
+    /// last stay with an own member event that came later.
+    pub fn snapshot_with(&self, event: &StoredEvent) -> Option<SnapshotNid> {
+        if self.is_visible(event) {
+            event.snapshot_nid
+        } else {
+            self.last_leave?.snapshot_nid
+        }
+    }
+
+    /// The end of the last stay of a former member.
+    pub fn last_leave(&self) -> Option<LastLeave> {
+        self.last_leave
+    }
+
+    /// Spec: client-server, "Room history visibility".
+    fn is_visible(&self, event: &StoredEvent) -> bool {
         let order = event.history_order;
         let joined_since = self
             .memberships

@@ -10,6 +10,7 @@ use ruma::{
     UserId,
     events::{StateEventType, TimelineEventType},
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use storage::{CommitError, rooms::NewRoom};
 use types::{Clock, RoomNid};
@@ -340,6 +341,6 @@ impl Creation<'_, '_, '_> {
 }
 
 /// Text of a value that was built here.
-pub(crate) fn raw(value: &Value) -> Result<Box<RawValue>, Error> {
+pub(crate) fn raw(value: &impl Serialize) -> Result<Box<RawValue>, Error> {
     serde_json::value::to_raw_value(value).map_err(|error| Error::BadContent(error.to_string()))
 }

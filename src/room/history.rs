@@ -87,7 +87,7 @@ impl Rooms {
         }
         if request.filter.lazy_load_members() {
             let state = self
-                .state_for_lazy_members(&mut db, head, reader.user_id, &page.events)
+                .state_for_lazy_members(&mut db, head, reader.user_id, &visibility, &page.events)
                 .await?;
             let members = senders(&state, &page.events);
             body.push_str(r#","state":"#);
@@ -144,6 +144,7 @@ impl Rooms {
         db: &mut storage::Connection,
         head: Head,
         user_id: &UserId,
+        user_visibility: &UserVisibility,
         events: &[StoredEvent],
     ) -> Result<State, Error> {
         if head.state.membership(user_id) == MembershipState::Join
@@ -152,7 +153,10 @@ impl Rooms {
             return Ok(head.state);
         }
         match events.iter().max_by_key(|event| event.history_order) {
-            Some(newest) => self.state_after(db, newest.snapshot_nid).await,
+            Some(newest) => {
+                let snapshot_nid = user_visibility.snapshot_with(newest);
+                self.state_after(db, snapshot_nid).await
+            }
             None => Ok(State::new()),
         }
     }

@@ -3,17 +3,23 @@
 use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, PowerLevel, PowerLevels, State, visibility::visibility};
+use live::LastLeave;
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomAliasId, RoomId, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, RoomId,
+    UserId,
     events::{
         StateEventType,
         room::{history_visibility::HistoryVisibility, member::MembershipState},
     },
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use storage::{StoredEvent, memberships};
 
-use crate::{Error, Rooms, aliases::CanonicalAliases, append::NewEvent, head::Head};
+use crate::{Error, Rooms, aliases::CanonicalAliases, append::NewEvent, create::raw, head::Head};
+
+/// Names the user who vouches for the join of another to a restricted room.
+pub(crate) const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
 
 /// Which state of the room a user may see.
 #[derive(Debug)]
@@ -43,8 +49,20 @@ impl Rooms {
         } else {
             HashMap::new()
         };
-        let wanted = event::canonical_object(content.get())?;
+        let mut wanted = event::canonical_object(content.get())?;
+        let mut content = content;
+        // Only this server vouches for a join, and from join to join nobody needs to: clients
+        // repeat the field of the event whose name they change.
+        if event_type == StateEventType::RoomMember && wanted.remove(AUTHORISED_VIA).is_some() {
+            content = raw(&wanted)?;
+        }
         let set = self.write(room_id, 1, |appender| {
+            if event_type == StateEventType::RoomCreate {
+                appender.head().require_member(sender)?;
+                return Err(Error::Invalid(
+                    "The room has its create event already".to_owned(),
+                ));
+            }
             if event_type == StateEventType::RoomPowerLevels {
                 appender.head().require_member(sender)?;
                 check_creators(appender.head(), &wanted)?;
@@ -82,6 +100,22 @@ impl Rooms {
                 self.state_after(&mut db, left.snapshot_nid).await
             }
         }
+    }
+
+    /// The room that this one replaces, as its create event says.
+    pub async fn predecessor(&self, room_id: &RoomId) -> Result<Option<OwnedRoomId>, Error> {
+        #[derive(Deserialize)]
+        struct Content {
+            predecessor: Predecessor,
+        }
+        #[derive(Deserialize)]
+        struct Predecessor {
+            room_id: OwnedRoomId,
+        }
+        let head = self.head(room_id).await?;
+        let create = head.state.get("m.room.create", "");
+        let content = create.and_then(|create| create.content_as::<Content>().ok());
+        Ok(content.map(|content| content.predecessor.room_id))
     }
 
     /// Determines which state of the room the user may see.
@@ -137,16 +171,10 @@ impl Rooms {
             user_id.as_str(),
         )
         .await?;
-        // Who was only ever invited, or banned from outside, has seen nothing.
-        let was_member = history
-            .iter()
-            .any(|event| event.pdu.membership() == Some(MembershipState::Join));
-        let leave_event = history
-            .into_iter()
-            .rev()
-            .take_while(|event| event.pdu.membership() != Some(MembershipState::Join))
-            .last();
-        leave_event.filter(|_| was_member).ok_or(Error::NotInRoom)
+        let leave = LastLeave::find(history.iter());
+        leave
+            .map(|(_, event)| event.clone())
+            .ok_or(Error::NotInRoom)
     }
 
     /// The state of a snapshot; an empty one without a snapshot, as outliers have none.

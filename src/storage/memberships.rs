@@ -18,6 +18,8 @@ pub struct Membership {
     pub room_id: OwnedRoomId,
     /// What the user is to it.
     pub membership: MembershipState,
+    /// Who set it.
+    pub sender: OwnedUserId,
     /// The event that says so.
     pub event_nid: EventNid,
     /// Since when: stays while a member only changes name or picture.
@@ -26,10 +28,22 @@ pub struct Membership {
     pub forgotten: bool,
 }
 
+impl Membership {
+    /// Whether someone else removed the user from the room: by a kick or a ban.
+    pub fn was_removed(&self, user_id: &UserId) -> bool {
+        match self.membership {
+            MembershipState::Ban => true,
+            MembershipState::Leave => self.sender != *user_id,
+            _ => false,
+        }
+    }
+}
+
 struct Row {
     room_nid: i64,
     room_id: String,
     membership: String,
+    sender: String,
     event_nid: i64,
     position: i64,
     forgotten: bool,
@@ -43,6 +57,7 @@ impl TryFrom<Row> for Membership {
             room_nid: RoomNid(row.room_nid),
             room_id: id(row.room_id)?,
             membership: MembershipState::from(row.membership),
+            sender: id(row.sender)?,
             event_nid: EventNid(row.event_nid),
             position: StreamPosition(row.position),
             forgotten: row.forgotten,
@@ -54,7 +69,7 @@ impl TryFrom<Row> for Membership {
 pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Membership>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT room_nid, room_id, membership, event_nid, position, forgotten
+        "SELECT room_nid, room_id, membership, sender, event_nid, position, forgotten
          FROM memberships JOIN rooms USING (room_nid) WHERE user_id = $1",
         &*escape(user_id.as_str())
     )
@@ -71,7 +86,7 @@ pub async fn find(
 ) -> Result<Option<Membership>, Error> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT room_nid, room_id, membership, event_nid, position, forgotten
+        "SELECT room_nid, room_id, membership, sender, event_nid, position, forgotten
          FROM memberships JOIN rooms USING (room_nid) WHERE room_id = $1 AND user_id = $2",
         room_id.as_str(),
         &*escape(user_id.as_str())

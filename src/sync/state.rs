@@ -1,15 +1,37 @@
 //! The state events of a response: full state, or changes.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use event::{Pdu, State};
 use ruma::{OwnedUserId, UserId};
 use storage::stream::StateChange;
+use types::{EventNid, StateKeyNid};
 
 use crate::timeline::Timeline;
+
+/// The last event of a timeline that sets a key to an older value than the room has, because the
+/// newer event is hidden from the user or filtered out. `changes` are those since the timeline's
+/// first event, the newest first.
+///
+/// A client applies the timeline after the state: it would end with the old value.
+pub(crate) fn last_outdated<'c>(
+    changes: impl Iterator<Item = &'c StateChange>,
+    timeline: &Timeline,
+) -> Option<EventNid> {
+    let mut is_hidden: HashMap<StateKeyNid, bool> = HashMap::new();
+    for change in changes {
+        let shown = change.to.as_ref().map(|to| to.nid);
+        let shown = shown.filter(|nid| timeline.contains(*nid));
+        let is_hidden = *is_hidden.entry(change.key).or_insert(shown.is_none());
+        if is_hidden && shown.is_some() {
+            return shown;
+        }
+    }
+    None
+}
 
 /// The state at the start of a timeline, from that at its end and its changes since, the newest
 /// first.

@@ -36,12 +36,9 @@ pub(crate) struct TimelineFilter<'a> {
 impl TimelineFilter<'_> {
     fn passes(&self, event: &StoredEvent) -> bool {
         let pdu = &event.pdu;
-        let own = pdu.event_type() == "m.room.member"
-            && pdu.state_key() == Some(self.user.user_id().as_str());
         self.filter.timeline.allows_event(pdu)
             && (pdu.is_state() || !self.user.ignores(pdu.sender()))
-            // A user's own member events are always visible.
-            && (own || self.visibility.is_none_or(|visibility| visibility.may_see(event)))
+            && (self.visibility).is_none_or(|visibility| visibility.may_see(event))
     }
 }
 
@@ -141,6 +138,16 @@ impl Timeline {
     /// Sets `limited` if the database holds more events of the range.
     pub(crate) fn detect_gap(&mut self, room: &Room) {
         if !room.timeline_covers(self.after) && self.events.len() >= self.limit {
+            self.limited = true;
+        }
+    }
+
+    /// Leaves out an event and all events before it.
+    pub(crate) fn cut_through(&mut self, event: EventNid) {
+        let is_cut = |timeline_event: &Arc<TimelineEvent>| timeline_event.event().nid == event;
+        if let Some(index) = self.events.iter().position(is_cut) {
+            let cut = self.events.drain(..=index).next_back();
+            self.prev = cut.map_or(self.prev, |cut| HistoryOrder::of(cut.position()));
             self.limited = true;
         }
     }

@@ -123,8 +123,11 @@ impl Syncs {
                 MembershipState::Leave | MembershipState::Ban
             );
             let is_changed = since.is_some_and(|since| room.position > since.stream);
+            // Clients expect an initial sync to say from which rooms the user was kicked or banned.
+            let include_left =
+                filter.include_leave || (since.is_none() && room.was_removed(&request.user_id));
             // That a room was left is returned even if it is forgotten.
-            let kept = is_changed || !(left && (room.forgotten || !filter.include_leave));
+            let kept = is_changed || !left || (include_left && !room.forgotten);
             filter.allows_room(&room.room_id) && kept
         };
         let wanted = request

@@ -16,6 +16,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use types::ErrorKind;
 
+use super::membership::inherit_push_rules;
 use crate::{App, Error, Matrix, Result};
 
 /// Creates a room.
@@ -24,6 +25,7 @@ pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> 
     let request = room_request(&app, call.request).await?;
     let profile = app.profile(creator).await?;
     let room_id = app.rooms.create(creator, profile, request).await?;
+    inherit_push_rules(&app, &room_id, creator).await?;
     Ok(Response::new(room_id))
 }
 

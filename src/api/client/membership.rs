@@ -179,5 +179,20 @@ async fn join(app: &App, room_id: &RoomId, user_id: &UserId, body: &[u8]) -> Res
     };
     content.remove("third_party_signed");
     let profile = app.profile(user_id).await?;
-    Ok(app.rooms.join(room_id, user_id, profile, content).await?)
+    app.rooms.join(room_id, user_id, profile, content).await?;
+    inherit_push_rules(app, room_id, user_id).await
+}
+
+/// Gives a room that replaces another the user's push rules for that one.
+pub(super) async fn inherit_push_rules(
+    app: &App,
+    room_id: &RoomId,
+    user_id: &UserId,
+) -> Result<()> {
+    if let Some(predecessor) = app.rooms.predecessor(room_id).await? {
+        app.identity
+            .copy_room_push_rules(user_id, &predecessor, room_id)
+            .await?;
+    }
+    Ok(())
 }

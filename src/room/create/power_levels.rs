@@ -28,6 +28,12 @@ impl Creation<'_, '_, '_> {
         } else {
             ADMIN
         };
+        // Everybody may join a public room, so inviting to it is left to moderators.
+        let invite = if self.request.preset == Preset::PublicChat {
+            MODERATOR
+        } else {
+            0
+        };
         let content = json!({
             "users": users,
             "users_default": 0,
@@ -46,7 +52,7 @@ impl Creation<'_, '_, '_> {
             "ban": MODERATOR,
             "kick": MODERATOR,
             "redact": MODERATOR,
-            "invite": 0,
+            "invite": invite,
             "historical": ADMIN,
         });
         let mut content = match content {

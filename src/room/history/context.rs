@@ -22,26 +22,27 @@ impl Rooms {
     ) -> Result<String, Error> {
         let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
         let at = event.history_order.ok_or(Error::UnknownEvent)?;
-        let around = |direction, from| PageRequest {
+        let around = |direction, from, limit: usize| PageRequest {
             from: Some(PageToken(from)),
             to: None,
             direction,
-            limit: (limit / 2).max(1),
+            limit: limit.max(1),
             filter: filter.clone(),
         };
+        // The odd event belongs to the later side.
+        let (limit_before, limit_after) = (limit / 2, limit - limit / 2);
         let timeline = Source::Timeline(event.room_nid);
         let mut db = self.0.database.acquire().await?;
-        let before = around(Way::Backward, at.before());
-        let (mut before, mut after) = (
-            page(&mut db, timeline, &visibility, &before).await?,
-            page(&mut db, timeline, &visibility, &around(Way::Forward, at)).await?,
-        );
-        if limit < 2 {
-            before.events.truncate(limit);
-            after.events.clear();
-        }
+        let earlier = around(Way::Backward, at.before(), limit_before);
+        let later = around(Way::Forward, at, limit_after);
+        let mut before = page(&mut db, timeline, &visibility, &earlier).await?;
+        let mut after = page(&mut db, timeline, &visibility, &later).await?;
+        before.events.truncate(limit_before);
+        after.events.truncate(limit_after);
         let last = after.events.last().unwrap_or(&event);
-        let state = self.state_after(&mut db, last.snapshot_nid).await?;
+        let state = self
+            .state_after(&mut db, visibility.snapshot_with(last))
+            .await?;
         let now_ms = self.0.clock.now_ms();
         let shown: Vec<_> = if filter.lazy_load_members() {
             let events = before.events.iter().chain(&after.events).chain([&event]);

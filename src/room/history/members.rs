@@ -1,10 +1,13 @@
 //! Member lists and whole states.
 
-use event::State;
+use event::{State, visibility::visibility};
 use live::UserVisibility;
 use ruma::{
     RoomId, UserId,
-    events::{StateEventType, room::member::MembershipState},
+    events::{
+        StateEventType,
+        room::{history_visibility::HistoryVisibility, member::MembershipState},
+    },
 };
 use serde::{Deserialize, Serialize};
 use storage::{Connection, StoredEvent, events, events::Direction};
@@ -55,7 +58,10 @@ impl Rooms {
         Ok(format!(r#"{{"chunk":{chunk}}}"#))
     }
 
-    /// The body of `/joined_members`, for those who are in the room.
+    /// The body of `/joined_members`.
+    ///
+    /// The specification wants the reader to be in the room; of a world-readable one everybody may
+    /// read the same from `/members`.
     pub async fn joined_members(
         &self,
         room_id: &RoomId,
@@ -125,10 +131,15 @@ impl Rooms {
         Ok(body)
     }
 
-    /// The current state, for those who are in the room only.
+    /// The current state, for those who are in the room, and for all if it is world-readable.
     async fn member_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
         match self.head(room_id).await {
-            Ok(head) if head.state.membership(user_id) == MembershipState::Join => Ok(head.state),
+            Ok(head)
+                if head.state.membership(user_id) == MembershipState::Join
+                    || visibility(&head.state) == HistoryVisibility::WorldReadable =>
+            {
+                Ok(head.state)
+            }
             Ok(_) | Err(Error::UnknownRoom) => Err(Error::NotInRoom),
             Err(error) => Err(error),
         }

@@ -4,7 +4,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::Membe
 use serde_json::{Map, Value};
 
 use super::{Profile, restricted, set, with_reason};
-use crate::{Error, Rooms, head::Head};
+use crate::{Error, Rooms, head::Head, state::AUTHORISED_VIA};
 
 impl Rooms {
     /// Joins a room, with further content for the member event. Joining again is no error and
@@ -17,12 +17,7 @@ impl Rooms {
         profile: Profile,
         mut content: Map<String, Value>,
     ) -> Result<(), Error> {
-        for ours in [
-            "membership",
-            "displayname",
-            "avatar_url",
-            "join_authorised_via_users_server",
-        ] {
+        for ours in ["membership", "displayname", "avatar_url", AUTHORISED_VIA] {
             content.remove(ours);
         }
         let head = self.head(room_id).await?;
@@ -37,7 +32,7 @@ impl Rooms {
             let mut extra = content.clone();
             if let Some(authoriser) = self.authoriser(appender.head(), user_id, &granting)? {
                 extra.insert(
-                    "join_authorised_via_users_server".to_owned(),
+                    AUTHORISED_VIA.to_owned(),
                     Value::String(authoriser.to_string()),
                 );
             }

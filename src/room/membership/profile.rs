@@ -6,7 +6,7 @@ use serde_json::Value;
 use storage::memberships;
 
 use super::{Profile, set};
-use crate::{Error, Rooms};
+use crate::{Error, Rooms, state::AUTHORISED_VIA};
 
 impl Rooms {
     /// Writes the user's profile into the member event of every joined room, all at once; when
@@ -28,12 +28,7 @@ impl Rooms {
                     return Ok(());
                 }
                 let mut extra = before.clone();
-                for field in [
-                    "displayname",
-                    "avatar_url",
-                    "reason",
-                    "join_authorised_via_users_server",
-                ] {
+                for field in ["displayname", "avatar_url", "reason", AUTHORISED_VIA] {
                     extra.remove(field);
                 }
                 let content = profile.member_content("join", extra);

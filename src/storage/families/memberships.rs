@@ -10,12 +10,12 @@ use crate::{
 };
 
 family! {
-    "INSERT INTO memberships (room_nid, user_id, membership, event_nid, position)
-    SELECT r.room_nid, r.user_id, r.membership, r.event_nid, base + r.ordinal
-    FROM taken, UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])
-        AS r (ordinal, room_nid, user_id, membership, event_nid)
+    "INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid, position)
+    SELECT r.room_nid, r.user_id, r.membership, r.sender, r.event_nid, base + r.ordinal
+    FROM taken, UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+        AS r (ordinal, room_nid, user_id, membership, sender, event_nid)
     ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership,
-        event_nid = excluded.event_nid, forgotten = false,
+        sender = excluded.sender, event_nid = excluded.event_nid, forgotten = false,
         position = CASE WHEN memberships.membership = 'join' AND excluded.membership = 'join'
             THEN memberships.position ELSE excluded.position END"
     {
@@ -23,6 +23,7 @@ family! {
         room_nid: i64,
         user_id: String,
         membership: String,
+        sender: String,
         event_nid: i64,
     }
 }
@@ -36,6 +37,7 @@ pub(super) fn collect(changes: &Changes) -> Option<Part> {
             room_nid: room_nid.get(),
             user_id: escape(event.pdu.state_key()?).into_owned(),
             membership: escape(event.pdu.membership()?.as_str()).into_owned(),
+            sender: event.pdu.sender().to_string(),
             event_nid: event.nid.get(),
         })
     }))

@@ -6,12 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use event::State;
 use live::{Room, UserVisibility};
 use ruma::events::room::member::MembershipState;
 use storage::{
-    Connection, StoredEvent, events, events::Span, memberships::Membership, state_deltas,
-    stream::StateChange,
+    StoredEvent, events, events::Span, memberships::Membership, state_deltas, stream::StateChange,
 };
 use types::{HistoryOrder, RoomNid, StreamPosition};
 
@@ -43,6 +41,11 @@ pub(super) async fn collect_rooms<'a>(
         .collect();
     backfill_timelines(context, &mut sections).await?;
     load_timeline_changes(context, &mut sections).await?;
+    if !context.request.use_state_after {
+        sections
+            .iter_mut()
+            .for_each(RoomSection::cut_outdated_state);
+    }
     load_missing_state_changes(context, &mut sections).await?;
     load_past_states(context, &mut sections).await?;
     Ok(sections)
@@ -57,7 +60,9 @@ fn is_shown(context: &SyncContext<'_>, membership: &Membership) -> bool {
                 .since_stream()
                 .is_some_and(|since| membership.position > since);
             let asks_for_all = context.since.is_none() || context.request.full_state;
-            is_changed || (context.filter.include_leave && asks_for_all && !membership.forgotten)
+            let include_left = context.filter.include_leave
+                || (context.since.is_none() && membership.was_removed(&context.request.user_id));
+            is_changed || (include_left && asks_for_all && !membership.forgotten)
         }
         _ => false,
     }
@@ -75,7 +80,8 @@ async fn visibilities(
             // Every event since is visible.
             Some(since) if joined && membership.position <= since => {}
             Some(since) if !room.timeline_covers(since) => unknown.push(membership.room_nid),
-            None if !joined => unknown.push(membership.room_nid),
+            // The end of the last stay may be long ago.
+            _ if !joined => unknown.push(membership.room_nid),
             _ => {
                 visibilities.insert(
                     membership.room_nid,
@@ -105,6 +111,11 @@ fn begin<'a>(
     } else {
         membership.position
     };
+    let last_leave = visibility.as_ref().and_then(UserVisibility::last_leave);
+    let state_until = match last_leave {
+        Some(last_leave) if !joined => last_leave.position.unwrap_or(StreamPosition::START),
+        _ => until,
+    };
     let was_in = |since: StreamPosition| {
         visibility.as_ref().is_none_or(|visibility| {
             let at = Some(HistoryOrder::of(since));
@@ -130,9 +141,11 @@ fn begin<'a>(
     // The timeline does not continue from that of an earlier stay, even if no event is left out.
     timeline.limited |= joined && is_initial && context.since.is_some();
     RoomSection {
+        user_id: &context.request.user_id,
         room,
         membership,
         until,
+        state_until,
         is_initial,
         never_joined,
         full_state: (is_initial || context.request.full_state) && !never_joined,
@@ -210,7 +223,7 @@ async fn load_timeline_changes(
             (!section.room.timeline_covers(after)).then(|| Span {
                 room_nid: section.room.room_nid(),
                 after,
-                until: section.room.timeline_start().min(section.until),
+                until: section.room.timeline_start().min(section.state_until),
             })
         })
         .collect();
@@ -247,7 +260,7 @@ async fn load_missing_state_changes(
         .map(|section| Span {
             room_nid: section.room.room_nid(),
             after: since,
-            until: section.room.timeline_start().min(section.until),
+            until: section.room.timeline_start().min(section.state_until),
         })
         .collect();
     let mut older = if spans.is_empty() {
@@ -260,53 +273,45 @@ async fn load_missing_state_changes(
         if section.never_joined {
             continue;
         }
-        section.changes = older.remove(&section.room.room_nid()).unwrap_or_default();
-        let recent = section.room.state_changes_after(since);
-        let recent = recent.filter(|(position, _)| *position <= section.until);
-        section
-            .changes
-            .extend(recent.map(|(_, change)| change.clone()));
+        let mut changes = older.remove(&section.room.room_nid()).unwrap_or_default();
+        changes.extend(section.cached_changes(since).cloned());
+        section.changes = changes;
     }
     Ok(())
 }
 
-/// Reads the state of rooms as it was when the user left them.
+/// Reads the state of left rooms as of the end of the last stay, with the own membership since.
 async fn load_past_states(
     context: &SyncContext<'_>,
     sections: &mut [RoomSection<'_>],
 ) -> Result<(), Error> {
-    let needed = |section: &RoomSection<'_>| section.full_state && section.state.is_none();
-    let leaves: Vec<_> = sections
-        .iter()
-        .filter(|section| needed(section))
-        .map(|section| section.membership.event_nid)
-        .collect();
-    if leaves.is_empty() {
+    let lazy = context.filter.lazy_load_members;
+    let is_needed = |section: &RoomSection<'_>| {
+        section.state.is_none() && !section.never_joined && (section.full_state || lazy)
+    };
+    let needed: Vec<_> = sections.iter().filter(|s| is_needed(s)).collect();
+    if needed.is_empty() {
         return Ok(());
     }
+    let snapshots: Vec<_> = needed
+        .iter()
+        .filter_map(|section| section.visibility.as_ref()?.last_leave()?.snapshot_nid)
+        .collect();
+    let members: Vec<_> = needed
+        .iter()
+        .map(|section| section.membership.event_nid)
+        .collect();
     let mut db = context.database.acquire().await?;
-    let mut states = past_states(&mut db, &leaves).await?;
-    for section in sections.iter_mut().filter(|section| needed(section)) {
-        section.state = states.remove(&section.room.room_nid());
+    let mut states = by_room(events::state_of(&mut db, &snapshots).await?);
+    let mut members = by_room(events::by_nids(&mut db, &members).await?);
+    for section in sections.iter_mut().filter(|section| is_needed(section)) {
+        let room_nid = section.room.room_nid();
+        let state = states.remove(&room_nid).unwrap_or_default();
+        let own = members.remove(&room_nid).unwrap_or_default();
+        let events = state.into_iter().chain(own).map(|event| event.pdu);
+        section.state = Some(events.collect());
     }
     Ok(())
-}
-
-async fn past_states(
-    db: &mut Connection,
-    leaves: &[types::EventNid],
-) -> Result<HashMap<RoomNid, State>, Error> {
-    let leaves = events::by_nids(db, leaves).await?;
-    let snapshots: Vec<_> = leaves
-        .iter()
-        .filter_map(|event| event.snapshot_nid)
-        .collect();
-    let states = by_room(events::state_of(db, &snapshots).await?);
-    let state = |events: Vec<StoredEvent>| events.into_iter().map(|event| event.pdu).collect();
-    Ok(states
-        .into_iter()
-        .map(|(room_nid, events)| (room_nid, state(events)))
-        .collect())
 }
 
 fn by_room(events: Vec<StoredEvent>) -> HashMap<RoomNid, Vec<StoredEvent>> {

@@ -2,7 +2,7 @@
 //!
 //! Spec: client-server, "Stripped state".
 
-use event::view;
+use event::{ClientEvent, view};
 use live::Room;
 use storage::memberships::Membership;
 
@@ -65,7 +65,12 @@ fn stripped(
         .filter(|inviter| member.is_none_or(|member| member.event_id() != inviter.event_id()));
     let mut out = format!("{{\"{field}\":");
     push_events(&mut out, shown.chain(inviter).chain(member), |out, pdu| {
-        view::stripped(pdu, out);
+        // MSC4311: the create event is whole, so that clients can check it.
+        if pdu.event_type() == "m.room.create" {
+            ClientEvent::of(pdu).write(out);
+        } else {
+            view::stripped(pdu, out);
+        }
     });
     out.push('}');
     Some(out)

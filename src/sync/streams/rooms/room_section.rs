@@ -23,9 +23,13 @@ use crate::{
 /// The data of a joined or left room.
 #[derive(Debug)]
 pub(super) struct RoomSection<'a> {
+    /// The reader.
+    pub(super) user_id: &'a UserId,
     pub(super) room: &'a Arc<Room>,
     pub(super) membership: &'a Membership,
     pub(super) until: StreamPosition,
+    /// The user may see the state as of here: for a former member, where the last stay ended.
+    pub(super) state_until: StreamPosition,
     /// The client has no data of the room.
     pub(super) is_initial: bool,
     /// The user was never joined, only invited or knocked.
@@ -152,11 +156,37 @@ impl RoomSection<'_> {
     fn timeline_changes(&self) -> impl Iterator<Item = &StateChange> {
         let first = self.timeline.events.first();
         let start = first.map_or(self.until, |first| before(first.position()));
-        let cached = self.room.state_changes_after(start).rev();
-        let cached = cached.filter(|(position, _)| *position <= self.until);
-        cached
-            .map(|(_, change)| change)
+        self.cached_changes(start)
+            .rev()
             .chain(self.older_changes.iter().rev())
+    }
+
+    /// The cached changes of state after a position, as far as the user may see them, oldest first:
+    /// after the last stay those of the own membership.
+    pub(super) fn cached_changes(
+        &self,
+        after: StreamPosition,
+    ) -> impl DoubleEndedIterator<Item = &StateChange> {
+        let user_id = self.user_id;
+        let is_own = move |change: &StateChange| {
+            let event = change.event();
+            event.is_some_and(|pdu| {
+                pdu.event_type() == "m.room.member" && pdu.state_key() == Some(user_id.as_str())
+            })
+        };
+        let cached = self.room.state_changes_after(after);
+        cached
+            .filter(move |(position, change)| {
+                *position <= self.state_until || (*position <= self.until && is_own(change))
+            })
+            .map(|(_, change)| change)
+    }
+
+    /// Cuts the timeline so that it holds no older state than the response would begin with.
+    pub(super) fn cut_outdated_state(&mut self) {
+        if let Some(event) = state::last_outdated(self.timeline_changes(), &self.timeline) {
+            self.timeline.cut_through(event);
+        }
     }
 
     fn write_timeline(&self, out: &mut String, context: &SyncContext<'_>) {

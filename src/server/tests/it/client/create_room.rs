@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, encoded};
 
 #[tokio::test]
 async fn preset_decides_join_rule_history_and_guest_access() {
@@ -204,4 +204,49 @@ fn joined_rooms(answer: &Value) -> Vec<String> {
         .iter()
         .map(|room| room.as_str().unwrap().to_owned())
         .collect()
+}
+
+#[tokio::test]
+async fn invites_to_public_rooms_are_left_to_moderators() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    for (preset, level) in [
+        ("public_chat", 50),
+        ("private_chat", 0),
+        ("trusted_private_chat", 0),
+    ] {
+        let room_id = alice.create_room(json!({ "preset": preset })).await;
+        let levels = alice.state(&room_id, "m.room.power_levels", "").await.ok();
+        assert_eq!(levels["invite"], level, "{preset}");
+    }
+}
+
+#[tokio::test]
+async fn successor_of_a_room_takes_over_its_push_rules() {
+    let app = TestApp::start().await;
+    let (alice, bob, old) = app.public_room().await;
+    let rules = |kind: &str, id: &str| {
+        format!("/_matrix/client/v3/pushrules/global/{kind}/{}", encoded(id))
+    };
+    let mute = json!({ "actions": [], "conditions": [
+        { "kind": "event_match", "key": "room_id", "pattern": old },
+    ] });
+    for user in [&alice, &bob] {
+        user.put(&rules("room", &old), json!({ "actions": ["notify"] }))
+            .await
+            .ok();
+        user.put(&rules("override", &old), mute.clone()).await.ok();
+    }
+    let predecessor = json!({ "predecessor": { "room_id": old, "event_id": "$last" } });
+    let new = alice
+        .create_room(json!({ "preset": "public_chat", "creation_content": predecessor }))
+        .await;
+    bob.join(&new).await.ok();
+    for user in [&alice, &bob] {
+        let room = user.get(&rules("room", &new)).await.ok();
+        assert_eq!(room["actions"], json!(["notify"]));
+        let mute = user.get(&rules("override", &new)).await.ok();
+        assert_eq!(mute["conditions"][0]["pattern"], new);
+        assert_eq!(mute["actions"], json!([]));
+    }
 }

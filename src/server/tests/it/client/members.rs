@@ -128,3 +128,20 @@ async fn members_at_prev_batch_of_a_full_timeline_are_the_first_ones() {
         ["alice join"]
     );
 }
+
+#[tokio::test]
+async fn joined_members_of_a_world_readable_room_are_public() {
+    let app = TestApp::start().await;
+    let (alice, bob, room_id) = app.public_room().await;
+    let stranger = app.user("stranger").await;
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/joined_members");
+    assert_eq!(stranger.get(&path).await.refused().0, 403);
+    let open = json!({ "history_visibility": "world_readable" });
+    alice
+        .set_state(&room_id, "m.room.history_visibility", "", open)
+        .await
+        .ok();
+    let members = stranger.get(&path).await.ok();
+    let members = members["joined"].as_object().unwrap();
+    assert!(members.contains_key(&alice.user_id) && members.contains_key(&bob.user_id));
+}

@@ -261,3 +261,23 @@ async fn files_are_found_by_having_a_url() {
         "{page}"
     );
 }
+
+#[tokio::test]
+async fn odd_event_of_a_context_is_a_later_one() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let room_id = alice.create_room(json!({})).await;
+    let mut sent = Vec::new();
+    for text in ["a", "b", "c", "d", "e"] {
+        sent.push(alice.say(&room_id, text).await);
+    }
+    for (limit, before, after) in [(3, 1, 2), (1, 0, 1), (0, 0, 0), (4, 2, 2)] {
+        let path = format!(
+            "/_matrix/client/v3/rooms/{room_id}/context/{}?limit={limit}",
+            sent[2]
+        );
+        let context = alice.get(&path).await.ok();
+        assert_eq!(bodies(&context["events_before"]).len(), before, "{limit}");
+        assert_eq!(bodies(&context["events_after"]).len(), after, "{limit}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, encoded};
+use crate::app::{TestApp, TestUser, encoded};
 
 #[tokio::test]
 async fn state_is_read_and_written_with_and_without_a_trailing_slash() {
@@ -273,4 +273,38 @@ async fn alternative_aliases_must_be_valid_and_deleted_ones_count_no_more() {
     alice.delete(&path).await.ok();
     let deleted = set(json!({ "alias": here })).await;
     assert_eq!(deleted.refused(), (400, "M_BAD_ALIAS"));
+}
+
+#[tokio::test]
+async fn second_create_event_is_refused() {
+    let app = TestApp::start().await;
+    let (alice, bob, room_id) = app.public_room().await;
+    let stranger = app.user("stranger").await;
+    let set = async |user: &TestUser| {
+        let answer = user.set_state(&room_id, "m.room.create", "", json!({}));
+        answer.await.refused().0
+    };
+    assert_eq!(set(&alice).await, 400);
+    assert_eq!(set(&bob).await, 400);
+    assert_eq!(set(&stranger).await, 403);
+}
+
+#[tokio::test]
+async fn member_changes_name_whoever_is_said_to_vouch() {
+    let app = TestApp::start().await;
+    let (_, bob, room_id) = app.public_room().await;
+    let renamed = json!({
+        "membership": "join",
+        "displayname": "Robert",
+        "join_authorised_via_users_server": "@nobody:elsewhere.example",
+    });
+    bob.set_state(&room_id, "m.room.member", &bob.user_id, renamed)
+        .await
+        .ok();
+    let member = bob
+        .state(&room_id, "m.room.member", &bob.user_id)
+        .await
+        .ok();
+    assert_eq!(member["displayname"], "Robert");
+    assert_eq!(member.get("join_authorised_via_users_server"), None);
 }

@@ -1,5 +1,6 @@
 //! `/sync`, as far as it joins what other endpoints did; its own rules are tested in `sync`.
 
+mod former_member;
 mod leaving;
 mod rooms;
 
@@ -43,6 +44,11 @@ async fn invited_user_sees_stripped_state_and_then_the_room() {
             event_types.contains(&event_type),
             "{event_type} in {event_types:?}"
         );
+    }
+    let create = state.iter().find(|event| event["type"] == "m.room.create");
+    let create = create.expect("the create event");
+    for field in ["event_id", "origin_server_ts", "sender", "content"] {
+        assert!(create.get(field).is_some(), "{field} in {create}");
     }
     let since = since(&invited);
     bob.join(&room_id).await.ok();

@@ -155,17 +155,3 @@ async fn rejected_invite_is_in_leave_until_the_room_is_joined() {
     assert!(joined["rooms"]["join"][&room_id].is_object(), "{joined}");
     assert_eq!(joined["rooms"]["leave"].get(&room_id), None);
 }
-
-#[tokio::test]
-async fn kicked_user_does_not_get_the_room_on_a_new_device() {
-    let app = TestApp::start().await;
-    let (alice, bob, room_id) = app.public_room().await;
-    let before = bob.since().await;
-    let kick = json!({ "user_id": bob.user_id });
-    alice.room(&room_id, "kick", kick).await.ok();
-    assert!(has_leave_event(&bob.sync(&before).await, &room_id, &bob));
-    let fresh = bob.sync("").await;
-    for section in ["join", "invite", "knock", "leave"] {
-        assert_eq!(fresh["rooms"][section].get(&room_id), None, "{section}");
-    }
-}
