@@ -1,9 +1,12 @@
 //! What concerns a device and its keys.
 
-use ruma::{OwnedUserId, owned_device_id};
+use ruma::{OwnedUserId, device_id, owned_device_id};
 use serde_json::json;
 use storage::{UserChange, stream::ToDevice};
-use testkit::room::{TestRoom, commit_changes};
+use testkit::{
+    register_device,
+    room::{TestRoom, commit_changes},
+};
 
 use crate::support::{alice, bob, next, server};
 
@@ -30,6 +33,7 @@ fn numbers(answer: &serde_json::Value) -> Vec<u64> {
 #[tokio::test]
 async fn messages_are_returned_until_they_are_acknowledged() {
     let server = server().await;
+    register_device(&server.db.database, &alice(), device_id!("PHONE")).await;
     let token = server.token(&alice()).await;
     commit_changes(&server.db, [message(1)]).await;
     let first = server.sync(&alice(), Some(&token)).await;
@@ -51,6 +55,7 @@ async fn messages_are_returned_until_they_are_acknowledged() {
 #[tokio::test]
 async fn many_messages_come_in_several_answers_and_none_is_lost() {
     let server = server().await;
+    register_device(&server.db.database, &alice(), device_id!("PHONE")).await;
     let mut token = server.token(&alice()).await;
     commit_changes(&server.db, (0..250).map(message)).await;
     let mut got = Vec::new();
