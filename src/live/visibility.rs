@@ -181,7 +181,8 @@ impl UserVisibility {
         self.is_own_membership(event) || self.is_visible(event)
     }
 
-    fn is_own_membership(&self, event: &StoredEvent) -> bool {
+    /// Whether it is a member event of the user.
+    pub fn is_own_membership(&self, event: &StoredEvent) -> bool {
         let user_id = self.user_id.as_ref().map(|user_id| user_id.as_str());
         event.pdu.event_type() == "m.room.member" && event.pdu.state_key() == user_id
     }

@@ -31,6 +31,9 @@ pub(crate) struct TimelineFilter<'a> {
     pub(crate) filter: &'a Filter,
     /// None: the user was joined all the time.
     pub(crate) visibility: Option<&'a UserVisibility>,
+    /// A user who never was in the room sees how the own membership changed, as nothing else of the
+    /// room can be read.
+    pub(crate) never_joined: bool,
 }
 
 impl TimelineFilter<'_> {
@@ -38,7 +41,10 @@ impl TimelineFilter<'_> {
         let pdu = &event.pdu;
         self.filter.timeline.allows_event(pdu)
             && (pdu.is_state() || !self.user.ignores(pdu.sender()))
-            && (self.visibility).is_none_or(|visibility| visibility.may_see(event))
+            && self.visibility.is_none_or(|visibility| {
+                visibility.is_own_membership(event)
+                    || (!self.never_joined && visibility.may_see(event))
+            })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What runs by the hour, on a clock that is put forward.
+//! What runs by the hour.
 
 use api::routes;
 use axum::{Router, body::Body};
@@ -81,37 +81,34 @@ impl Server {
     }
 }
 
-/// Puts the clock forward; the database is answered in real time.
-async fn advance(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
+#[tokio::test]
+async fn deactivated_users_leave_their_rooms_when_the_server_starts() {
+    let server = Server::start().await;
+    let alice = server.user_in_a_room("alice").await;
+    server.deactivate(&alice).await;
+    assert_eq!(server.still_in_rooms().await, [&*alice]);
+    let before = server.database.database.committed();
+    let jobs = periodic_jobs(&server.database.database, &server.app);
+    let stopping = CancellationToken::new();
+    let mut task = tokio::task::JoinSet::new();
+    let running = stopping.clone();
+    task.spawn(async move { jobs.run(running).await });
+    server.database.database.committed_after(before).await;
+    assert_eq!(server.still_in_rooms().await, [""; 0]);
+    stopping.cancel();
+    task.join_all().await;
 }
 
 #[tokio::test]
-async fn deactivated_users_leave_their_rooms_within_the_hour() {
+async fn job_makes_all_deactivated_users_leave_and_may_find_none() {
     let server = Server::start().await;
     let (alice, bob) = (
         server.user_in_a_room("alice").await,
         server.user_in_a_room("bob").await,
     );
+    leave_deactivated(server.app.clone()).await.expect("none");
     server.deactivate(&alice).await;
-    let before = server.database.database.committed();
-    let app = server.app.clone();
-    let mut task = tokio::task::JoinSet::new();
-    task.spawn(async move { leave_rooms_of_deactivated(&app).await });
-
-    // When the server starts, at once.
-    let before = server.database.database.committed_after(before).await;
-    assert_eq!(server.still_in_rooms().await, [""; 0]);
-
     server.deactivate(&bob).await;
-    advance(Duration::from_mins(59)).await;
-    // Had anything been found, it would have been written before this answer.
-    assert_eq!(server.still_in_rooms().await, [&*bob]);
-    assert_eq!(server.database.database.committed(), before);
-    advance(Duration::from_mins(1)).await;
-    server.database.database.committed_after(before).await;
+    leave_deactivated(server.app.clone()).await.expect("two");
     assert_eq!(server.still_in_rooms().await, [""; 0]);
-    assert!(task.try_join_next().is_none(), "the task goes on");
 }

@@ -135,6 +135,7 @@ fn begin<'a>(
         user: &context.view.user,
         filter: context.filter,
         visibility: visibility.as_ref(),
+        never_joined,
     };
     let mut timeline = Timeline::recent(room, timeline_filter, after, until);
     timeline.detect_gap(room);
@@ -196,6 +197,7 @@ async fn backfill_timelines(
             user: &context.view.user,
             filter: context.filter,
             visibility: section.visibility.as_ref(),
+            never_joined: section.never_joined,
         };
         section.timeline.extend(
             older.remove(&room_nid).unwrap_or_default(),

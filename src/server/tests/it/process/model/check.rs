@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use super::{history::History, syncer::Syncer, world::World};
 
 /// Own membership events of which `/sync` tells are found by `/messages`, `/event` and `/context`.
-const OWN_MEMBERSHIP_IS_READ: bool = false;
+const OWN_MEMBERSHIP_IS_READ: bool = true;
 
 /// Who left a room, and whose membership changed again without a join, is told the state of the room
 /// as it was at the end of the stay.
-const STATE_ENDS_WITH_THE_STAY: bool = false;
+const STATE_ENDS_WITH_THE_STAY: bool = true;
 
 /// A timeline ends before a state event that is hidden or filtered out and newer than one of the same
 /// key in it: a client that applies the timeline to the state ends with what is current.
-const STATE_IS_NOT_NEWER_THAN_ITS_TIMELINE: bool = false;
+const STATE_IS_NOT_NEWER_THAN_ITS_TIMELINE: bool = true;
 
 /// A check of one client and one room.
 struct Subject<'a> {
