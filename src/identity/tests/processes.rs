@@ -15,13 +15,13 @@ struct Pair {
     here: World,
     there: World,
     /// What the second one has heard and taken note of.
-    heard: mpsc::UnboundedReceiver<Told>,
+    heard: mpsc::UnboundedReceiver<PeerNotice>,
     database: TestDatabase,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum PeerNotice {
     Message,
     Listening,
 }
@@ -37,8 +37,8 @@ impl Pair {
         let (told, mut heard) = mpsc::unbounded_channel();
         there.identity.0.database.subscribe(move |heard| {
             let told_now = match heard {
-                PeerEvent::Message(_) => Told::Message,
-                PeerEvent::Listening => Told::Listening,
+                PeerEvent::Message(_) => PeerNotice::Message,
+                PeerEvent::Listening => PeerNotice::Listening,
                 PeerEvent::Changes(_) => return,
             };
             // Nobody looks any more at the end of a test.
@@ -50,7 +50,7 @@ impl Pair {
             tasks.spawn(tell);
             tasks.spawn(listen);
         }
-        assert_eq!(heard.recv().await, Some(Told::Listening));
+        assert_eq!(heard.recv().await, Some(PeerNotice::Listening));
         Self {
             here,
             there,
@@ -70,7 +70,7 @@ impl Pair {
     /// Waits until the second process has heard of something and checks that it does not know the
     /// session any more.
     async fn is_over(&mut self, login: &Login) {
-        assert_eq!(self.heard.recv().await, Some(Told::Message));
+        assert_eq!(self.heard.recv().await, Some(PeerNotice::Message));
         self.is_refused(login).await;
     }
 
@@ -159,8 +159,8 @@ async fn revocations_of_many_tokens_reach_other_processes() {
     let user = pair.here.active(&logins[0]).await;
     pair.here.identity.logout_all(&user.user_id).await.unwrap();
     // They do not fit into one message.
-    assert_eq!(pair.heard.recv().await, Some(Told::Message));
-    assert_eq!(pair.heard.recv().await, Some(Told::Message));
+    assert_eq!(pair.heard.recv().await, Some(PeerNotice::Message));
+    assert_eq!(pair.heard.recv().await, Some(PeerNotice::Message));
     for login in &logins {
         pair.is_refused(login).await;
     }
@@ -174,7 +174,7 @@ async fn nothing_is_believed_after_the_others_may_have_been_missed() {
     pair.database.execute("DELETE FROM session_tokens").await;
     pair.there.active(&login).await;
     pair.database.disconnect().await;
-    assert_eq!(pair.heard.recv().await, Some(Told::Listening));
+    assert_eq!(pair.heard.recv().await, Some(PeerNotice::Listening));
     loop {
         let identity = &pair.there.identity;
         match identity.authenticate(&login.tokens.access_token).await {

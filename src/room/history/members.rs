@@ -74,7 +74,7 @@ impl Rooms {
         }
         #[derive(Serialize)]
         struct Member {
-            // Told as `null` where there is none: clients look for both.
+            // Returned as `null` where there is none: clients look for both.
             display_name: Option<String>,
             avatar_url: Option<String>,
         }

@@ -8,17 +8,6 @@ use std::collections::BTreeMap;
 
 use super::{history::History, syncer::Syncer, world::World};
 
-/// Own membership events of which `/sync` tells are found by `/messages`, `/event` and `/context`.
-const OWN_MEMBERSHIP_IS_READ: bool = true;
-
-/// Who left a room, and whose membership changed again without a join, is told the state of the room
-/// as it was at the end of the stay.
-const STATE_ENDS_WITH_THE_STAY: bool = true;
-
-/// A timeline ends before a state event that is hidden or filtered out and newer than one of the same
-/// key in it: a client that applies the timeline to the state ends with what is current.
-const STATE_IS_NOT_NEWER_THAN_ITS_TIMELINE: bool = true;
-
 /// A check of one client and one room.
 struct Subject<'a> {
     world: &'a World,
@@ -50,16 +39,6 @@ impl<'a> Subject<'a> {
             "invite" if self.history.visibility(Some(last)) == "invited" => true,
             _ => self.end_of_stay().is_some(),
         }
-    }
-
-    /// All events that the user may see as far as the server shows them beside `/sync`.
-    fn readable(&self) -> Vec<usize> {
-        let mut visible = self.visible();
-        if !OWN_MEMBERSHIP_IS_READ {
-            let last = self.history.last();
-            visible.retain(|index| self.history.allows(self.user_id, *index, last));
-        }
-        visible
     }
 
     /// All events that the user may see, as indexes.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{STATE_ENDS_WITH_THE_STAY, STATE_IS_NOT_NEWER_THAN_ITS_TIMELINE, Subject};
+use super::Subject;
 use crate::process::model::{
     fold::{Room, StateIds},
     history::History,
@@ -82,17 +82,10 @@ fn require_state(
             || key.1 == subject.user_id
             || senders.contains(&key.1)
     };
-    // It may be what the timeline leaves out.
-    let is_left_out = |event_id: &String| {
-        let index = subject.history.index(event_id).unwrap();
-        let is_shown = subject.visible().contains(&index)
-            && syncer.options.wants(&subject.history.events[index]);
-        !STATE_IS_NOT_NEWER_THAN_ITS_TIMELINE && !syncer.options.habits.state_after && !is_shown
-    };
     let keys: BTreeSet<_> = known.keys().chain(expected.keys()).collect();
     for key in keys {
         let (known, expected) = (known.get(key), expected.get(key));
-        let is_needed = is_needed(key) && !expected.is_some_and(is_left_out);
+        let is_needed = is_needed(key);
         if known != expected && (is_needed || known.is_some() && expected.is_none()) {
             let index =
                 |event_id: Option<&String>| event_id.and_then(|id| subject.history.index(id));
@@ -185,7 +178,7 @@ fn check_left(subject: &Subject<'_>, syncer: &Syncer<'_>, room: &Room) {
             &BTreeMap::new(),
         );
     };
-    if known.is_empty() || !STATE_ENDS_WITH_THE_STAY {
+    if known.is_empty() {
         return;
     }
     let mut expected = subject.history.state_ids(end);

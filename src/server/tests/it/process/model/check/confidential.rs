@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{STATE_ENDS_WITH_THE_STAY, Subject};
+use super::Subject;
 use crate::process::model::{
     history::History,
     seen::{Seen, Shown},
@@ -36,10 +36,7 @@ fn check_event(subject: &Subject<'_>, shown: &Shown) {
             || history.is_open_after(index)
     };
     // What redacts an event is shown with it, whoever may see it: the event is not as it was.
-    let is_state_of_the_past =
-        shown.until.is_some() && history.events[index].get("state_key").is_some();
-    if !is_allowed(index) && !shown.is_inner && (STATE_ENDS_WITH_THE_STAY || !is_state_of_the_past)
-    {
+    if !is_allowed(index) && !shown.is_inner {
         subject.fail(&format!("event {index} is hidden, but shown: {shown:?}"));
     }
     if let Some(membership) = &shown.membership {

@@ -131,19 +131,19 @@ fn check_messages(subject: &Subject<'_>, syncer: &mut Syncer<'_>) {
             .map(|event_id| history.index(event_id).unwrap())
             .collect();
         if let Some(found) = found.replace(ids) {
-            subject.require("/messages read forwards", &found, &subject.readable());
+            subject.require("/messages read forwards", &found, &subject.visible());
         }
     }
     subject.require(
         "/messages read backwards",
         &found.unwrap(),
-        &subject.readable(),
+        &subject.visible(),
     );
 }
 
 fn check_events(subject: &Subject<'_>, syncer: &mut Syncer<'_>) {
     let history = subject.history;
-    let visible: BTreeSet<usize> = subject.readable().into_iter().collect();
+    let visible: BTreeSet<usize> = subject.visible().into_iter().collect();
     let mut random = Random::new(history.last() as u64 ^ syncer.user as u64);
     for _ in 0..SAMPLES {
         let index = random.below(history.last() + 1);
