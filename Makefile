@@ -1,7 +1,7 @@
 # Each target is one or two readable commands.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt sql clients bench soak
+.PHONY: help run test lint deps fmt sql clients bench soak
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -17,6 +17,11 @@ test: ## Runs the tests
 lint: ## Checks format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deps: ## Checks the dependencies: none unused, none banned, licences, sources
+	cargo fetch --locked --quiet
+	$$(tools/need-cargo-tool cargo-machete) --skip-target-dir
+	$$(tools/need-cargo-tool cargo-deny) --log-level error --offline check --hide-inclusion-graph bans licenses sources
 
 fmt: ## Formats the code
 	cargo fmt --all
