@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve,
-    /// Look at the settings
+    /// Check the settings
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Work on accounts

@@ -49,7 +49,7 @@ async fn redaction_erases_the_stored_content_and_is_published() {
         let because = &event["unsigned"]["redacted_because"];
         assert_eq!(because["event_id"], redaction.as_str());
         assert_eq!(because["content"]["reason"], "regret");
-        // Told in both places, whichever the room version knows.
+        // Returned in both places, whichever the room version knows.
         assert_eq!(because["redacts"], said.as_str());
         assert_eq!(because["content"]["redacts"], said.as_str());
     }
