@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
 };
 
@@ -29,8 +29,6 @@ pub(crate) struct HeadEntry {
     peer_position: AtomicI64,
     /// Whether other processes have written to the room lately.
     is_contended: AtomicBool,
-    /// The number of turns that take one write each.
-    single_turns: AtomicUsize,
     /// Whether the head is not what is in the database: it is loaded anew.
     is_discarded: AtomicBool,
     /// Open while this process has the room's lock in the database. Changes with `head` locked.
@@ -149,25 +147,6 @@ impl HeadEntry {
     /// Notes whether other processes write to the room, too.
     pub(crate) fn set_contended(&self, is_contended: bool) {
         self.is_contended.store(is_contended, Ordering::Release);
-    }
-
-    /// Has the next turns take one write each.
-    pub(crate) fn add_single_turns(&self, count: usize) {
-        self.single_turns.fetch_add(count, Ordering::AcqRel);
-    }
-
-    /// Whether the next turn takes one write.
-    pub(crate) fn has_single_turns(&self) -> bool {
-        self.single_turns.load(Ordering::Acquire) > 0
-    }
-
-    /// Whether this turn is to take one write only.
-    pub(crate) fn take_single_turn(&self) -> bool {
-        let turns = &self.single_turns;
-        let taken = turns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-            left.checked_sub(1)
-        });
-        taken.is_ok()
     }
 
     /// Has the head loaded anew when it is needed next.

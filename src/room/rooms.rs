@@ -15,10 +15,15 @@ use crate::{
     head::Head,
     head_cache::{HeadCache, HeadEntry},
     transactions::Transactions,
+    turn::Others,
 };
 
-/// How often a write is tried that other processes come before.
+/// How often a write is tried that others come before.
 const MAX_ATTEMPTS: usize = 8;
+
+/// How often a write is tried together with those of other requests; then it is tried alone, since
+/// one of them may be at fault.
+const SHARED_ATTEMPTS: usize = 2;
 
 /// What rooms are built from.
 #[derive(Clone, Debug)]
@@ -110,12 +115,21 @@ impl Rooms {
         mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         let entry = self.0.heads.get(room_id);
-        for _ in 0..MAX_ATTEMPTS {
-            let guard = entry.head.lock().await;
+        for attempt in 0..MAX_ATTEMPTS {
+            let mut guard = entry.head.lock().await;
+            let is_alone = attempt >= SHARED_ATTEMPTS;
+            while is_alone && entry.has_open_turn() {
+                // The lock is fair: who opened the turn is next.
+                drop(guard);
+                guard = entry.head.lock().await;
+            }
             let written = if entry.has_open_turn() {
                 self.join_turn(&entry, guard, events, &mut write).await?
+            } else if is_alone {
+                self.lead_turn(room_id, &entry, guard, Others::Wait, events, &mut write)
+                    .await?
             } else if entry.is_contended() {
-                self.lead_turn(room_id, &entry, guard, events, &mut write)
+                self.lead_turn(room_id, &entry, guard, Others::Join, events, &mut write)
                     .await?
             } else {
                 let guard = self.load_head(&entry, room_id, guard).await?;
@@ -123,7 +137,7 @@ impl Rooms {
             };
             match written {
                 Ok(result) => return Ok(result),
-                // Another process writes to the room, too.
+                // Another process writes to the room, or a write that this one followed failed.
                 Err(CommitError::Conflict) => entry.set_contended(true),
                 Err(error) => return Err(error.into()),
             }

@@ -27,6 +27,15 @@ pub(crate) struct Turn {
     results: Vec<oneshot::Sender<Result<(), CommitError>>>,
 }
 
+/// What the other requests that wait for the room do during a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// They add their writes, which are committed together.
+    Join,
+    /// They wait: the turn has one write, which cannot fail by the fault of another.
+    Wait,
+}
+
 type Guard<'e> = MutexGuard<'e, Option<Head>>;
 
 /// Ends a turn that was not committed: what was added to the head is not in the database.
@@ -54,21 +63,22 @@ impl Rooms {
         wait(result, committed).await
     }
 
-    /// Takes the room's lock in the database, adds this write and those of all requests that wait
-    /// for the room, and commits them.
+    /// Takes the room's lock in the database, adds this write and, if they may join, those of all
+    /// requests that wait for the room, and commits them.
     #[tracing::instrument(name = "room.turn", level = "debug", skip_all)]
     pub(crate) async fn lead_turn<'e, T: Send>(
         &self,
         room_id: &RoomId,
         entry: &'e Arc<HeadEntry>,
         mut guard: Guard<'e>,
+        others: Others,
         events: usize,
         write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
     ) -> Result<Result<T, CommitError>, Error> {
         let mut tx = self.0.database.begin().await?;
         let last_writer = rooms::lock(&mut tx, room_id).await?;
         let own = self.0.database.process().number;
-        if last_writer == Some(own) && !entry.has_single_turns() {
+        if last_writer == Some(own) {
             // Nobody else wrote since: the next write need not wait for a turn.
             entry.set_contended(false);
         }
@@ -77,7 +87,7 @@ impl Rooms {
         entry.open_turn();
         let open = OpenTurn(entry);
         let added = self.add(entry, &mut guard, events, write).await;
-        if !entry.take_single_turn() {
+        if others == Others::Join {
             // Locks are granted in the order in which they are asked for: all who waited add theirs.
             drop(guard);
             guard = entry.head.lock().await;
@@ -93,12 +103,12 @@ impl Rooms {
             *guard = None;
         } else if let Some(head) = &*guard {
             self.0.heads.insert(entry, head);
-            if results.len() < 2 && !entry.has_single_turns() {
+            if results.len() < 2 {
                 // Few requests: those that lose to another process can afford it.
                 entry.set_contended(false);
             }
         }
-        let results = isolate(entry, results);
+        let results = retry_alone(results);
         drop(guard);
         for (request, result) in turn.results.into_iter().zip(results) {
             // The request may have been cancelled; the write stays.
@@ -129,11 +139,8 @@ impl Rooms {
     }
 }
 
-/// When a turn fails, its writes are tried one by one: one of them may be at fault.
-fn isolate<T>(
-    entry: &HeadEntry,
-    results: Vec<Result<T, CommitError>>,
-) -> Vec<Result<T, CommitError>> {
+/// When a turn of several writes fails, each is tried alone: one of them may be at fault.
+fn retry_alone<T>(results: Vec<Result<T, CommitError>>) -> Vec<Result<T, CommitError>> {
     let has_failed = |result: &Result<T, CommitError>| match result {
         Err(CommitError::Failed(error)) => !error.is_unavailable(),
         _ => false,
@@ -141,12 +148,8 @@ fn isolate<T>(
     if results.len() < 2 || !results.iter().any(has_failed) {
         return results;
     }
-    entry.add_single_turns(results.len());
-    entry.set_contended(true);
-    results
-        .into_iter()
-        .map(|_| Err(CommitError::Conflict))
-        .collect()
+    let lost = |_| Err(CommitError::Conflict);
+    results.into_iter().map(lost).collect()
 }
 
 async fn wait<T>(
