@@ -42,18 +42,13 @@ impl VisibilityContext {
     }
 }
 
-/// Whether a user may see an event.
+/// Whether a user may see an event: if the state before it or the state after it allows that.
 ///
-/// `before` is the user's context in the state before the event; `joined_since` says whether the
-/// user was a member at any time after it.
-pub fn may_see(
-    event: &Pdu,
-    user_id: &UserId,
-    before: &VisibilityContext,
-    joined_since: bool,
-) -> bool {
-    before.allows(joined_since)
-        || after(event, user_id, before).is_some_and(|after| after.allows(joined_since))
+/// The contexts are the user's in these states; they differ only for an event that changes the
+/// history visibility or the user's membership. `joined_since` says whether the user was a member at
+/// any time after the event.
+pub fn may_see(before: &VisibilityContext, after: &VisibilityContext, joined_since: bool) -> bool {
+    before.allows(joined_since) || after.allows(joined_since)
 }
 
 /// The history visibility in a state: `Shared` if there is none or it is not understood.
@@ -62,21 +57,6 @@ pub fn visibility(state: &State) -> HistoryVisibility {
         .get("m.room.history_visibility", "")
         .and_then(|event| history_visibility(event))
         .unwrap_or(HistoryVisibility::Shared)
-}
-
-/// The context after an event, if the event changes it.
-fn after(event: &Pdu, user_id: &UserId, before: &VisibilityContext) -> Option<VisibilityContext> {
-    match (event.event_type(), event.state_key()?) {
-        ("m.room.history_visibility", "") => Some(VisibilityContext {
-            visibility: history_visibility(event).unwrap_or(HistoryVisibility::Shared),
-            ..before.clone()
-        }),
-        ("m.room.member", member) if member == user_id.as_str() => Some(VisibilityContext {
-            membership: event.membership()?,
-            ..before.clone()
-        }),
-        _ => None,
-    }
 }
 
 /// The value that a state event sets, if it is understood.

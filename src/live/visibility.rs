@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use event::{
     Pdu,
-    visibility::{self, history_visibility},
+    visibility::{self, VisibilityContext, history_visibility},
 };
 use ruma::{
     OwnedUserId, UserId,
@@ -210,25 +210,17 @@ impl UserVisibility {
             .0
             .iter()
             .any(|(from, membership)| *from >= order && *membership == MembershipState::Join);
-        let allows = |visibility: Option<&HistoryVisibility>, membership| {
-            visibility::VisibilityContext {
+        let context =
+            |visibility: Option<&HistoryVisibility>, membership: Option<&_>| VisibilityContext {
                 visibility: visibility.cloned().unwrap_or(HistoryVisibility::Shared),
-                membership,
-            }
-            .allows(joined_since)
-        };
-        let before = self
-            .memberships
-            .before(order)
-            .cloned()
-            .unwrap_or(MembershipState::Leave);
-        let after = self.membership(order);
-        let visibility_before = self.visibilities.before(order);
-        let visibility_after = self.visibilities.at(order);
-        // An event that changes the setting or the membership is seen if either side allows it.
-        allows(visibility_before, before.clone())
-            || allows(visibility_before, after.clone())
-            || allows(visibility_after, before)
+                membership: membership.cloned().unwrap_or(MembershipState::Leave),
+            };
+        let (visibilities, memberships) = (&self.visibilities, &self.memberships);
+        visibility::may_see(
+            &context(visibilities.before(order), memberships.before(order)),
+            &context(visibilities.at(order), memberships.at(order)),
+            joined_since,
+        )
     }
 
     /// Whether the user was joined at any time.

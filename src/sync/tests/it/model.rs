@@ -213,6 +213,9 @@ async fn what_may_be_seen_by_the_order_of_the_history_is_what_the_states_allow()
         let mut db = server.db.database.acquire().await.unwrap();
         let mut before = State::new();
         for (index, event) in events.iter().enumerate() {
+            let snapshot = event.snapshot_nid.unwrap();
+            let state = events::state_of(&mut db, &[snapshot]).await.unwrap();
+            let after: State = state.into_iter().map(|event| event.pdu).collect();
             for user_id in users() {
                 let visibility = UserVisibility::load(&mut db, room.room_nid, &user_id);
                 let visibility = visibility.await.unwrap();
@@ -220,26 +223,21 @@ async fn what_may_be_seen_by_the_order_of_the_history_is_what_the_states_allow()
                     later.pdu.membership() == Some(MembershipState::Join)
                         && later.pdu.state_key() == Some(user_id.as_str())
                 });
-                let context = VisibilityContext::of(&before, &user_id);
+                let contexts =
+                    [&before, &after].map(|state| VisibilityContext::of(state, &user_id));
                 // Own member events are always visible, as `/sync` returns them.
                 let expected = visibility.is_own_membership(event)
-                    || may_see(&event.pdu, &user_id, &context, joined_since);
+                    || may_see(&contexts[0], &contexts[1], joined_since);
                 assert_eq!(
                     visibility.may_see(event),
                     expected,
                     "{user_id} {}",
                     event.pdu.json()
                 );
-                let membership = match event.pdu.state_key() {
-                    Some(key) if key == user_id.as_str() => event.pdu.membership(),
-                    _ => None,
-                };
-                let membership = membership.unwrap_or(context.membership);
-                assert_eq!(visibility.membership(event.history_order), membership);
+                let membership = visibility.membership(event.history_order);
+                assert_eq!(membership, contexts[1].membership);
             }
-            let snapshot = event.snapshot_nid.unwrap();
-            let state = events::state_of(&mut db, &[snapshot]).await.unwrap();
-            before = state.into_iter().map(|event| event.pdu).collect();
+            before = after;
         }
     }
 }
