@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod draft;
+pub mod filter;
 #[cfg(test)]
 mod fixture;
 mod format;
@@ -22,6 +23,7 @@ pub mod visibility;
 
 pub use auth::Denied;
 pub use draft::{Draft, Parents};
+pub use filter::EventFilter;
 pub use format::{
     FormatError, MAX_AUTH_EVENTS, MAX_EVENT_BYTES, MAX_FIELD_BYTES, MAX_PREV_EVENTS,
     canonical_object,

@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 
-use event::{Pdu, State, visibility::visibility};
+use event::{EventFilter, Pdu, State, filter::lazy_loads_members, visibility::visibility};
 use live::UserVisibility;
 use ruma::{
     EventId, RoomId, UserId,
-    api::Direction as Way,
+    api::{Direction as Way, client::filter::RoomEventFilter},
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use storage::{
@@ -21,11 +21,9 @@ use types::{HistoryOrder, PageToken, RoomNid};
 use crate::{Error, Reader, Rooms, head::Head, render::Renderer};
 
 mod context;
-mod filter;
 mod members;
 mod relations;
 
-pub use filter::EventFilter;
 pub use members::MembersQuery;
 pub use relations::RelationsQuery;
 
@@ -48,7 +46,25 @@ pub struct PageRequest {
     /// How many events at the most.
     pub limit: usize,
     /// Which events.
-    pub filter: EventFilter,
+    pub filter: HistoryFilter,
+}
+
+/// Which events of a room's history are asked for, and which members come with them.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryFilter {
+    /// Which events.
+    pub events: EventFilter,
+    /// Whether the members are returned that sent one of the events, and no others.
+    pub lazy_load_members: bool,
+}
+
+impl From<&RoomEventFilter> for HistoryFilter {
+    fn from(filter: &RoomEventFilter) -> Self {
+        Self {
+            events: EventFilter::from(filter),
+            lazy_load_members: lazy_loads_members(filter),
+        }
+    }
 }
 
 impl Rooms {
@@ -85,7 +101,7 @@ impl Rooms {
             body.push_str(&end.to_string());
             body.push('"');
         }
-        if request.filter.lazy_load_members() {
+        if request.filter.lazy_load_members {
             let state = self
                 .state_for_lazy_members(&mut db, head, reader.user_id, &visibility, &page.events)
                 .await?;
@@ -277,7 +293,7 @@ async fn page(
             } else {
                 after = order;
             }
-            if visibility.may_see(&event) && request.filter.wants(&event.pdu) {
+            if visibility.may_see(&event) && request.filter.events.allows(&event.pdu) {
                 events.push(event);
             }
         }

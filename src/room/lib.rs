@@ -23,7 +23,7 @@ mod turn;
 pub use create::{CreateRoom, Preset};
 pub use directory::{DirectoryPage, DirectoryQuery, RoomListing};
 pub use error::Error;
-pub use history::{EventFilter, MembersQuery, PageRequest, RelationsQuery};
+pub use history::{HistoryFilter, MembersQuery, PageRequest, RelationsQuery};
 pub use live::Reader;
 pub use membership::{MembershipChange, Profile};
 pub use receipts::{ReadUpTo, ReceiptKind};

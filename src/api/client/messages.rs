@@ -1,9 +1,12 @@
 //! Room history: `/messages`, `/context`, `/event`.
 
-use room::{EventFilter, PageRequest};
+use room::{HistoryFilter, PageRequest};
 use ruma::{
     UInt,
-    api::client::{context::get_context, message::get_message_events, room::get_room_event},
+    api::client::{
+        context::get_context, filter::RoomEventFilter, message::get_message_events,
+        room::get_room_event,
+    },
 };
 use types::PageToken;
 
@@ -24,13 +27,12 @@ pub(crate) async fn messages(
         filter,
         ..
     } = call.request;
-    let filter = EventFilter::new(filter);
     let request = PageRequest {
         from: from.as_deref().map(str::parse::<PageToken>).transpose()?,
         to: to.as_deref().map(str::parse::<PageToken>).transpose()?,
         direction: dir,
         limit: at_most(limit, &filter),
-        filter,
+        filter: HistoryFilter::from(&filter),
     };
     let reader = reader(&call.caller);
     Ok(app.rooms.messages(&room_id, reader, &request).await?.into())
@@ -45,8 +47,8 @@ pub(crate) async fn context(app: App, call: Matrix<get_context::v3::Request>) ->
         filter,
         ..
     } = call.request;
-    let filter = EventFilter::new(filter);
     let limit = at_most(limit, &filter);
+    let filter = HistoryFilter::from(&filter);
     let reader = reader(&call.caller);
     Ok(app
         .rooms
@@ -65,7 +67,7 @@ pub(crate) async fn event(app: App, call: Matrix<get_room_event::v3::Request>) -
 }
 
 /// The smaller of the request's limit and its filter's.
-fn at_most(limit: UInt, filter: &EventFilter) -> usize {
-    let limit = usize::try_from(u64::from(limit)).unwrap_or(usize::MAX);
-    filter.limit().map_or(limit, |filtered| filtered.min(limit))
+fn at_most(limit: UInt, filter: &RoomEventFilter) -> usize {
+    let limit = filter.limit.map_or(limit, |filtered| filtered.min(limit));
+    usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
 }

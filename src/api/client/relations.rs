@@ -1,7 +1,7 @@
 //! Event relations.
 
 use identity::Caller;
-use room::{EventFilter, PageRequest, RelationsQuery};
+use room::{HistoryFilter, PageRequest, RelationsQuery};
 use ruma::{
     EventId, RoomId, UInt,
     api::{
@@ -99,7 +99,7 @@ fn page(
         limit: limit.map_or(DEFAULT_LIMIT, |limit| {
             usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
         }),
-        filter: EventFilter::default(),
+        filter: HistoryFilter::default(),
     })
 }
 

@@ -3,7 +3,7 @@
 use ruma::{EventId, RoomId, api::Direction as Way};
 use types::PageToken;
 
-use super::{EventFilter, PageRequest, Source, page};
+use super::{HistoryFilter, PageRequest, Source, page};
 use crate::{
     Error, Reader, Rooms,
     render::{self, Renderer},
@@ -18,7 +18,7 @@ impl Rooms {
         reader: Reader<'_>,
         event_id: &EventId,
         limit: usize,
-        filter: EventFilter,
+        filter: HistoryFilter,
     ) -> Result<String, Error> {
         let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
         let at = event.history_order.ok_or(Error::UnknownEvent)?;
@@ -44,7 +44,7 @@ impl Rooms {
             .state_after(&mut db, visibility.snapshot_with(last))
             .await?;
         let now_ms = self.0.clock.now_ms();
-        let shown: Vec<_> = if filter.lazy_load_members() {
+        let shown: Vec<_> = if filter.lazy_load_members {
             let events = before.events.iter().chain(&after.events).chain([&event]);
             let senders: Vec<_> = events.map(|event| event.pdu.sender().as_str()).collect();
             let wanted = |pdu: &event::Pdu| {

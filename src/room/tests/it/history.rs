@@ -1,6 +1,6 @@
 //! Reading the past: pages, filters, context, single events.
 
-use room::{Error, EventFilter, PageRequest};
+use room::{Error, HistoryFilter, PageRequest};
 use ruma::{EventId, OwnedRoomId, RoomId, api::client::filter::RoomEventFilter, owned_event_id};
 use serde_json::{Value, json};
 use testkit::Queries;
@@ -13,9 +13,9 @@ use crate::support::{
 /// How many events make a public room of two members.
 const BEGINNING: usize = 7;
 
-fn filter(value: Value) -> EventFilter {
+fn filter(value: Value) -> HistoryFilter {
     let filter: RoomEventFilter = serde_json::from_value(value).expect("a filter");
-    EventFilter::new(filter)
+    HistoryFilter::from(&filter)
 }
 
 /// A room in which the numbers from 1 to `count` were said.
@@ -46,7 +46,7 @@ fn starting(from: &Value, request: PageRequest) -> PageRequest {
 
 /// An event with what stands around it, as Alice reads it.
 async fn context(server: &Server, room_id: &RoomId, event_id: &EventId, limit: usize) -> Value {
-    let filter = EventFilter::default();
+    let filter = HistoryFilter::default();
     let body = server
         .context(room_id, reader(&alice()), event_id, limit, filter)
         .await;
@@ -224,7 +224,7 @@ async fn an_event_is_found_in_its_own_room_only() {
                 reader(&alice()),
                 &event_id,
                 10,
-                EventFilter::default(),
+                HistoryFilter::default(),
             )
             .await;
         assert!(matches!(context, Err(Error::UnknownEvent)));

@@ -2,7 +2,7 @@
 
 use event::{Pdu, Signer};
 use room::{
-    CreateRoom, Error, EventFilter, MembershipChange, NewMessage, PageRequest, Preset, Profile,
+    CreateRoom, Error, HistoryFilter, MembershipChange, NewMessage, PageRequest, Preset, Profile,
     Reader, Rooms, Settings,
 };
 use ruma::{
@@ -327,7 +327,7 @@ pub(crate) fn back(limit: usize) -> PageRequest {
         to: None,
         direction: Direction::Backward,
         limit,
-        filter: EventFilter::default(),
+        filter: HistoryFilter::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who sees which part of a room's past.
 
-use room::{Error, EventFilter, MembersQuery, MembershipChange, PageRequest, Profile};
+use room::{Error, HistoryFilter, MembersQuery, MembershipChange, PageRequest, Profile};
 use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use types::{ErrorKind, HistoryOrder, PageToken, StreamPosition};
@@ -320,11 +320,11 @@ async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
 
 /// The content of Alice's member event as it comes with the messages that the user reads.
 async fn told_of_alice(server: &Server, room_id: &OwnedRoomId, user_id: &UserId) -> Value {
-    let filter = serde_json::from_value(json!({ "lazy_load_members": true })).expect("a filter");
-    let request = PageRequest {
-        filter: EventFilter::new(filter),
-        ..back(5)
+    let filter = HistoryFilter {
+        lazy_load_members: true,
+        ..HistoryFilter::default()
     };
+    let request = PageRequest { filter, ..back(5) };
     let page = server.page(room_id, user_id, &request).await;
     let page = page.expect("messages");
     let members = page["state"].as_array().expect("a list").iter();
