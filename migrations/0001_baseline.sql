@@ -430,10 +430,11 @@ CREATE TABLE master_key_signatures (
 );
 CREATE INDEX master_key_signatures_signer ON master_key_signatures (signer);
 
--- Events sent lately: the same transaction of the same device makes one event, whatever happens to
+-- Events sent lately: the same transaction of the same user and device makes one event, whatever happens to
 -- the answer and whichever process is asked again.
 CREATE TABLE event_transactions (
     user_id text NOT NULL,
+    -- Empty for application services that name no device.
     device_id text NOT NULL,
     room_nid bigint NOT NULL,
     event_type text NOT NULL,

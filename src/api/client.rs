@@ -31,7 +31,7 @@ pub(crate) mod versions;
 
 use http::StatusCode;
 use identity::Caller;
-use room::Reader;
+use room::{Reader, Sender};
 use ruma::UserId;
 use types::ErrorKind;
 
@@ -53,6 +53,15 @@ pub(crate) fn reader(caller: &Caller) -> Reader<'_> {
     Reader {
         user_id: caller.user_id(),
         device_id: caller.device_id(),
+    }
+}
+
+/// The caller as the sender of events.
+pub(crate) fn sender(caller: &Caller) -> Sender {
+    Sender {
+        user_id: caller.user_id().to_owned(),
+        device_id: caller.device_id().map(ToOwned::to_owned),
+        transaction: None,
     }
 }
 

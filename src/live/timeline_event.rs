@@ -24,7 +24,7 @@ pub struct TimelineEvent {
 pub struct Reader<'a> {
     /// The user.
     pub user_id: &'a UserId,
-    /// The device, which receives its own transaction ids.
+    /// The device, which receives its own transaction ids; none for a caller without one.
     pub device_id: Option<&'a DeviceId>,
 }
 
@@ -38,7 +38,7 @@ impl Reader<'_> {
         now_ms: u64,
     ) -> PerReader<'e> {
         let own = event.transaction.as_ref().filter(|transaction| {
-            Some(&*transaction.device_id) == self.device_id && event.pdu.sender() == self.user_id
+            transaction.device_id.as_deref() == self.device_id && event.pdu.sender() == self.user_id
         });
         PerReader {
             membership: Some(membership),

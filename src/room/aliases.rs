@@ -13,7 +13,7 @@ use storage::rooms;
 
 use types::{Admin, ManageAliases};
 
-use crate::{Error, Rooms, append::NewEvent, create::raw};
+use crate::{Error, Rooms, Sender, append::NewEvent, create::raw};
 
 /// The content of `m.room.canonical_alias`. The aliases are text, as they may be anything.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,7 +42,7 @@ impl Rooms {
     pub async fn create_alias(
         &self,
         room_id: &RoomId,
-        creator: &UserId,
+        sender: &Sender,
         alias: &RoomAliasId,
     ) -> Result<(), Error> {
         if alias.server_name() != self.0.settings.server_name {
@@ -52,11 +52,11 @@ impl Rooms {
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
-        if head.state.membership(creator) != MembershipState::Join {
+        if head.state.membership(&sender.user_id) != MembershipState::Join {
             return Err(Error::NotInRoom);
         }
         let mut db = self.0.database.acquire().await?;
-        if rooms::insert_alias(&mut db, alias, head.room_nid, creator).await? {
+        if rooms::insert_alias(&mut db, alias, head.room_nid, &sender.user_id).await? {
             Ok(())
         } else {
             Err(Error::AliasTaken(alias.to_owned()))
@@ -74,10 +74,11 @@ impl Rooms {
     /// to administrators. It is removed from the canonical alias event too, if the user may set that.
     pub async fn delete_alias(
         &self,
+        sender: &Sender,
         alias: &RoomAliasId,
-        user_id: &UserId,
         admin: Option<&Admin<ManageAliases>>,
     ) -> Result<(), Error> {
+        let user_id = &*sender.user_id;
         let found = {
             let mut db = self.0.database.acquire().await?;
             rooms::find_alias(&mut db, alias)
@@ -97,7 +98,7 @@ impl Rooms {
             }
         }
         if may_set {
-            self.drop_from_canonical(&found.room_id, alias, user_id)
+            self.drop_from_canonical(&found.room_id, user_id, alias)
                 .await
         } else {
             Ok(())
@@ -107,8 +108,8 @@ impl Rooms {
     async fn drop_from_canonical(
         &self,
         room_id: &RoomId,
-        alias: &RoomAliasId,
         user_id: &UserId,
+        alias: &RoomAliasId,
     ) -> Result<(), Error> {
         let result = self
             .write(room_id, 1, |appender| {

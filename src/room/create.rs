@@ -16,7 +16,7 @@ use storage::{CommitError, rooms::NewRoom};
 use types::{Clock, RoomNid};
 
 use crate::{
-    Error, Profile, Rooms,
+    Error, Profile, Rooms, Sender,
     append::{EventAppender, NewEvent, nids_for},
     head::Head,
 };
@@ -88,13 +88,14 @@ impl CreationTimestamps {
 
 impl Rooms {
     /// Creates a room, atomically.
-    #[tracing::instrument(name = "room.create", skip_all, fields(user.id = %creator), err(level = "debug"))]
+    #[tracing::instrument(name = "room.create", skip_all, fields(user.id = %sender.user_id), err(level = "debug"))]
     pub async fn create(
         &self,
-        creator: &UserId,
+        sender: &Sender,
         profile: Profile,
         request: CreateRoom,
     ) -> Result<OwnedRoomId, Error> {
+        let creator = &*sender.user_id;
         let version = request.version.as_ref().unwrap_or(self.default_version());
         let version = RoomVersion::of(version)
             .ok_or_else(|| Error::UnsupportedVersion(version.to_string()))?;

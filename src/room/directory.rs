@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 
 use event::{PowerLevels, RoomVersion, State};
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, events::room::member::MembershipState};
 use serde::Deserialize;
 use storage::{events, memberships, rooms};
 use types::RoomNid;
 
-use crate::{Error, Rooms};
+use crate::{Error, Rooms, Sender};
 
 /// The state that a listing is made of.
 const SHOWN: [&str; 9] = [
@@ -143,14 +143,13 @@ impl Rooms {
     pub async fn set_in_directory(
         &self,
         room_id: &RoomId,
-        user_id: &UserId,
+        sender: &Sender,
         in_directory: bool,
     ) -> Result<(), Error> {
         let head = self.head(room_id).await?;
         let levels = PowerLevels::of(&head.state, &head.version);
-        let joined =
-            head.state.membership(user_id) == ruma::events::room::member::MembershipState::Join;
-        if !joined || !levels.can_send(user_id, "m.room.canonical_alias", true) {
+        let is_joined = head.state.membership(&sender.user_id) == MembershipState::Join;
+        if !is_joined || !levels.can_send(&sender.user_id, "m.room.canonical_alias", true) {
             return Err(Error::Forbidden(
                 "You may not change how this room is listed",
             ));

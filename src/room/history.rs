@@ -224,11 +224,14 @@ impl Source<'_> {
     async fn read(
         self,
         db: &mut storage::Connection,
-        after: HistoryOrder,
-        until: HistoryOrder,
-        direction: Direction,
+        remaining: &Remaining,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, storage::Error> {
+        let &Remaining {
+            after,
+            until,
+            direction,
+        } = remaining;
         match self {
             Self::Timeline(room_nid) => {
                 events::history(db, room_nid, after, until, direction, limit).await
@@ -246,6 +249,48 @@ struct Page {
     events: Vec<StoredEvent>,
 }
 
+/// What is left to read of a history: the events after `after`, up to and with `until`.
+struct Remaining {
+    after: HistoryOrder,
+    until: HistoryOrder,
+    direction: Direction,
+}
+
+impl Remaining {
+    fn new(request: &PageRequest, latest: HistoryOrder) -> Self {
+        let from = request.from.map(|PageToken(from)| from);
+        let to = request.to.map(|PageToken(to)| to);
+        match request.direction {
+            Way::Backward => Self {
+                after: to.unwrap_or(HistoryOrder::MIN),
+                until: from.unwrap_or(latest),
+                direction: Direction::Backward,
+            },
+            Way::Forward => Self {
+                after: from.unwrap_or(HistoryOrder::MIN),
+                until: to.unwrap_or(latest),
+                direction: Direction::Forward,
+            },
+        }
+    }
+
+    /// Where reading goes on.
+    fn token(&self) -> PageToken {
+        PageToken(match self.direction {
+            Direction::Backward => self.until,
+            Direction::Forward => self.after,
+        })
+    }
+
+    /// Takes off an event that has been read.
+    fn skip(&mut self, order: HistoryOrder) {
+        match self.direction {
+            Direction::Backward => self.until = order.before(),
+            Direction::Forward => self.after = order,
+        }
+    }
+}
+
 /// Reads in batches until the page is full, the room ends, or enough was passed over.
 async fn page(
     db: &mut storage::Connection,
@@ -254,31 +299,14 @@ async fn page(
     request: &PageRequest,
 ) -> Result<Page, Error> {
     let limit = request.limit.clamp(1, MAX_PAGE);
-    let backward = request.direction == Way::Backward;
     let latest = HistoryOrder::of(storage::stream::position(db).await?);
-    let start = match (request.from, backward) {
-        (Some(PageToken(from)), _) => from,
-        (None, true) => latest,
-        (None, false) => HistoryOrder::MIN,
-    };
-    let stop = request.to.map(|PageToken(to)| to);
-    let (mut after, mut until) = if backward {
-        (stop.unwrap_or(HistoryOrder::MIN), start)
-    } else {
-        (start, stop.unwrap_or(latest))
-    };
-    let direction = if backward {
-        Direction::Backward
-    } else {
-        Direction::Forward
-    };
+    let mut remaining = Remaining::new(request, latest);
+    let start = remaining.token();
     let mut events: Vec<StoredEvent> = Vec::new();
     let mut scanned = 0;
     let mut batch = limit + 1;
     let end = loop {
-        let found = source
-            .read(db, after, until, direction, batch as i64)
-            .await?;
+        let found = source.read(db, &remaining, batch as i64).await?;
         let exhausted = found.len() < batch;
         scanned += found.len();
         for event in found {
@@ -288,18 +316,13 @@ async fn page(
             let Some(order) = event.history_order else {
                 continue;
             };
-            if backward {
-                until = order.before();
-            } else {
-                after = order;
-            }
+            remaining.skip(order);
             if visibility.may_see(&event) && request.filter.events.allows(&event.pdu) {
                 events.push(event);
             }
         }
-        let at = PageToken(if backward { until } else { after });
         if events.len() == limit || scanned >= MAX_SCANNED {
-            break Some(at);
+            break Some(remaining.token());
         }
         if exhausted {
             break None;
@@ -308,13 +331,8 @@ async fn page(
     };
     // What a filter passed over does not show where the room ends, and forward it goes on: only an
     // empty page is the last one.
-    let here = PageToken(if backward { until } else { after });
-    let end = end.or((!events.is_empty()).then_some(here));
-    Ok(Page {
-        start: PageToken(start),
-        end,
-        events,
-    })
+    let end = end.or((!events.is_empty()).then_some(remaining.token()));
+    Ok(Page { start, end, events })
 }
 
 /// The member events of those who sent the events.

@@ -10,7 +10,7 @@ use storage::memberships;
 use types::RoomNid;
 
 use crate::{
-    Error, Rooms,
+    Error, Rooms, Sender,
     append::{EventAppender, NewEvent},
     create::raw,
 };
@@ -67,7 +67,7 @@ impl Rooms {
     pub async fn change_membership(
         &self,
         room_id: &RoomId,
-        sender: &UserId,
+        sender: &Sender,
         target: &UserId,
         change: MembershipChange,
         reason: Option<&str>,
@@ -75,6 +75,7 @@ impl Rooms {
         if matches!(change, MembershipChange::Invite { .. }) && !self.is_local(target) {
             return Err(Error::Remote(target.to_string()));
         }
+        let sender = &*sender.user_id;
         let changed = self.write(room_id, 1, |appender| {
             appender.head().require_member(sender)?;
             let before = appender.head().state.membership(target);
@@ -132,9 +133,10 @@ impl Rooms {
     pub async fn leave(
         &self,
         room_id: &RoomId,
-        user_id: &UserId,
+        sender: &Sender,
         reason: Option<&str>,
     ) -> Result<(), Error> {
+        let user_id = &*sender.user_id;
         let left = self.write(room_id, 1, |appender| {
             if appender
                 .head()
@@ -158,11 +160,11 @@ impl Rooms {
 
     /// Leaves all rooms and turns down all invitations, all at once; when some fail, returns the
     /// first failure.
-    #[tracing::instrument(name = "room.leave_all", skip_all, fields(user.id = %user_id), err(level = "debug"))]
-    pub async fn leave_all(&self, user_id: &UserId) -> Result<(), Error> {
+    #[tracing::instrument(name = "room.leave_all", skip_all, fields(user.id = %sender.user_id), err(level = "debug"))]
+    pub async fn leave_all(&self, sender: &Sender) -> Result<(), Error> {
         let rooms = {
             let mut db = self.0.database.acquire().await?;
-            memberships::of_user(&mut db, user_id).await?
+            memberships::of_user(&mut db, &sender.user_id).await?
         };
         let there = [
             MembershipState::Join,
@@ -170,7 +172,7 @@ impl Rooms {
             MembershipState::Knock,
         ];
         let rooms = rooms.iter().filter(|room| there.contains(&room.membership));
-        let departures = rooms.map(|room| self.leave(&room.room_id, user_id, None));
+        let departures = rooms.map(|room| self.leave(&room.room_id, sender, None));
         join_all(departures).await.into_iter().collect()
     }
 

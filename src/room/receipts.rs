@@ -2,16 +2,17 @@
 //!
 //! Spec: client-server, "Receipts" and "Fully read markers".
 
-use ruma::{EventId, RoomId, UserId};
+use std::collections::HashMap;
+
+use ruma::{EventId, OwnedEventId, RoomId};
 use serde_json::json;
 use storage::{
-    UserChange, UserChanges, receipts,
+    Connection, UserChange, UserChanges, receipts,
     stream::{AccountData, Receipt},
 };
+use types::{HistoryOrder, RoomNid};
 
-use types::HistoryOrder;
-
-use crate::{Error, Rooms};
+use crate::{Error, Rooms, Sender};
 
 mod thread;
 
@@ -48,6 +49,17 @@ impl ReceiptKind {
             Self::FullyRead => None,
         }
     }
+
+    /// The type and the thread of the receipt, the latter empty if it names none; `None` for the
+    /// fully-read marker, which is no receipt.
+    fn receipt(&self) -> Option<(&'static str, &str)> {
+        let receipt_type = match self {
+            Self::Public { .. } => "m.read",
+            Self::Private { .. } => "m.read.private",
+            Self::FullyRead => return None,
+        };
+        Some((receipt_type, self.thread_id().unwrap_or_default()))
+    }
 }
 
 impl Rooms {
@@ -59,58 +71,39 @@ impl Rooms {
     pub async fn set_receipts(
         &self,
         room_id: &RoomId,
-        user_id: &UserId,
+        sender: &Sender,
         marks: &[ReadUpTo<'_>],
     ) -> Result<(), Error> {
         let head = self
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
-        head.require_member(user_id)?;
-        let event_ids: Vec<&EventId> = marks.iter().map(|mark| mark.event_id).collect();
-        if event_ids.iter().any(|id| id.as_str().contains('\0')) {
-            return Err(Error::Invalid("This is not the id of an event".to_owned()));
-        }
+        head.require_member(&sender.user_id)?;
         let mut db = self.0.database.acquire().await?;
-        let orders = receipts::orders(&mut db, head.room_nid, &event_ids).await?;
-        for mark in marks {
-            if !orders.contains_key(mark.event_id) {
-                return Err(Error::UnknownEvent);
-            }
-            if let Some(thread_id) = mark.kind.thread_id()
-                && !thread::contains(&mut db, head.room_nid, thread_id, mark.event_id).await?
-            {
-                return Err(Error::Invalid("The event is not in the thread".to_owned()));
-            }
-        }
+        let orders = check_marks(&mut db, head.room_nid, marks).await?;
         let first = orders.values().min().copied().unwrap_or(HistoryOrder::MIN);
-        let reaching = receipts::at_or_after(&mut db, head.room_nid, user_id, first).await?;
+        let current = receipts::at_or_after(&mut db, head.room_nid, &sender.user_id, first).await?;
         drop(db);
         let mut changes = UserChanges::new();
         for mark in marks {
             let event_order = *orders.get(mark.event_id).ok_or(Error::UnknownEvent)?;
-            let (receipt_type, thread_id) = match &mark.kind {
-                ReceiptKind::Public { thread_id } => ("m.read", thread_id),
-                ReceiptKind::Private { thread_id } => ("m.read.private", thread_id),
-                ReceiptKind::FullyRead => {
-                    changes.push(UserChange::AccountData(AccountData {
-                        user_id: user_id.to_owned(),
-                        room_nid: Some(head.room_nid),
-                        event_type: "m.fully_read".to_owned(),
-                        content: json!({ "event_id": mark.event_id }).to_string(),
-                    }));
-                    continue;
-                }
+            let Some((receipt_type, thread_id)) = mark.kind.receipt() else {
+                changes.push(UserChange::AccountData(AccountData {
+                    user_id: sender.user_id.clone(),
+                    room_nid: Some(head.room_nid),
+                    event_type: "m.fully_read".to_owned(),
+                    content: json!({ "event_id": mark.event_id }).to_string(),
+                }));
+                continue;
             };
-            let thread_id = thread_id.as_deref().unwrap_or_default();
             // A device that lags behind takes nothing back.
-            let is_old = reaching.iter().any(|(of_type, of_thread, reached)| {
-                of_type == receipt_type && of_thread == thread_id && *reached >= event_order
+            let is_old = current.iter().any(|(of_type, of_thread, order)| {
+                of_type == receipt_type && of_thread == thread_id && *order >= event_order
             });
             if !is_old {
                 changes.push(UserChange::Receipt(Receipt {
                     room_nid: head.room_nid,
-                    user_id: user_id.to_owned(),
+                    user_id: sender.user_id.clone(),
                     receipt_type: receipt_type.to_owned(),
                     thread_id: thread_id.to_owned(),
                     event_id: mark.event_id.to_owned(),
@@ -125,4 +118,29 @@ impl Rooms {
         self.0.committer.commit_changes(changes).await?;
         Ok(())
     }
+}
+
+/// The places of the marked events in the room's history, if the room has them all and each
+/// belongs to the thread that is named with it.
+async fn check_marks(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    marks: &[ReadUpTo<'_>],
+) -> Result<HashMap<OwnedEventId, HistoryOrder>, Error> {
+    let event_ids: Vec<&EventId> = marks.iter().map(|mark| mark.event_id).collect();
+    if event_ids.iter().any(|id| id.as_str().contains('\0')) {
+        return Err(Error::Invalid("This is not the id of an event".to_owned()));
+    }
+    let orders = receipts::orders(&mut *db, room_nid, &event_ids).await?;
+    for mark in marks {
+        if !orders.contains_key(mark.event_id) {
+            return Err(Error::UnknownEvent);
+        }
+        if let Some(thread_id) = mark.kind.thread_id()
+            && !thread::contains(&mut *db, room_nid, thread_id, mark.event_id).await?
+        {
+            return Err(Error::Invalid("The event is not in the thread".to_owned()));
+        }
+    }
+    Ok(orders)
 }

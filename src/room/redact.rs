@@ -4,57 +4,50 @@
 
 use std::sync::Arc;
 
-use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
+use ruma::{EventId, OwnedEventId, RoomId, events::TimelineEventType};
 use serde_json::{Map, Value, value::RawValue};
 use storage::{Transaction, events, stream::Redacted};
 
 use crate::{
-    Error, Rooms,
+    Error, Rooms, Sender,
     append::{NewEvent, Redaction},
     create::raw,
 };
 
 impl Rooms {
-    /// Withdraws the content of an event; the same transaction of the same device gets the same
-    /// answer.
+    /// Redacts an event; the same transaction of the same sender returns the same redaction.
     #[tracing::instrument(name = "room.redact", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn redact(
         &self,
         room_id: &RoomId,
-        sender: &UserId,
-        device_id: &DeviceId,
+        sender: &Sender,
         target: &EventId,
-        transaction_id: String,
         reason: Option<&str>,
     ) -> Result<OwnedEventId, Error> {
         let mut content = Map::new();
         if let Some(reason) = reason {
             content.insert("reason".to_owned(), reason.into());
         }
-        let transaction = Transaction {
-            device_id: device_id.to_owned(),
-            target: Some(target.to_owned()),
-            id: transaction_id,
-        };
+        let transaction = sender.stored_transaction(Some(target));
         let content = raw(&Value::Object(content))?;
         self.redact_with(room_id, sender, target, content, transaction)
             .await
     }
 
-    /// Withdraws the content of an event by a redaction of that content.
+    /// Redacts an event by a redaction with the content.
     pub(crate) async fn redact_with(
         &self,
         room_id: &RoomId,
-        sender: &UserId,
+        sender: &Sender,
         target: &EventId,
         content: Box<RawValue>,
-        transaction: Transaction,
+        transaction: Option<Transaction>,
     ) -> Result<OwnedEventId, Error> {
         let head = self
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
-        head.require_member(sender)?;
+        head.require_member(&sender.user_id)?;
         let found = {
             let mut db = self.0.database.acquire().await?;
             events::find(&mut db, head.room_nid, target)
@@ -63,7 +56,7 @@ impl Rooms {
         };
         let left = event::redact(&head.version, &found.pdu)?;
         let event = NewEvent {
-            sender: sender.to_owned(),
+            sender: sender.user_id.clone(),
             event_type: TimelineEventType::RoomRedaction,
             state_key: None,
             content,
@@ -76,7 +69,7 @@ impl Rooms {
                     pdu: Arc::new(left),
                 },
             }),
-            transaction: Some(transaction),
+            transaction,
         };
         self.send_idempotent(room_id, event).await
     }

@@ -1,11 +1,11 @@
 //! Sending message events.
 
-use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::TimelineEventType};
+use ruma::{OwnedEventId, RoomId, events::TimelineEventType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use storage::{CommitError, Transaction};
+use storage::CommitError;
 
-use crate::{Error, Rooms, append::NewEvent, transactions::Key};
+use crate::{Error, Rooms, Sender, append::NewEvent, transactions::Key};
 
 /// The longest transaction id in bytes.
 const MAX_TRANSACTION_ID: usize = 255;
@@ -15,39 +15,32 @@ const MAX_TRANSACTION_ID: usize = 255;
 pub struct NewMessage {
     /// Its type.
     pub event_type: TimelineEventType,
-    /// The client's transaction id.
-    pub transaction_id: String,
     /// Its content.
     pub content: Box<RawValue>,
 }
 
 impl Rooms {
-    /// Sends a message event; the same transaction of the same device gets the same answer.
+    /// Sends a message event; the same transaction of the same sender returns the same event.
     #[tracing::instrument(name = "room.send", skip_all, fields(room.id = %room_id), err(level = "debug"))]
-    pub async fn send_once(
+    pub async fn send(
         &self,
         room_id: &RoomId,
-        sender: &UserId,
-        device_id: &DeviceId,
+        sender: &Sender,
         message: NewMessage,
     ) -> Result<OwnedEventId, Error> {
-        let transaction = Transaction {
-            device_id: device_id.to_owned(),
-            target: None,
-            id: message.transaction_id,
-        };
+        let transaction = sender.stored_transaction(None);
         if let Some(target) = redacts(&message.event_type, &message.content) {
             return self
                 .redact_with(room_id, sender, &target, message.content, transaction)
                 .await;
         }
         let event = NewEvent {
-            sender: sender.to_owned(),
+            sender: sender.user_id.clone(),
             event_type: message.event_type,
             state_key: None,
             content: message.content,
             redacts: None,
-            transaction: Some(transaction),
+            transaction,
         };
         let sent = self.send_idempotent(room_id, event).await;
         sent.map_err(Error::hiding_unknown_room)
@@ -72,7 +65,8 @@ impl Rooms {
             id: transaction.key(&event.event_type.to_string()),
             event_type: event.event_type.to_string(),
         };
-        let result = (self.0.transactions).result_of(&event.sender, &transaction.device_id, key);
+        let device_id = transaction.device_id.as_deref();
+        let result = (self.0.transactions).result_of(&event.sender, device_id, key);
         let made = result.get_or_try_init(async || {
             let made = self.write(room_id, 1, |appender| appender.append(event.clone()));
             match made.await {

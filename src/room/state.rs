@@ -16,7 +16,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use storage::{StoredEvent, memberships};
 
-use crate::{Error, Rooms, aliases::CanonicalAliases, append::NewEvent, create::raw, head::Head};
+use crate::{
+    Error, Rooms, Sender, aliases::CanonicalAliases, append::NewEvent, create::raw, head::Head,
+};
 
 /// Names the user who vouches for the join of another to a restricted room.
 pub(crate) const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
@@ -36,11 +38,12 @@ impl Rooms {
     pub async fn set_state(
         &self,
         room_id: &RoomId,
-        sender: &UserId,
+        sender: &Sender,
         event_type: StateEventType,
         state_key: &str,
         content: Box<RawValue>,
     ) -> Result<OwnedEventId, Error> {
+        let sender = &*sender.user_id;
         let is_canonical_alias =
             event_type == StateEventType::RoomCanonicalAlias && state_key.is_empty();
         let aliases = if is_canonical_alias {

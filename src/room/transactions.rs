@@ -11,9 +11,9 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedEventId, OwnedUserId, UserId};
 use tokio::sync::OnceCell;
 use types::RoomNid;
 
-/// Devices whose transactions are remembered.
-const DEVICES: u64 = 20_000;
-/// Transactions of a device that are remembered; clients repeat only their latest.
+/// Senders whose transactions are remembered.
+const SENDERS: u64 = 20_000;
+/// Transactions of a sender that are remembered; clients repeat only their latest.
 const REMEMBERED: usize = 256;
 
 /// A transaction: the room, the event type, and the key among those.
@@ -27,17 +27,17 @@ pub(crate) struct Key {
 /// The event that a transaction created, once it is durable; repeated requests wait for it.
 pub(crate) type TransactionResult = Arc<OnceCell<OwnedEventId>>;
 
-/// The recent transactions of devices.
+/// The recent transactions of senders: users with the device, or without one.
 #[derive(Debug)]
-pub(crate) struct Transactions(Cache<(OwnedUserId, OwnedDeviceId), Arc<Mutex<Device>>>);
+pub(crate) struct Transactions(Cache<(OwnedUserId, Option<OwnedDeviceId>), Arc<Mutex<Results>>>);
 
 #[derive(Debug, Default)]
-struct Device {
+struct Results {
     results: HashMap<Key, TransactionResult>,
     oldest_first: VecDeque<Key>,
 }
 
-impl Device {
+impl Results {
     fn result_of(&mut self, key: Key) -> TransactionResult {
         if let Some(result) = self.results.get(&key) {
             return result.clone();
@@ -54,7 +54,7 @@ impl Device {
 
 impl Transactions {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(DEVICES))
+        Self(Cache::new(SENDERS))
     }
 
     /// The result of a transaction, as far as it passed through here lately. The database knows of
@@ -62,12 +62,11 @@ impl Transactions {
     pub(crate) fn result_of(
         &self,
         user_id: &UserId,
-        device_id: &DeviceId,
+        device_id: Option<&DeviceId>,
         key: Key,
     ) -> TransactionResult {
-        let device = self
-            .0
-            .get_with((user_id.to_owned(), device_id.to_owned()), Arc::default);
-        device.lock().result_of(key)
+        let sender = (user_id.to_owned(), device_id.map(ToOwned::to_owned));
+        let results = self.0.get_with(sender, Arc::default);
+        results.lock().result_of(key)
     }
 }

@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use api::App;
 use config::Config;
 use live::Live;
+use room::Sender;
 use storage::{Committer, Database, Feed, feed::Subscription, maintenance};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -153,7 +154,7 @@ async fn leave_deactivated(app: App) -> Result<(), JobError> {
     let failed = |error: &dyn std::fmt::Display| JobError::Failed(error.to_string());
     let users = app.identity.deactivated_with_rooms().await;
     for user_id in users.map_err(|error| failed(&error))? {
-        if let Err(error) = app.rooms.leave_all(&user_id).await {
+        if let Err(error) = app.rooms.leave_all(&Sender::user(&user_id)).await {
             tracing::warn!(user.id = %user_id, %error, "A deactivated user could not leave all rooms yet");
         }
     }

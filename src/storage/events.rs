@@ -30,11 +30,11 @@ pub(crate) fn verdict(number: i16) -> Result<Verdict, Error> {
     }
 }
 
-/// The transaction of a device that sent an event.
+/// The client transaction that sent an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
-    /// The device; the sender is the event's.
-    pub device_id: OwnedDeviceId,
+    /// The device; none for application services that name none. The user is the event's sender.
+    pub device_id: Option<OwnedDeviceId>,
     /// What `/redact` was asked to redact; none if the event was sent like any other.
     pub target: Option<OwnedEventId>,
     /// The client's transaction id.
@@ -45,7 +45,7 @@ pub struct Transaction {
 const REDACTION: &str = "m.room.redaction";
 
 impl Transaction {
-    /// The key that identifies the transaction among those of its device, room and event type.
+    /// The key that identifies the transaction among those of its user, device, room and event type.
     ///
     /// Spec: client-server, "Transaction identifiers": they are scoped to the endpoint's path.
     pub fn key(&self, event_type: &str) -> String {
@@ -57,15 +57,23 @@ impl Transaction {
         format!("{target} {}", self.id)
     }
 
-    /// Parses a [`key`](Self::key).
-    fn from_key(device_id: String, key: String, event_type: &str) -> Result<Self, Error> {
+    /// The device as the column holds it: empty without a device, which no id of a device is, so
+    /// that the primary key covers these transactions, too.
+    pub(crate) fn device_column(&self) -> String {
+        self.device_id
+            .as_deref()
+            .map_or_else(String::new, ToString::to_string)
+    }
+
+    /// Parses a [`device_column`](Self::device_column) and a [`key`](Self::key).
+    fn from_columns(device: String, key: String, event_type: &str) -> Result<Self, Error> {
         let (target, id) = match key.split_once(' ').filter(|_| event_type == REDACTION) {
             Some((target, id)) => (target, id.to_owned()),
             None => ("", key),
         };
         let target = (!target.is_empty()).then(|| rows::id(target.to_owned()));
         Ok(Self {
-            device_id: device_id.into(),
+            device_id: (!device.is_empty()).then(|| device.into()),
             target: target.transpose()?,
             id,
         })
@@ -172,7 +180,7 @@ impl Row {
         let transaction = self
             .transaction_device
             .zip(self.transaction_id)
-            .map(|(device_id, key)| Transaction::from_key(device_id, key, event.event_type()))
+            .map(|(device, key)| Transaction::from_columns(device, key, event.event_type()))
             .transpose()?;
         Ok(StoredEvent {
             nid: EventNid(self.event_nid),

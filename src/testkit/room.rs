@@ -248,8 +248,9 @@ impl TestRoom {
         let expected = self.version_of_head();
         let redacts = self.redacted(db, spec.redacts.as_ref()).await;
         let (parents, event) = self.append(nid, &pdu, spec.device_id);
-        if let Some(transaction) = &event.transaction {
-            register_device(&db.database, sender, &transaction.device_id).await;
+        let transaction = event.transaction.as_ref();
+        if let Some(device_id) = transaction.and_then(|sent| sent.device_id.as_ref()) {
+            register_device(&db.database, sender, device_id).await;
         }
         let mut new = NewEvent {
             event,
@@ -388,7 +389,7 @@ impl TestRoom {
         device_id: Option<OwnedDeviceId>,
     ) -> (Vec<Parent>, StoredEvent) {
         let transaction = device_id.map(|device_id| Transaction {
-            device_id,
+            device_id: Some(device_id),
             target: None,
             id: pdu.content_as::<Value>().expect("an object")["body"]
                 .as_str()

@@ -4,6 +4,7 @@ use identity::Caller;
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
 use types::{ErrorKind, Secret};
 
+use super::sender;
 use crate::{App, Error, Matrix, Result, uia::UiaRequest};
 
 /// The user and device of the access token.
@@ -43,7 +44,7 @@ pub(crate) async fn deactivate(
     app.identity
         .deactivate(user, request.erase, confirmed)
         .await?;
-    app.rooms.leave_all(&user.user_id).await?;
+    app.rooms.leave_all(&sender(&caller)).await?;
     // There are no third-party identifiers to unbind.
     let nothing_left = ThirdPartyIdRemovalStatus::Success;
     Ok(deactivate::v3::Response::new(nothing_left))

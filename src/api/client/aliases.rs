@@ -8,6 +8,7 @@ use ruma::api::client::{
 
 use types::ManageAliases;
 
+use super::sender;
 use crate::{App, Error, Matrix, Result};
 
 /// Creates an alias for a room.
@@ -18,7 +19,7 @@ pub(crate) async fn create(
     let (alias, room_id) = (&call.request.room_alias, &call.request.room_id);
     match app
         .rooms
-        .create_alias(room_id, call.caller.user_id(), alias)
+        .create_alias(room_id, &sender(&call.caller), alias)
         .await
     {
         Ok(()) => Ok(create_alias::v3::Response::new()),
@@ -49,8 +50,8 @@ pub(crate) async fn delete(
     let admin = call.caller.admin::<ManageAliases>();
     app.rooms
         .delete_alias(
+            &sender(&call.caller),
             &call.request.room_alias,
-            call.caller.user_id(),
             admin.as_ref(),
         )
         .await?;

@@ -16,16 +16,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use types::ErrorKind;
 
-use super::membership::inherit_push_rules;
+use super::{membership::inherit_push_rules, sender};
 use crate::{App, Error, Matrix, Result};
 
 /// Creates a room.
 pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> {
-    let creator = call.caller.user_id();
+    let creator = sender(&call.caller);
     let request = room_request(&app, call.request).await?;
-    let profile = app.profile(creator).await?;
-    let room_id = app.rooms.create(creator, profile, request).await?;
-    inherit_push_rules(&app, &room_id, creator).await?;
+    let profile = app.profile(&creator.user_id).await?;
+    let room_id = app.rooms.create(&creator, profile, request).await?;
+    inherit_push_rules(&app, &room_id, &creator.user_id).await?;
     Ok(Response::new(room_id))
 }
 

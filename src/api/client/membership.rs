@@ -1,6 +1,6 @@
 //! Membership changes: join, knock, invite, leave, kick, ban, forget.
 
-use room::MembershipChange;
+use room::{MembershipChange, Sender};
 use ruma::{
     OwnedRoomId, RoomId, RoomOrAliasId, UserId,
     api::client::{
@@ -16,6 +16,7 @@ use ruma::{
 use serde_json::{Map, Value};
 use types::ErrorKind;
 
+use super::sender;
 use crate::{App, Error, Matrix, Result};
 
 /// Joins a room by its id.
@@ -24,7 +25,7 @@ pub(crate) async fn join_by_id(
     call: Matrix<join_room_by_id::v3::Request>,
 ) -> Result<join_room_by_id::v3::Response> {
     let room_id = call.request.room_id;
-    join(&app, &room_id, call.caller.user_id(), &call.body).await?;
+    join(&app, &room_id, &sender(&call.caller), &call.body).await?;
     Ok(join_room_by_id::v3::Response::new(room_id))
 }
 
@@ -34,7 +35,7 @@ pub(crate) async fn join_by_id_or_alias(
     call: Matrix<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<join_room_by_id_or_alias::v3::Response> {
     let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
-    join(&app, &room_id, call.caller.user_id(), &call.body).await?;
+    join(&app, &room_id, &sender(&call.caller), &call.body).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
 }
 
@@ -43,11 +44,11 @@ pub(crate) async fn knock(
     app: App,
     call: Matrix<knock_room::v3::Request>,
 ) -> Result<knock_room::v3::Response> {
-    let user_id = call.caller.user_id();
+    let sender = sender(&call.caller);
     let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
-    let profile = app.profile(user_id).await?;
+    let profile = app.profile(&sender.user_id).await?;
     app.rooms
-        .knock(&room_id, user_id, profile, call.request.reason.as_deref())
+        .knock(&room_id, &sender, profile, call.request.reason.as_deref())
         .await?;
     Ok(knock_room::v3::Response::new(room_id))
 }
@@ -68,10 +69,10 @@ pub(crate) async fn invite(
         profile,
         is_direct: false,
     };
-    let (room_id, sender) = (&call.request.room_id, call.caller.user_id());
+    let (room_id, sender) = (&call.request.room_id, sender(&call.caller));
     let reason = recipient.reason.as_deref();
     app.rooms
-        .change_membership(room_id, sender, &recipient.user_id, change, reason)
+        .change_membership(room_id, &sender, &recipient.user_id, change, reason)
         .await?;
     Ok(invite_user::v3::Response::new())
 }
@@ -83,7 +84,7 @@ pub(crate) async fn leave(
 ) -> Result<leave_room::v3::Response> {
     let reason = call.request.reason.as_deref();
     app.rooms
-        .leave(&call.request.room_id, call.caller.user_id(), reason)
+        .leave(&call.request.room_id, &sender(&call.caller), reason)
         .await?;
     Ok(leave_room::v3::Response::new())
 }
@@ -110,9 +111,9 @@ pub(crate) async fn kick(
         reason,
         ..
     } = call.request;
-    let (sender, kick) = (call.caller.user_id(), MembershipChange::Kick);
+    let (sender, kick) = (sender(&call.caller), MembershipChange::Kick);
     app.rooms
-        .change_membership(&room_id, sender, &user_id, kick, reason.as_deref())
+        .change_membership(&room_id, &sender, &user_id, kick, reason.as_deref())
         .await?;
     Ok(kick_user::v3::Response::new())
 }
@@ -128,9 +129,9 @@ pub(crate) async fn ban(
         reason,
         ..
     } = call.request;
-    let (sender, ban) = (call.caller.user_id(), MembershipChange::Ban);
+    let (sender, ban) = (sender(&call.caller), MembershipChange::Ban);
     app.rooms
-        .change_membership(&room_id, sender, &user_id, ban, reason.as_deref())
+        .change_membership(&room_id, &sender, &user_id, ban, reason.as_deref())
         .await?;
     Ok(ban_user::v3::Response::new())
 }
@@ -146,9 +147,9 @@ pub(crate) async fn unban(
         reason,
         ..
     } = call.request;
-    let (sender, unban) = (call.caller.user_id(), MembershipChange::Unban);
+    let (sender, unban) = (sender(&call.caller), MembershipChange::Unban);
     app.rooms
-        .change_membership(&room_id, sender, &user_id, unban, reason.as_deref())
+        .change_membership(&room_id, &sender, &user_id, unban, reason.as_deref())
         .await?;
     Ok(unban_user::v3::Response::new())
 }
@@ -171,16 +172,16 @@ async fn room_id(app: &App, id_or_alias: &RoomOrAliasId) -> Result<OwnedRoomId> 
 }
 
 /// Joins with the body's fields as additional content.
-async fn join(app: &App, room_id: &RoomId, user_id: &UserId, body: &[u8]) -> Result<()> {
+async fn join(app: &App, room_id: &RoomId, sender: &Sender, body: &[u8]) -> Result<()> {
     let mut content: Map<String, Value> = match body {
         [] => Map::new(),
         body => serde_json::from_slice(body)
             .map_err(|error| Error::new(ErrorKind::BadJson, error.to_string()))?,
     };
     content.remove("third_party_signed");
-    let profile = app.profile(user_id).await?;
-    app.rooms.join(room_id, user_id, profile, content).await?;
-    inherit_push_rules(app, room_id, user_id).await
+    let profile = app.profile(&sender.user_id).await?;
+    app.rooms.join(room_id, sender, profile, content).await?;
+    inherit_push_rules(app, room_id, &sender.user_id).await
 }
 
 /// Gives a room that replaces another the user's push rules for that one.

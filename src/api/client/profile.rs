@@ -1,9 +1,9 @@
 //! Profiles.
 
 use http::Method;
-use identity::Profile;
+use identity::{Caller, Profile};
 use ruma::{
-    OwnedUserId, UserId,
+    OwnedUserId,
     api::{
         IncomingRequest, Metadata,
         client::profile::{
@@ -20,7 +20,8 @@ use serde::{
 use serde_json::{Map, Value};
 use types::ErrorKind;
 
-use crate::{App, Error, Matrix, Result, client::check_is_caller, json::RawJson};
+use super::{check_is_caller, sender};
+use crate::{App, Error, Matrix, Result, json::RawJson};
 
 /// Returns a user's profile.
 pub(crate) async fn all(app: App, call: Matrix<get_profile::v3::Request>) -> Result<RawJson> {
@@ -63,7 +64,7 @@ pub(crate) async fn set(
         }
         None => app.identity.delete_profile_field(&user_id, &field).await?,
     };
-    update_rooms(&app, &user_id, &field, &profile).await?;
+    update_rooms(&app, &call.caller, &field, &profile).await?;
     Ok(set_profile_field::v3::Response::new())
 }
 
@@ -78,15 +79,15 @@ pub(crate) async fn delete(
         .identity
         .delete_profile_field(&call.request.user_id, field)
         .await?;
-    update_rooms(&app, &call.request.user_id, field, &profile).await?;
+    update_rooms(&app, &call.caller, field, &profile).await?;
     Ok(delete_profile_field::v3::Response::new())
 }
 
 /// Updates the membership events, which contain display name and avatar.
-async fn update_rooms(app: &App, user_id: &UserId, field: &str, profile: &Profile) -> Result<()> {
+async fn update_rooms(app: &App, caller: &Caller, field: &str, profile: &Profile) -> Result<()> {
     if matches!(field, "displayname" | "avatar_url") {
         app.rooms
-            .update_profile(user_id, &room_profile(profile))
+            .update_profile(&sender(caller), &room_profile(profile))
             .await?;
     }
     Ok(())

@@ -14,6 +14,7 @@ use ruma::{
 use serde_json::{Map, Value, json};
 use types::ErrorKind;
 
+use super::sender;
 use crate::{App, Error, Matrix, Result, json::RawJson};
 
 /// Lists public rooms.
@@ -84,7 +85,7 @@ pub(crate) async fn set_visibility(
 ) -> Result<set_room_visibility::v3::Response> {
     let listed = call.request.visibility == Visibility::Public;
     app.rooms
-        .set_in_directory(&call.request.room_id, call.caller.user_id(), listed)
+        .set_in_directory(&call.request.room_id, &sender(&call.caller), listed)
         .await?;
     Ok(set_room_visibility::v3::Response::new())
 }

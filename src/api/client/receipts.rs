@@ -10,6 +10,7 @@ use ruma::{
 };
 use types::ErrorKind;
 
+use super::sender;
 use crate::{App, Error, Matrix, Result};
 
 /// Sets a receipt of the user.
@@ -41,7 +42,7 @@ pub(crate) async fn create(
         kind,
     };
     app.rooms
-        .set_receipts(&room_id, call.caller.user_id(), &[mark])
+        .set_receipts(&room_id, &sender(&call.caller), &[mark])
         .await?;
     Ok(create_receipt::v3::Response::new())
 }
@@ -71,7 +72,7 @@ pub(crate) async fn set_markers(
     })
     .collect();
     app.rooms
-        .set_receipts(&request.room_id, call.caller.user_id(), &marks)
+        .set_receipts(&request.room_id, &sender(&call.caller), &marks)
         .await?;
     Ok(set_read_marker::v3::Response::new())
 }

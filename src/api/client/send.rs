@@ -7,7 +7,7 @@ use axum::{
 use room::NewMessage;
 use ruma::api::client::{message::send_message_event, redact::redact_event};
 
-use super::refuse_delay;
+use super::{refuse_delay, sender};
 use crate::{App, Matrix, PathDefaults, Result, limits::Class, matrix::respond};
 
 /// Sends a message event, once per transaction.
@@ -16,21 +16,13 @@ pub(crate) async fn message(
     call: Matrix<send_message_event::v3::Request>,
 ) -> Result<send_message_event::v3::Response> {
     refuse_delay(&call.query)?;
+    let sender = sender(&call.caller).with_transaction(call.request.txn_id);
     let message = NewMessage {
         event_type: call.request.event_type.to_string().into(),
-        transaction_id: call.request.txn_id.to_string(),
         content: call.request.body.into_json(),
     };
     let room_id = &call.request.room_id;
-    let event_id = app
-        .rooms
-        .send_once(
-            room_id,
-            call.caller.user_id(),
-            call.caller.device()?,
-            message,
-        )
-        .await?;
+    let event_id = app.rooms.send(room_id, &sender, message).await?;
     Ok(send_message_event::v3::Response::new(event_id))
 }
 
@@ -63,18 +55,10 @@ pub(crate) async fn redact(
         reason,
         ..
     } = call.request;
-    let (sender, device_id) = (call.caller.user_id(), call.caller.device()?);
-    let txn_id = txn_id.to_string();
+    let sender = sender(&call.caller).with_transaction(txn_id);
     let redaction = app
         .rooms
-        .redact(
-            &room_id,
-            sender,
-            device_id,
-            &event_id,
-            txn_id,
-            reason.as_deref(),
-        )
+        .redact(&room_id, &sender, &event_id, reason.as_deref())
         .await?;
     Ok(redact_event::v3::Response::new(redaction))
 }

@@ -5,7 +5,7 @@ use ruma::api::client::state::{
     get_state_events, send_state_event,
 };
 
-use super::{reader, refuse_delay};
+use super::{reader, refuse_delay, sender};
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// Returns all state visible to the user.
@@ -48,11 +48,11 @@ pub(crate) async fn set(
         body,
         ..
     } = call.request;
-    let sender = call.caller.user_id();
+    let sender = sender(&call.caller);
     let content = body.into_json();
     let event_id = app
         .rooms
-        .set_state(&room_id, sender, event_type, &state_key, content)
+        .set_state(&room_id, &sender, event_type, &state_key, content)
         .await?;
     Ok(send_state_event::v3::Response::new(event_id))
 }

@@ -4,7 +4,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::Membe
 use serde_json::{Map, Value};
 
 use super::{Profile, restricted, set, with_reason};
-use crate::{Error, Rooms, head::Head, state::AUTHORISED_VIA};
+use crate::{Error, Rooms, Sender, head::Head, state::AUTHORISED_VIA};
 
 impl Rooms {
     /// Joins a room, with further content for the member event. Joining again is no error and
@@ -13,13 +13,14 @@ impl Rooms {
     pub async fn join(
         &self,
         room_id: &RoomId,
-        user_id: &UserId,
+        sender: &Sender,
         profile: Profile,
         mut content: Map<String, Value>,
     ) -> Result<(), Error> {
         for ours in ["membership", "displayname", "avatar_url", AUTHORISED_VIA] {
             content.remove(ours);
         }
+        let user_id = &*sender.user_id;
         let head = self.head(room_id).await?;
         if head.state.membership(user_id) != MembershipState::Join {
             self.check_room_limit(user_id).await?;
@@ -47,10 +48,11 @@ impl Rooms {
     pub async fn knock(
         &self,
         room_id: &RoomId,
-        user_id: &UserId,
+        sender: &Sender,
         profile: Profile,
         reason: Option<&str>,
     ) -> Result<(), Error> {
+        let user_id = &*sender.user_id;
         self.write(room_id, 1, |appender| {
             let content = profile.member_content("knock", Map::new());
             set(appender, user_id, user_id, with_reason(content, reason)).map(|_| ())

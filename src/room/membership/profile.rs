@@ -1,18 +1,19 @@
 //! Showing a changed profile in the rooms of a user.
 
 use futures::future::join_all;
-use ruma::{UserId, events::room::member::MembershipState};
+use ruma::events::room::member::MembershipState;
 use serde_json::Value;
 use storage::memberships;
 
 use super::{Profile, set};
-use crate::{Error, Rooms, state::AUTHORISED_VIA};
+use crate::{Error, Rooms, Sender, state::AUTHORISED_VIA};
 
 impl Rooms {
     /// Writes the user's profile into the member event of every joined room, all at once; when
     /// some fail, returns the first failure.
-    #[tracing::instrument(name = "room.update_profile", skip_all, fields(user.id = %user_id), err(level = "debug"))]
-    pub async fn update_profile(&self, user_id: &UserId, profile: &Profile) -> Result<(), Error> {
+    #[tracing::instrument(name = "room.update_profile", skip_all, fields(user.id = %sender.user_id), err(level = "debug"))]
+    pub async fn update_profile(&self, sender: &Sender, profile: &Profile) -> Result<(), Error> {
+        let user_id = &*sender.user_id;
         let rooms = {
             let mut db = self.0.database.acquire().await?;
             memberships::joined_rooms(&mut db, user_id).await?

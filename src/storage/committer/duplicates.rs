@@ -61,7 +61,7 @@ impl Rows {
         };
         self.index.push(index as i64);
         self.sender.push(event.pdu.sender().to_string());
-        self.device.push(transaction.device_id.to_string());
+        self.device.push(transaction.device_column());
         self.transaction
             .push(transaction.key(event.pdu.event_type()));
         self.room_nid.push(event.room_nid.get());

@@ -7,7 +7,7 @@ family! {
     "INSERT INTO event_transactions (user_id, device_id, room_nid, event_type, transaction_id, event_nid, sent_ts)
     SELECT r.* FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
         AS r (user_id, device_id, room_nid, event_type, transaction_id, event_nid, sent_ts)
-    WHERE EXISTS (SELECT FROM devices d WHERE d.user_id = r.user_id AND d.device_id = r.device_id)"
+    WHERE r.device_id = '' OR EXISTS (SELECT FROM devices d WHERE d.user_id = r.user_id AND d.device_id = r.device_id)"
     {
         user_id: String,
         device_id: String,
@@ -19,7 +19,8 @@ family! {
     }
 }
 
-/// A device that is gone meanwhile repeats nothing: its transaction is not kept.
+/// A device that is gone meanwhile repeats nothing: its transaction is not kept. Transactions without
+/// a device are kept until they expire.
 pub(super) fn collect(rooms: &[&RoomWrite]) -> Option<Part> {
     let events = rooms.iter().flat_map(|room| &room.events);
     part(events.filter_map(|new| {
@@ -27,7 +28,7 @@ pub(super) fn collect(rooms: &[&RoomWrite]) -> Option<Part> {
         let transaction = new.event.transaction.as_ref()?;
         Some(Row {
             user_id: pdu.sender().to_string(),
-            device_id: transaction.device_id.to_string(),
+            device_id: transaction.device_column(),
             room_nid: new.event.room_nid.get(),
             event_type: pdu.event_type().to_owned(),
             transaction_id: transaction.key(pdu.event_type()),

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 use testkit::Queries;
 
-use crate::support::{Server, alice, bob, message, phone};
+use crate::support::{Server, alice, bob, message, transaction};
 
 #[tokio::test]
 async fn sending_to_a_cached_room_reads_nothing_and_commits_once() {
@@ -66,8 +66,8 @@ async fn concurrent_messages_share_a_commit() {
     let (alice, bob) = (alice(), bob());
     let sends = (0..50).map(|number| {
         let (sender, room_id) = [(&alice, &one), (&bob, &other)][number % 2];
-        let message = message(&number.to_string(), "hello");
-        server.send_once(room_id, sender, phone(), message)
+        let (rooms, sender) = (&server.rooms, transaction(sender, &number.to_string()));
+        async move { rooms.send(room_id, &sender, message("hello")).await }
     });
     for sent in join_all(sends).await {
         sent.expect("sent");

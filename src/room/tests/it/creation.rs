@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use types::ErrorKind;
 
 use crate::support::{
-    Server, alice, bob, carol, content, create, error_kind, of_version, public, raw,
+    Server, alice, bob, carol, content, create, error_kind, of_version, public, raw, sender,
 };
 
 fn object(value: Value) -> Map<String, Value> {
@@ -18,7 +18,7 @@ fn object(value: Value) -> Map<String, Value> {
 
 async fn made(server: &Server, request: CreateRoom) -> OwnedRoomId {
     server
-        .create(&alice(), Profile::default(), request)
+        .create(&sender(&alice()), Profile::default(), request)
         .await
         .expect("the room is made")
 }
@@ -185,7 +185,7 @@ async fn creation_content_and_profile_are_kept() {
         avatar_url: None,
     };
     let room_id = server
-        .create(&alice(), profile, request)
+        .create(&sender(&alice()), profile, request)
         .await
         .expect("made");
     let creation = state(&server, &room_id, "m.room.create").await;
@@ -253,7 +253,7 @@ async fn room_creation_is_atomic() {
     ];
     for (request, expected) in attempts {
         let result = server
-            .create(&alice(), Profile::default(), request.clone())
+            .create(&sender(&alice()), Profile::default(), request.clone())
             .await;
         assert_eq!(error_kind(result), expected, "{request:?}");
     }
@@ -276,7 +276,9 @@ async fn a_taken_alias_prevents_the_room() {
     };
     let first = made(&server, request()).await;
     let position = server.position().await;
-    let second = server.create(&bob(), Profile::default(), request()).await;
+    let second = server
+        .create(&sender(&bob()), Profile::default(), request())
+        .await;
     assert!(matches!(second, Err(Error::AliasTaken(_))));
     assert_eq!(server.position().await, position);
     let alias = owned_room_alias_id!("#plaza:test.localhost");
@@ -290,7 +292,7 @@ async fn of_two_rooms_made_at_once_one_gets_the_alias() {
         alias: Some(owned_room_alias_id!("#plaza:test.localhost")),
         ..public()
     };
-    let (alice, bob) = (alice(), bob());
+    let (alice, bob) = (sender(&alice()), sender(&bob()));
     let (one, other) = tokio::join!(
         server.create(&alice, Profile::default(), request()),
         server.create(&bob, Profile::default(), request()),
@@ -312,7 +314,9 @@ async fn users_of_other_servers_cannot_be_invited() {
         invite: vec![(stranger, Profile::default())],
         ..public()
     };
-    let result = server.create(&alice(), Profile::default(), request).await;
+    let result = server
+        .create(&sender(&alice()), Profile::default(), request)
+        .await;
     assert_eq!(error_kind(result), ErrorKind::Forbidden);
     assert_eq!(server.position().await, 0);
 }
@@ -325,7 +329,9 @@ async fn text_with_nul_is_refused() {
             initial_state: vec![(event_type.into(), state_key.to_owned(), raw(&json!({})))],
             ..public()
         };
-        let refused = server.create(&alice(), Profile::default(), request).await;
+        let refused = server
+            .create(&sender(&alice()), Profile::default(), request)
+            .await;
         assert_eq!(error_kind(refused), ErrorKind::BadJson);
     }
 }

@@ -5,7 +5,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId};
 use serde_json::json;
 use types::{Admin, ErrorKind};
 
-use crate::support::{Server, alice, bob, carol, error_kind, public, user};
+use crate::support::{Server, alice, bob, carol, error_kind, public, sender, user};
 
 fn alias(name: &str) -> OwnedRoomAliasId {
     RoomAliasId::parse(format!("#{name}:test.localhost")).expect("an alias")
@@ -18,7 +18,7 @@ async fn listed(server: &Server, creator: &UserId, name: &str, members: usize) -
         ..public()
     };
     let room_id = server
-        .create(creator, Profile::default(), request)
+        .create(&sender(creator), Profile::default(), request)
         .await
         .expect("made");
     for number in 1..members {
@@ -36,21 +36,25 @@ async fn an_alias_is_made_once_by_a_member() {
     let room_id = server.room(&[&alice(), &bob()]).await;
     let other = server.room(&[&carol()]).await;
     let stranger = server
-        .create_alias(&room_id, &carol(), &alias("plaza"))
+        .create_alias(&room_id, &sender(&carol()), &alias("plaza"))
         .await;
     assert_eq!(error_kind(stranger), ErrorKind::Forbidden);
     server
-        .create_alias(&room_id, &bob(), &alias("plaza"))
+        .create_alias(&room_id, &sender(&bob()), &alias("plaza"))
         .await
         .expect("made");
-    let taken = server.create_alias(&other, &carol(), &alias("plaza")).await;
+    let taken = server
+        .create_alias(&other, &sender(&carol()), &alias("plaza"))
+        .await;
     assert!(matches!(taken, Err(Error::AliasTaken(_))));
     assert_eq!(
         server.resolve_alias(&alias("plaza")).await.expect("found"),
         room_id
     );
     let foreign = RoomAliasId::parse("#plaza:elsewhere.example").expect("an alias");
-    let foreign = server.create_alias(&room_id, &alice(), &foreign).await;
+    let foreign = server
+        .create_alias(&room_id, &sender(&alice()), &foreign)
+        .await;
     assert!(matches!(foreign, Err(Error::Remote(_))));
 }
 
@@ -60,27 +64,35 @@ async fn an_alias_is_removed_by_its_maker_a_moderator_or_an_administrator() {
     let room_id = server.room(&[&alice(), &bob(), &carol()]).await;
     for name in ["one", "two", "three"] {
         server
-            .create_alias(&room_id, &bob(), &alias(name))
+            .create_alias(&room_id, &sender(&bob()), &alias(name))
             .await
             .expect("made");
     }
-    let denied = server.delete_alias(&alias("one"), &carol(), None).await;
+    let denied = server
+        .delete_alias(&sender(&carol()), &alias("one"), None)
+        .await;
     assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     server
-        .delete_alias(&alias("one"), &bob(), None)
+        .delete_alias(&sender(&bob()), &alias("one"), None)
         .await
         .expect("its maker");
     server
-        .delete_alias(&alias("two"), &alice(), None)
+        .delete_alias(&sender(&alice()), &alias("two"), None)
         .await
         .expect("a moderator");
     server
-        .delete_alias(&alias("three"), &carol(), Some(&Admin::grant(carol())))
+        .delete_alias(
+            &sender(&carol()),
+            &alias("three"),
+            Some(&Admin::grant(carol())),
+        )
         .await
         .expect("an administrator");
     let gone = server.resolve_alias(&alias("one")).await;
     assert!(matches!(gone, Err(Error::UnknownAlias)));
-    let gone = server.delete_alias(&alias("one"), &bob(), None).await;
+    let gone = server
+        .delete_alias(&sender(&bob()), &alias("one"), None)
+        .await;
     assert!(matches!(gone, Err(Error::UnknownAlias)));
     assert!(
         server
@@ -97,11 +109,11 @@ async fn the_canonical_alias_must_point_to_the_room() {
     let room_id = server.room(&[&alice()]).await;
     let other = server.room(&[&alice()]).await;
     server
-        .create_alias(&room_id, &alice(), &alias("here"))
+        .create_alias(&room_id, &sender(&alice()), &alias("here"))
         .await
         .expect("made");
     server
-        .create_alias(&other, &alice(), &alias("there"))
+        .create_alias(&other, &sender(&alice()), &alias("there"))
         .await
         .expect("made");
     for name in ["there", "nowhere"] {
@@ -133,7 +145,7 @@ async fn a_removed_alias_leaves_the_canonical_alias_event() {
     let room_id = server.room(&[&alice()]).await;
     for name in ["here", "also"] {
         server
-            .create_alias(&room_id, &alice(), &alias(name))
+            .create_alias(&room_id, &sender(&alice()), &alias(name))
             .await
             .expect("made");
     }
@@ -143,7 +155,7 @@ async fn a_removed_alias_leaves_the_canonical_alias_event() {
         .await
         .expect("set");
     server
-        .delete_alias(&alias("here"), &alice(), None)
+        .delete_alias(&sender(&alice()), &alias("here"), None)
         .await
         .expect("removed");
     let content = server
@@ -158,11 +170,11 @@ async fn aliases_are_visible_to_members_and_in_world_readable_rooms() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     server
-        .create_alias(&room_id, &alice(), &alias("b"))
+        .create_alias(&room_id, &sender(&alice()), &alias("b"))
         .await
         .expect("made");
     server
-        .create_alias(&room_id, &alice(), &alias("a"))
+        .create_alias(&room_id, &sender(&alice()), &alias("a"))
         .await
         .expect("made");
     let told = server.aliases(&room_id, &alice()).await.expect("aliases");
@@ -230,7 +242,7 @@ async fn the_directory_is_searched_by_name_in_any_case_and_by_type() {
         ..public()
     };
     let space = server
-        .create(&alice(), Profile::default(), space)
+        .create(&sender(&alice()), Profile::default(), space)
         .await
         .expect("made");
     let find = async |query: DirectoryQuery| {
@@ -256,16 +268,18 @@ async fn who_may_set_the_canonical_alias_lists_the_room() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     for user in [bob(), carol()] {
-        let result = server.set_in_directory(&room_id, &user, true).await;
+        let result = server
+            .set_in_directory(&room_id, &sender(&user), true)
+            .await;
         assert_eq!(error_kind(result), ErrorKind::Forbidden);
     }
     server
-        .set_in_directory(&room_id, &alice(), true)
+        .set_in_directory(&room_id, &sender(&alice()), true)
         .await
         .expect("listed");
     assert!(server.is_in_directory(&room_id).await.expect("known"));
     server
-        .set_in_directory(&room_id, &alice(), false)
+        .set_in_directory(&room_id, &sender(&alice()), false)
         .await
         .expect("taken off");
     assert!(!server.is_in_directory(&room_id).await.expect("known"));

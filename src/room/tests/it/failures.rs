@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 use tokio::task::JoinSet;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, chain, error_kind, message, phone, user};
+use crate::support::{Server, alice, chain, error_kind, message, sender, transaction, user};
 
 /// Makes the database refuse messages that contain the word.
 async fn refuse(server: &Server, word: &str) {
@@ -45,10 +45,10 @@ async fn writes_queued_behind_a_refused_write_succeed() {
     let mut sends = JoinSet::new();
     for number in 0..64 {
         let text = if number % 8 == 3 { "poison" } else { "fine" };
-        let message = message(&number.to_string(), text);
+        let sender = transaction(&alice(), &number.to_string());
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
         sends.spawn(async move {
-            let sent = rooms.send_once(&room_id, &alice(), phone(), message).await;
+            let sent = rooms.send(&room_id, &sender, message(text)).await;
             assert_eq!(sent.is_ok(), text == "fine", "{number}: {sent:?}");
         });
     }
@@ -154,9 +154,9 @@ async fn rooms_that_do_not_fit_into_the_cache_can_be_written() {
     let mut sends = JoinSet::new();
     for number in 0..64 {
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
-        let message = message(&number.to_string(), "hello");
+        let sender = transaction(&alice(), &number.to_string());
         sends.spawn(async move {
-            let sent = rooms.send_once(&room_id, &alice(), phone(), message).await;
+            let sent = rooms.send(&room_id, &sender, message("hello")).await;
             sent.expect("sent");
         });
     }
@@ -173,7 +173,8 @@ async fn membership_is_immediate_in_rooms_that_do_not_fit_into_the_cache() {
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
         joins.spawn(async move {
             let user_id = user(&number.to_string());
-            let joined = rooms.join(&room_id, &user_id, Profile::default(), Map::new());
+            let sender = sender(&user_id);
+            let joined = rooms.join(&room_id, &sender, Profile::default(), Map::new());
             joined.await.expect("joined");
             rooms.joined_members(&room_id, &user_id).await.expect("in");
         });

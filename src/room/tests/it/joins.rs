@@ -5,12 +5,12 @@ use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, content, error_kind, of_version};
+use crate::support::{Server, alice, bob, carol, content, error_kind, of_version, sender};
 
 /// A room that the members of another one may join.
 async fn restricted(server: &Server, version: &str, join_rule: &str, to: &RoomId) -> OwnedRoomId {
     let room_id = server
-        .create(&alice(), Profile::default(), of_version(version))
+        .create(&sender(&alice()), Profile::default(), of_version(version))
         .await
         .expect("made");
     let rules = json!({
@@ -80,7 +80,10 @@ async fn banned_users_and_former_members_cannot_join_restricted_rooms() {
         error_kind(server.enter(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
-    server.leave(&lobby, &carol(), None).await.expect("left");
+    server
+        .leave(&lobby, &sender(&carol()), None)
+        .await
+        .expect("left");
     let outside = server.enter(&room_id, &carol()).await;
     assert!(matches!(outside, Err(Error::JoinNotGranted)));
 }
@@ -90,7 +93,10 @@ async fn a_restricted_join_fails_without_an_authorising_user() {
     let server = Server::start().await;
     let lobby = server.room(&[&alice(), &bob()]).await;
     let room_id = restricted(&server, "12", "restricted", &lobby).await;
-    server.leave(&room_id, &alice(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&alice()), None)
+        .await
+        .expect("left");
     let alone = server.enter(&room_id, &bob()).await;
     assert!(matches!(alone, Err(Error::JoinNotGranted)));
 }
@@ -103,7 +109,9 @@ async fn a_knock_is_answered_by_an_invitation() {
         displayname: Some("Bob".to_owned()),
         avatar_url: None,
     };
-    let closed = server.knock(&room_id, &bob(), profile(), None).await;
+    let closed = server
+        .knock(&room_id, &sender(&bob()), profile(), None)
+        .await;
     assert_eq!(
         error_kind(closed),
         ErrorKind::Forbidden,
@@ -111,7 +119,7 @@ async fn a_knock_is_answered_by_an_invitation() {
     );
     allow_knocks(&server, &room_id).await;
     server
-        .knock(&room_id, &bob(), profile(), Some("let me in"))
+        .knock(&room_id, &sender(&bob()), profile(), Some("let me in"))
         .await
         .expect("knocked");
     assert_eq!(
@@ -137,7 +145,7 @@ async fn a_knock_is_turned_down_or_taken_back() {
     allow_knocks(&server, &room_id).await;
     for user in [bob(), carol()] {
         server
-            .knock(&room_id, &user, Profile::default(), None)
+            .knock(&room_id, &sender(&user), Profile::default(), None)
             .await
             .expect("knocked");
     }
@@ -146,7 +154,7 @@ async fn a_knock_is_turned_down_or_taken_back() {
         .await
         .expect("turned down");
     server
-        .leave(&room_id, &carol(), None)
+        .leave(&room_id, &sender(&carol()), None)
         .await
         .expect("taken back");
     assert_eq!(
@@ -159,12 +167,12 @@ async fn a_knock_is_turned_down_or_taken_back() {
 async fn room_versions_without_knocking_know_no_knock() {
     let server = Server::start().await;
     let room_id = server
-        .create(&alice(), Profile::default(), of_version("6"))
+        .create(&sender(&alice()), Profile::default(), of_version("6"))
         .await
         .expect("made");
     allow_knocks(&server, &room_id).await;
     let knocked = server
-        .knock(&room_id, &bob(), Profile::default(), None)
+        .knock(&room_id, &sender(&bob()), Profile::default(), None)
         .await;
     assert_eq!(error_kind(knocked), ErrorKind::Forbidden);
 }

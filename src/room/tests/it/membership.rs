@@ -5,7 +5,7 @@ use ruma::{events::room::member::MembershipState, owned_user_id, room_id};
 use serde_json::{Map, json};
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, content, create, error_kind};
+use crate::support::{Server, alice, bob, carol, content, create, error_kind, sender};
 
 #[tokio::test]
 async fn joining_a_public_room_is_idempotent() {
@@ -26,7 +26,11 @@ async fn joining_a_public_room_is_idempotent() {
 async fn a_private_room_is_joined_by_invitation() {
     let server = Server::start().await;
     let room_id = server
-        .create(&alice(), Profile::default(), create(Preset::PrivateChat))
+        .create(
+            &sender(&alice()),
+            Profile::default(),
+            create(Preset::PrivateChat),
+        )
         .await
         .expect("made");
     assert_eq!(
@@ -54,7 +58,11 @@ async fn a_private_room_is_joined_by_invitation() {
 async fn an_invitation_is_turned_down_by_leaving() {
     let server = Server::start().await;
     let room_id = server
-        .create(&alice(), Profile::default(), create(Preset::PrivateChat))
+        .create(
+            &sender(&alice()),
+            Profile::default(),
+            create(Preset::PrivateChat),
+        )
         .await
         .expect("made");
     server
@@ -62,7 +70,7 @@ async fn an_invitation_is_turned_down_by_leaving() {
         .await
         .expect("invited");
     server
-        .leave(&room_id, &bob(), Some("no time"))
+        .leave(&room_id, &sender(&bob()), Some("no time"))
         .await
         .expect("left");
     assert_eq!(
@@ -80,14 +88,17 @@ async fn an_invitation_is_turned_down_by_leaving() {
 async fn leaving_twice_is_no_error_and_strangers_cannot_leave() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     let position = server.position().await;
     server
-        .leave(&room_id, &bob(), None)
+        .leave(&room_id, &sender(&bob()), None)
         .await
         .expect("left already");
     assert_eq!(server.position().await, position);
-    let stranger = server.leave(&room_id, &carol(), None).await;
+    let stranger = server.leave(&room_id, &sender(&carol()), None).await;
     assert!(matches!(stranger, Err(Error::NotInRoom)));
     assert_eq!(
         error_kind(server.say(&room_id, &bob(), "still here").await),
@@ -135,7 +146,7 @@ async fn a_kicked_user_cannot_rejoin_an_invite_only_room() {
         ..create(Preset::PrivateChat)
     };
     let room_id = server
-        .create(&alice(), Profile::default(), request)
+        .create(&sender(&alice()), Profile::default(), request)
         .await
         .expect("made");
     server.enter(&room_id, &bob()).await.expect("joined");
@@ -165,7 +176,7 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
         error_kind(server.invite(&room_id, &alice(), &bob()).await),
         ErrorKind::Forbidden
     );
-    let left = server.leave(&room_id, &bob(), None).await;
+    let left = server.leave(&room_id, &sender(&bob()), None).await;
     assert!(
         matches!(left, Err(Error::NotInRoom)),
         "a ban is not shaken off"
@@ -208,13 +219,13 @@ async fn kicks_keep_the_profile_of_the_target() {
         avatar_url: Some("mxc://test.localhost/bob".to_owned()),
     };
     server
-        .join(&room_id, &bob(), profile, Map::new())
+        .join(&room_id, &sender(&bob()), profile, Map::new())
         .await
         .expect("joined");
     server
         .change_membership(
             &room_id,
-            &alice(),
+            &sender(&alice()),
             &bob(),
             MembershipChange::Ban,
             Some("spam"),
@@ -239,7 +250,10 @@ async fn a_room_is_forgotten_only_after_leaving_it() {
     assert!(matches!(stayed, Err(Error::StillInRoom)));
     let stranger = server.forget(&room_id, &carol()).await;
     assert_eq!(error_kind(stranger), ErrorKind::NotFound);
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
     server
         .forget(&room_id, &bob())
@@ -262,7 +276,7 @@ async fn extra_join_content_cannot_override_server_fields() {
     });
     let extra = extra.as_object().expect("an object").clone();
     server
-        .join(&room_id, &bob(), Profile::default(), extra)
+        .join(&room_id, &sender(&bob()), Profile::default(), extra)
         .await
         .expect("joined");
     let joined = server.stored(&room_id).await.pop().expect("an event");
@@ -278,13 +292,16 @@ async fn a_changed_profile_shows_in_all_joined_rooms() {
     let here = server.room(&[&alice(), &bob()]).await;
     let there = server.room(&[&carol(), &bob()]).await;
     let left = server.room(&[&carol(), &bob()]).await;
-    server.leave(&left, &bob(), None).await.expect("left");
+    server
+        .leave(&left, &sender(&bob()), None)
+        .await
+        .expect("left");
     let profile = Profile {
         displayname: Some("Robert".to_owned()),
         avatar_url: None,
     };
     server
-        .update_profile(&bob(), &profile)
+        .update_profile(&sender(&bob()), &profile)
         .await
         .expect("shown");
     for room_id in [&here, &there] {
@@ -299,7 +316,7 @@ async fn a_changed_profile_shows_in_all_joined_rooms() {
     }
     let position = server.position().await;
     server
-        .update_profile(&bob(), &profile)
+        .update_profile(&sender(&bob()), &profile)
         .await
         .expect("shown already");
     assert_eq!(server.position().await, position);
@@ -316,7 +333,7 @@ async fn leaving_all_rooms_turns_down_invitations_too() {
         .invite(&invited, &alice(), &bob())
         .await
         .expect("invited");
-    server.leave_all(&bob()).await.expect("left");
+    server.leave_all(&sender(&bob())).await.expect("left");
     for room_id in [&joined, &invited] {
         let state = server
             .visible_state(room_id, &alice())
@@ -345,7 +362,7 @@ async fn strangers_do_not_learn_which_rooms_exist() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     for room_id in [&*room_id, room_id!("!nowhere:test.localhost")] {
-        let left = server.leave(room_id, &carol(), None).await;
+        let left = server.leave(room_id, &sender(&carol()), None).await;
         assert!(matches!(left, Err(Error::NotInRoom)));
         for change in [
             MembershipChange::Invite {

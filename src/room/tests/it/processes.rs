@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::queries_of;
 use tokio::task::JoinSet;
 
-use crate::support::{Server, alice, bob, chain, message, phone, user};
+use crate::support::{Server, alice, bob, chain, message, sender, transaction, user};
 
 const SENDERS: usize = 32;
 const MESSAGES: usize = 5;
@@ -26,16 +26,12 @@ async fn two_processes_write_one_chain_and_lose_nothing() {
         let rooms = [&here, &there][sender % 2].rooms.clone();
         let room_id = room_id.clone();
         senders.spawn(async move {
+            let user_id = user(&sender.to_string());
             let mut sent = Vec::new();
             for number in 0..MESSAGES {
                 let text = format!("{sender} {number}");
                 let event_id = rooms
-                    .send_once(
-                        &room_id,
-                        &user(&sender.to_string()),
-                        phone(),
-                        message(&text, &text),
-                    )
+                    .send(&room_id, &transaction(&user_id, &text), message(&text))
                     .await
                     .expect("sent");
                 sent.push(event_id);
@@ -62,7 +58,9 @@ async fn writes_build_on_those_of_other_processes() {
             .await
             .expect("sent");
     }
-    here.leave(&room_id, &bob(), None).await.expect("left");
+    here.leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     there
         .say(&room_id, &bob(), "still here?")
         .await
@@ -150,7 +148,10 @@ async fn users_removed_by_another_process_cannot_read() {
     let _tasks = connect(&mut [&mut here, &mut there]);
     let room_id = here.room(&[&alice(), &bob()]).await;
     here.joined_members(&room_id, &bob()).await.expect("in");
-    there.leave(&room_id, &bob(), None).await.expect("left");
+    there
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     catch_up(&mut here, &mut there).await;
     here.joined_members(&room_id, &bob())
         .await
@@ -202,8 +203,8 @@ async fn a_pending_write_survives_a_head_reload() {
         for (rooms, sender) in [(&here.rooms, alice()), (&there.rooms, bob())] {
             let (rooms, room_id, text) = (rooms.clone(), room_id.clone(), text.clone());
             sends.spawn(async move {
-                let message = message(&text, &text);
-                let sent = rooms.send_once(&room_id, &sender, phone(), message).await;
+                let sender = transaction(&sender, &text);
+                let sent = rooms.send(&room_id, &sender, message(&text)).await;
                 sent.expect("sent");
             });
         }

@@ -7,7 +7,7 @@ use storage::Change;
 use testkit::Queries;
 use types::{ErrorKind, StreamPosition};
 
-use crate::support::{NOW, Server, alice, bob, error_kind, message, phone, raw};
+use crate::support::{NOW, Server, alice, bob, error_kind, message, raw, sender, transaction};
 
 #[tokio::test]
 async fn each_receipt_is_one_change_in_the_stream() {
@@ -27,7 +27,7 @@ async fn each_receipt_is_one_change_in_the_stream() {
         mark(ReceiptKind::FullyRead),
     ];
     server
-        .set_receipts(&room_id, &alice(), &marks)
+        .set_receipts(&room_id, &sender(&alice()), &marks)
         .await
         .expect("noted");
     let mut db = server.test.database.acquire().await.expect("a connection");
@@ -62,7 +62,7 @@ async fn only_members_set_receipts() {
         event_id: &said,
         kind: ReceiptKind::Public { thread_id: None },
     }];
-    let stranger = server.set_receipts(&room_id, &bob(), &marks).await;
+    let stranger = server.set_receipts(&room_id, &sender(&bob()), &marks).await;
     assert!(matches!(stranger, Err(Error::NotInRoom)));
 }
 
@@ -78,7 +78,9 @@ async fn receipts_need_an_event_of_the_room() {
     ] {
         let event_id = &said;
         let marks = [ReadUpTo { event_id, kind }];
-        let elsewhere = server.set_receipts(&room_id, &alice(), &marks).await;
+        let elsewhere = server
+            .set_receipts(&room_id, &sender(&alice()), &marks)
+            .await;
         assert!(matches!(elsewhere, Err(Error::UnknownEvent)));
     }
 }
@@ -95,7 +97,7 @@ async fn receipts_only_move_forward() {
         let kind = ReceiptKind::Public { thread_id };
         let marks = [ReadUpTo { event_id, kind }];
         server
-            .set_receipts(&room_id, &alice(), &marks)
+            .set_receipts(&room_id, &sender(&alice()), &marks)
             .await
             .expect("noted");
         server.position().await - before
@@ -122,7 +124,9 @@ async fn malformed_event_ids_are_refused() {
         (&odd, ReceiptKind::FullyRead),
     ] {
         let marks = [ReadUpTo { event_id, kind }];
-        let refused = server.set_receipts(&room_id, &alice(), &marks).await;
+        let refused = server
+            .set_receipts(&room_id, &sender(&alice()), &marks)
+            .await;
         assert_eq!(error_kind(refused), ErrorKind::InvalidParam);
     }
     let told = queries.take();
@@ -137,9 +141,10 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
         let relation = json!({ "rel_type": rel_type, "event_id": target });
         let message = NewMessage {
             content: raw(&json!({ "body": text, "m.relates_to": relation })),
-            ..message(text, text)
+            ..message(text)
         };
-        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+        let sender = transaction(&alice(), text);
+        let sent = server.send(&room_id, &sender, message).await;
         sent.expect("sent")
     };
     let root = server.say(&room_id, &alice(), "root").await.expect("sent");
@@ -157,7 +162,9 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
             ReceiptKind::Private { thread_id },
         ] {
             let marks = [ReadUpTo { event_id, kind }];
-            server.set_receipts(&room_id, &alice(), &marks).await?;
+            server
+                .set_receipts(&room_id, &sender(&alice()), &marks)
+                .await?;
         }
         Ok::<_, Error>(())
     };

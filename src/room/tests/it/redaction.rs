@@ -5,7 +5,7 @@ use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::json;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, error_kind, of_version, phone};
+use crate::support::{Server, alice, bob, carol, error_kind, of_version, sender, transaction};
 
 async fn redact(
     server: &Server,
@@ -13,16 +13,9 @@ async fn redact(
     sender: &UserId,
     target: &EventId,
 ) -> Result<OwnedEventId, Error> {
-    let transaction = format!("redact {target}");
+    let sender = transaction(sender, &format!("redact {target}"));
     server
-        .redact(
-            room_id,
-            sender,
-            phone(),
-            target,
-            transaction,
-            Some("regret"),
-        )
+        .redact(room_id, &sender, target, Some("regret"))
         .await
 }
 
@@ -31,7 +24,11 @@ async fn redaction_erases_the_stored_content_and_is_published() {
     let server = Server::start().await;
     for version in ["3", "11", "12"] {
         let room_id = server
-            .create(&alice(), room::Profile::default(), of_version(version))
+            .create(
+                &sender(&alice()),
+                room::Profile::default(),
+                of_version(version),
+            )
             .await
             .expect("made");
         let said = server
@@ -157,7 +154,10 @@ async fn non_members_cannot_redact() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     for user in [bob(), carol()] {
         let result = redact(&server, &room_id, &user, &said).await;
         assert_eq!(error_kind(result), ErrorKind::Forbidden);
@@ -173,17 +173,16 @@ async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
         .say(&room_id, &alice(), "secret")
         .await
         .expect("sent");
-    let redaction = |transaction: &str| room::NewMessage {
+    let redaction = || room::NewMessage {
         event_type: "m.room.redaction".into(),
-        transaction_id: transaction.to_owned(),
         content: crate::support::raw(&json!({ "redacts": said, "reason": "regret" })),
     };
     let denied = server
-        .send_once(&room_id, &bob(), phone(), redaction("1"))
+        .send(&room_id, &transaction(&bob(), "1"), redaction())
         .await;
     assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     server
-        .send_once(&room_id, &alice(), phone(), redaction("2"))
+        .send(&room_id, &transaction(&alice(), "2"), redaction())
         .await
         .expect("redacted");
     assert!(server.heard(&room_id, &alice()).await.is_empty());
@@ -198,19 +197,17 @@ async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
         said.push(server.say(&room_id, &alice(), text).await.expect("sent"));
     }
     let by_endpoint = async |server: &Server, target: &EventId| {
-        let id = "the same".to_owned();
-        let redacted = server
-            .redact(&room_id, &alice(), phone(), target, id, None)
-            .await;
+        let sender = transaction(&alice(), "the same");
+        let redacted = server.redact(&room_id, &sender, target, None).await;
         redacted.expect("redacted")
     };
     let by_message = async |server: &Server, target: &EventId| {
         let message = room::NewMessage {
             event_type: "m.room.redaction".into(),
-            transaction_id: "the same".to_owned(),
             content: crate::support::raw(&json!({ "redacts": target })),
         };
-        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+        let sender = transaction(&alice(), "the same");
+        let sent = server.send(&room_id, &sender, message).await;
         sent.expect("redacted")
     };
     let made = [
@@ -241,7 +238,11 @@ async fn a_redaction_names_its_target() {
     let server = Server::start().await;
     for version in ["10", "12"] {
         let room_id = server
-            .create(&alice(), room::Profile::default(), of_version(version))
+            .create(
+                &sender(&alice()),
+                room::Profile::default(),
+                of_version(version),
+            )
             .await
             .expect("made");
         let position = server.position().await;
@@ -252,10 +253,10 @@ async fn a_redaction_names_its_target() {
         ] {
             let message = room::NewMessage {
                 event_type: "m.room.redaction".into(),
-                transaction_id: "1".to_owned(),
                 content: crate::support::raw(&content),
             };
-            let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+            let sender = transaction(&alice(), "1");
+            let sent = server.send(&room_id, &sender, message).await;
             assert_eq!(error_kind(sent), ErrorKind::BadJson);
             let set = server
                 .set(&room_id, &alice(), "m.room.redaction", content)
@@ -273,7 +274,7 @@ async fn a_redaction_names_its_target() {
         ..crate::support::public()
     };
     let made = server
-        .create(&alice(), room::Profile::default(), request)
+        .create(&sender(&alice()), room::Profile::default(), request)
         .await;
     assert_eq!(error_kind(made), ErrorKind::BadJson);
 }

@@ -1,12 +1,15 @@
 //! Sending, and sending the same again.
 
-use room::{Error, NewMessage};
-use ruma::{device_id, room_id};
+use room::{Error, NewMessage, Reader, Sender};
+use ruma::{owned_device_id, room_id};
 use serde_json::json;
 use tokio::task::JoinSet;
 use types::ErrorKind;
 
-use crate::support::{Server, alice, bob, carol, error_kind, message, phone, raw};
+use crate::support::{
+    NOW, Server, alice, back, bob, carol, error_kind, json as parse, message, raw, sender,
+    transaction,
+};
 
 #[tokio::test]
 async fn the_same_transaction_gets_the_same_event() {
@@ -30,16 +33,28 @@ async fn a_transaction_is_of_one_device_room_and_type() {
     let first = server.say(&room_id, &alice(), "1").await.expect("sent");
     let of_other_user = server.say(&room_id, &bob(), "1").await.expect("sent");
     let in_other_room = server.say(&other_room, &alice(), "1").await.expect("sent");
+    let at_laptop = Sender {
+        device_id: Some(owned_device_id!("LAPTOP")),
+        ..transaction(&alice(), "1")
+    };
     let of_other_device = server
-        .send_once(&room_id, &alice(), device_id!("LAPTOP"), message("1", "1"))
+        .send(&room_id, &at_laptop, message("1"))
+        .await
+        .expect("sent");
+    let without_device = Sender {
+        device_id: None,
+        ..transaction(&alice(), "1")
+    };
+    let without_device = server
+        .send(&room_id, &without_device, message("1"))
         .await
         .expect("sent");
     let of_other_type = NewMessage {
         event_type: "m.sticker".into(),
-        ..message("1", "1")
+        ..message("1")
     };
     let of_other_type = server
-        .send_once(&room_id, &alice(), phone(), of_other_type)
+        .send(&room_id, &transaction(&alice(), "1"), of_other_type)
         .await
         .expect("sent");
     let mut all = vec![
@@ -47,11 +62,12 @@ async fn a_transaction_is_of_one_device_room_and_type() {
         of_other_user,
         in_other_room,
         of_other_device,
+        without_device,
         of_other_type,
     ];
     all.sort();
     all.dedup();
-    assert_eq!(all.len(), 5);
+    assert_eq!(all.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -63,7 +79,7 @@ async fn a_transaction_sent_many_times_at_once_is_one_event() {
         let (rooms, room_id) = (server.rooms.clone(), room_id.clone());
         sends.spawn(async move {
             rooms
-                .send_once(&room_id, &alice(), phone(), message("1", "hello"))
+                .send(&room_id, &transaction(&alice(), "1"), message("hello"))
                 .await
                 .expect("sent")
         });
@@ -91,6 +107,43 @@ async fn a_transaction_is_known_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_transaction_without_a_device_is_known_after_a_restart_until_it_expires() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    let alice = Sender::user(&alice()).with_transaction("1".into());
+    let first = server.send(&room_id, &alice, message("hello")).await;
+    let after = server.another().await;
+    let again = after.send(&room_id, &alice, message("hello")).await;
+    assert_eq!(first.expect("sent"), again.expect("sent before"));
+    let reader = Reader {
+        user_id: &alice.user_id,
+        device_id: None,
+    };
+    let page = after.messages(&room_id, reader, &back(1)).await;
+    let sent = &parse(&page.expect("messages"))["chunk"][0];
+    assert_eq!(sent["unsigned"]["transaction_id"], "1");
+
+    let tomorrow = NOW as i64 + 24 * 60 * 60 * 1000;
+    let mut db = after.test.database.acquire().await.expect("a connection");
+    for (now_ms, expired) in [(tomorrow, 0), (tomorrow + 1, 1)] {
+        let deleted = storage::maintenance::delete_expired(&mut db, now_ms).await;
+        assert_eq!(deleted.expect("deleted"), expired);
+    }
+}
+
+#[tokio::test]
+async fn messages_without_a_transaction_are_sent_each_time() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice()]).await;
+    for _ in 0..2 {
+        let sender = sender(&alice());
+        let sent = server.send(&room_id, &sender, message("hello")).await;
+        sent.expect("sent");
+    }
+    assert_eq!(server.heard(&room_id, &alice()).await, ["hello", "hello"]);
+}
+
+#[tokio::test]
 async fn a_failed_transaction_can_be_tried_again() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
@@ -108,11 +161,11 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
     let room_id = server.room(&[&alice()]).await;
     let position = server.position().await;
     let large = "x".repeat(65_537);
-    let large = message("large", &large);
-    let sent = server.send_once(&room_id, &alice(), phone(), large).await;
+    let phone = sender(&alice());
+    let sent = server.send(&room_id, &phone, message(&large)).await;
     assert_eq!(error_kind(sent), ErrorKind::TooLarge);
-    let named = message(&"x".repeat(256), "long transaction id");
-    let sent = server.send_once(&room_id, &alice(), phone(), named).await;
+    let long_id = phone.clone().with_transaction("x".repeat(256).into());
+    let sent = server.send(&room_id, &long_id, message("long id")).await;
     assert_eq!(error_kind(sent), ErrorKind::InvalidParam);
     for content in [
         json!({ "n": 1.5 }),
@@ -120,16 +173,16 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
     ] {
         let message = NewMessage {
             content: raw(&content),
-            ..message("floats", "")
+            ..message("floats")
         };
-        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+        let sent = server.send(&room_id, &phone, message).await;
         assert_eq!(error_kind(sent), ErrorKind::BadJson);
     }
     let create = NewMessage {
         event_type: "m.room.create".into(),
-        ..message("create", "")
+        ..message("create")
     };
-    let sent = server.send_once(&room_id, &alice(), phone(), create).await;
+    let sent = server.send(&room_id, &phone, create).await;
     assert_eq!(error_kind(sent), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
     server
@@ -227,9 +280,9 @@ async fn a_relation_to_what_no_id_can_hold_is_none() {
         let relation = json!({ "rel_type": rel_type, "event_id": "$a\0b" });
         let message = NewMessage {
             content: raw(&json!({ "body": "odd", "m.relates_to": relation })),
-            ..message(&rel_type.len().to_string(), "odd")
+            ..message("odd")
         };
-        let sent = server.send_once(&room_id, &alice(), phone(), message).await;
+        let sent = server.send(&room_id, &sender(&alice()), message).await;
         sent.expect("sent");
     }
 }

@@ -3,7 +3,7 @@
 use event::{Pdu, Signer};
 use room::{
     CreateRoom, Error, HistoryFilter, MembershipChange, NewMessage, PageRequest, Preset, Profile,
-    Reader, Rooms, Settings,
+    Reader, Rooms, Sender, Settings,
 };
 use ruma::{
     DeviceId, EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
@@ -36,6 +36,19 @@ pub(crate) fn carol() -> OwnedUserId {
 
 pub(crate) fn phone() -> &'static DeviceId {
     device_id!("PHONE")
+}
+
+/// A user at the phone, without a transaction.
+pub(crate) fn sender(user_id: &UserId) -> Sender {
+    Sender {
+        device_id: Some(phone().to_owned()),
+        ..Sender::user(user_id)
+    }
+}
+
+/// A transaction of a user's phone.
+pub(crate) fn transaction(user_id: &UserId, id: &str) -> Sender {
+    sender(user_id).with_transaction(id.into())
 }
 
 pub(crate) fn reader(user_id: &UserId) -> Reader<'_> {
@@ -119,7 +132,7 @@ impl Server {
     /// A room that everybody may join, with these members; the first one makes it.
     pub(crate) async fn room(&self, members: &[&UserId]) -> OwnedRoomId {
         let room_id = self
-            .create(members[0], Profile::default(), public())
+            .create(&sender(members[0]), Profile::default(), public())
             .await
             .expect("the room is made");
         for member in &members[1..] {
@@ -130,7 +143,7 @@ impl Server {
 
     /// Joins without saying more.
     pub(crate) async fn enter(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
-        self.join(room_id, user_id, Profile::default(), Map::new())
+        self.join(room_id, &sender(user_id), Profile::default(), Map::new())
             .await
     }
 
@@ -144,7 +157,7 @@ impl Server {
             profile: Profile::default(),
             is_direct: false,
         };
-        self.change_membership(room_id, sender, target, change, None)
+        self.change_membership(room_id, &self::sender(sender), target, change, None)
             .await
     }
 
@@ -155,7 +168,7 @@ impl Server {
         target: &UserId,
         change: MembershipChange,
     ) -> Result<(), Error> {
-        self.change_membership(room_id, sender, target, change, None)
+        self.change_membership(room_id, &self::sender(sender), target, change, None)
             .await
     }
 
@@ -166,7 +179,7 @@ impl Server {
         sender: &UserId,
         text: &str,
     ) -> Result<OwnedEventId, Error> {
-        self.send_once(room_id, sender, phone(), message(text, text))
+        self.send(room_id, &transaction(sender, text), message(text))
             .await
     }
 
@@ -190,8 +203,14 @@ impl Server {
         content: Value,
     ) -> Result<OwnedEventId, Error> {
         let event_type = StateEventType::from(event_type);
-        self.set_state(room_id, sender, event_type, state_key, raw(&content))
-            .await
+        self.set_state(
+            room_id,
+            &self::sender(sender),
+            event_type,
+            state_key,
+            raw(&content),
+        )
+        .await
     }
 
     /// The content of a state event that the user may see.
@@ -312,10 +331,9 @@ pub(crate) fn of_version(version: &str) -> CreateRoom {
     }
 }
 
-pub(crate) fn message(transaction_id: &str, text: &str) -> NewMessage {
+pub(crate) fn message(text: &str) -> NewMessage {
     NewMessage {
         event_type: "m.room.message".into(),
-        transaction_id: transaction_id.to_owned(),
         content: raw(&serde_json::json!({ "msgtype": "m.text", "body": text })),
     }
 }

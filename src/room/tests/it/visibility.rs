@@ -5,7 +5,7 @@ use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use types::{ErrorKind, HistoryOrder, PageToken, StreamPosition};
 
-use crate::support::{Server, alice, back, bob, carol, error_kind, json as parse, reader};
+use crate::support::{Server, alice, back, bob, carol, error_kind, json as parse, reader, sender};
 
 /// A public room of Alice's with this history visibility.
 async fn room(server: &Server, visibility: &str) -> OwnedRoomId {
@@ -55,7 +55,10 @@ async fn former_members_read_until_they_left() {
         let room_id = room(&server, visibility).await;
         server.enter(&room_id, &bob()).await.expect("joined");
         say(&server, &room_id, "there").await;
-        server.leave(&room_id, &bob(), None).await.expect("left");
+        server
+            .leave(&room_id, &sender(&bob()), None)
+            .await
+            .expect("left");
         say(&server, &room_id, "gone").await;
         assert_eq!(
             server.heard(&room_id, &bob()).await,
@@ -75,7 +78,10 @@ async fn returning_members_read_shared_history() {
         let room_id = room(&server, visibility).await;
         server.enter(&room_id, &bob()).await.expect("joined");
         say(&server, &room_id, "1").await;
-        server.leave(&room_id, &bob(), None).await.expect("left");
+        server
+            .leave(&room_id, &sender(&bob()), None)
+            .await
+            .expect("left");
         say(&server, &room_id, "2").await;
         server.enter(&room_id, &bob()).await.expect("joined again");
         say(&server, &room_id, "3").await;
@@ -145,7 +151,10 @@ async fn former_members_get_the_state_at_leaving() {
         .await
         .expect("set");
     server.enter(&room_id, &bob()).await.expect("joined");
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     server
         .set(&room_id, &alice(), "m.room.name", name("New"))
         .await
@@ -187,7 +196,10 @@ async fn forgotten_rooms_cannot_be_read() {
     server.enter(&room_id, &bob()).await.expect("joined");
     say(&server, &room_id, "there").await;
     let said = server.stored(&room_id).await.pop().expect("an event");
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
     let page = server.page(&room_id, &bob(), &back(10)).await;
     assert_eq!(error_kind(page), ErrorKind::Forbidden);
@@ -234,7 +246,10 @@ async fn members_are_returned_at_a_point_and_by_membership() {
     let before = PageToken(HistoryOrder::of(StreamPosition(server.position().await)));
     server.enter(&room_id, &bob()).await.expect("joined");
     server.enter(&room_id, &carol()).await.expect("joined");
-    server.leave(&room_id, &carol(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&carol()), None)
+        .await
+        .expect("left");
     let is = |user: ruma::OwnedUserId, membership: &str| (user.to_string(), membership.to_owned());
     let all = members(&server, &room_id, &bob(), &MembersQuery::default()).await;
     assert_eq!(
@@ -274,7 +289,10 @@ async fn former_members_do_not_see_later_members() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server.enter(&room_id, &bob()).await.expect("joined");
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     server.enter(&room_id, &carol()).await.expect("joined");
     let now = MembersQuery {
         at: Some(PageToken(HistoryOrder::of(StreamPosition(
@@ -301,7 +319,10 @@ async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
             )))),
             ..MembersQuery::default()
         };
-        server.leave(&room_id, &carol(), None).await.expect("left");
+        server
+            .leave(&room_id, &sender(&carol()), None)
+            .await
+            .expect("left");
         server.enter(&room_id, &bob()).await.expect("joined");
         let seen = [is(alice(), "join"), is(bob(), "join"), is(carol(), "leave")];
         let told = members(&server, &room_id, &bob(), &then).await;
@@ -312,7 +333,10 @@ async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
         let stranger = crate::support::user("dave");
         let told = members(&server, &room_id, &stranger, &then).await;
         assert_eq!(told, seen, "{visibility}");
-        server.leave(&room_id, &bob(), None).await.expect("left");
+        server
+            .leave(&room_id, &sender(&bob()), None)
+            .await
+            .expect("left");
         let told = members(&server, &room_id, &bob(), &then).await;
         assert_eq!(told, seen, "{visibility}");
     }
@@ -340,14 +364,17 @@ async fn lazy_loaded_members_are_as_of_the_page() {
             displayname: Some(name.to_owned()),
             avatar_url: None,
         };
-        let updated = server.update_profile(&alice(), &profile).await;
+        let updated = server.update_profile(&sender(&alice()), &profile).await;
         updated.expect("renamed");
     };
     let room_id = room(&server, "invited").await;
     renamed("Early").await;
     server.enter(&room_id, &bob()).await.expect("joined");
     say(&server, &room_id, "there").await;
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     server
         .invite(&room_id, &alice(), &carol())
         .await
@@ -367,7 +394,10 @@ async fn members_can_list_joined_members() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     server.enter(&room_id, &bob()).await.expect("joined");
-    server.leave(&room_id, &bob(), None).await.expect("left");
+    server
+        .leave(&room_id, &sender(&bob()), None)
+        .await
+        .expect("left");
     let body = server
         .joined_members(&room_id, &alice())
         .await
