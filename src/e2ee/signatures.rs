@@ -7,7 +7,7 @@ use ruma::{OwnedUserId, UserId, encryption::KeyUsage};
 use serde_json::value::RawValue;
 use storage::{
     Connection, UserChange,
-    cross_signing::{self, MasterKeySignature},
+    cross_signing::{self, CrossSigningKey, MasterKeySignature},
     device_keys,
 };
 
@@ -96,21 +96,22 @@ impl SigningUser<'_> {
         let object = Signed::parse(json)?;
         if owner != self.user_id {
             let keys = StoredKeys::of(&mut *db, owner).await?;
+            let master = keys.find(&KeyUsage::Master);
+            let master = master
+                .filter(|master| master.public_key == key_id)
+                .ok_or(Error::UnknownKey)?;
             let by = self
                 .keys
                 .find(&KeyUsage::UserSigning)
                 .map(|key| &*key.public_key);
             return self
-                .add_to_master(db, owner, &keys, key_id, &object, &ed25519(by))
+                .add_to_master(db, owner, master, &object, &ed25519(by))
                 .await;
         }
-        if self
-            .keys
-            .find(&KeyUsage::Master)
-            .is_some_and(|master| master.public_key == key_id)
-        {
+        let master = self.keys.find(&KeyUsage::Master);
+        if let Some(master) = master.filter(|master| master.public_key == key_id) {
             return self
-                .add_to_master(db, owner, &self.keys, key_id, &object, &self.devices)
+                .add_to_master(db, owner, master, &object, &self.devices)
                 .await;
         }
         self.add_to_device(db, key_id, &object).await
@@ -150,20 +151,16 @@ impl SigningUser<'_> {
         &self,
         db: &mut Connection,
         owner: &UserId,
-        keys: &StoredKeys,
-        public_key: &str,
+        master: &CrossSigningKey,
         object: &Signed,
         signers: &PublicKeys,
     ) -> Result<bool, Error> {
-        let master = keys
-            .find(&KeyUsage::Master)
-            .filter(|key| key.public_key == public_key);
-        let master = Signed::parse(&master.ok_or(Error::UnknownKey)?.key)?;
+        let stored = Signed::parse(&master.key)?;
         let mut added = false;
-        for (signer_key, signature) in self.verified(object, &master, signers)? {
+        for (signer_key, signature) in self.verified(object, &stored, signers)? {
             let signature = MasterKeySignature {
                 user_id: owner.to_owned(),
-                public_key: public_key.to_owned(),
+                public_key: master.public_key.clone(),
                 signer: self.user_id.to_owned(),
                 signer_key,
                 signature,

@@ -50,8 +50,13 @@ impl Identity {
         new: &NewUser,
         password_hash: Option<&str>,
     ) -> Result<UserChange> {
-        let now = self.now();
-        if !storage::users::insert(tx, user_id, password_hash, new.is_admin, now).await? {
+        let user = storage::users::NewUser {
+            user_id,
+            password_hash,
+            is_admin: new.is_admin,
+            created_ts: self.now(),
+        };
+        if !storage::users::insert(tx, user).await? {
             return Err(Error::UserInUse);
         }
         let name = new.display_name.as_deref().unwrap_or(user_id.localpart());

@@ -37,21 +37,28 @@ impl TryFrom<Row> for User {
     }
 }
 
+/// A new account.
+#[derive(Clone, Copy, Debug)]
+pub struct NewUser<'a> {
+    /// The user.
+    pub user_id: &'a UserId,
+    /// The password's hash; none for a user who cannot log in with a password.
+    pub password_hash: Option<&'a str>,
+    /// Whether the user administers this server.
+    pub is_admin: bool,
+    /// When the account is created.
+    pub created_ts: i64,
+}
+
 /// Creates an account; `false` if the name is taken, be it by a closed account.
-pub async fn insert(
-    db: &mut Connection,
-    user_id: &UserId,
-    password_hash: Option<&str>,
-    is_admin: bool,
-    created_ts: i64,
-) -> Result<bool, Error> {
+pub async fn insert(db: &mut Connection, user: NewUser<'_>) -> Result<bool, Error> {
     let done = sqlx::query!(
         "INSERT INTO users (user_id, password_hash, is_admin, created_ts) VALUES ($1, $2, $3, $4)
          ON CONFLICT (user_id) DO NOTHING",
-        user_id.as_str(),
-        password_hash,
-        is_admin,
-        created_ts
+        user.user_id.as_str(),
+        user.password_hash,
+        user.is_admin,
+        user.created_ts
     )
     .execute(db)
     .await?;

@@ -44,9 +44,13 @@ impl Setting {
     pub(crate) async fn user(&self, name: &str) -> OwnedUserId {
         let user_id = user_id(name);
         let mut db = self.test.database.acquire().await.expect("a connection");
-        storage::users::insert(&mut db, &user_id, None, false, 0)
-            .await
-            .expect("a user");
+        let user = storage::users::NewUser {
+            user_id: &user_id,
+            password_hash: None,
+            is_admin: false,
+            created_ts: 0,
+        };
+        storage::users::insert(&mut db, user).await.expect("a user");
         user_id
     }
 

@@ -48,9 +48,13 @@ impl Setting {
             .try_into()
             .expect("a user id");
         let mut db = self.test.database.acquire().await.expect("a connection");
-        storage::users::insert(&mut db, &user_id, None, false, 0)
-            .await
-            .expect("a user");
+        let user = storage::users::NewUser {
+            user_id: &user_id,
+            password_hash: None,
+            is_admin: false,
+            created_ts: 0,
+        };
+        storage::users::insert(&mut db, user).await.expect("a user");
         user_id
     }
 
