@@ -7,6 +7,7 @@ pub mod filter;
 #[cfg(test)]
 mod fixture;
 mod format;
+pub mod json;
 pub mod layers;
 mod pdu;
 mod power;

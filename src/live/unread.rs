@@ -97,6 +97,18 @@ pub struct UnreadCounts {
     pub counts: BTreeMap<Thread, NotificationCount>,
 }
 
+impl UnreadCounts {
+    /// The unread notifications of all threads together.
+    pub fn total(&self) -> NotificationCount {
+        let mut total = NotificationCount::default();
+        for count in self.counts.values() {
+            total.notifications += count.notifications;
+            total.highlights += count.highlights;
+        }
+        total
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ruma::owned_event_id;

@@ -103,6 +103,16 @@ impl User {
             .map(|((_, event_type), entry)| (&**event_type, entry))
     }
 
+    /// The account data of a room, or the global account data, that changed after the position.
+    pub fn account_data_after(
+        &self,
+        room_nid: Option<RoomNid>,
+        after: StreamPosition,
+    ) -> impl Iterator<Item = (&str, &AccountDataEntry)> {
+        self.account_data(room_nid)
+            .filter(move |(_, entry)| entry.position > after)
+    }
+
     /// The rooms whose account data changed after the position, each once.
     pub fn rooms_with_data_after(&self, after: StreamPosition) -> impl Iterator<Item = RoomNid> {
         let changed = self

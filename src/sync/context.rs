@@ -1,38 +1,25 @@
-//! The context in which the streams write one response.
+//! What a response is collected for, whichever protocol it is written in.
 
-use live::{Reader, Subscription, View};
+use live::{Subscription, View};
+use ruma::{DeviceId, UserId};
 use storage::Database;
 use types::{StreamPosition, SyncToken};
 
-use crate::{Request, event_writer::EventWriter, filter::Filter};
-
-/// What the streams need to write a response.
+/// A device that syncs, and the view from which its updates are collected.
+#[derive(Clone, Copy)]
 pub(crate) struct SyncContext<'a> {
-    pub(crate) request: &'a Request,
-    pub(crate) filter: &'a Filter,
+    pub(crate) user_id: &'a UserId,
+    pub(crate) device_id: &'a DeviceId,
     pub(crate) database: &'a Database,
     pub(crate) subscription: &'a Subscription,
     pub(crate) view: &'a View,
-    /// The request's token, as far as this process can interpret it.
+    /// The request's token, as far as this process can interpret it; none for an initial sync.
     pub(crate) since: Option<SyncToken>,
-    pub(crate) now_ms: u64,
 }
 
-impl<'a> SyncContext<'a> {
+impl SyncContext<'_> {
     /// Stream changes after this are new.
     pub(crate) fn since_stream(&self) -> Option<StreamPosition> {
         self.since.map(|since| since.stream)
-    }
-
-    pub(crate) fn writer(&self) -> EventWriter<'a> {
-        let reader = Reader {
-            user_id: &self.request.user_id,
-            device_id: Some(&self.request.device_id),
-        };
-        EventWriter {
-            reader,
-            filter: self.filter,
-            now_ms: self.now_ms,
-        }
     }
 }

@@ -1,24 +1,20 @@
 //! `/sync`: what changed for a device since its token.
 //!
+//! A request becomes a query ([`query`]); what is new is collected ([`collect`]) as typed updates
+//! ([`updates`]), which know nothing of the request, and written in the format of the protocol
+//! ([`v3`]).
+//!
 //! **Invariant:** this crate only reads; all it deletes is acknowledged to-device messages.
 
-mod coalesce;
+mod collect;
 mod context;
 mod error;
-mod event_writer;
-mod filter;
-mod heroes;
-mod lazy_members;
-mod request;
-mod response;
-mod state;
-mod stored_filters;
-mod streams;
-mod timeline;
+mod query;
 mod unread;
+mod updates;
 mod v3;
 mod wait;
 
 pub use error::Error;
-pub use request::Request;
+pub use v3::request::Request;
 pub use wait::Syncs;

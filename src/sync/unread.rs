@@ -59,14 +59,7 @@ pub(crate) async fn count<'a>(
                 counter.read(order, &pdu);
             }
         };
-        events::unread(
-            &mut db,
-            &context.request.user_id,
-            &wanted,
-            MAX_COUNTED,
-            count_event,
-        )
-        .await?;
+        events::unread(&mut db, context.user_id, &wanted, MAX_COUNTED, count_event).await?;
     }
     if counters
         .values()

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use live::{Live, Subscription, ViewQuery};
-use ruma::{UserId, api::client::filter::FilterDefinition, events::room::member::MembershipState};
-use storage::{Database, memberships::Membership};
+use ruma::{UserId, api::client::filter::FilterDefinition};
+use storage::Database;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use types::{Clock, SyncToken};
+use types::Clock;
 
 use crate::{
-    Error, Request, coalesce::InFlight, context::SyncContext, filter::Filter, response::Response,
-    stored_filters::StoredFilters, v3,
+    Error, Request, collect,
+    context::SyncContext,
+    query::SyncQuery,
+    v3::{V3Query, coalesce::InFlight, filter::Filter, stored_filters::StoredFilters, writer},
 };
 
 /// Handles `/sync`; cheap to clone.
@@ -96,10 +98,14 @@ impl Syncs {
             });
             let waits = may_wait && !over && since.is_some();
             if !(waits && has_no_changes) {
-                let response = Box::pin(self.respond(request, &filter, &subscription, since));
-                let response = response.await?;
-                if !waits || response.has_changes {
-                    return Ok(response.finish());
+                let query = V3Query {
+                    request,
+                    filter: &filter,
+                    since,
+                };
+                let response = Box::pin(self.respond(query, &subscription, waits)).await?;
+                if let Some(response) = response {
+                    return Ok(response);
                 }
             }
             tokio::select! {
@@ -110,43 +116,38 @@ impl Syncs {
         }
     }
 
+    /// The response; `None` if there are no changes and the request waits for some.
     async fn respond(
         &self,
-        request: &Request,
-        filter: &Filter,
+        query: V3Query<'_>,
         subscription: &Subscription,
-        since: Option<SyncToken>,
-    ) -> Result<Response, Error> {
-        let is_wanted = |room: &Membership| {
-            let left = matches!(
-                room.membership,
-                MembershipState::Leave | MembershipState::Ban
-            );
-            let is_changed = since.is_some_and(|since| room.position > since.stream);
-            // Clients expect an initial sync to say from which rooms the user was kicked or banned.
-            let include_left =
-                filter.include_leave || (since.is_none() && room.was_removed(&request.user_id));
-            // That a room was left is returned even if it is forgotten.
-            let kept = is_changed || !left || (include_left && !room.forgotten);
-            filter.allows_room(&room.room_id) && kept
-        };
-        let wanted = request
+        waits: bool,
+    ) -> Result<Option<String>, Error> {
+        let V3Query {
+            request, filter, ..
+        } = query;
+        let since = request
             .since
             .map(|since| self.0.live.possibly_missed_since(since));
-        let query = ViewQuery {
-            since: wanted.filter(|_| !request.full_state),
-            of: &is_wanted,
+        let view_query = ViewQuery {
+            since: since.filter(|_| !request.full_state),
+            of: &|membership| query.includes(membership),
         };
-        let view = self.0.live.view(subscription, &query).await?;
+        let view = self.0.live.view(subscription, &view_query).await?;
         let context = SyncContext {
-            request,
-            filter,
+            user_id: &request.user_id,
+            device_id: &request.device_id,
             database: &self.0.database,
             subscription,
             view: &view,
-            since,
-            now_ms: self.0.clock.now_ms(),
+            since: query.since,
         };
-        v3::respond(&context).await
+        let sync_query = SyncQuery {
+            account_data: &filter.account_data,
+            room: &|membership| query.of_room(membership),
+        };
+        let updates = collect::updates(&context, sync_query).await?;
+        let is_returned = !waits || updates.has_changes();
+        Ok(is_returned.then(|| writer::write(&query, &updates, self.0.clock.now_ms())))
     }
 }

@@ -86,7 +86,7 @@ impl<'a> UnreadCounter<'a> {
         let in_memory = room.timeline_covers(read.unthreaded.position());
         let mut counter = Self {
             room,
-            user_id: &context.request.user_id,
+            user_id: context.user_id,
             push_evaluator: PushEvaluator::new(user, room),
             until: HistoryOrder::of(context.view.position),
             settings_changed,

@@ -10,14 +10,14 @@ use ruma::{OwnedUserId, UserId};
 use storage::stream::StateChange;
 use types::{EventNid, StateKeyNid};
 
-use crate::timeline::Timeline;
+use super::timeline::Timeline;
 
 /// The last event of a timeline that sets a key to an older value than the room has, because the
 /// newer event is hidden from the user or filtered out. `changes` are those since the timeline's
 /// first event, the newest first.
 ///
 /// A client applies the timeline after the state: it would end with the old value.
-pub(crate) fn last_outdated<'c>(
+pub(super) fn last_outdated<'c>(
     changes: impl Iterator<Item = &'c StateChange>,
     timeline: &Timeline,
 ) -> Option<EventNid> {
@@ -37,7 +37,7 @@ pub(crate) fn last_outdated<'c>(
 /// first.
 ///
 /// A change whose event is not in the timeline is not taken back: no client would learn of it.
-pub(crate) fn at_start<'c>(
+pub(super) fn at_start<'c>(
     mut state: State,
     changes: impl Iterator<Item = &'c StateChange>,
     timeline: &Timeline,
@@ -65,11 +65,11 @@ pub(crate) fn at_start<'c>(
 
 /// State events to return, at most one for each type and state key.
 #[derive(Debug, Default)]
-pub(crate) struct StateUpdate(BTreeMap<(String, String), Arc<Pdu>>);
+pub(super) struct StateUpdate(BTreeMap<(String, String), Arc<Pdu>>);
 
 impl StateUpdate {
     /// The full state; if `members` are given, only those member events.
-    pub(crate) fn full(state: &State, members: Option<&HashSet<OwnedUserId>>) -> Vec<Arc<Pdu>> {
+    pub(super) fn full(state: &State, members: Option<&HashSet<OwnedUserId>>) -> Vec<Arc<Pdu>> {
         let is_included = |pdu: &&Arc<Pdu>| {
             let Some(members) = members else {
                 return true;
@@ -84,7 +84,7 @@ impl StateUpdate {
     }
 
     /// Adds the value in `state` of a key that changed, or else the value that it changed to.
-    pub(crate) fn insert_change(&mut self, change: &StateChange, state: &State) {
+    pub(super) fn insert_change(&mut self, change: &StateChange, state: &State) {
         let Some(event) = change.event() else {
             return;
         };
@@ -97,7 +97,7 @@ impl StateUpdate {
     }
 
     /// Adds the member events that a lazy-loading client needs.
-    pub(crate) fn insert_members(&mut self, state: &State, members: &HashSet<OwnedUserId>) {
+    pub(super) fn insert_members(&mut self, state: &State, members: &HashSet<OwnedUserId>) {
         for user_id in members {
             if let Some(pdu) = state.get("m.room.member", user_id.as_str()) {
                 let key = ("m.room.member".to_owned(), user_id.to_string());
@@ -106,7 +106,26 @@ impl StateUpdate {
         }
     }
 
-    pub(crate) fn into_events(self) -> Vec<Arc<Pdu>> {
+    pub(super) fn into_events(self) -> Vec<Arc<Pdu>> {
         self.0.into_values().collect()
     }
+}
+
+/// The members that a lazy-loading client needs: the senders of the timeline, the heroes, and the
+/// reader if the full state is returned.
+///
+/// Spec: client-server, "Lazy-loading room members".
+pub(super) fn required_members(
+    timeline: &Timeline,
+    heroes: &[&UserId],
+    reader: Option<&UserId>,
+) -> HashSet<OwnedUserId> {
+    let senders = timeline
+        .events
+        .iter()
+        .map(|timeline_event| timeline_event.pdu().sender().to_owned());
+    senders
+        .chain(heroes.iter().map(|user_id| (*user_id).to_owned()))
+        .chain(reader.map(ToOwned::to_owned))
+        .collect()
 }

@@ -8,7 +8,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::{Error, Request};
+use super::request::Request;
+use crate::Error;
 
 type Shared = OnceCell<Arc<str>>;
 

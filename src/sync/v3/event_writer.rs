@@ -9,7 +9,7 @@ use event::{
 use live::{Reader, TimelineEvent};
 use serde_json::{Map, Value};
 
-use crate::filter::Filter;
+use super::filter::Filter;
 
 /// Writes events for one reader.
 #[derive(Clone, Copy)]

@@ -6,19 +6,19 @@ use live::{Room, TimelineEvent, User, UserVisibility};
 use storage::{StoredEvent, events::Span};
 use types::{EventNid, HistoryOrder, StreamPosition};
 
-use crate::filter::Filter;
+use crate::query::TimelineQuery;
 
 /// Events read at once if the filter excludes some.
 const FILTERED_BATCH: i64 = 200;
 
 /// The last events of a range that are visible and pass the filter, oldest first.
-#[derive(Debug)]
-pub(crate) struct Timeline {
-    pub(crate) events: Vec<Arc<TimelineEvent>>,
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    pub(super) events: Vec<Arc<TimelineEvent>>,
     /// Whether events of the range are left out.
-    pub(crate) limited: bool,
+    pub(super) limited: bool,
     /// The place that `prev_batch` stands for.
-    pub(crate) prev: HistoryOrder,
+    pub(super) prev: HistoryOrder,
     after: StreamPosition,
     until: StreamPosition,
     limit: usize,
@@ -26,20 +26,20 @@ pub(crate) struct Timeline {
 
 /// Decides whether an event is included.
 #[derive(Clone, Copy)]
-pub(crate) struct TimelineFilter<'a> {
-    pub(crate) user: &'a User,
-    pub(crate) filter: &'a Filter,
+pub(super) struct TimelineFilter<'a> {
+    pub(super) user: &'a User,
+    pub(super) query: TimelineQuery<'a>,
     /// None: the user was joined all the time.
-    pub(crate) visibility: Option<&'a UserVisibility>,
+    pub(super) visibility: Option<&'a UserVisibility>,
     /// A user who never was in the room sees how the own membership changed, as nothing else of the
     /// room can be read.
-    pub(crate) never_joined: bool,
+    pub(super) never_joined: bool,
 }
 
 impl TimelineFilter<'_> {
     fn passes(&self, event: &StoredEvent) -> bool {
         let pdu = &event.pdu;
-        self.filter.timeline.allows_event(pdu)
+        self.query.filter.allows_event(pdu)
             && (pdu.is_state() || !self.user.ignores(pdu.sender()))
             && self.visibility.is_none_or(|visibility| {
                 visibility.is_own_membership(event)
@@ -50,24 +50,19 @@ impl TimelineFilter<'_> {
 
 impl Timeline {
     /// The cached events with `after < position <= until`.
-    pub(crate) fn recent(
+    pub(super) fn recent(
         room: &Room,
         timeline_filter: TimelineFilter<'_>,
         after: StreamPosition,
         until: StreamPosition,
     ) -> Self {
-        let limit = if timeline_filter.filter.timeline.allows_room(room.room_id()) {
-            timeline_filter.filter.timeline_limit
-        } else {
-            0
-        };
         let mut timeline = Self {
             events: Vec::new(),
             limited: false,
             prev: HistoryOrder::of(until),
             after,
             until,
-            limit,
+            limit: timeline_filter.query.limit,
         };
         let range = room.timeline().rev().filter(|timeline_event| {
             let position = timeline_event.position();
@@ -78,7 +73,7 @@ impl Timeline {
     }
 
     /// The range to read from the database in order to fill the timeline.
-    pub(crate) fn missing(&self, room: &Room) -> Option<Span> {
+    pub(super) fn missing(&self, room: &Room) -> Option<Span> {
         let wanted =
             !self.limited && self.events.len() < self.limit && !room.timeline_covers(self.after);
         wanted.then(|| Span {
@@ -89,9 +84,9 @@ impl Timeline {
     }
 
     /// How many events to read for each timeline that is too short.
-    pub(crate) fn read_limit(filter: &Filter) -> i64 {
-        let limit = filter.timeline_limit as i64 + 1;
-        if filter.timeline.allows_all_events() {
+    pub(super) fn read_limit(query: TimelineQuery<'_>) -> i64 {
+        let limit = query.limit as i64 + 1;
+        if query.filter.allows_all_events() {
             limit
         } else {
             limit.max(FILTERED_BATCH)
@@ -99,7 +94,7 @@ impl Timeline {
     }
 
     /// Takes older events, oldest first, as read with a limit.
-    pub(crate) fn extend(
+    pub(super) fn extend(
         &mut self,
         older: Vec<StoredEvent>,
         timeline_filter: TimelineFilter<'_>,
@@ -142,14 +137,14 @@ impl Timeline {
     }
 
     /// Sets `limited` if the database holds more events of the range.
-    pub(crate) fn detect_gap(&mut self, room: &Room) {
+    pub(super) fn detect_gap(&mut self, room: &Room) {
         if !room.timeline_covers(self.after) && self.events.len() >= self.limit {
             self.limited = true;
         }
     }
 
     /// Leaves out an event and all events before it.
-    pub(crate) fn cut_through(&mut self, event: EventNid) {
+    pub(super) fn cut_through(&mut self, event: EventNid) {
         let is_cut = |timeline_event: &Arc<TimelineEvent>| timeline_event.event().nid == event;
         if let Some(index) = self.events.iter().position(is_cut) {
             let cut = self.events.drain(..=index).next_back();
@@ -159,7 +154,7 @@ impl Timeline {
     }
 
     /// Whether the timeline contains an event.
-    pub(crate) fn contains(&self, event: EventNid) -> bool {
+    pub(super) fn contains(&self, event: EventNid) -> bool {
         self.events
             .iter()
             .any(|timeline_event| timeline_event.event().nid == event)

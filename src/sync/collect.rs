@@ -1,0 +1,139 @@
+//! Collects the updates for a device: from the cache, and what is not cached by a number of queries
+//! that does not depend on the number of rooms.
+
+mod room;
+mod rooms;
+mod state;
+mod stripped;
+mod summary;
+mod timeline;
+mod visibility;
+
+use std::{borrow::Cow, sync::Arc};
+
+use event::EventFilter;
+use ruma::UserId;
+use storage::{
+    device_lists::{self, DeviceListChanges},
+    one_time_keys::KeyCounts,
+    stream::ToDevice,
+    to_device,
+};
+use types::{StreamPosition, SyncToken};
+
+use crate::{Error, context::SyncContext, query::SyncQuery, updates::SyncUpdates};
+
+/// The most to-device messages in a response.
+const MAX_TO_DEVICE: usize = 100;
+
+const PUSH_RULES: &str = "m.push_rules";
+
+/// Collects what is new for a device, as far as the query asks for it.
+pub(crate) async fn updates<'a>(
+    context: &SyncContext<'a>,
+    query: SyncQuery<'a>,
+) -> Result<SyncUpdates<'a>, Error> {
+    let (to_device, last_to_device) = to_device_messages(context).await?;
+    let device_lists = device_list_changes(context).await?;
+    let (key_counts, key_counts_changed) = key_counts(context).await?;
+    Ok(SyncUpdates {
+        next: SyncToken {
+            stream: context.view.position,
+            ephemeral: context.view.ephemeral,
+            to_device: last_to_device,
+        },
+        account_data: account_data(context, query.account_data),
+        to_device,
+        device_lists,
+        key_counts,
+        key_counts_changed,
+        rooms: rooms::updates(context, query).await?,
+    })
+}
+
+/// Global account data.
+fn account_data<'a>(
+    context: &SyncContext<'a>,
+    filter: &EventFilter,
+) -> Vec<(&'a str, Cow<'a, str>)> {
+    let after = context.since_stream().unwrap_or(StreamPosition::START);
+    let data = context.view.user.account_data_after(None, after);
+    let mut entries: Vec<(&str, Cow<'_, str>)> = data
+        .filter(|(event_type, _)| filter.allows_type(event_type))
+        .map(|(event_type, entry)| (event_type, Cow::Borrowed(&*entry.content)))
+        .collect();
+    if context.since.is_none() && filter.allows_type(PUSH_RULES) {
+        let mut all = context.view.user.account_data(None);
+        if !all.any(|(event_type, _)| event_type == PUSH_RULES) {
+            let rules = default_push_rules(context.user_id);
+            entries.extend(rules.map(|rules| (PUSH_RULES, Cow::Owned(rules))));
+        }
+    }
+    entries
+}
+
+/// The push rules of a user that has not changed them.
+fn default_push_rules(user_id: &UserId) -> Option<String> {
+    let rules = event::push::defaults(user_id);
+    serde_json::to_string(&serde_json::json!({ "global": rules })).ok()
+}
+
+/// The pending to-device messages, and the position of the last one if more are pending.
+///
+/// Spec: client-server, "Send-to-Device messaging".
+async fn to_device_messages(
+    context: &SyncContext<'_>,
+) -> Result<(Vec<ToDevice>, Option<StreamPosition>), Error> {
+    let after = context
+        .since
+        .map_or(StreamPosition(0), |since| since.to_device());
+    let (until, device_id) = (context.view.position, context.device_id);
+    let subscription = context.subscription;
+    if !subscription.has_to_device(device_id, after) {
+        return Ok((Vec::new(), None));
+    }
+    let mut db = context.database.acquire().await?;
+    let limit = MAX_TO_DEVICE as i64 + 1;
+    let mut messages =
+        to_device::pending(&mut db, context.user_id, device_id, after, until, limit).await?;
+    let first = messages.first().map(|(position, _)| *position);
+    let mut last = messages.last().map(|(position, _)| *position);
+    if messages.len() > MAX_TO_DEVICE {
+        messages.truncate(MAX_TO_DEVICE);
+        // More are pending; the last of them is not known.
+        subscription.record_to_device(device_id, first.map(|first| (first, until)), until);
+        last = messages.last().map(|(position, _)| *position);
+    } else {
+        subscription.record_to_device(device_id, first.zip(last), until);
+        last = None;
+    }
+    Ok((
+        messages.into_iter().map(|(_, message)| message).collect(),
+        last,
+    ))
+}
+
+/// Device list changes; an initial sync has none.
+///
+/// Spec: client-server, "Extensions to /sync" of end-to-end encryption.
+async fn device_list_changes(context: &SyncContext<'_>) -> Result<DeviceListChanges, Error> {
+    let since = context.since_stream();
+    let Some(since) = since.filter(|since| context.subscription.device_lists_changed_since(*since))
+    else {
+        return Ok(DeviceListChanges::default());
+    };
+    let mut db = context.database.acquire().await?;
+    let until = context.view.position;
+    Ok(device_lists::changed_between(&mut db, context.user_id, since, until).await?)
+}
+
+/// The key counts of the device, and whether they are known to have changed.
+async fn key_counts(context: &SyncContext<'_>) -> Result<(Arc<KeyCounts>, bool), Error> {
+    let (subscription, device_id) = (context.subscription, context.device_id);
+    let counts = subscription.key_counts(device_id).await?;
+    let since = context.since_stream().unwrap_or_default();
+    Ok((
+        counts,
+        subscription.key_counts_changed_since(device_id, since),
+    ))
+}

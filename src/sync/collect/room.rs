@@ -1,0 +1,333 @@
+//! What is collected of one joined or left room, and the update that comes of it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use event::{Pdu, State};
+use live::{UnreadCounts, UserVisibility};
+use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
+use storage::{
+    StoredEvent,
+    events::Span,
+    memberships::Membership,
+    stream::{Receipt, StateChange, StateEvent},
+};
+use types::{HistoryOrder, RoomNid, StreamPosition};
+
+use super::{
+    state::{self, StateUpdate},
+    summary::{affects_summary, summary},
+    timeline::{Timeline, TimelineFilter},
+};
+use crate::{
+    context::SyncContext,
+    query::{RoomQuery, RoomRequest, StateAt},
+    updates::{JoinedRoom, LeftRoom, TimelineUpdate},
+};
+
+/// The data of a joined or left room.
+#[derive(Debug)]
+pub(super) struct RoomCollector<'a> {
+    pub(super) request: RoomRequest<'a>,
+    /// The reader.
+    user_id: &'a UserId,
+    until: StreamPosition,
+    /// The user may see the state as of here: for a former member, where the last stay ended.
+    state_until: StreamPosition,
+    /// The client has no data of the room.
+    is_initial: bool,
+    /// The user was never joined, only invited or knocked.
+    pub(super) never_joined: bool,
+    pub(super) full_state: bool,
+    /// The state at `until`, if it is cached or needed.
+    pub(super) state: Option<State>,
+    /// How the state changed since the token, oldest first.
+    pub(super) changes: Vec<StateChange>,
+    /// How the state changed since the first event of the timeline, as far as the cache does not
+    /// hold it, oldest first.
+    pub(super) older_changes: Vec<StateChange>,
+    pub(super) timeline: Timeline,
+    /// `None` if the user was joined all the time.
+    pub(super) visibility: Option<UserVisibility>,
+}
+
+impl<'a> RoomCollector<'a> {
+    /// Begins with what is cached.
+    pub(super) fn new(
+        context: &SyncContext<'a>,
+        request: RoomRequest<'a>,
+        visibility: Option<UserVisibility>,
+    ) -> Self {
+        let RoomRequest {
+            room,
+            membership,
+            query,
+        } = request;
+        let joined = membership.membership == MembershipState::Join;
+        let until = if joined {
+            context.view.position
+        } else {
+            membership.position
+        };
+        let last_leave = visibility.as_ref().and_then(UserVisibility::last_leave);
+        let state_until = match last_leave {
+            Some(last_leave) if !joined => last_leave.position.unwrap_or(StreamPosition::START),
+            _ => until,
+        };
+        let was_in = |since: StreamPosition| {
+            visibility.as_ref().is_none_or(|visibility| {
+                let at = Some(HistoryOrder::of(since));
+                visibility.membership(at) == MembershipState::Join
+            })
+        };
+        let is_initial = query.since.is_none_or(|since| !was_in(since));
+        let never_joined = !joined
+            && visibility
+                .as_ref()
+                .is_some_and(|visibility| !visibility.was_joined(HistoryOrder::of(until)));
+        let mut collector = Self {
+            request,
+            user_id: context.user_id,
+            until,
+            state_until,
+            is_initial,
+            never_joined,
+            full_state: (is_initial || query.state.is_full) && !never_joined,
+            state: joined.then(|| room.state().clone()),
+            changes: Vec::new(),
+            older_changes: Vec::new(),
+            timeline: Timeline::default(),
+            visibility,
+        };
+        let after = match query.since {
+            Some(since) if !is_initial || never_joined => since,
+            _ => StreamPosition::START,
+        };
+        let filter = collector.timeline_filter(context);
+        let mut timeline = Timeline::recent(room, filter, after, until);
+        timeline.detect_gap(room);
+        // The timeline does not continue from that of an earlier stay, even if no event is left out.
+        timeline.limited |= joined && is_initial && query.since.is_some();
+        collector.timeline = timeline;
+        collector
+    }
+
+    pub(super) fn room_nid(&self) -> RoomNid {
+        self.request.room.room_nid()
+    }
+
+    /// The part of the stream after a position that the cache does not cover.
+    pub(super) fn uncached_span(&self, after: StreamPosition) -> Option<Span> {
+        let room = self.request.room;
+        (!room.timeline_covers(after)).then(|| Span {
+            room_nid: room.room_nid(),
+            after,
+            until: room.timeline_start().min(self.state_until),
+        })
+    }
+
+    fn timeline_filter<'s>(&'s self, context: &SyncContext<'s>) -> TimelineFilter<'s> {
+        TimelineFilter {
+            user: &context.view.user,
+            query: self.request.query.timeline,
+            visibility: self.visibility.as_ref(),
+            never_joined: self.never_joined,
+        }
+    }
+
+    /// Adds older events to the timeline, as read with a limit, and the visibility that covers them.
+    pub(super) fn extend_timeline(
+        &mut self,
+        context: &SyncContext<'_>,
+        older: Vec<StoredEvent>,
+        read_limit: i64,
+        visibility: Option<UserVisibility>,
+    ) {
+        if visibility.is_some() {
+            self.visibility = visibility;
+        }
+        let mut timeline = std::mem::take(&mut self.timeline);
+        timeline.extend(older, self.timeline_filter(context), read_limit);
+        self.timeline = timeline;
+    }
+
+    /// The update of a joined room; `None` if nothing changed.
+    pub(super) fn joined(
+        self,
+        context: &SyncContext<'a>,
+        unread: Option<Arc<UnreadCounts>>,
+    ) -> Option<JoinedRoom<'a>> {
+        let (room, user_id, query) = (self.request.room, self.user_id, self.request.query);
+        let is_complete = self.is_initial || query.state.is_full;
+        let has_summary = is_complete || self.changes.iter().any(affects_summary);
+        let summary = has_summary.then(|| summary(room, self.user_id));
+        let heroes = summary
+            .as_ref()
+            .and_then(|summary| summary.heroes.as_deref());
+        let state = self.state_events(heroes.unwrap_or_default());
+        let after = self.after();
+        let typing = query.typing.then(|| self.typing(context)).flatten();
+        let receipts = query.receipts.then(|| self.receipts(after).collect());
+        let joined = JoinedRoom {
+            summary,
+            state,
+            typing,
+            receipts: receipts.unwrap_or_default(),
+            account_data: account_data(context, self.request.membership, &query, after),
+            timeline: self.into_timeline_update(),
+            unread,
+        };
+        // Own receipts change the counts even if receipts are not asked for.
+        let has_own_receipts = || {
+            let mut receipts = room.receipts_after(after);
+            receipts.any(|receipt| receipt.user_id == *user_id)
+        };
+        let has_changes = is_complete
+            || !joined.timeline.events.is_empty()
+            || joined.timeline.limited
+            || !joined.state.is_empty()
+            || joined.typing.is_some()
+            || !joined.receipts.is_empty()
+            || !joined.account_data.is_empty()
+            || has_own_receipts();
+        has_changes.then_some(joined)
+    }
+
+    /// The update of a left room.
+    pub(super) fn left(self, context: &SyncContext<'a>) -> LeftRoom<'a> {
+        let RoomRequest {
+            membership, query, ..
+        } = self.request;
+        LeftRoom {
+            state: self.state_events(&[]),
+            account_data: account_data(context, membership, &query, self.after()),
+            timeline: self.into_timeline_update(),
+        }
+    }
+
+    /// The client has receipts and account data up to here.
+    fn after(&self) -> StreamPosition {
+        if self.is_initial {
+            StreamPosition::START
+        } else {
+            self.request.query.after()
+        }
+    }
+
+    fn into_timeline_update(self) -> TimelineUpdate {
+        TimelineUpdate {
+            events: self.timeline.events,
+            limited: self.timeline.limited,
+            prev: self.timeline.prev,
+            visibility: self.visibility,
+        }
+    }
+
+    /// The users who type, if they changed.
+    fn typing(&self, context: &SyncContext<'a>) -> Option<Vec<&'a UserId>> {
+        let view = context.view;
+        let users = view.typing.get(&self.room_nid())?;
+        // An initial sync omits an empty list.
+        let is_told = !users.is_empty() || self.request.query.since.is_some();
+        let visible = users.iter().filter(|user_id| !view.user.ignores(user_id));
+        is_told.then(|| visible.map(|user_id| &**user_id).collect())
+    }
+
+    /// The receipts after a position that the reader may see.
+    fn receipts(&self, after: StreamPosition) -> impl Iterator<Item = &'a Receipt> {
+        let user_id = self.user_id;
+        let receipts = self.request.room.receipts_after(after);
+        receipts.filter(move |receipt| {
+            receipt.receipt_type != "m.read.private" || receipt.user_id == *user_id
+        })
+    }
+
+    fn state_events(&self, heroes: &[&UserId]) -> Vec<Arc<Pdu>> {
+        let query = &self.request.query.state;
+        let Some(filter) = query.filter.filter(|_| !self.never_joined) else {
+            return Vec::new();
+        };
+        let base = self.state.clone().unwrap_or_default();
+        let base = match query.at {
+            StateAt::TimelineEnd => base,
+            StateAt::TimelineStart => {
+                state::at_start(base, self.timeline_changes(), &self.timeline)
+            }
+        };
+        let reader = (self.full_state || self.is_initial).then_some(self.user_id);
+        let needed: Option<HashSet<OwnedUserId>> = query
+            .lazy_load_members
+            .then(|| state::required_members(&self.timeline, heroes, reader));
+        let mut events = if self.full_state {
+            StateUpdate::full(&base, needed.as_ref())
+        } else {
+            let mut update = StateUpdate::default();
+            for change in &self.changes {
+                let is_shown = |event: &StateEvent| self.timeline.contains(event.nid);
+                if query.at == StateAt::TimelineEnd || !change.to.as_ref().is_some_and(is_shown) {
+                    update.insert_change(change, &base);
+                }
+            }
+            if let Some(needed) = &needed {
+                update.insert_members(&base, needed);
+            }
+            update.into_events()
+        };
+        events.retain(|pdu| filter.allows_event(pdu));
+        events
+    }
+
+    /// How the state changed since the first event of the timeline, the newest first.
+    fn timeline_changes(&self) -> impl Iterator<Item = &StateChange> {
+        let first = self.timeline.events.first();
+        let before = |position: StreamPosition| StreamPosition(position.get() - 1);
+        let start = first.map_or(self.until, |first| before(first.position()));
+        self.cached_changes(start)
+            .rev()
+            .chain(self.older_changes.iter().rev())
+    }
+
+    /// The cached changes of state after a position, as far as the user may see them, oldest first:
+    /// after the last stay those of the own membership.
+    pub(super) fn cached_changes(
+        &self,
+        after: StreamPosition,
+    ) -> impl DoubleEndedIterator<Item = &StateChange> {
+        let user_id = self.user_id;
+        let is_own = move |change: &StateChange| {
+            let event = change.event();
+            event.is_some_and(|pdu| {
+                pdu.event_type() == "m.room.member" && pdu.state_key() == Some(user_id.as_str())
+            })
+        };
+        let cached = self.request.room.state_changes_after(after);
+        cached
+            .filter(move |(position, change)| {
+                *position <= self.state_until || (*position <= self.until && is_own(change))
+            })
+            .map(|(_, change)| change)
+    }
+
+    /// Cuts the timeline so that it holds no older state than the response would begin with.
+    pub(super) fn cut_outdated_state(&mut self) {
+        if let Some(event) = state::last_outdated(self.timeline_changes(), &self.timeline) {
+            self.timeline.cut_through(event);
+        }
+    }
+}
+
+/// The account data of a room that changed after a position and is asked for.
+pub(super) fn account_data<'a>(
+    context: &SyncContext<'a>,
+    membership: &Membership,
+    query: &RoomQuery<'_>,
+    after: StreamPosition,
+) -> Vec<(&'a str, &'a str)> {
+    let Some(filter) = query.account_data else {
+        return Vec::new();
+    };
+    let room_nid = Some(membership.room_nid);
+    let data = context.view.user.account_data_after(room_nid, after);
+    data.filter(|(event_type, _)| filter.allows_type(event_type))
+        .map(|(event_type, entry)| (event_type, &*entry.content))
+        .collect()
+}

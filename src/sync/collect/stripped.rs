@@ -1,0 +1,66 @@
+//! Invited and knocked rooms, with stripped state.
+//!
+//! Spec: client-server, "Stripped state".
+
+use ruma::events::room::member::MembershipState;
+
+use crate::{
+    context::SyncContext,
+    query::RoomRequest,
+    updates::{RoomChange, RoomUpdate, StrippedState},
+};
+
+/// The state in stripped state, besides member events.
+const SHOWN: [&str; 7] = [
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.canonical_alias",
+    "m.room.avatar",
+    "m.room.name",
+    "m.room.topic",
+    "m.room.encryption",
+];
+
+/// An invitation or a knock, if it is new, and its sender is not ignored.
+pub(super) fn update<'a>(
+    context: &SyncContext<'a>,
+    request: &RoomRequest<'a>,
+) -> Option<RoomUpdate<'a>> {
+    let membership = request.membership;
+    if request
+        .query
+        .since
+        .is_some_and(|since| membership.position <= since)
+    {
+        return None;
+    }
+    let change = match membership.membership {
+        MembershipState::Invite => {
+            let user = &context.view.user;
+            let state = request.room.state();
+            let member = state.get("m.room.member", context.user_id.as_str());
+            if member.is_some_and(|member| user.ignores(member.sender())) {
+                return None;
+            }
+            RoomChange::Invited(stripped_state(context, request))
+        }
+        MembershipState::Knock => RoomChange::Knocked(stripped_state(context, request)),
+        _ => return None,
+    };
+    Some(RoomUpdate {
+        room_id: &membership.room_id,
+        change,
+    })
+}
+
+fn stripped_state<'a>(context: &SyncContext<'a>, request: &RoomRequest<'a>) -> StrippedState<'a> {
+    let state = request.room.state();
+    let shown = SHOWN
+        .iter()
+        .filter_map(|event_type| state.get(event_type, ""));
+    let member = state.get("m.room.member", context.user_id.as_str());
+    let inviter = member.and_then(|member| state.get("m.room.member", member.sender().as_str()));
+    let inviter = inviter
+        .filter(|inviter| member.is_none_or(|member| member.event_id() != inviter.event_id()));
+    StrippedState(shown.chain(inviter).chain(member).collect())
+}

@@ -1,0 +1,72 @@
+//! What a client asks for of each room.
+
+use std::sync::Arc;
+
+use event::EventFilter;
+use live::Room;
+use storage::memberships::Membership;
+use types::StreamPosition;
+
+/// What a client asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct SyncQuery<'a> {
+    /// Which global account data.
+    pub(crate) account_data: &'a EventFilter,
+    /// What of each room that changed; nothing of those without a query.
+    pub(crate) room: &'a (dyn Fn(&Membership) -> Option<RoomQuery<'a>> + Sync),
+}
+
+/// A room of the view with what is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomRequest<'a> {
+    pub(crate) room: &'a Arc<Room>,
+    pub(crate) membership: &'a Membership,
+    pub(crate) query: RoomQuery<'a>,
+}
+
+/// What a client asks for of one room; it may differ from room to room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomQuery<'a> {
+    /// The client has what happened in the room up to here; nothing if there is no position.
+    pub(crate) since: Option<StreamPosition>,
+    pub(crate) timeline: TimelineQuery<'a>,
+    pub(crate) state: StateQuery<'a>,
+    pub(crate) typing: bool,
+    pub(crate) receipts: bool,
+    /// Which account data of the room; none without a filter.
+    pub(crate) account_data: Option<&'a EventFilter>,
+}
+
+/// Which events of the timeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimelineQuery<'a> {
+    pub(crate) limit: usize,
+    pub(crate) filter: &'a EventFilter,
+}
+
+/// Which state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StateQuery<'a> {
+    /// Which state events; none without a filter.
+    pub(crate) filter: Option<&'a EventFilter>,
+    pub(crate) at: StateAt,
+    /// Whether all of the state is wanted where only its changes are new.
+    pub(crate) is_full: bool,
+    pub(crate) lazy_load_members: bool,
+}
+
+/// The point of the timeline at which the state is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateAt {
+    /// Before its first event.
+    TimelineStart,
+    /// After its last event.
+    TimelineEnd,
+}
+
+impl RoomQuery<'_> {
+    /// The client has everything up to here.
+    pub(crate) fn after(&self) -> StreamPosition {
+        self.since.unwrap_or(StreamPosition::START)
+    }
+}
