@@ -5,21 +5,51 @@ use std::{collections::HashMap, sync::Arc};
 use ruma::{UserId, events::room::member::MembershipState};
 use storage::{
     Change,
+    feed::ChangeBatch,
     memberships::Membership,
+    rooms::HeadChange,
     stream::{EventChange, StateChange, StateDelta},
 };
 use types::{RoomNid, StreamPosition};
 
 use crate::{
+    event_cache::EventCache,
     memory::Memory,
     notifications::Notifications,
     room::Room,
+    room_state::RoomState,
     user::{LastChanged, User},
 };
 
 impl Memory {
+    /// Applies a batch; events of state of the cached rooms go to `events`.
+    pub(crate) fn apply_batch(
+        &mut self,
+        batch: &ChangeBatch,
+        events: &EventCache,
+        notifications: &mut Notifications,
+    ) {
+        for (position, change) in &batch.changes {
+            match change {
+                Change::State(delta) if self.rooms.contains_key(&delta.room_nid) => {
+                    let new = delta.changes.iter().filter_map(|change| change.to.as_ref());
+                    new.for_each(|event| events.insert(event));
+                }
+                Change::Event(change) => {
+                    let redacted = change.redacts.iter();
+                    redacted.for_each(|left| events.redact(left.event_nid, &left.pdu));
+                }
+                _ => {}
+            }
+            self.apply(*position, change, notifications);
+        }
+        for head in &batch.heads {
+            self.advance_head(batch, head);
+        }
+    }
+
     /// Applies one committed change.
-    pub(crate) fn apply(
+    fn apply(
         &mut self,
         position: StreamPosition,
         change: &Change,
@@ -87,6 +117,9 @@ impl Memory {
         let room_nid = event.room_nid;
         self.changes.insert(room_nid, position);
         self.update_room(room_nid, position, |room| room.apply(change));
+        if let Some(redacted) = &change.redacts {
+            self.update_state(room_nid, position, |state| state.redact(&redacted.pdu));
+        }
         notifications.add_members(self, room_nid, |last_changed| {
             last_changed.advance(position);
         });
@@ -100,8 +133,9 @@ impl Memory {
     ) {
         let room_nid = delta.room_nid;
         self.changes.insert(room_nid, position);
+        self.update_state(room_nid, position, |state| state.apply(&delta.changes));
         self.update_room(room_nid, position, |room| {
-            room.apply_state(position, &delta.changes);
+            room.push_delta(position, delta.changes.as_slice().into());
         });
         notifications.add_members(self, room_nid, |last_changed| {
             last_changed.advance(position);
@@ -218,7 +252,39 @@ impl Memory {
         true
     }
 
-    /// Updates a cached room, unless the change is older than what was loaded.
+    fn advance_head(&mut self, batch: &ChangeBatch, head: &HeadChange) {
+        let mut follows = true;
+        self.update_state(head.room_nid, batch.until, |state| {
+            follows = state.advance(head);
+        });
+        if !follows {
+            self.remove_room(head.room_nid);
+        }
+    }
+
+    /// Updates the state of a cached room, unless the change is older than what was loaded.
+    fn update_state(
+        &mut self,
+        room_nid: RoomNid,
+        position: StreamPosition,
+        update: impl FnOnce(&mut RoomState),
+    ) {
+        let Some(entry) = self.rooms.get_mut(&room_nid) else {
+            return;
+        };
+        if position <= entry.state.loaded_at {
+            return;
+        }
+        let before = entry.weight();
+        update(Arc::make_mut(&mut entry.state));
+        if let Some(room) = &mut entry.room {
+            Arc::make_mut(room).state = entry.state.clone();
+        }
+        let after = entry.weight();
+        self.recharge(before, after);
+    }
+
+    /// Updates all but the state of a cached room, unless the change is older than what was loaded.
     fn update_room(
         &mut self,
         room_nid: RoomNid,
@@ -228,13 +294,15 @@ impl Memory {
         let Some(entry) = self.rooms.get_mut(&room_nid) else {
             return;
         };
-        if position <= entry.room.loaded_at {
+        let before = entry.weight();
+        let Some(room) = &mut entry.room else {
+            return;
+        };
+        if position <= room.loaded_at {
             return;
         }
-        let before = entry.room.weight;
-        let room = Arc::make_mut(&mut entry.room);
-        update(room);
-        let after = room.weight;
+        update(Arc::make_mut(room));
+        let after = entry.weight();
         self.recharge(before, after);
     }
 }
@@ -287,7 +355,39 @@ fn room_membership(
     })
 }
 
-/// Applies a later change to rooms that were just loaded.
+/// Applies a later batch to the states of rooms that were just loaded. One that does not follow is
+/// dropped.
+pub(crate) fn catch_up_states(states: &mut HashMap<RoomNid, RoomState>, batch: &ChangeBatch) {
+    for (position, change) in &batch.changes {
+        let room_nid = match change {
+            Change::Event(change) => change.event.room_nid,
+            Change::State(delta) => delta.room_nid,
+            _ => continue,
+        };
+        let state = states.get_mut(&room_nid);
+        let Some(state) = state.filter(|state| *position > state.loaded_at) else {
+            continue;
+        };
+        match change {
+            Change::Event(change) => {
+                let redacted = change.redacts.iter();
+                redacted.for_each(|redacted| state.redact(&redacted.pdu));
+            }
+            Change::State(delta) => state.apply(&delta.changes),
+            _ => {}
+        }
+    }
+    for head in &batch.heads {
+        if let Some(state) = states.get_mut(&head.room_nid)
+            && batch.until > state.loaded_at
+            && !state.advance(head)
+        {
+            states.remove(&head.room_nid);
+        }
+    }
+}
+
+/// Applies a later change to rooms that were just loaded, except for their state.
 pub(crate) fn catch_up_rooms(
     rooms: &mut HashMap<RoomNid, Room>,
     position: StreamPosition,
@@ -307,7 +407,7 @@ pub(crate) fn catch_up_rooms(
     }
     match change {
         Change::Event(change) => room.apply(change),
-        Change::State(delta) => room.apply_state(position, &delta.changes),
+        Change::State(delta) => room.push_delta(position, delta.changes.as_slice().into()),
         Change::Receipt(receipt) => room.insert_receipt(position, receipt.clone()),
         _ => {}
     }

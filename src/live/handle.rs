@@ -8,7 +8,10 @@ use storage::{Database, Feed, feed::ChangeBatch};
 use tokio::sync::{Notify, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
-use crate::{ephemeral::EphemeralCounter, memory::Memory, notifications::Notifications};
+use crate::{
+    ephemeral::EphemeralCounter, event_cache::EventCache, memory::Memory,
+    notifications::Notifications,
+};
 
 /// The cache of users and rooms; cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +21,7 @@ pub struct Live(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) memory: RwLock<Memory>,
+    pub(crate) events: EventCache,
     /// The maximum size of all users and rooms in bytes.
     pub(crate) budget: usize,
     pub(crate) rooms_loaded: Notify,
@@ -27,14 +31,17 @@ pub(crate) struct Inner {
 }
 
 impl Live {
-    /// An empty cache at the position of the feed; `budget` is in bytes.
+    /// An empty cache at the position of the feed; `budget` is in bytes. Half of it is for events
+    /// of state that rooms do not hold themselves.
     ///
     /// Nothing happens before [`Live::run`] is given the feed.
     pub fn new(database: Database, feed: &Feed, budget: usize) -> Self {
         let position = feed.position();
         let ephemeral = EphemeralCounter::new(database.process());
+        let (events, budget) = (EventCache::new(budget / 2), budget - budget / 2);
         let inner = Arc::new(Inner {
             database,
+            events,
             memory: RwLock::new(Memory::new(position, ephemeral, budget)),
             budget,
             rooms_loaded: Notify::new(),
@@ -74,9 +81,7 @@ impl Live {
         let until = batch.until;
         {
             let mut memory = self.0.memory.write();
-            for (position, change) in &batch.changes {
-                memory.apply(*position, change, &mut notifications);
-            }
+            memory.apply_batch(batch, &self.0.events, &mut notifications);
             memory.position = until;
             if !memory.loads.is_empty() {
                 memory.log.push(Arc::clone(batch));

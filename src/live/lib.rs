@@ -8,6 +8,7 @@
 mod apply;
 mod device_lists;
 mod ephemeral;
+mod event_cache;
 mod handle;
 mod load;
 mod members;
@@ -15,6 +16,8 @@ mod memory;
 mod notifications;
 mod pins;
 mod room;
+mod room_state;
+mod room_states;
 mod subscription;
 mod timeline_event;
 mod typing;
@@ -25,8 +28,10 @@ mod view;
 mod visibility;
 
 pub use handle::Live;
-pub use members::{Heroes, MemberCounts};
+pub use members::{Heroes, Member, MemberCounts, MemberMap};
 pub use room::Room;
+pub use room_state::{RoomState, is_core};
+pub use room_states::PinnedState;
 pub use subscription::Subscription;
 pub use timeline_event::{Reader, TimelineEvent, common};
 pub use unread::{NotificationCount, ReadUpTo, RecentRedaction, Thread, UnreadCounts};

@@ -3,35 +3,44 @@
 //! A load reads one database snapshot. Batches that are applied meanwhile are retained, and those
 //! after the snapshot are applied to the loaded entry before it is inserted.
 
-use std::collections::{HashMap, btree_map::Entry};
+use std::{
+    collections::{HashMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use ruma::{OwnedRoomId, UserId};
 use storage::{
-    Error, StoredEvent, account_data, events, events::Span, memberships, receipts, state_deltas,
-    stream,
+    Connection, Error, StoredEvent, account_data, events,
+    events::Span,
+    memberships, receipts,
+    room_states::{self, StoredRoomState, Wanted, Which},
+    state_deltas, stream,
 };
 use types::{RoomNid, StreamPosition};
 
 use crate::{
     Live,
-    apply::{catch_up_rooms, catch_up_user},
+    apply::{catch_up_rooms, catch_up_states, catch_up_user},
     memory::Memory,
     pins::RoomPins,
     room::Room,
+    room_state::{CORE_TYPES, RoomState, is_core},
     user::User,
 };
 
 /// Timeline events that are loaded with a room.
 const TIMELINE_LOADED: usize = 24;
+/// A state of at most so many events is read whole: who loads the room reads it next.
+const SMALL_STATE: i64 = 64;
 
 /// Retains the batches that are applied while it lives.
-struct LogRetention<'a> {
+pub(crate) struct LogRetention<'a> {
     live: &'a Live,
     from: StreamPosition,
 }
 
 impl<'a> LogRetention<'a> {
-    fn begin(live: &'a Live) -> Self {
+    pub(crate) fn begin(live: &'a Live) -> Self {
         let mut memory = live.0.memory.write();
         let from = memory.position;
         *memory.loads.entry(from).or_default() += 1;
@@ -120,7 +129,7 @@ impl Live {
         Ok(())
     }
 
-    /// Loads the claimed rooms: six queries for all of them.
+    /// Loads the claimed rooms: seven queries for all of them, or five if their states are cached.
     ///
     /// They are pinned, so that they are not evicted before the view is taken.
     pub(crate) async fn load_rooms(
@@ -130,49 +139,43 @@ impl Live {
     ) -> Result<(), Error> {
         let retention = LogRetention::begin(self);
         let room_nids: Vec<RoomNid> = claim.rooms.iter().map(|(room_nid, _)| *room_nid).collect();
+        let cached = self.pin_states(&room_nids, pins);
+        let missing = room_nids.iter().filter(|nid| !cached.contains_key(nid));
+        let missing: Vec<RoomNid> = missing.copied().collect();
         let mut db = self.0.database.snapshot().await?;
         let position = stream::position(&mut db).await?;
-        let mut state = by_room(events::current_state(&mut db, &room_nids).await?);
-        let until: Vec<_> = room_nids
-            .iter()
-            .map(|room_nid| (*room_nid, position))
-            .collect();
-        let mut recent = by_room(events::recent(&mut db, &until, TIMELINE_LOADED as i64).await?);
-        let mut read = receipts::since(&mut db, &room_nids, StreamPosition::START).await?;
-        let mut rooms: HashMap<RoomNid, Room> = HashMap::new();
-        for room in &claim.rooms {
-            let state = state.remove(&room.0).unwrap_or_default();
-            let recent = recent.remove(&room.0).unwrap_or_default();
-            rooms.insert(
-                room.0,
-                Room::new(room.clone(), state, recent, TIMELINE_LOADED, position),
-            );
-        }
-        let spans: Vec<Span> = rooms
-            .values()
-            .map(|room| room.timeline_span(position))
-            .collect();
-        for (position, delta) in state_deltas::each(&mut db, &spans).await? {
-            if let Some(room) = rooms.get_mut(&delta.room_nid) {
-                room.push_delta(position, delta.changes.into());
+        let mut states = self
+            .read_states(&mut db, Which::Nids(&missing), position)
+            .await?;
+        for (room_nid, room_id) in &claim.rooms {
+            if !cached.contains_key(room_nid) {
+                // Only an invitation or a knock is known.
+                let unknown = || RoomState::new(*room_nid, room_id.clone(), None);
+                states.entry(*room_nid).or_insert_with(unknown);
             }
         }
+        let state = |nid: &RoomNid| {
+            cached
+                .get(nid)
+                .cloned()
+                .or_else(|| Some(Arc::new(states.get(nid)?.clone())))
+        };
+        let states_of = room_nids.iter().filter_map(state).collect();
+        let mut rooms = read_rooms(&mut db, states_of, position).await?;
         db.commit().await?;
-        read.sort_by_key(|(position, receipt)| (receipt.room_nid, *position));
-        for (position, receipt) in read {
-            if let Some(room) = rooms.get_mut(&receipt.room_nid) {
-                room.insert_receipt(position, receipt);
-            }
-        }
         {
             let mut memory = self.0.memory.write();
             for batch in memory.log.clone() {
+                catch_up_states(&mut states, &batch);
                 for (position, change) in &batch.changes {
                     catch_up_rooms(&mut rooms, *position, change);
                 }
             }
+            for state in states.into_values() {
+                memory.insert_state(Arc::new(state));
+            }
             for room in rooms.into_values() {
-                let room_nid = room.nid;
+                let room_nid = room.room_nid();
                 memory.insert_room(room);
                 pins.pin(&mut memory, room_nid);
             }
@@ -182,6 +185,85 @@ impl Live {
         drop(retention);
         Ok(())
     }
+
+    /// The cached states among those of the rooms. They are pinned.
+    fn pin_states(
+        &self,
+        room_nids: &[RoomNid],
+        pins: &mut RoomPins,
+    ) -> HashMap<RoomNid, Arc<RoomState>> {
+        let mut memory = self.0.memory.write();
+        let mut cached = HashMap::new();
+        for room_nid in room_nids {
+            if let Some(state) = memory.state(*room_nid).cloned() {
+                pins.pin(&mut memory, *room_nid);
+                cached.insert(*room_nid, state);
+            }
+        }
+        cached
+    }
+
+    /// Reads the states of rooms in a database snapshot taken at `position`: two queries. The events
+    /// that come along are kept.
+    pub(crate) async fn read_states(
+        &self,
+        db: &mut Connection,
+        which: Which<'_>,
+        position: StreamPosition,
+    ) -> Result<HashMap<RoomNid, RoomState>, Error> {
+        if matches!(which, Which::Nids([])) {
+            return Ok(HashMap::new());
+        }
+        let redactions = self.0.events.redactions();
+        let wanted = Wanted {
+            event_types: &CORE_TYPES,
+            small_state: SMALL_STATE,
+        };
+        let stored = room_states::load(db, which, wanted).await?;
+        let along = stored.iter().flat_map(StoredRoomState::events);
+        let along = along.filter(|event| !is_core(&event.pdu));
+        self.0.events.keep(along, redactions);
+        let state =
+            |stored: StoredRoomState| (stored.room_nid, RoomState::of_stored(stored, position));
+        Ok(stored.into_iter().map(state).collect())
+    }
+}
+
+/// Reads all but the state of rooms: four queries.
+async fn read_rooms(
+    db: &mut Connection,
+    states: Vec<Arc<RoomState>>,
+    position: StreamPosition,
+) -> Result<HashMap<RoomNid, Room>, Error> {
+    let room_nids: Vec<RoomNid> = states.iter().map(|state| state.room_nid()).collect();
+    let until: Vec<_> = room_nids.iter().map(|nid| (*nid, position)).collect();
+    let mut recent = by_room(events::recent(db, &until, TIMELINE_LOADED as i64).await?);
+    let mut read = receipts::since(db, &room_nids, StreamPosition::START).await?;
+    let mut rooms: HashMap<RoomNid, Room> = HashMap::new();
+    for state in states {
+        let room_nid = state.room_nid();
+        let recent = recent.remove(&room_nid).unwrap_or_default();
+        rooms.insert(
+            room_nid,
+            Room::new(state, recent, TIMELINE_LOADED, position),
+        );
+    }
+    let spans: Vec<Span> = rooms
+        .values()
+        .map(|room| room.timeline_span(position))
+        .collect();
+    for (position, delta) in state_deltas::each(db, &spans).await? {
+        if let Some(room) = rooms.get_mut(&delta.room_nid) {
+            room.push_delta(position, delta.changes.into());
+        }
+    }
+    read.sort_by_key(|(position, receipt)| (receipt.room_nid, *position));
+    for (position, receipt) in read {
+        if let Some(room) = rooms.get_mut(&receipt.room_nid) {
+            room.insert_receipt(position, receipt);
+        }
+    }
+    Ok(rooms)
 }
 
 fn by_room(events: Vec<StoredEvent>) -> HashMap<RoomNid, Vec<StoredEvent>> {

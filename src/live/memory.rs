@@ -8,13 +8,14 @@ use std::{
     },
 };
 
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use storage::feed::ChangeBatch;
 use types::{RoomNid, StreamPosition};
 
 use crate::{
     ephemeral::EphemeralCounter,
     room::Room,
+    room_state::RoomState,
     typing_users::TypingUsers,
     user::{LastChanged, User},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Memory {
     pub(crate) ephemeral: EphemeralCounter,
     pub(crate) users: HashMap<OwnedUserId, UserEntry>,
     pub(crate) rooms: HashMap<RoomNid, RoomEntry>,
+    /// The numbers of the cached rooms.
+    room_nids: HashMap<OwnedRoomId, RoomNid>,
     /// Rooms that are being loaded.
     pub(crate) loading: HashSet<RoomNid>,
     /// The position of the last change of each room after `started`.
@@ -60,10 +63,18 @@ pub(crate) struct UserEntry {
 /// The cache entry of a room.
 #[derive(Debug)]
 pub(crate) struct RoomEntry {
-    pub(crate) room: Arc<Room>,
+    pub(crate) state: Arc<RoomState>,
+    /// Timeline and receipts, with the same state; none until somebody syncs the room.
+    pub(crate) room: Option<Arc<Room>>,
     /// How many views need the room; a pinned room is not evicted.
     pub(crate) pins: usize,
     pub(crate) used: AtomicU64,
+}
+
+impl RoomEntry {
+    pub(crate) fn weight(&self) -> usize {
+        self.state.weight() + self.room.as_ref().map_or(0, |room| room.weight)
+    }
 }
 
 impl Memory {
@@ -78,6 +89,7 @@ impl Memory {
             ephemeral,
             users: HashMap::new(),
             rooms: HashMap::new(),
+            room_nids: HashMap::new(),
             loading: HashSet::new(),
             changes: HashMap::new(),
             joined: HashMap::new(),
@@ -114,7 +126,7 @@ impl Memory {
         let held = self
             .rooms
             .get(&room_nid)
-            .map(|entry| entry.room.last_change());
+            .and_then(|entry| Some(entry.room.as_ref()?.last_change()));
         seen.max(held)
     }
 
@@ -160,27 +172,57 @@ impl Memory {
         }
     }
 
-    /// Inserts a room, unless it is already cached.
-    pub(crate) fn insert_room(&mut self, room: Room) {
-        let room_nid = room.nid;
+    /// The number of a cached room.
+    pub(crate) fn room_nid(&self, room_id: &RoomId) -> Option<RoomNid> {
+        self.room_nids.get(room_id).copied()
+    }
+
+    /// The state of a room, if it is cached.
+    pub(crate) fn state(&self, room_nid: RoomNid) -> Option<&Arc<RoomState>> {
+        let entry = self.rooms.get(&room_nid)?;
+        entry.used.store(self.next_use(), Ordering::Relaxed);
+        Some(&entry.state)
+    }
+
+    /// Inserts the state of a room, unless it is already cached.
+    pub(crate) fn insert_state(&mut self, state: Arc<RoomState>) {
+        let room_nid = state.room_nid();
         if self.rooms.contains_key(&room_nid) {
             return;
         }
-        self.bytes += self.charge(room.weight);
+        self.bytes += self.charge(state.weight());
         let used = AtomicU64::new(self.next_use());
+        self.room_nids.insert(state.room_id().clone(), room_nid);
         self.rooms.insert(
             room_nid,
             RoomEntry {
-                room: Arc::new(room),
+                state,
+                room: None,
                 pins: 0,
                 used,
             },
         );
     }
 
+    /// Adds the rest of a room to its state, which is cached; nothing if neither is needed.
+    pub(crate) fn insert_room(&mut self, mut room: Room) {
+        let Some(entry) = self.rooms.get_mut(&room.room_nid()) else {
+            return;
+        };
+        if entry.room.is_some() {
+            return;
+        }
+        let before = entry.weight();
+        room.state = entry.state.clone();
+        entry.room = Some(Arc::new(room));
+        let after = entry.weight();
+        self.recharge(before, after);
+    }
+
     pub(crate) fn remove_room(&mut self, room_nid: RoomNid) {
         if let Some(entry) = self.rooms.remove(&room_nid) {
-            self.bytes = self.bytes.saturating_sub(self.charge(entry.room.weight));
+            self.room_nids.remove(entry.state.room_id());
+            self.bytes = self.bytes.saturating_sub(self.charge(entry.weight()));
         }
     }
 

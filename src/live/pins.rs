@@ -21,10 +21,12 @@ impl RoomPins {
         }
     }
 
-    /// Forgets the pins of rooms that are no longer cached.
-    pub(crate) fn forget(&mut self, room_nids: impl IntoIterator<Item = RoomNid>) {
+    /// Forgets the pins of those of the rooms that are no longer cached.
+    pub(crate) fn forget(&mut self, memory: &Memory, room_nids: impl IntoIterator<Item = RoomNid>) {
         for room_nid in room_nids {
-            self.rooms.remove(&room_nid);
+            if !memory.rooms.contains_key(&room_nid) {
+                self.rooms.remove(&room_nid);
+            }
         }
     }
 

@@ -1,16 +1,10 @@
-//! A cached room: current state, recent timeline, receipts.
+//! A cached room: its state, recent timeline, receipts.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc};
 
-use event::{Pdu, State};
+use event::Pdu;
 use imbl::OrdMap;
-use ruma::{
-    OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState,
-    push::PushConditionPowerLevelsCtx,
-};
+use ruma::{OwnedRoomId, OwnedUserId, UserId, push::PushConditionPowerLevelsCtx};
 use storage::{
     StoredEvent,
     events::Span,
@@ -19,7 +13,8 @@ use storage::{
 use types::{EventNid, RoomNid, StreamPosition};
 
 use crate::{
-    members::{Heroes, MemberCounts},
+    members::{Heroes, Member, MemberCounts},
+    room_state::RoomState,
     timeline_event::TimelineEvent,
     unread::{ReadUpTo, RecentRedaction, Thread},
     visibility::UserVisibility,
@@ -33,10 +28,7 @@ const MAX_REDACTIONS: usize = 32;
 /// A room as of a position; a clone shares the large parts.
 #[derive(Clone, Debug)]
 pub struct Room {
-    pub(crate) nid: RoomNid,
-    pub(crate) id: OwnedRoomId,
-    pub(crate) state: State,
-    pub(crate) member_counts: MemberCounts,
+    pub(crate) state: Arc<RoomState>,
     timeline: VecDeque<Arc<TimelineEvent>>,
     /// How the state changed, with positions, oldest first.
     deltas: VecDeque<(StreamPosition, Arc<[StateChange]>)>,
@@ -48,21 +40,18 @@ pub struct Room {
     recent_redactions: VecDeque<Arc<RecentRedaction>>,
     /// `recent_redactions` holds every such redaction after this.
     redactions_start: StreamPosition,
-    /// The position of the database snapshot it was loaded from.
+    /// The position of the database snapshot that all but the state was loaded from.
     pub(crate) loaded_at: StreamPosition,
-    pub(crate) heroes: OnceLock<Heroes>,
-    push_levels: OnceLock<Option<PushConditionPowerLevelsCtx>>,
+    /// The size of all but the state.
     pub(crate) weight: usize,
 }
 
 type ReceiptKey = (OwnedUserId, String, String);
 
 impl Room {
-    /// A room from what the database holds at `loaded_at`: its current state, its last `limit`
-    /// events, oldest first, and its receipts.
+    /// A room from what the database holds at `loaded_at`: its last `limit` events, oldest first.
     pub(crate) fn new(
-        (nid, id): (RoomNid, OwnedRoomId),
-        state: Vec<StoredEvent>,
+        state: Arc<RoomState>,
         recent: Vec<StoredEvent>,
         limit: usize,
         loaded_at: StreamPosition,
@@ -71,12 +60,8 @@ impl Room {
             Some(first) if recent.len() >= limit => before(first),
             _ => StreamPosition::START,
         };
-        let state: State = state.into_iter().map(|event| event.pdu).collect();
         let mut room = Self {
-            nid,
-            id,
-            member_counts: MemberCounts::from_state(&state),
-            weight: 1024 + state.iter().map(|pdu| pdu.weight() + 160).sum::<usize>(),
+            weight: 512,
             state,
             timeline: VecDeque::new(),
             deltas: VecDeque::new(),
@@ -85,9 +70,7 @@ impl Room {
             latest_receipts: OrdMap::new(),
             recent_redactions: VecDeque::new(),
             redactions_start: loaded_at,
-            push_levels: OnceLock::new(),
             loaded_at,
-            heroes: OnceLock::new(),
         };
         for event in recent {
             room.push_event(event);
@@ -97,27 +80,32 @@ impl Room {
 
     /// The room's numeric id.
     pub fn room_nid(&self) -> RoomNid {
-        self.nid
+        self.state.room_nid()
     }
 
     /// The room's id.
     pub fn room_id(&self) -> &OwnedRoomId {
-        &self.id
+        self.state.room_id()
     }
 
     /// The current state.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &RoomState {
         &self.state
     }
 
     /// The member counts.
     pub fn member_counts(&self) -> MemberCounts {
-        self.member_counts
+        self.state.member_counts()
     }
 
     /// The heroes, from whom a room without a name takes its name.
     pub fn heroes(&self) -> &Heroes {
-        self.heroes.get_or_init(|| Heroes::from_state(&self.state))
+        self.state.heroes()
+    }
+
+    /// The power levels that push conditions need.
+    pub fn push_levels(&self) -> Option<&PushConditionPowerLevelsCtx> {
+        self.state.push_levels()
     }
 
     /// Whether every accepted event after the position is cached.
@@ -133,7 +121,7 @@ impl Room {
     /// The part of the stream that the cached timeline is of.
     pub(crate) fn timeline_span(&self, until: StreamPosition) -> Span {
         Span {
-            room_nid: self.nid,
+            room_nid: self.room_nid(),
             after: self.timeline_start,
             until,
         }
@@ -188,13 +176,6 @@ impl Room {
             .filter(move |redaction| redaction.redacted_at > until)
     }
 
-    /// The power levels that push conditions need.
-    pub fn push_levels(&self) -> Option<&PushConditionPowerLevelsCtx> {
-        self.push_levels
-            .get_or_init(|| event::push::power_levels(&self.state))
-            .as_ref()
-    }
-
     /// The position of the last event or receipt.
     pub(crate) fn last_change(&self) -> StreamPosition {
         let event = self.timeline.back().map(|event| event.position());
@@ -214,23 +195,22 @@ impl Room {
                 })
                 .collect()
         };
-        let current = |event_type: &str, state_key: &str| {
-            self.state.get(event_type, state_key).map(|pdu| &**pdu)
-        };
+        let member = self.state.members().get(user_id.as_str());
+        let visibility = self.state.core().get("m.room.history_visibility", "");
         UserVisibility::from_timeline(
             user_id,
             (
                 &of("m.room.member", user_id.as_str()),
-                current("m.room.member", user_id.as_str()),
+                member.map(Member::membership),
             ),
             (
                 &of("m.room.history_visibility", ""),
-                current("m.room.history_visibility", ""),
+                visibility.map(AsRef::as_ref),
             ),
         )
     }
 
-    /// Applies a committed event.
+    /// Applies a committed event to all but the state.
     pub(crate) fn apply(&mut self, change: &EventChange) {
         let event = &change.event;
         if !event.is_accepted() {
@@ -243,19 +223,7 @@ impl Room {
         }
     }
 
-    /// Applies a committed change of state.
-    pub(crate) fn apply_state(&mut self, position: StreamPosition, changes: &[StateChange]) {
-        for change in changes {
-            match (&change.to, &change.from) {
-                (Some(event), _) => self.insert_state(&event.pdu),
-                (None, Some(gone)) => self.remove_state(&gone.pdu),
-                (None, None) => {}
-            }
-        }
-        self.push_delta(position, changes.into());
-    }
-
-    /// Adds a change of state that the state contains already.
+    /// Adds a change of state.
     pub(crate) fn push_delta(&mut self, position: StreamPosition, changes: Arc<[StateChange]>) {
         self.weight += delta_weight(&changes);
         self.deltas.push_back((position, changes));
@@ -272,38 +240,6 @@ impl Room {
             .partition_point(|(position, _)| *position <= after);
         let deltas = self.deltas.range(from..);
         deltas.flat_map(|(position, changes)| changes.iter().map(|change| (*position, change)))
-    }
-
-    fn remove_state(&mut self, pdu: &Arc<Pdu>) {
-        let state_key = pdu.state_key().unwrap_or_default();
-        let Some(old) = self.state.remove(pdu.event_type(), state_key) else {
-            return;
-        };
-        self.weight = self.weight.saturating_sub(old.weight() + 160);
-        self.push_levels = OnceLock::new();
-        if old.event_type() == "m.room.member" {
-            let membership = old.membership().unwrap_or(MembershipState::Leave);
-            self.member_counts
-                .change(Some(&membership), &MembershipState::Leave);
-            self.heroes = OnceLock::new();
-        }
-    }
-
-    fn insert_state(&mut self, pdu: &Arc<Pdu>) {
-        self.weight += pdu.weight() + 160;
-        let old = self.state.insert(pdu.clone());
-        if let Some(old) = &old {
-            self.weight = self.weight.saturating_sub(old.weight() + 160);
-        }
-        if matches!(pdu.event_type(), "m.room.power_levels" | "m.room.create") {
-            self.push_levels = OnceLock::new();
-        }
-        if pdu.event_type() == "m.room.member" {
-            let membership = |pdu: &Arc<Pdu>| pdu.membership().unwrap_or(MembershipState::Leave);
-            self.member_counts
-                .change(old.as_ref().map(membership).as_ref(), &membership(pdu));
-            self.heroes = OnceLock::new();
-        }
     }
 
     fn push_event(&mut self, event: StoredEvent) {
@@ -371,15 +307,9 @@ impl Room {
         }
     }
 
-    /// Replaces an event by its redacted form, in state and timeline.
+    /// Replaces an event by its redacted form in the timeline.
     fn redact(&mut self, redacted: &Redacted, because: &Arc<Pdu>) {
         let Redacted { event_nid, pdu, .. } = redacted;
-        if let Some(state_key) = pdu.state_key() {
-            let current = self.state.get(pdu.event_type(), state_key);
-            if current.is_some_and(|current| current.event_id() == pdu.event_id()) {
-                self.insert_state(pdu);
-            }
-        }
         for timeline_event in &mut self.timeline {
             let mut event = timeline_event.event().clone();
             if event.nid == *event_nid {

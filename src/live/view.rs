@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use event::Pdu;
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
 use storage::{Error, memberships::Membership, rooms};
-use types::{EphemeralPosition, RoomNid, StreamPosition, SyncToken};
+use types::{EphemeralPosition, EventNid, RoomNid, StreamPosition, SyncToken};
 
 use crate::{
     Live, load::LoadGuard, memory::Memory, pins::RoomPins, room::Room, subscription::Subscription,
@@ -35,7 +36,17 @@ pub struct View {
     pub rooms: HashMap<RoomNid, Arc<Room>>,
     /// The typing users of the selected rooms in which they changed.
     pub typing: HashMap<RoomNid, Vec<OwnedUserId>>,
+    members: HashMap<EventNid, Arc<Pdu>>,
     pins: Option<RoomPins>,
+}
+
+impl View {
+    /// The member event of the user in one of the selected rooms, or of the one who invited the user
+    /// to it.
+    pub fn member(&self, room: &Room, user_id: &UserId) -> Option<&Arc<Pdu>> {
+        let member = room.state().members().get(user_id.as_str())?;
+        self.members.get(&member.event_nid)
+    }
 }
 
 /// The outcome of one attempt to take a view.
@@ -88,6 +99,7 @@ impl Live {
             match outcome {
                 LookupOutcome::Found(mut view) => {
                     view.pins = Some(pins);
+                    view.members = self.members(&view).await?;
                     return Ok(*view);
                 }
                 LookupOutcome::QueryChanges(room_nids) => {
@@ -109,6 +121,20 @@ impl Live {
                 LookupOutcome::LoadUser => self.load_user(subscription.user_id()).await?,
             }
         }
+    }
+
+    /// The member events that every view needs: the user's own, and of those who invited the user.
+    /// No query if all are in memory.
+    async fn members(&self, view: &View) -> Result<HashMap<EventNid, Arc<Pdu>>, Error> {
+        let needed = view.rooms.iter().flat_map(|(room_nid, room)| {
+            let membership = view.user.room(*room_nid);
+            let is_invited = |room: &&Membership| room.membership == MembershipState::Invite;
+            let inviter = membership.filter(is_invited).map(|room| &*room.sender);
+            let users = inviter.into_iter().chain([view.user.user_id()]);
+            users.filter_map(|user_id| room.state().members().get(user_id.as_str()))
+        });
+        let needed: HashSet<EventNid> = needed.map(|member| member.event_nid).collect();
+        self.events(needed).await
     }
 
     fn try_view(
@@ -146,11 +172,12 @@ impl Live {
             if let Some(typing_users) = typing_users {
                 typing.insert(room_nid, typing_users.users().cloned().collect());
             }
-            match memory.rooms.get(&room_nid) {
-                Some(entry) => {
-                    newest = newest.max(entry.room.loaded_at);
+            let entry = memory.rooms.get(&room_nid);
+            match entry.and_then(|entry| Some((entry, entry.room.as_ref()?))) {
+                Some((entry, room)) => {
+                    newest = newest.max(room.loaded_at).max(entry.state.loaded_at);
                     entry.used.store(memory.next_use(), Ordering::Relaxed);
-                    cached.insert(room_nid, entry.room.clone());
+                    cached.insert(room_nid, room.clone());
                 }
                 None => missing.push((room_nid, room.room_id.clone())),
             }
@@ -167,6 +194,7 @@ impl Live {
                 ephemeral: memory.ephemeral.last(),
                 user,
                 rooms: cached,
+                members: HashMap::new(),
                 typing,
                 pins: None,
             }))
@@ -183,7 +211,7 @@ impl Live {
     ) -> ClaimOutcome<'_> {
         let mut memory = self.0.memory.write();
         let memory = &mut *memory;
-        pins.forget(missing.iter().map(|(room_nid, _)| *room_nid));
+        pins.forget(memory, missing.iter().map(|(room_nid, _)| *room_nid));
         if let Some(user) = memory
             .users
             .get(user_id)
@@ -195,7 +223,10 @@ impl Live {
         }
         let missing: Vec<_> = missing
             .into_iter()
-            .filter(|(room_nid, _)| !memory.rooms.contains_key(room_nid))
+            .filter(|(room_nid, _)| {
+                let entry = memory.rooms.get(room_nid);
+                entry.is_none_or(|entry| entry.room.is_none())
+            })
             .collect();
         if missing.is_empty() {
             return ClaimOutcome::AllCached;

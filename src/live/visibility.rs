@@ -138,17 +138,14 @@ impl UserVisibility {
     /// visibility events in it, oldest first, and the current ones. Valid for these events only.
     pub(crate) fn from_timeline(
         user_id: &UserId,
-        (member_events, current_member): (&[&StoredEvent], Option<&Pdu>),
+        (member_events, current_member): (&[&StoredEvent], Option<MembershipState>),
         (visibility_events, current_visibility): (&[&StoredEvent], Option<&Pdu>),
     ) -> Self {
         let mut user_visibility = Self::from_history(user_id, member_events, visibility_events);
         // Without a change among the events, what is current held all the time.
         if member_events.is_empty() {
-            user_visibility.memberships.0.extend(
-                current_member
-                    .and_then(Pdu::membership)
-                    .map(|now| (None, now)),
-            );
+            let now = current_member.map(|now| (None, now));
+            user_visibility.memberships.0.extend(now);
         }
         if visibility_events.is_empty() {
             user_visibility.visibilities.0.extend(

@@ -321,6 +321,7 @@ impl<'a> EventAppender<'a> {
             next,
             events,
             snapshots,
+            layers: None,
             create: self.create,
         };
         let set = WriteSet {

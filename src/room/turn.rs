@@ -76,9 +76,9 @@ impl Rooms {
         write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
     ) -> Result<Result<T, CommitError>, Error> {
         let mut tx = self.0.database.begin().await?;
-        let last_writer = rooms::lock(&mut tx, room_id).await?;
+        let locked = rooms::lock(&mut tx, room_id).await?;
         let own = self.0.database.process().number;
-        if last_writer == Some(own) {
+        if locked.is_some_and(|head| head.writer == own) {
             // Nobody else wrote since: the next write need not wait for a turn.
             entry.set_contended(false);
         }

@@ -173,7 +173,7 @@ impl Database {
         let committed = stream::position(&mut *self.acquire().await?).await?;
         if committed > self.committed() {
             // So that the feed does not wait for the notification.
-            let batch = CommittedBatch::new(committed, Changes::default());
+            let batch = CommittedBatch::position(committed);
             // The feed is gone only when the process ends.
             let _ended = self.committed_batches.send(batch);
         }
@@ -252,7 +252,8 @@ impl Tx {
         let base = families::append(&mut self.inner, &changes, rooms).await?;
         let committing = Committing::new(&self.database, base);
         self.inner.commit().await?;
-        Ok(committing.committed(changes))
+        let heads = rooms.iter().map(|room| room.head_change()).collect();
+        Ok(committing.committed(changes, heads))
     }
 }
 

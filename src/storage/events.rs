@@ -272,14 +272,15 @@ pub async fn by_nids(db: &mut Connection, nids: &[EventNid]) -> Result<Vec<Store
 }
 
 /// Events of state by number, without what is known beside them.
-pub(crate) async fn state_events(
+pub async fn state_events(
     db: &mut Connection,
-    nids: &[i64],
+    nids: &[EventNid],
 ) -> Result<HashMap<EventNid, StateEvent>, Error> {
+    let nids: Vec<i64> = nids.iter().map(|nid| nid.get()).collect();
     let rows = sqlx::query!(
         "SELECT e.event_nid, r.room_id, e.event_id, e.verdict, e.json
          FROM events e JOIN rooms r ON r.room_nid = e.room_nid WHERE e.event_nid = ANY($1)",
-        nids
+        &nids
     )
     .fetch_all(db)
     .await?;

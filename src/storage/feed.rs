@@ -11,6 +11,7 @@ use types::StreamPosition;
 use crate::{
     Change, Changes, Database, Error,
     cluster::{self, Outgoing, PeerEvent},
+    rooms::{self, HeadChange},
     stream,
 };
 
@@ -22,28 +23,40 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub(crate) struct CommittedBatch {
     base: StreamPosition,
     changes: Changes,
+    heads: Vec<HeadChange>,
 }
 
 impl CommittedBatch {
-    pub(crate) fn new(base: StreamPosition, changes: Changes) -> Self {
-        Self { base, changes }
+    fn new(base: StreamPosition, changes: Changes, heads: Vec<HeadChange>) -> Self {
+        Self {
+            base,
+            changes,
+            heads,
+        }
+    }
+
+    /// No commit: a position that is known to be committed.
+    pub(crate) fn position(position: StreamPosition) -> Self {
+        Self::new(position, Changes::default(), Vec::new())
     }
 
     pub(crate) fn last(&self) -> StreamPosition {
         StreamPosition(self.base.get() + self.changes.len() as i64)
     }
 
-    fn into_changes(self) -> Vec<(StreamPosition, Change)> {
-        (self.base.get() + 1..)
-            .zip(self.changes.into_inner())
-            .map(|(position, mut change)| {
-                let position = StreamPosition(position);
-                if let Change::Event(change) = &mut change {
-                    change.event.append_at(position);
-                }
-                (position, change)
-            })
-            .collect()
+    /// The changes and the heads.
+    fn into_parts(self) -> (Vec<(StreamPosition, Change)>, Vec<HeadChange>) {
+        let changes =
+            (self.base.get() + 1..)
+                .zip(self.changes.into_inner())
+                .map(|(position, mut change)| {
+                    let position = StreamPosition(position);
+                    if let Change::Event(change) = &mut change {
+                        change.event.append_at(position);
+                    }
+                    (position, change)
+                });
+        (changes.collect(), self.heads)
     }
 }
 
@@ -57,6 +70,9 @@ pub struct ChangeBatch {
     pub writer: Option<i64>,
     /// The changes, in order.
     pub changes: Vec<(StreamPosition, Change)>,
+    /// The heads of the rooms that were written to, as they are after all of the changes; of one
+    /// room there may be several, the last of which holds.
+    pub heads: Vec<HeadChange>,
 }
 
 /// Yields the stream in order from its position at the time the database was opened.
@@ -224,10 +240,12 @@ impl Feed {
     fn take_own(&mut self) -> Option<ChangeBatch> {
         let batch = self.early.remove(&self.position)?;
         self.position = batch.last();
+        let (changes, heads) = batch.into_parts();
         Some(ChangeBatch {
             until: self.position,
             writer: Some(self.database.process().number),
-            changes: batch.into_changes(),
+            changes,
+            heads,
         })
     }
 
@@ -236,6 +254,12 @@ impl Feed {
         let mut snapshot = self.database.snapshot().await?;
         let until = stream::position(&mut snapshot).await?;
         let changes = stream::read(&mut snapshot, self.position, until).await?;
+        let written = stream::written_rooms(&changes);
+        let heads = if written.is_empty() {
+            Vec::new()
+        } else {
+            rooms::heads(&mut snapshot, &written).await?
+        };
         snapshot.commit().await?;
         metrics::counter!("chancery_storage_feed_reads_total").increment(1);
         self.position = until;
@@ -249,6 +273,7 @@ impl Feed {
             until,
             writer: None,
             changes,
+            heads,
         })
     }
 
@@ -290,9 +315,9 @@ impl Committing {
         }
     }
 
-    /// Hands the changes to the feed; returns the last position.
-    pub(crate) fn committed(mut self, changes: Changes) -> StreamPosition {
-        let batch = CommittedBatch::new(self.base, changes);
+    /// Hands the changes and the heads to the feed; returns the last position.
+    pub(crate) fn committed(mut self, changes: Changes, heads: Vec<HeadChange>) -> StreamPosition {
+        let batch = CommittedBatch::new(self.base, changes, heads);
         let last = batch.last();
         self.database.send_committed(batch);
         self.is_committed = true;
@@ -305,7 +330,7 @@ impl Drop for Committing {
         self.database.committing().lock().remove(&self.base);
         if !self.is_committed {
             // The feed must not wait any longer.
-            let batch = CommittedBatch::new(StreamPosition(0), Changes::default());
+            let batch = CommittedBatch::position(StreamPosition(0));
             self.database.send_committed(batch);
         }
     }

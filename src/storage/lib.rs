@@ -27,6 +27,7 @@ pub mod one_time_keys;
 pub mod profiles;
 pub mod receipts;
 pub mod registration;
+pub mod room_states;
 pub mod rooms;
 mod rows;
 pub mod sessions;

@@ -9,7 +9,7 @@ use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 use crate::{
     Connection, Error, StoredEvent,
     rows::id,
-    snapshots::NewSnapshot,
+    snapshots::{Layers, NewSnapshot},
     stream::{Redacted, StateChange},
 };
 
@@ -26,8 +26,39 @@ pub struct RoomWrite {
     pub events: Vec<NewEvent>,
     /// The snapshots made on the way.
     pub snapshots: Vec<NewSnapshot>,
+    /// The layers of the current state afterwards, if they are known.
+    pub layers: Option<Layers>,
     /// Set when the room does not exist yet.
     pub create: Option<NewRoom>,
+}
+
+impl RoomWrite {
+    /// What those who have the room in memory must know of the head afterwards.
+    pub(crate) fn head_change(&self) -> HeadChange {
+        let ids = self.events.iter();
+        HeadChange {
+            room_nid: self.room_nid,
+            head: self.next.clone(),
+            event_ids: ids
+                .filter(|new| self.next.version.extremities.contains(&new.event.nid))
+                .map(|new| (new.event.nid, new.event.pdu.event_id().clone()))
+                .collect(),
+            layers: self.layers.clone(),
+        }
+    }
+}
+
+/// The new head of a room that was written to.
+#[derive(Clone, Debug)]
+pub struct HeadChange {
+    /// The room.
+    pub room_nid: RoomNid,
+    /// The head.
+    pub head: RoomHead,
+    /// The ids of the forward extremities that were not among those of the head before.
+    pub event_ids: Vec<(EventNid, OwnedEventId)>,
+    /// The layers of the current state, if they are known without asking the database.
+    pub layers: Option<Layers>,
 }
 
 /// What tells one head of a room from another. The revision alone could match a head that another
@@ -216,17 +247,63 @@ pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>,
     row.map(Room::try_from).transpose()
 }
 
+/// What the head of a locked room is known by.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedHead {
+    /// Its revision.
+    pub revision: i64,
+    /// The number of the process that wrote it.
+    pub writer: i64,
+}
+
 /// Locks the room against other writers until the transaction ends; waiting writers are served in
-/// turn. Returns the number of the process that wrote last; `None` if there is no such room.
-pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<Option<i64>, Error> {
-    let writer = sqlx::query_scalar!(
-        "SELECT h.writer FROM room_heads h JOIN rooms r ON r.room_nid = h.room_nid
+/// turn. `None` if there is no such room.
+pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<Option<LockedHead>, Error> {
+    let head = sqlx::query_as!(
+        LockedHead,
+        "SELECT h.revision, h.writer FROM room_heads h JOIN rooms r ON r.room_nid = h.room_nid
          WHERE r.room_id = $1 FOR NO KEY UPDATE OF h",
         room_id.as_str()
     )
     .fetch_optional(db)
     .await?;
-    Ok(writer)
+    Ok(head)
+}
+
+/// The heads of rooms with the ids of all of their forward extremities.
+pub(crate) async fn heads(
+    db: &mut Connection,
+    rooms: &[RoomNid],
+) -> Result<Vec<HeadChange>, Error> {
+    let rooms: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT h.room_nid, h.revision, h.extremities, h.depth, h.snapshot_nid,
+            ARRAY(SELECT e.event_id FROM UNNEST(h.extremities) WITH ORDINALITY AS x (event_nid, place)
+                JOIN events e ON e.event_nid = x.event_nid ORDER BY x.place) AS "event_ids!"
+         FROM room_heads h WHERE h.room_nid = ANY($1)"#,
+        &rooms
+    )
+    .fetch_all(db)
+    .await?;
+    let heads = rows.into_iter().map(|row| {
+        let extremities: Vec<_> = row.extremities.into_iter().map(EventNid).collect();
+        let ids = row.event_ids.into_iter().map(id);
+        let ids: Vec<OwnedEventId> = ids.collect::<Result<_, _>>()?;
+        Ok(HeadChange {
+            room_nid: RoomNid(row.room_nid),
+            event_ids: extremities.iter().copied().zip(ids).collect(),
+            head: RoomHead {
+                version: HeadVersion {
+                    revision: row.revision,
+                    extremities,
+                },
+                depth: row.depth,
+                snapshot_nid: SnapshotNid(row.snapshot_nid),
+            },
+            layers: None,
+        })
+    });
+    heads.collect()
 }
 
 /// How this server stands to the room of that id; none if nothing is known of it.

@@ -56,6 +56,15 @@ pub struct StoredState {
     pub is_partial: bool,
 }
 
+/// The layers of a stored state, without the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// The layers.
+    pub chain: Chain,
+    /// The state's digest.
+    pub digest: Digest,
+}
+
 /// A complete state of a room that is to be stored.
 #[derive(Debug)]
 pub struct NewState<'a> {
@@ -193,6 +202,40 @@ pub async fn read(
     stored
         .map(|(nid, layers)| Ok((nid, StoredState::of(layers)?)))
         .collect()
+}
+
+/// The layers of a snapshot; of the lowest one, which holds most of the state, no keys are read.
+#[tracing::instrument(name = "storage.snapshots.read_layers", level = "debug", skip_all)]
+pub async fn read_layers(
+    db: &mut Connection,
+    snapshot: SnapshotNid,
+) -> Result<Option<Layers>, Error> {
+    let rows = sqlx::query!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT snapshot_nid, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            UNION ALL
+            SELECT s.parent_nid, c.height + 1
+            FROM chain c JOIN snapshots s ON s.snapshot_nid = c.snapshot_nid WHERE s.parent_nid IS NOT NULL
+        )
+        SELECT s.snapshot_nid, cardinality(s.key_nids) AS "size!", s.digest,
+            CASE WHEN s.parent_nid IS NULL THEN '{}' ELSE s.key_nids END AS "key_nids!"
+        FROM chain c JOIN snapshots s ON s.snapshot_nid = c.snapshot_nid ORDER BY c.height DESC"#,
+        snapshot.get()
+    )
+    .fetch_all(db)
+    .await?;
+    let Some(last) = rows.last() else {
+        return Ok(None);
+    };
+    let digest = Digest::from_bytes(&last.digest)
+        .ok_or_else(|| Error::Corrupt("the digest of a snapshot".to_owned()))?;
+    let layers = rows.into_iter().map(|row| Layer {
+        snapshot_nid: SnapshotNid(row.snapshot_nid),
+        size: usize::try_from(row.size).unwrap_or_default(),
+        keys: row.key_nids.into_iter().map(StateKeyNid).collect(),
+    });
+    let chain = Chain::new(layers.collect());
+    Ok(Some(Layers { chain, digest }))
 }
 
 impl StoredState {

@@ -133,10 +133,11 @@ async fn changes(
     db: &mut Connection,
     rows: Vec<Row>,
 ) -> Result<Vec<(RoomNid, StateChange)>, Error> {
-    let nids: Vec<i64> = rows
+    let nids: Vec<EventNid> = rows
         .iter()
         .flat_map(|row| [row.event_nid, row.previous_nid])
         .flatten()
+        .map(EventNid)
         .collect();
     if nids.is_empty() {
         return Ok(Vec::new());

@@ -1,6 +1,10 @@
 //! The stream: all changes that clients learn about, in commit order.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
 
 use event::Pdu;
 use ruma::{
@@ -319,6 +323,17 @@ impl Changes {
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
+}
+
+/// The rooms whose events or state changed, each once.
+pub(crate) fn written_rooms(changes: &[(StreamPosition, Change)]) -> Vec<RoomNid> {
+    let rooms = changes.iter().filter_map(|(_, change)| match change {
+        Change::Event(change) => Some(change.event.room_nid),
+        Change::State(delta) => Some(delta.room_nid),
+        _ => None,
+    });
+    let rooms: BTreeSet<RoomNid> = rooms.collect();
+    rooms.into_iter().collect()
 }
 
 /// The last committed position of the stream.

@@ -1,6 +1,6 @@
 //! What a response is collected for, whichever protocol it is written in.
 
-use live::{Subscription, View};
+use live::{Live, Subscription, View};
 use ruma::{DeviceId, UserId};
 use storage::Database;
 use types::{StreamPosition, SyncToken};
@@ -11,6 +11,7 @@ pub(crate) struct SyncContext<'a> {
     pub(crate) user_id: &'a UserId,
     pub(crate) device_id: &'a DeviceId,
     pub(crate) database: &'a Database,
+    pub(crate) live: &'a Live,
     pub(crate) subscription: &'a Subscription,
     pub(crate) view: &'a View,
     /// The request's token, as far as this process can interpret it; none for an initial sync.

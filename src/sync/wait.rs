@@ -138,6 +138,7 @@ impl Syncs {
             user_id: &request.user_id,
             device_id: &request.device_id,
             database: &self.0.database,
+            live: &self.0.live,
             subscription,
             view: &view,
             since: query.since,

@@ -19,7 +19,7 @@ use storage::{
     committer::WriteSet,
     events::Replaced,
     rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomWrite},
-    snapshots::NewSnapshot,
+    snapshots::{Layers, NewSnapshot},
     stream::{Receipt, Redacted, StateChange, StateEvent},
 };
 use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid, StreamPosition};
@@ -284,6 +284,10 @@ impl TestRoom {
             next,
             events: vec![new],
             snapshots,
+            layers: Some(Layers {
+                chain: self.chain.clone(),
+                digest: self.digest,
+            }),
             create,
         };
         let set = WriteSet {

@@ -153,7 +153,8 @@ async fn write_batch(
     };
     db.execute("COMMIT").await?;
     if let Some(committing) = committing {
-        committing.committed(changes);
+        let heads = rooms.iter().map(|room| room.head_change()).collect();
+        committing.committed(changes, heads);
     }
     let committed = |(offset, outcomes)| Committed {
         position: StreamPosition(base.get() + offset),

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use event::{Pdu, State};
-use live::{UnreadCounts, UserVisibility};
+use live::{UnreadCounts, UserVisibility, is_core};
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use storage::{
     StoredEvent,
@@ -11,7 +11,7 @@ use storage::{
     memberships::Membership,
     stream::{Receipt, StateChange, StateEvent},
 };
-use types::{HistoryOrder, RoomNid, StreamPosition};
+use types::{EventNid, HistoryOrder, RoomNid, StreamPosition};
 
 use super::{
     state::{self, StateUpdate},
@@ -38,7 +38,7 @@ pub(super) struct RoomCollector<'a> {
     /// The user was never joined, only invited or knocked.
     pub(super) never_joined: bool,
     pub(super) full_state: bool,
-    /// The state at `until`, if it is cached or needed.
+    /// The state at `until`, as far as it is needed.
     pub(super) state: Option<State>,
     /// How the state changed since the token, oldest first.
     pub(super) changes: Vec<StateChange>,
@@ -92,7 +92,7 @@ impl<'a> RoomCollector<'a> {
             is_initial,
             never_joined,
             full_state: (is_initial || query.state.is_full) && !never_joined,
-            state: joined.then(|| room.state().clone()),
+            state: None,
             changes: Vec::new(),
             older_changes: Vec::new(),
             timeline: Timeline::default(),
@@ -239,6 +239,45 @@ impl<'a> RoomCollector<'a> {
         receipts.filter(move |receipt| {
             receipt.receipt_type != "m.read.private" || receipt.user_id == *user_id
         })
+    }
+
+    /// Whether what is needed of the state is the current one.
+    pub(super) fn is_current(&self) -> bool {
+        self.request.membership.membership == MembershipState::Join
+    }
+
+    /// The events of the current state that the update is made of, besides those that are in memory
+    /// with every room.
+    pub(super) fn needed_events(&self) -> Vec<EventNid> {
+        let query = &self.request.query.state;
+        let (state, mut needed) = (self.request.room.state(), Vec::new());
+        if query.filter.is_none() {
+            return needed;
+        }
+        if query.lazy_load_members {
+            let summary = summary(self.request.room, self.user_id);
+            let heroes = summary.heroes.unwrap_or_default();
+            let users = state::required_members(&self.timeline, &heroes, Some(self.user_id));
+            let members = users.iter();
+            let members = members.filter_map(|user_id| state.members().get(user_id.as_str()));
+            needed.extend(members.map(|member| member.event_nid));
+        } else if self.full_state {
+            let members = state.members().iter();
+            needed.extend(members.map(|(_, member)| member.event_nid));
+        }
+        if self.full_state {
+            needed.extend(state.other_event_nids());
+        }
+        needed.extend(self.known_changes().filter_map(|change| {
+            let event = change.event().filter(|event| !is_core(event))?;
+            state.event_nid(event.event_type(), event.state_key()?)
+        }));
+        needed
+    }
+
+    /// The changes of state since the token and since the start of the timeline.
+    pub(super) fn known_changes(&self) -> impl Iterator<Item = &StateChange> {
+        self.changes.iter().chain(self.timeline_changes())
     }
 
     fn state_events(&self, heroes: &[&UserId]) -> Vec<Arc<Pdu>> {

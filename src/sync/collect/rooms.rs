@@ -119,6 +119,7 @@ async fn collect<'a>(
         .filter(|room| room.request.query.state.at == StateAt::TimelineStart)
         .for_each(RoomCollector::cut_outdated_state);
     load_missing_state_changes(context, &mut rooms).await?;
+    load_current_states(context, &mut rooms).await?;
     load_past_states(context, &mut rooms).await?;
     Ok(rooms)
 }
@@ -224,6 +225,30 @@ async fn load_missing_state_changes(
     Ok(())
 }
 
+/// Takes what is needed of the current state of joined rooms: from the cache, and what is not there
+/// by one query.
+async fn load_current_states(
+    context: &SyncContext<'_>,
+    rooms: &mut [RoomCollector<'_>],
+) -> Result<(), Error> {
+    let (mut known, mut needed) = (HashMap::new(), HashSet::new());
+    for room in rooms.iter().filter(|room| room.is_current()) {
+        let changed = room.known_changes().filter_map(|change| change.to.clone());
+        known.extend(changed.map(|event| (event.nid, event.pdu)));
+        needed.extend(room.needed_events());
+    }
+    needed.retain(|nid| !known.contains_key(nid));
+    known.extend(context.live.events(needed).await?);
+    for room in rooms.iter_mut().filter(|room| room.is_current()) {
+        let mut state = room.request.room.state().core().clone();
+        for pdu in room.needed_events().iter().filter_map(|nid| known.get(nid)) {
+            state.insert(pdu.clone());
+        }
+        room.state = Some(state);
+    }
+    Ok(())
+}
+
 /// Reads the state of left rooms as of the end of the last stay, with the own membership since.
 async fn load_past_states(
     context: &SyncContext<'_>,
@@ -231,7 +256,7 @@ async fn load_past_states(
 ) -> Result<(), Error> {
     let is_needed = |room: &RoomCollector<'_>| {
         let lazy = room.request.query.state.lazy_load_members;
-        room.state.is_none() && !room.never_joined && (room.full_state || lazy)
+        !room.is_current() && !room.never_joined && (room.full_state || lazy)
     };
     let needed: Vec<_> = rooms.iter().filter(|room| is_needed(room)).collect();
     if needed.is_empty() {

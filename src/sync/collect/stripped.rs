@@ -37,8 +37,7 @@ pub(super) fn update<'a>(
     let change = match membership.membership {
         MembershipState::Invite => {
             let user = &context.view.user;
-            let state = request.room.state();
-            let member = state.get("m.room.member", context.user_id.as_str());
+            let member = context.view.member(request.room, context.user_id);
             if member.is_some_and(|member| user.ignores(member.sender())) {
                 return None;
             }
@@ -54,12 +53,13 @@ pub(super) fn update<'a>(
 }
 
 fn stripped_state<'a>(context: &SyncContext<'a>, request: &RoomRequest<'a>) -> StrippedState<'a> {
-    let state = request.room.state();
+    let (room, view) = (request.room, context.view);
+    let state = room.state().core();
     let shown = SHOWN
         .iter()
         .filter_map(|event_type| state.get(event_type, ""));
-    let member = state.get("m.room.member", context.user_id.as_str());
-    let inviter = member.and_then(|member| state.get("m.room.member", member.sender().as_str()));
+    let member = view.member(room, context.user_id);
+    let inviter = member.and_then(|member| view.member(room, member.sender()));
     let inviter = inviter
         .filter(|inviter| member.is_none_or(|member| member.event_id() != inviter.event_id()));
     StrippedState(shown.chain(inviter).chain(member).collect())

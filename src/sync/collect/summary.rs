@@ -13,7 +13,7 @@ use crate::updates::Summary;
 /// Spec: client-server, `GET /sync`, "RoomSummary".
 pub(super) fn summary<'a>(room: &'a Room, reader: &UserId) -> Summary<'a> {
     Summary {
-        heroes: (!is_named(room.state())).then(|| room.heroes().for_reader(reader)),
+        heroes: (!is_named(room.state().core())).then(|| room.heroes().for_reader(reader)),
         counts: room.member_counts(),
     }
 }

@@ -87,7 +87,11 @@ impl<'a> UnreadCounter<'a> {
         let mut counter = Self {
             room,
             user_id: context.user_id,
-            push_evaluator: PushEvaluator::new(user, room),
+            push_evaluator: PushEvaluator::new(
+                user,
+                room,
+                context.view.member(room, context.user_id),
+            ),
             until: HistoryOrder::of(context.view.position),
             settings_changed,
             read,

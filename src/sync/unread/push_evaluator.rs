@@ -1,7 +1,9 @@
 //! Push rule evaluation.
 
+use std::sync::Arc;
+
 use event::{
-    Pdu,
+    Pdu, State,
     push::{self, PushDecision},
 };
 use live::{Room, User};
@@ -11,15 +13,18 @@ use ruma::push::{FlattenedJson, PushConditionRoomCtx};
 pub(super) struct PushEvaluator<'a> {
     user: &'a User,
     room: &'a Room,
+    /// The user's member event.
+    member: Option<&'a Arc<Pdu>>,
     /// Made for the first event.
     context: Option<PushConditionRoomCtx>,
 }
 
 impl<'a> PushEvaluator<'a> {
-    pub(super) fn new(user: &'a User, room: &'a Room) -> Self {
+    pub(super) fn new(user: &'a User, room: &'a Room, member: Option<&'a Arc<Pdu>>) -> Self {
         Self {
             user,
             room,
+            member,
             context: None,
         }
     }
@@ -29,12 +34,13 @@ impl<'a> PushEvaluator<'a> {
         if self.user.ignores(pdu.sender()) {
             return PushDecision::Silent;
         }
-        let (user, room) = (self.user, self.room);
+        let (user, room, member) = (self.user, self.room, self.member);
         let context = self.context.get_or_insert_with(|| {
+            let member = State::from_iter(member.cloned());
             push::context(
                 room.room_id(),
                 user.user_id(),
-                room.state(),
+                &member,
                 room.member_counts().joined,
             )
         });

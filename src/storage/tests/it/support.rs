@@ -128,6 +128,7 @@ impl Room {
             },
             events: vec![new],
             snapshots,
+            layers: None,
             create: create.then(|| NewRoom {
                 room_id: pdu.room_id().to_owned(),
                 version: RoomVersion::default_version().id().clone(),

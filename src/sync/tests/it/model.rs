@@ -5,10 +5,13 @@ use event::{
     State,
     visibility::{VisibilityContext, may_see},
 };
-use live::{Live, Room, User, UserVisibility, ViewQuery};
+use live::{Room, User, UserVisibility, ViewQuery};
 use ruma::{OwnedEventId, OwnedUserId, UserId, events::room::member::MembershipState};
 use serde_json::json;
-use storage::events::{self, Direction};
+use storage::{
+    events::{self, Direction},
+    snapshots,
+};
 use testkit::room::{TestRoom, commit_changes};
 use types::{HistoryOrder, StreamPosition};
 
@@ -115,11 +118,21 @@ async fn stored(server: &Server, room: &TestRoom) -> Vec<storage::StoredEvent> {
 }
 
 /// All that a room in the cache tells, as text that can be compared.
-fn describe(room: &Room, start: StreamPosition) -> Vec<String> {
+fn describe(room: &Room, state: &State, start: StreamPosition) -> Vec<String> {
     let mut lines = Vec::new();
-    for pdu in room.state().iter() {
-        lines.push(format!("state {} {}", pdu.event_id(), pdu.json()));
+    for pdu in state.iter() {
+        let state_key = pdu.state_key().unwrap_or_default();
+        let nid = room.state().event_nid(pdu.event_type(), state_key);
+        lines.push(format!("state {nid:?} {} {}", pdu.event_id(), pdu.json()));
     }
+    for pdu in room.state().core().iter() {
+        lines.push(format!("core {} {}", pdu.event_id(), pdu.json()));
+    }
+    for (user_id, member) in room.state().members().iter() {
+        lines.push(format!("{user_id} {member:?}"));
+    }
+    let (head, extremities) = (room.state().head(), room.state().extremities());
+    lines.push(format!("{head:?} {extremities:?}"));
     lines.push(format!("{:?} {:?}", room.member_counts(), room.heroes()));
     for event in room.timeline().filter(|event| event.position() > start) {
         let stored = event.event();
@@ -159,7 +172,8 @@ fn describe_user(user: &User) -> Vec<String> {
     rooms
 }
 
-async fn compare(applied: &Live, loaded: &Live, user_id: &UserId) {
+async fn compare(server: &Server, restarted: &Server, user_id: &UserId) {
+    let (applied, loaded) = (&server.live, &restarted.live);
     let query = ViewQuery {
         since: None,
         of: &|room| room.membership == MembershipState::Join,
@@ -175,7 +189,19 @@ async fn compare(applied: &Live, loaded: &Live, user_id: &UserId) {
     for (room_nid, loaded) in &loaded.rooms {
         let applied = &applied.rooms[room_nid];
         let start = loaded.timeline_start().max(applied.timeline_start());
-        assert_eq!(describe(applied, start), describe(loaded, start));
+        let ours = server.live.whole_state(applied.state()).await.unwrap();
+        let theirs = restarted.live.whole_state(loaded.state()).await.unwrap();
+        assert_eq!(
+            describe(applied, &ours, start),
+            describe(loaded, &theirs, start)
+        );
+        if let (Some(layers), Some(snapshot)) =
+            (applied.state().layers(), loaded.state().snapshot_nid())
+        {
+            let mut db = server.db.database.acquire().await.unwrap();
+            let stored = snapshots::read_layers(&mut db, snapshot).await.unwrap();
+            assert_eq!(stored.as_ref(), Some(layers));
+        }
     }
 }
 
@@ -197,7 +223,7 @@ async fn applying_the_stream_to_the_cache_gives_what_loading_it_gives() {
                 .await;
             let restarted = server.restarted().await;
             for user_id in users() {
-                compare(&server.live, &restarted.live, &user_id).await;
+                compare(&server, &restarted, &user_id).await;
             }
         }
     }

@@ -1,0 +1,167 @@
+//! The states of rooms for those who write to them, and events of state by number.
+
+use std::{collections::HashMap, sync::Arc};
+
+use event::{Pdu, State};
+use ruma::RoomId;
+use storage::{
+    Connection, Error,
+    room_states::Which,
+    stream::{self, StateEvent},
+};
+use types::{EventNid, RoomNid, StreamPosition};
+
+use crate::{Live, RoomState, apply::catch_up_states, load::LogRetention, pins::RoomPins};
+
+/// Keeps the state of a room in memory while it lives.
+#[derive(Debug)]
+pub struct PinnedState {
+    live: Live,
+    room_nid: RoomNid,
+    _pins: RoomPins,
+}
+
+impl PinnedState {
+    /// The state as of now. `None` if it has to be loaded anew.
+    pub fn state(&self) -> Option<Arc<RoomState>> {
+        self.live.0.memory.read().state(self.room_nid).cloned()
+    }
+}
+
+impl Live {
+    /// The state of a room, with all that is applied; loaded if it is not cached. `None` if the
+    /// graph of the room is not known here.
+    pub async fn room_state(&self, room_id: &RoomId) -> Result<Option<Arc<RoomState>>, Error> {
+        match self.cached_state(room_id) {
+            Some(state) => Ok(Some(state)),
+            None => self.load_state(room_id, &mut RoomPins::new(self)).await,
+        }
+    }
+
+    /// The same, and the state stays in memory while the result lives.
+    pub async fn pin_room_state(&self, room_id: &RoomId) -> Result<Option<PinnedState>, Error> {
+        let mut pins = RoomPins::new(self);
+        let pin = |pins: &mut RoomPins| {
+            let mut memory = self.0.memory.write();
+            let room_nid = memory.room_nid(room_id)?;
+            memory.state(room_nid)?.version()?;
+            pins.pin(&mut memory, room_nid);
+            Some(room_nid)
+        };
+        let mut room_nid = pin(&mut pins);
+        if room_nid.is_none() {
+            let state = self.load_state(room_id, &mut pins).await?;
+            room_nid = state.map(|state| state.room_nid());
+        }
+        Ok(room_nid.map(|room_nid| PinnedState {
+            live: self.clone(),
+            room_nid,
+            _pins: pins,
+        }))
+    }
+
+    fn cached_state(&self, room_id: &RoomId) -> Option<Arc<RoomState>> {
+        let memory = self.0.memory.read();
+        let state = memory.state(memory.room_nid(room_id)?)?;
+        // Of a room that one was only invited to more may be known by now.
+        state.version().is_some().then(|| state.clone())
+    }
+
+    async fn load_state(
+        &self,
+        room_id: &RoomId,
+        pins: &mut RoomPins,
+    ) -> Result<Option<Arc<RoomState>>, Error> {
+        let retention = LogRetention::begin(self);
+        let mut db = self.0.database.snapshot().await?;
+        let position = stream::position(&mut db).await?;
+        let mut states = self
+            .read_states(&mut db, Which::Id(room_id), position)
+            .await?;
+        db.commit().await?;
+        let mut memory = self.0.memory.write();
+        for batch in memory.log.clone() {
+            catch_up_states(&mut states, &batch);
+        }
+        let Some(state) = states.into_values().next().map(Arc::new) else {
+            drop(memory);
+            drop(retention);
+            return Ok(None);
+        };
+        let room_nid = state.room_nid();
+        if memory
+            .state(room_nid)
+            .is_some_and(|cached| cached.version().is_none())
+        {
+            memory.remove_room(room_nid);
+        }
+        memory.insert_state(state.clone());
+        pins.pin(&mut memory, room_nid);
+        // Another task may have loaded it, and what is applied since is in that one.
+        let state = memory.state(room_nid).cloned().unwrap_or(state);
+        memory.evict(self.0.budget);
+        drop(memory);
+        drop(retention);
+        Ok(Some(state))
+    }
+
+    /// Reads the state of a room that is locked in the database, and forgets what is cached of it.
+    pub async fn reload_state(
+        &self,
+        db: &mut Connection,
+        room_id: &RoomId,
+    ) -> Result<Option<RoomState>, Error> {
+        let position = stream::position(db).await?;
+        let states = self.read_states(db, Which::Id(room_id), position).await?;
+        let state = states.into_values().next();
+        if let Some(state) = &state {
+            self.0.memory.write().remove_room(state.room_nid());
+        }
+        Ok(state)
+    }
+
+    /// Adds the state of a room that was made at a position, unless it has changed since.
+    pub fn insert_created(&self, mut state: RoomState, position: StreamPosition) {
+        state.loaded_at = position;
+        let mut memory = self.0.memory.write();
+        let last = memory.changes.get(&state.room_nid());
+        if last.is_none_or(|last| *last <= position) {
+            memory.insert_state(Arc::new(state));
+            memory.evict(self.0.budget);
+        }
+    }
+
+    /// Events of state by number: one query for all that are not in memory.
+    pub async fn events(
+        &self,
+        nids: impl IntoIterator<Item = EventNid>,
+    ) -> Result<HashMap<EventNid, Arc<Pdu>>, Error> {
+        self.0.events.read(&self.0.database, nids).await
+    }
+
+    /// An event of state by number, if it is in memory.
+    pub fn cached_event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
+        self.0.events.get(nid)
+    }
+
+    /// Keeps an event of state that is about to be committed.
+    pub fn keep_event(&self, event: &StateEvent) {
+        self.0.events.insert(event);
+    }
+
+    /// Replaces an event that was redacted by what is left of it.
+    pub fn redact_event(&self, nid: EventNid, left: &Arc<Pdu>) {
+        self.0.events.redact(nid, left);
+    }
+
+    /// The events of a whole state: one query for all that are not in memory.
+    pub async fn whole_state(&self, state: &RoomState) -> Result<State, Error> {
+        let members = state.members().iter().map(|(_, member)| member.event_nid);
+        let events = self.events(members.chain(state.other_event_nids())).await?;
+        let mut whole = state.core().clone();
+        for pdu in events.into_values() {
+            whole.insert(pdu);
+        }
+        Ok(whole)
+    }
+}
