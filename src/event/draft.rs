@@ -1,12 +1,16 @@
 //! Building events: from what the sender chooses to a hashed and signed event.
 
+use std::collections::HashMap;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, events::TimelineEventType, signatures::hash_and_sign_event,
+    OwnedUserId, ServerName, UInt, events::TimelineEventType, signatures::hash_and_sign_event,
 };
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
-use crate::{FormatError, Pdu, RoomVersion, Signer};
+use crate::{FormatError, Pdu, RoomVersion, Signer, event_json::EventJson};
 
 /// What the sender decides about an event.
 #[derive(Clone, Debug)]
@@ -34,7 +38,10 @@ pub struct Parents {
     pub prev_events: Vec<OwnedEventId>,
     /// The events that allow it, as [`auth_types`](crate::auth::auth_types) selects them.
     pub auth_events: Vec<OwnedEventId>,
-    /// One more than the greatest depth of `prev_events`.
+    /// The [reference hashes](Pdu::reference_hash) of all these events. Only room versions 1 and 2
+    /// want them.
+    pub reference_hashes: HashMap<OwnedEventId, String>,
+    /// One more than the greatest depth of `prev_events`; not more than 2^53 - 1 is written.
     pub depth: u64,
 }
 
@@ -49,20 +56,24 @@ impl Draft {
         parents: Parents,
         signer: &Signer,
     ) -> Result<Pdu, FormatError> {
-        let mut event = self.into_object(version, parents)?;
+        let mut event = self.into_object(version, &parents)?;
+        if version.event_contains_id() {
+            let id = event_id(&event, signer.server_name())?;
+            event.insert("event_id".to_owned(), CanonicalJsonValue::String(id));
+        }
         hash_and_sign_event(
             signer.server_name().as_str(),
             signer.key_pair(),
             &mut event,
             version.redaction(),
         )?;
-        Pdu::from_object(event, version)
+        Pdu::from_json(event.into(), version)
     }
 
     fn into_object(
         self,
         version: &RoomVersion,
-        parents: Parents,
+        parents: &Parents,
     ) -> Result<CanonicalJsonObject, FormatError> {
         let mut content = crate::format::canonical_object(self.content.get())?;
         let mut event = CanonicalJsonObject::new();
@@ -87,9 +98,15 @@ impl Draft {
             CanonicalJsonValue::String(self.sender.to_string()),
         );
         put("origin_server_ts", self.origin_server_ts.get().into());
-        put("depth", integer("depth", parents.depth)?);
-        put("prev_events", ids(&parents.prev_events));
-        put("auth_events", ids(&parents.auth_events));
+        put("depth", UInt::new_saturating(parents.depth).into());
+        put(
+            "prev_events",
+            parents.references(&parents.prev_events, version)?,
+        );
+        put(
+            "auth_events",
+            parents.references(&parents.auth_events, version)?,
+        );
         if let Some(room_id) = self.room_id {
             put("room_id", CanonicalJsonValue::String(room_id.to_string()));
         }
@@ -100,15 +117,38 @@ impl Draft {
     }
 }
 
-fn integer(field: &str, number: u64) -> Result<CanonicalJsonValue, FormatError> {
-    ruma::UInt::try_from(number)
-        .map(CanonicalJsonValue::from)
-        .map_err(|_| FormatError::malformed(format_args!("`{field}` is too large a number")))
+impl Parents {
+    /// Events as the room version names them.
+    fn references(
+        &self,
+        ids: &[OwnedEventId],
+        version: &RoomVersion,
+    ) -> Result<CanonicalJsonValue, FormatError> {
+        let text = |text: &str| CanonicalJsonValue::String(text.to_owned());
+        let reference = |id: &OwnedEventId| {
+            if !version.references_have_hashes() {
+                return Ok(text(id.as_str()));
+            }
+            let hash = self.reference_hashes.get(id).ok_or_else(|| {
+                FormatError::malformed(format_args!("the reference hash of {id} is missing"))
+            })?;
+            let hashes = CanonicalJsonObject::from([("sha256".to_owned(), text(hash))]);
+            Ok(CanonicalJsonValue::Array(vec![
+                text(id.as_str()),
+                CanonicalJsonValue::Object(hashes),
+            ]))
+        };
+        let references: Result<_, FormatError> = ids.iter().map(reference).collect();
+        Ok(CanonicalJsonValue::Array(references?))
+    }
 }
 
-fn ids(ids: &[OwnedEventId]) -> CanonicalJsonValue {
-    let text = |id: &OwnedEventId| CanonicalJsonValue::String(id.to_string());
-    CanonicalJsonValue::Array(ids.iter().map(text).collect())
+/// An id for an event of room versions 1 and 2. Two events differ at least in what they follow, so
+/// that a hash of the event is as good as a random text.
+fn event_id(event: &CanonicalJsonObject, server_name: &ServerName) -> Result<String, FormatError> {
+    let text = EventJson::from(event.clone()).text()?;
+    let opaque = URL_SAFE_NO_PAD.encode(Sha256::digest(text));
+    Ok(format!("${opaque}:{server_name}"))
 }
 
 #[cfg(test)]

@@ -165,9 +165,14 @@ impl Room {
         key: Option<&str>,
         content: Value,
     ) -> Result<Pdu, FormatError> {
+        let redacts = match event_type {
+            "m.room.redaction" => content["redacts"].as_str().map(|id| id.try_into().unwrap()),
+            _ => None,
+        };
         let draft = Draft {
             room_id: Some(self.id.clone()),
             origin_server_ts: time(self.now),
+            redacts,
             ..draft(sender, event_type, key, &content)
         };
         let allowed_by = auth::select_auth_events(
@@ -185,9 +190,23 @@ impl Room {
                 .iter()
                 .map(|event| event.event_id().clone())
                 .collect(),
+            reference_hashes: self.reference_hashes(),
             depth: self.depth + 1,
         };
-        draft.build(&self.version, parents, &signer("example.org"))
+        let signer = signer(draft.sender.server_name().as_str());
+        draft.build(&self.version, parents, &signer)
+    }
+
+    /// The hashes by which events of room versions 1 and 2 name others.
+    pub(crate) fn reference_hashes(&self) -> HashMap<OwnedEventId, String> {
+        if !self.version.references_have_hashes() {
+            return HashMap::new();
+        }
+        let hash = |event: &Pdu| event.reference_hash(&self.version).unwrap();
+        let events = self.events.iter();
+        events
+            .map(|(id, event)| (id.clone(), hash(event)))
+            .collect()
     }
 
     /// Lets time pass, so that the next event of this branch is later.

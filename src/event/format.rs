@@ -3,9 +3,9 @@
 //! Spec: client-server, "Size limits"; rooms, "Event format".
 
 use ruma::signatures::JsonError;
-use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomId};
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, EventId, RoomId};
 
-use crate::RoomVersion;
+use crate::{RoomVersion, event_json::EventJson};
 
 /// The largest event in bytes: canonical JSON of the federation format with signatures.
 pub const MAX_EVENT_BYTES: usize = 65_536;
@@ -87,6 +87,11 @@ impl From<JsonError> for FormatError {
 /// Refuses floats, integers beyond ±(2^53 - 1) and nesting deeper than 127 levels.
 pub fn canonical_object(json: &str) -> Result<CanonicalJsonObject, FormatError> {
     limit("text", json.len(), MAX_TEXT_BYTES)?;
+    object(json)
+}
+
+/// Parses text of any length.
+pub(crate) fn object(json: &str) -> Result<CanonicalJsonObject, FormatError> {
     match serde_json::from_str::<CanonicalJsonValue>(json)? {
         CanonicalJsonValue::Object(object) => Ok(object),
         _ => Err(FormatError::malformed("it is not an object")),
@@ -94,8 +99,9 @@ pub fn canonical_object(json: &str) -> Result<CanonicalJsonObject, FormatError> 
 }
 
 /// Checks that the fields are there, of the right type, not too large, and can be stored.
-pub(crate) fn check(event: &CanonicalJsonObject, version: &RoomVersion) -> Result<(), FormatError> {
+pub(crate) fn check(json: &EventJson, version: &RoomVersion) -> Result<(), FormatError> {
     let rules = version.event_format();
+    let event = json.object();
     let is_create = required_string(event, "type")? == "m.room.create";
     required_string(event, "sender")?;
     optional_string(event, "state_key")?;
@@ -108,10 +114,13 @@ pub(crate) fn check(event: &CanonicalJsonObject, version: &RoomVersion) -> Resul
         Some(CanonicalJsonValue::Object(_)) => {}
         _ => return Err(FormatError::malformed("`content` is not an object")),
     }
-    natural(event, "depth")?;
-    natural(event, "origin_server_ts")?;
-    ids(event, "prev_events", MAX_PREV_EVENTS)?;
-    let auth_events = ids(event, "auth_events", MAX_AUTH_EVENTS)?;
+    if rules.require_event_id {
+        event_id(event)?;
+    }
+    natural(json, "depth")?;
+    natural(json, "origin_server_ts")?;
+    references(event, "prev_events", MAX_PREV_EVENTS, version)?;
+    let auth_events = references(event, "auth_events", MAX_AUTH_EVENTS, version)?;
     if !rules.allow_room_create_in_auth_events
         && let Some(CanonicalJsonValue::String(room_id)) = event.get("room_id")
     {
@@ -165,29 +174,54 @@ fn required_string<'a>(
         .ok_or_else(|| FormatError::malformed(format_args!("`{field}` is missing")))
 }
 
-fn natural(event: &CanonicalJsonObject, field: &str) -> Result<(), FormatError> {
-    match event.get(field) {
-        Some(CanonicalJsonValue::Integer(number)) if i64::from(*number) >= 0 => Ok(()),
-        _ => Err(FormatError::malformed(format_args!(
-            "`{field}` is not a natural number"
-        ))),
-    }
+/// The id that an event of room versions 1 and 2 carries: `$opaque:domain`.
+pub(crate) fn event_id(event: &CanonicalJsonObject) -> Result<&EventId, FormatError> {
+    let text = required_string(event, "event_id")?;
+    <&EventId>::try_from(text)
+        .ok()
+        .filter(|id| id.server_name().is_some())
+        .ok_or_else(|| FormatError::malformed("`event_id` is not an id with a domain"))
 }
 
-fn ids<'a>(
+fn natural(event: &EventJson, field: &str) -> Result<(), FormatError> {
+    event
+        .natural(field)
+        .map(drop)
+        .ok_or_else(|| FormatError::malformed(format_args!("`{field}` is not a natural number")))
+}
+
+/// The events that an event names: ids, or in room versions 1 and 2 pairs of an id and hashes.
+fn references<'a>(
     event: &'a CanonicalJsonObject,
     field: &str,
     most: usize,
+    version: &RoomVersion,
 ) -> Result<&'a [CanonicalJsonValue], FormatError> {
-    let Some(CanonicalJsonValue::Array(ids)) = event.get(field) else {
+    let Some(CanonicalJsonValue::Array(references)) = event.get(field) else {
         return Err(FormatError::malformed(format_args!(
             "`{field}` is not an array"
         )));
     };
-    if ids.len() > most {
+    if references.len() > most {
         return Err(FormatError::malformed(format_args!(
             "`{field}` has more than {most} entries"
         )));
     }
-    Ok(ids)
+    let is_reference = |reference: &CanonicalJsonValue| match reference {
+        CanonicalJsonValue::String(_) => !version.references_have_hashes(),
+        CanonicalJsonValue::Array(pair) => {
+            version.references_have_hashes()
+                && matches!(
+                    pair.as_slice(),
+                    [CanonicalJsonValue::String(_), CanonicalJsonValue::Object(_)]
+                )
+        }
+        _ => false,
+    };
+    if !references.iter().all(is_reference) {
+        return Err(FormatError::malformed(format_args!(
+            "`{field}` does not name events as the room version does"
+        )));
+    }
+    Ok(references)
 }

@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod draft;
+mod event_json;
 pub mod filter;
 #[cfg(test)]
 mod fixture;
@@ -18,6 +19,7 @@ pub mod resolve;
 mod sign;
 mod state;
 mod verdict;
+mod verify;
 mod version;
 pub mod view;
 pub mod visibility;
@@ -34,8 +36,9 @@ pub use power::{PowerLevel, PowerLevels};
 pub use redact::redact;
 pub use relation::Relation;
 pub use resolve::{ResolveError, resolve};
-pub use sign::{SignatureError, Signer, verify_event, verify_json};
+pub use sign::{SignatureError, Signer, verify_json};
 pub use state::{State, StateKey};
 pub use verdict::Verdict;
+pub use verify::{ContentHash, ServerKeys, VerifyKey, required_signatures, verify_event};
 pub use version::RoomVersion;
 pub use view::ClientEvent;

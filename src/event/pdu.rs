@@ -3,20 +3,17 @@
 use std::ops::Range;
 
 use ruma::{
-    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, RoomId, UserId,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{FormatError, Verdict, format};
+use crate::{FormatError, RoomVersion, Verdict, event_json::EventJson};
 
 mod read;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use read::text;
 
 /// An immutable event, shared as `Arc<Pdu>`.
 #[derive(Clone, Debug)]
@@ -37,6 +34,9 @@ pub struct Pdu {
     verdict: Verdict,
     /// What an `m.room.member` event sets.
     membership: Option<MembershipState>,
+    /// The content as the rules read it, where that is not as it is written: power levels that are
+    /// floats.
+    rules_content: Option<Box<RawValue>>,
     /// The range of the content in `json`.
     content: Range<u32>,
     json: Box<str>,
@@ -159,9 +159,15 @@ impl Pdu {
         &self.json
     }
 
+    /// The hash of the event without what a redaction removes, by which events of room versions 1
+    /// and 2 name it beside its id.
+    pub fn reference_hash(&self, version: &RoomVersion) -> Result<String, FormatError> {
+        self.tree()?.reference_hash(version)
+    }
+
     /// The event as a tree, for hashing and signing.
-    pub fn object(&self) -> Result<CanonicalJsonObject, FormatError> {
-        format::canonical_object(&self.json)
+    pub(crate) fn tree(&self) -> Result<EventJson, FormatError> {
+        EventJson::parse_any(&self.json)
     }
 
     /// About how many bytes of memory it takes.
@@ -202,7 +208,7 @@ impl ruma::state_res::Event for Pdu {
     }
 
     fn content(&self) -> &RawValue {
-        self.content()
+        self.rules_content.as_deref().unwrap_or(self.content())
     }
 
     fn state_key(&self) -> Option<&str> {

@@ -11,6 +11,7 @@ use std::{
 use ruma::{
     EventId, OwnedEventId,
     events::StateEventType,
+    room_version_rules::StateResolutionVersion,
     state_res::{self, StateMap},
 };
 
@@ -18,6 +19,7 @@ use crate::{Pdu, RoomVersion, State};
 
 mod auth_chains;
 mod subgraph;
+mod v1;
 
 pub use auth_chains::auth_difference;
 
@@ -122,6 +124,9 @@ impl<'a> EventLookup<'a> {
         forks: &[State],
         auth_difference: HashSet<OwnedEventId>,
     ) -> Result<State, ResolveError> {
+        let StateResolutionVersion::V2(rules) = version.resolution() else {
+            return Ok(self.resolve_v1(version, forks));
+        };
         let maps: Vec<StateMap<OwnedEventId>> = forks.iter().map(ids).collect();
         for event in forks.iter().flat_map(State::iter) {
             self.by_id
@@ -135,7 +140,7 @@ impl<'a> EventLookup<'a> {
         ];
         let resolved = state_res::resolve(
             version.authorization(),
-            version.resolution(),
+            rules,
             &maps,
             chains,
             |id| self.event(id),
@@ -150,6 +155,25 @@ impl<'a> EventLookup<'a> {
         )
         .map_err(ResolveError::Graph)?;
         self.state(forks, &resolved)
+    }
+
+    fn resolve_v1(self, version: &RoomVersion, forks: &[State]) -> State {
+        let mut state = forks.first().cloned().unwrap_or_default();
+        let conflicted = &self.conflicted;
+        let unconflicted = |event_type: &str, key: &str| {
+            let map_key = (event_type.to_owned(), key.to_owned());
+            let is_conflicted = conflicted.contains_key(&map_key);
+            forks
+                .first()?
+                .get(event_type, key)
+                .filter(|_| !is_conflicted)
+                .cloned()
+        };
+        let conflicts = conflicted.values().cloned().collect();
+        for event in v1::resolve(version, conflicts, &unconflicted) {
+            state.insert(event);
+        }
+        state
     }
 
     /// The resolved state, as a change of the first fork so that they share what is equal.

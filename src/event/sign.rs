@@ -10,12 +10,12 @@ use ruma::{
     ServerSigningKeyId, SigningKeyAlgorithm,
     serde::Base64,
     signatures::{
-        Ed25519KeyPair, PublicKeyMap, VerificationError, Verified, sign_json,
-        to_canonical_json_string_for_signing, verify_canonical_json_bytes,
+        Ed25519KeyPair, VerificationError, sign_json, to_canonical_json_string_for_signing,
+        verify_canonical_json_bytes,
     },
 };
 
-use crate::{FormatError, Pdu, RoomVersion};
+use crate::FormatError;
 
 /// A signature or key could not be made or did not hold.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum SignatureError {
     Missing {
         /// The user or server.
         entity: String,
-        /// The key, such as `ed25519:abc`.
+        /// The key, such as `ed25519:abc`, or which key is wanted.
         key_id: String,
     },
     /// A key or signature is not base64, or not of the right length.
@@ -177,22 +177,7 @@ pub fn verify_json(
     .map_err(SignatureError::Mismatch)
 }
 
-/// Checks the hashes and the signatures of all servers that must have signed an event.
-///
-/// `keys` holds the keys that were valid when the event was sent. Answers whether the content
-/// hash holds; where it does not, only the event's redacted form may be used.
-pub fn verify_event(
-    pdu: &Pdu,
-    version: &RoomVersion,
-    keys: &PublicKeyMap,
-) -> Result<Verified, SignatureError> {
-    let object = pdu
-        .object()
-        .map_err(|error| SignatureError::Unreadable(error.to_string()))?;
-    ruma::signatures::verify_event(keys, &object, version.rules()).map_err(SignatureError::Mismatch)
-}
-
-fn decode(base64: &str) -> Result<Vec<u8>, SignatureError> {
+pub(crate) fn decode(base64: &str) -> Result<Vec<u8>, SignatureError> {
     Base64::<ruma::serde::base64::Standard>::parse(base64)
         .map(Base64::into_inner)
         .map_err(|error| SignatureError::Unreadable(error.to_string()))

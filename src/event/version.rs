@@ -3,12 +3,14 @@
 use ruma::{
     RoomVersionId,
     room_version_rules::{
-        AuthorizationRules, EventFormatRules, RedactionRules, RoomIdFormatVersion,
-        RoomVersionRules, StateResolutionV2Rules,
+        AuthorizationRules, EventFormatRules, EventIdFormatVersion, EventsReferenceFormatVersion,
+        RedactionRules, RoomIdFormatVersion, RoomVersionRules, StateResolutionVersion,
     },
 };
 
-const SUPPORTED: [RoomVersionId; 10] = [
+const SUPPORTED: [RoomVersionId; 12] = [
+    RoomVersionId::V1,
+    RoomVersionId::V2,
     RoomVersionId::V3,
     RoomVersionId::V4,
     RoomVersionId::V5,
@@ -26,13 +28,14 @@ const SUPPORTED: [RoomVersionId; 10] = [
 pub struct RoomVersion {
     id: RoomVersionId,
     rules: &'static RoomVersionRules,
-    resolution: StateResolutionV2Rules,
 }
 
 impl RoomVersion {
     /// The rules of a room version, or `None` if Chancery does not support it.
     pub fn of(id: &RoomVersionId) -> Option<Self> {
         let rules = match id {
+            RoomVersionId::V1 => &RoomVersionRules::V1,
+            RoomVersionId::V2 => &RoomVersionRules::V2,
             RoomVersionId::V3 => &RoomVersionRules::V3,
             RoomVersionId::V4 => &RoomVersionRules::V4,
             RoomVersionId::V5 => &RoomVersionRules::V5,
@@ -45,11 +48,9 @@ impl RoomVersion {
             RoomVersionId::V12 => &RoomVersionRules::V12,
             _ => return None,
         };
-        let resolution = *rules.state_res.v2_rules()?;
         Some(Self {
             id: id.clone(),
             rules,
-            resolution,
         })
     }
 
@@ -63,7 +64,6 @@ impl RoomVersion {
         Self {
             id: RoomVersionId::V12,
             rules: &RoomVersionRules::V12,
-            resolution: StateResolutionV2Rules::V2_1,
         }
     }
 
@@ -92,9 +92,30 @@ impl RoomVersion {
         &self.rules.event_format
     }
 
-    /// The variant of state resolution: v2, or v2.1 since room version 12.
-    pub fn resolution(&self) -> &StateResolutionV2Rules {
-        &self.resolution
+    /// The algorithm of state resolution: v1 in room version 1, v2, or v2.1 since room version 12.
+    pub fn resolution(&self) -> &'static StateResolutionVersion {
+        &self.rules.state_res
+    }
+
+    /// Whether an event contains its id, which is not its hash (only versions 1 and 2).
+    pub fn event_contains_id(&self) -> bool {
+        self.rules.event_id_format == EventIdFormatVersion::V1
+    }
+
+    /// Whether an event names others by id and hash (only versions 1 and 2).
+    pub fn references_have_hashes(&self) -> bool {
+        self.rules.events_reference_format == EventsReferenceFormatVersion::V1
+    }
+
+    /// Whether event ids are hashes in the URL-safe alphabet of base64 (since 4).
+    pub fn has_url_safe_hashes(&self) -> bool {
+        self.rules.event_id_format == EventIdFormatVersion::V3
+    }
+
+    /// Whether the authorisation rules say who may redact what, so that each redaction that they
+    /// let in takes effect (only versions 1 and 2).
+    pub fn redactions_need_authorization(&self) -> bool {
+        self.rules.authorization.special_case_room_redaction
     }
 
     /// Whether the room id is the hash of the create event, which then names no room (since 12).
@@ -151,11 +172,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_3_to_12_are_supported() {
+    fn versions_1_to_12_are_supported() {
         let ids: Vec<_> = RoomVersion::supported().map(|id| id.to_string()).collect();
-        assert_eq!(ids, ["3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]);
+        assert_eq!(
+            ids,
+            [
+                "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"
+            ]
+        );
         assert!(RoomVersion::supported().all(|id| RoomVersion::of(&id).is_some()));
-        for unknown in ["1", "2", "13", "org.example"] {
+        for unknown in ["0", "13", "org.example"] {
             assert!(RoomVersion::of(&RoomVersionId::try_from(unknown).unwrap()).is_none());
         }
     }

@@ -167,7 +167,8 @@ impl<'a> EventAppender<'a> {
                 .iter()
                 .map(|pdu| pdu.event_id().to_owned())
                 .collect(),
-            depth: self.head.depth + 1,
+            reference_hashes: self.head.reference_hashes(&auth_events)?,
+            depth: self.head.depth.saturating_add(1),
         };
         let draft = self.draft(&event, Some(self.head.room_id.clone()));
         let pdu = draft.build(version, parents, self.signer)?;
@@ -212,7 +213,7 @@ impl<'a> EventAppender<'a> {
         self.head.depth = pdu.depth();
         // Extremities that the event does not name stay; a later event names them.
         self.head.extremities.drain(..parents.len());
-        self.head.extremities.insert(0, (nid, event_id.clone()));
+        self.head.insert_extremity(nid, &pdu)?;
         let redacts = event.redacts.map(|redaction| redaction.redacted);
         if let Some(redacted) = &redacts {
             self.apply_redaction(&redacted.pdu);

@@ -28,6 +28,8 @@ pub(crate) struct Head {
     /// Counts the write sets; compared and swapped in the database.
     pub(crate) revision: i64,
     pub(crate) extremities: Vec<(EventNid, OwnedEventId)>,
+    /// The hashes by which events of room versions 1 and 2 name the extremities; empty in others.
+    extremity_hashes: HashMap<OwnedEventId, String>,
     pub(crate) depth: u64,
     pub(crate) state: State,
     /// The ids of the events in `state`.
@@ -65,6 +67,7 @@ impl Head {
             loaded_at: StreamPosition::default(),
             revision: 0,
             extremities: Vec::new(),
+            extremity_hashes: HashMap::new(),
             depth: 0,
             state: State::new(),
             nids: imbl::HashMap::new(),
@@ -105,10 +108,17 @@ impl Head {
         // In the order of the table: they are compared with it.
         let extremities = room.head.version.extremities.iter();
         let extremities = extremities.filter_map(|nid| Some((*nid, ids.get(nid)?.clone())));
+        let extremity_hashes = if version.references_have_hashes() {
+            let events = events::by_nids(db, &room.head.version.extremities).await?;
+            reference_hashes(&version, events.iter().map(|event| &*event.pdu))?
+        } else {
+            HashMap::new()
+        };
         Ok(Some(Self {
             room_nid: room.room_nid,
             room_id: room.room_id,
             version,
+            extremity_hashes,
             loaded_at,
             revision: room.head.version.revision,
             extremities: extremities.collect(),
@@ -123,6 +133,33 @@ impl Head {
             chain: stored.chain,
             digest: stored.digest,
         }))
+    }
+
+    /// Adds an event that follows the extremities, or those of them that it names.
+    pub(crate) fn insert_extremity(&mut self, nid: EventNid, pdu: &Pdu) -> Result<(), Error> {
+        self.extremities.insert(0, (nid, pdu.event_id().to_owned()));
+        if self.version.references_have_hashes() {
+            let extremities = &self.extremities;
+            self.extremity_hashes
+                .retain(|id, _| extremities.iter().any(|(_, other)| other == id));
+            self.extremity_hashes
+                .extend(reference_hashes(&self.version, [pdu])?);
+        }
+        Ok(())
+    }
+
+    /// The hashes by which the next event names the extremities and `auth_events`; only room
+    /// versions 1 and 2 want them.
+    pub(crate) fn reference_hashes(
+        &self,
+        auth_events: &[Arc<Pdu>],
+    ) -> Result<HashMap<OwnedEventId, String>, Error> {
+        if !self.version.references_have_hashes() {
+            return Ok(HashMap::new());
+        }
+        let mut hashes = reference_hashes(&self.version, auth_events.iter().map(AsRef::as_ref))?;
+        hashes.extend(self.extremity_hashes.clone());
+        Ok(hashes)
     }
 
     /// What the head is compared by.
@@ -177,6 +214,14 @@ impl Head {
     pub(crate) fn weight(&self) -> usize {
         self.state_bytes + self.entries.0.len() * 32 + self.chain.weight() + 1024
     }
+}
+
+fn reference_hashes<'a>(
+    version: &RoomVersion,
+    events: impl IntoIterator<Item = &'a Pdu>,
+) -> Result<HashMap<OwnedEventId, String>, Error> {
+    let hash = |pdu: &Pdu| Ok((pdu.event_id().to_owned(), pdu.reference_hash(version)?));
+    events.into_iter().map(hash).collect()
 }
 
 /// About how many bytes an event takes in a state, with its id and number.

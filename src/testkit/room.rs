@@ -366,6 +366,7 @@ impl TestRoom {
                 .map(|pdu| pdu.event_id().clone())
                 .collect(),
             depth: self.depth + 1,
+            ..Parents::default()
         };
         let draft = Draft {
             room_id: self.last.is_some().then(|| self.room_id.clone()),

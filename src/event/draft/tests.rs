@@ -8,6 +8,9 @@ fn build(number: &str, draft: Draft) -> Result<Pdu, FormatError> {
     let parents = Parents {
         prev_events: vec![EventId::parse("$p").unwrap()],
         auth_events: vec![EventId::parse("$a").unwrap()],
+        reference_hashes: [("$p", "pp"), ("$a", "aa")]
+            .map(|(id, hash)| (EventId::parse(id).unwrap(), hash.to_owned()))
+            .into(),
         depth: 7,
     };
     let room_id = Some(RoomId::parse("!room:example.org").unwrap());

@@ -3,16 +3,21 @@
 use std::{borrow::Cow, ops::Range};
 
 use ruma::{
-    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, RoomId,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt,
     events::{TimelineEventType, room::member::MembershipState},
-    signatures::reference_hash,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::Pdu;
-use crate::{FormatError, RoomVersion, Verdict, format};
+use crate::{
+    FormatError, RoomVersion, Verdict,
+    event_json::{EventJson, truncate_numbers},
+    format,
+};
+
+/// The greatest `depth`: room versions before 6 allow what a 64 bit integer can hold.
+const MAX_DEPTH: u64 = i64::MAX as u64;
 
 /// The fields that are read from an event's text.
 #[derive(Deserialize)]
@@ -23,14 +28,33 @@ struct Fields<'a> {
     event_type: Cow<'a, str>,
     #[serde(borrow)]
     state_key: Option<Cow<'a, str>>,
-    origin_server_ts: MilliSecondsSinceUnixEpoch,
-    depth: u64,
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
+    #[serde(borrow)]
+    origin_server_ts: &'a RawValue,
+    #[serde(borrow)]
+    depth: &'a RawValue,
+    prev_events: Vec<Reference>,
+    auth_events: Vec<Reference>,
     #[serde(borrow)]
     redacts: Option<&'a RawValue>,
     #[serde(borrow)]
     content: &'a RawValue,
+}
+
+/// How an event names another one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference {
+    Id(OwnedEventId),
+    /// In room versions 1 and 2, with its hashes.
+    IdAndHashes(OwnedEventId, IgnoredAny),
+}
+
+impl From<Reference> for OwnedEventId {
+    fn from(reference: Reference) -> Self {
+        match reference {
+            Reference::Id(id) | Reference::IdAndHashes(id, _) => id,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,7 +81,7 @@ impl Pdu {
     /// The text is brought into canonical form; `unsigned` is dropped, because nobody vouches
     /// for it. Hashes and signatures are not verified here.
     pub fn parse(json: &str, version: &RoomVersion) -> Result<Self, FormatError> {
-        Self::from_object(format::canonical_object(json)?, version)
+        Self::from_json(EventJson::parse(json, version)?, version)
     }
 
     /// Reads an event from the database: its text is trusted to be canonical and well formed.
@@ -72,19 +96,23 @@ impl Pdu {
         Self::assemble(event_id, |_| Ok(room_id), json, Redacts::Either)
     }
 
-    pub(crate) fn from_object(
-        mut object: CanonicalJsonObject,
+    pub(crate) fn from_json(
+        mut event: EventJson,
         version: &RoomVersion,
     ) -> Result<Self, FormatError> {
-        format::check(&object, version)?;
-        let mut json = text(&object)?;
+        format::check(&event, version)?;
+        let mut json = event.text()?;
         // The limit counts `unsigned` too: it is part of what other servers would be sent.
         format::limit("event", json.len(), format::MAX_EVENT_BYTES)?;
-        if object.remove("unsigned").is_some() {
-            json = text(&object)?;
+        if event.object_mut().remove("unsigned").is_some() {
+            json = event.text()?;
         }
-        let hash = reference_hash(&object, version.rules())?;
-        let event_id = EventId::new_v2_or_v3(&hash).map_err(FormatError::malformed)?;
+        let hash = event.reference_hash(version)?;
+        let event_id = if version.event_contains_id() {
+            format::event_id(event.object())?.to_owned()
+        } else {
+            EventId::new_v2_or_v3(&hash).map_err(FormatError::malformed)?
+        };
         let redacts = if version.redacts_in_content() {
             Redacts::Content
         } else {
@@ -128,18 +156,24 @@ impl Pdu {
         let is_member =
             timeline_event_type == TimelineEventType::RoomMember && fields.state_key.is_some();
         let membership = is_member.then(|| serde_json::from_str(fields.content.get()).ok());
+        let rules_content = match timeline_event_type {
+            TimelineEventType::RoomPowerLevels => truncate_numbers(fields.content.get()),
+            _ => None,
+        };
+        let rules_content = rules_content.map(RawValue::from_string).transpose()?;
         Ok(Self {
             event_id,
+            rules_content,
             names_room: fields.room_id.is_some(),
             room_id: room_id(fields.room_id)?,
             sender: fields.sender,
             timeline_event_type,
             event_type: fields.event_type.into(),
             state_key: fields.state_key.map(Into::into),
-            origin_server_ts: fields.origin_server_ts,
-            depth: fields.depth,
-            prev_events: fields.prev_events.into(),
-            auth_events: fields.auth_events.into(),
+            origin_server_ts: timestamp(fields.origin_server_ts)?,
+            depth: natural(fields.depth)?.min(MAX_DEPTH),
+            prev_events: fields.prev_events.into_iter().map(Into::into).collect(),
+            auth_events: fields.auth_events.into_iter().map(Into::into).collect(),
             redacts,
             verdict: Verdict::Accepted,
             membership: (membership.flatten()).map(|content: MemberContent| content.membership),
@@ -165,9 +199,19 @@ impl Redacts {
     }
 }
 
-/// The canonical text of an object.
-pub(crate) fn text(object: &CanonicalJsonObject) -> Result<String, FormatError> {
-    serde_json::to_string(object).map_err(FormatError::malformed)
+/// A natural number; one that is too large counts as the greatest.
+fn natural(text: &RawValue) -> Result<u64, FormatError> {
+    let digits = text.get();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(FormatError::malformed("a number is not natural"));
+    }
+    Ok(digits.parse().unwrap_or(u64::MAX))
+}
+
+fn timestamp(text: &RawValue) -> Result<MilliSecondsSinceUnixEpoch, FormatError> {
+    Ok(MilliSecondsSinceUnixEpoch(UInt::new_saturating(natural(
+        text,
+    )?)))
 }
 
 /// Where `part`, a slice of `whole`, stands in it.

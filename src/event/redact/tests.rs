@@ -124,13 +124,14 @@ fn a_redaction_applies_to_the_same_server_or_by_power() {
         room.join(user).unwrap();
     }
     let mine = room.message(ALICE).unwrap();
-    let levels = PowerLevels::of(&room.state, &room.version);
+    let version = room.version.clone();
+    let levels = PowerLevels::of(&room.state, &version);
     let mut by = |sender: &str, target: &Pdu| {
         let content = json!({"redacts": target.event_id()});
         let redaction = room
             .send(sender, "m.room.redaction", None, content)
             .unwrap();
-        applies(&levels, &redaction, target)
+        applies(&version, &levels, &redaction, target)
     };
     assert!(by(ALICE, &mine));
     assert!(by(BOB, &mine));
@@ -141,9 +142,34 @@ fn a_redaction_applies_to_the_same_server_or_by_power() {
         let redaction = room
             .send(sender, "m.room.redaction", None, content)
             .unwrap();
-        applies(&levels, &redaction, target)
+        applies(&version, &levels, &redaction, target)
     };
     assert!(by(ALICE, &other, &other));
     assert!(!by(BOB, &other, &other));
     assert!(!by(ALICE, &other, &mine));
+}
+
+/// Spec: rooms v1, "Authorisation rules", 11: by power level, or by the domain of the event ids.
+#[test]
+fn in_versions_1_and_2_the_authorisation_rules_decide_on_redactions() {
+    for number in ["1", "2"] {
+        let mut room = Room::new(number);
+        let guest = "@dora:elsewhere.org";
+        for user in [BOB, guest] {
+            room.join(user).unwrap();
+        }
+        let (mine, others) = (room.message(ALICE).unwrap(), room.message(guest).unwrap());
+        let mut redaction = |sender: &str, target: &Pdu| {
+            let content = json!({"redacts": target.event_id()});
+            room.send(sender, "m.room.redaction", None, content)
+        };
+        assert!(redaction(BOB, &others).is_err());
+        assert!(redaction(guest, &mine).is_err());
+        for (sender, target) in [(ALICE, &others), (BOB, &mine), (guest, &others)] {
+            let redaction = redaction(sender, target).unwrap();
+            let levels = PowerLevels::from_events(None, None, &version(number));
+            assert!(applies(&version(number), &levels, &redaction, target));
+            assert!(!applies(&version(number), &levels, &redaction, &redaction));
+        }
+    }
 }

@@ -293,7 +293,7 @@ fn naive(room: &Room, forks: &[State]) -> Vec<(String, String, String)> {
     };
     let resolved = state_res::resolve(
         room.version.authorization(),
-        room.version.resolution(),
+        room.version.resolution().v2_rules().unwrap(),
         &maps,
         chains,
         |id| room.fetch(id),

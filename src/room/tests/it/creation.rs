@@ -208,7 +208,7 @@ async fn room_creation_is_atomic() {
         ..public()
     };
     let attempts = [
-        (of_version("1"), ErrorKind::UnsupportedRoomVersion),
+        (of_version("13"), ErrorKind::UnsupportedRoomVersion),
         (
             of_version("org.example.next"),
             ErrorKind::UnsupportedRoomVersion,

@@ -19,4 +19,5 @@ mod redaction;
 mod sending;
 mod snapshots;
 mod support;
+mod versions;
 mod visibility;

@@ -22,7 +22,7 @@ async fn redact(
 #[tokio::test]
 async fn redaction_erases_the_stored_content_and_is_published() {
     let server = Server::start().await;
-    for version in ["3", "11", "12"] {
+    for version in ["1", "3", "11", "12"] {
         let room_id = server
             .create(
                 &sender(&alice()),

@@ -167,6 +167,7 @@ impl Room {
                 .collect(),
             auth_events: Vec::new(),
             depth: last.map_or(1, |pdu| pdu.depth() + 1),
+            ..Parents::default()
         };
         let pdu = draft.build(&RoomVersion::default_version(), parents, &self.signer);
         Arc::new(pdu.expect("an event"))
