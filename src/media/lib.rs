@@ -6,6 +6,7 @@
 mod download;
 mod error;
 mod handle;
+mod image;
 mod last_access;
 mod pending;
 mod store;
@@ -15,6 +16,7 @@ mod upload;
 pub use download::Download;
 pub use error::{Error, Interrupted};
 pub use handle::Media;
+pub use image::{ThumbnailResult, ThumbnailSize, create_thumbnail};
 pub use pending::PendingMedia;
 pub use thumbnail::ThumbnailRequest;
 pub use upload::{Body, Upload};
