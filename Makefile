@@ -1,7 +1,7 @@
 # Each target is one or two readable commands.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deps fmt sql clients bench soak
+.PHONY: help run test lint deps fmt sql clients bench soak fuzz
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -43,3 +43,6 @@ soak: ## Runs random clients against one process and two for an hour, see docs/t
 	tools/need-postgresql
 	CHANCERY_SOAK_SECONDS=$${CHANCERY_SOAK_SECONDS:-3600} CHANCERY_SOAK_SEED=$${CHANCERY_SOAK_SEED:-$$(date +%s)} \
 		cargo test --locked -p server --test it process::model -- --nocapture
+
+fuzz: ## Fuzzes what strangers can send, an hour for each target, see docs/testing.md
+	tools/fuzz
