@@ -9,6 +9,7 @@ use std::{
 };
 
 use postgres::ManagedPostgres;
+use room::Rooms;
 use ruma::{DeviceId, ServerName, UserId, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use storage::{Committer, Database, Feed, IdAllocator};
@@ -42,33 +43,33 @@ pub async fn database() -> TestDatabase {
     TestDatabase::open(options).await
 }
 
-/// The handles needed to write.
+/// The handles needed to write, as a server process has them.
 #[derive(Clone, Debug)]
 pub struct Writer {
     /// The handle.
     pub database: Database,
     /// A running committer.
     pub committer: Committer,
-    /// Allocates ids for rooms and events.
-    pub nids: IdAllocator,
+    /// The rooms.
+    pub rooms: Rooms,
+}
+
+impl Writer {
+    /// The writer of the process that opened the database.
+    pub fn new(test: &TestDatabase) -> Self {
+        let (database, committer) = (test.database.clone(), test.committer.clone());
+        Self {
+            rooms: crate::room::rooms(database.clone(), committer.clone()),
+            database,
+            committer,
+        }
+    }
 }
 
 impl TestDatabase {
     /// Splits into the writer and the feed.
     pub fn split(self) -> (Writer, Feed) {
-        let Self {
-            database,
-            feed,
-            committer,
-            nids,
-            ..
-        } = self;
-        let writer = Writer {
-            database,
-            committer,
-            nids,
-        };
-        (writer, feed)
+        (Writer::new(&self), self.feed)
     }
 
     /// Opens a database by its options, as another process on the same database would.

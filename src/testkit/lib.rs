@@ -1,7 +1,6 @@
-//! For tests only: databases and factories.
+//! For tests only: databases and rooms.
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     reason = "what a test needs and does not get fails it"
 )]
 

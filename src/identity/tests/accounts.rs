@@ -228,15 +228,11 @@ async fn account_without_a_password_confirms_nothing() {
 #[tokio::test]
 async fn deactivated_user_is_found_while_in_a_room() {
     let database = testkit::database().await;
-    let writer = Writer {
-        database: database.database.clone(),
-        committer: database.committer.clone(),
-        nids: database.nids.clone(),
-    };
+    let writer = Writer::new(&database);
     let world = world_on(database, RegistrationMode::Closed);
     let user = world.active(&world.user("alice", "secret").await).await;
     let alice = &user.user_id;
-    let mut room = TestRoom::create(&writer, alice).await;
+    let room = TestRoom::create(&writer, alice).await;
     assert_eq!(
         world.identity.deactivated_with_rooms().await.unwrap(),
         [""; 0]

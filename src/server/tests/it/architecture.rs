@@ -12,10 +12,8 @@ const LAYERS: [&[&str]; 8] = [
     &["event", "config"],
     &["postgres", "storage", "net"],
     &["federation", "live", "worker"],
-    &[
-        "room", "identity", "e2ee", "media", "sync", "delivery", "testkit",
-    ],
-    &["records", "organisation"],
+    &["room", "identity", "e2ee", "media", "sync", "delivery"],
+    &["records", "organisation", "testkit"],
     &["api"],
     &["server"],
 ];

@@ -18,7 +18,7 @@ async fn nothing_new_costs_no_query() {
 #[tokio::test]
 async fn some_messages_cost_no_query() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&alice()).await;
     let token = next(&server.sync(&alice(), Some(&token)).await);
@@ -33,7 +33,7 @@ async fn some_messages_cost_no_query() {
 #[tokio::test]
 async fn one_message_to_many_waiting_users_costs_no_query() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let users: Vec<OwnedUserId> = (0..100)
         .map(|n| format!("@user{n}:test.localhost").try_into().unwrap())
         .collect();
@@ -72,7 +72,7 @@ async fn first_sync_costs_the_same_for_few_rooms_and_for_many() {
         let options = database.options.clone();
         let server = follow(database);
         for _ in 0..rooms {
-            let mut room = TestRoom::create(&server.db, &alice()).await;
+            let room = TestRoom::create(&server.db, &alice()).await;
             room.message(&server.db, &alice(), "hello").await;
         }
         let restarted = follow(TestDatabase::open(options).await);

@@ -73,7 +73,7 @@ async fn many_messages_come_in_several_answers_and_none_is_lost() {
 async fn device_list_changes_reach_users_who_share_a_room() {
     let server = server().await;
     let carol: OwnedUserId = "@carol:test.localhost".try_into().unwrap();
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let (token, carols) = (server.token(&alice()).await, server.token(&carol).await);
     commit_changes(&server.db, [UserChange::DeviceList { user_id: bob() }]).await;
@@ -91,7 +91,7 @@ async fn device_list_changes_reach_users_who_share_a_room() {
 #[tokio::test]
 async fn leaving_users_are_listed_as_left_in_device_lists() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let answer = server.sync(&alice(), Some(&token)).await;

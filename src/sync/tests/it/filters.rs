@@ -8,7 +8,7 @@ use crate::support::{alice, bodies, event_types, filter, request, server, set_to
 #[tokio::test]
 async fn filtered_timeline_finds_what_it_wants_further_back() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.message(&server.db, &alice(), "wanted").await;
     for n in 0..80 {
         room.state(&server.db, &alice(), "org.x", &n.to_string(), json!({}))
@@ -25,10 +25,10 @@ async fn filtered_timeline_finds_what_it_wants_further_back() {
 #[tokio::test]
 async fn state_that_the_timeline_filter_excludes_is_in_the_state_section() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     room.message(&server.db, &alice(), "hello").await;
-    set_topic(&server, &mut room, "t").await;
+    set_topic(&server, &room, "t").await;
     let mut wants = request(&alice(), Some(&token));
     wants.filter = filter(json!({ "room": { "timeline": { "types": ["m.room.message"] } } }));
     let answer = server.ask(&wants).await;
@@ -57,7 +57,7 @@ async fn filtered_rooms_are_left_out() {
 #[tokio::test]
 async fn event_fields_prunes_events() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.message(&server.db, &alice(), "hello").await;
     let mut wants = request(&alice(), None);
     wants.filter = filter(json!({
@@ -72,7 +72,7 @@ async fn event_fields_prunes_events() {
 #[tokio::test]
 async fn federation_format_shows_the_event_as_it_was_signed() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.message(&server.db, &alice(), "hello").await;
     let mut wants = request(&alice(), None);
     wants.filter = filter(json!({ "event_format": "federation" }));

@@ -8,7 +8,7 @@ use crate::support::{alice, bob, bodies, event_types, filter, request, server, s
 #[tokio::test]
 async fn first_sync_holds_timeline_and_the_state_before_it() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     for n in 0..12 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
@@ -22,9 +22,11 @@ async fn first_sync_holds_timeline_and_the_state_before_it() {
         state,
         [
             "m.room.create",
+            "m.room.guest_access",
             "m.room.history_visibility",
             "m.room.join_rules",
-            "m.room.member"
+            "m.room.member",
+            "m.room.power_levels"
         ]
     );
     assert_eq!(section["summary"]["m.joined_member_count"], 1);
@@ -33,12 +35,12 @@ async fn first_sync_holds_timeline_and_the_state_before_it() {
 #[tokio::test]
 async fn state_inside_the_timeline_is_not_in_the_state_section() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
-    set_topic(&server, &mut room, "one").await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    set_topic(&server, &room, "one").await;
     for n in 0..8 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
-    set_topic(&server, &mut room, "two").await;
+    set_topic(&server, &room, "two").await;
 
     let answer = server.sync(&alice(), None).await;
     let section = &answer["rooms"]["join"][room.room_id.as_str()];
@@ -67,7 +69,7 @@ async fn state_inside_the_timeline_is_not_in_the_state_section() {
 #[tokio::test]
 async fn invitation_shows_stripped_state_with_the_create_event() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.state(
         &server.db,
         &alice(),
@@ -92,7 +94,7 @@ async fn invitation_shows_stripped_state_with_the_create_event() {
 #[tokio::test]
 async fn lazy_loading_returns_only_members_of_senders() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let users: Vec<ruma::OwnedUserId> = (0..20)
         .map(|n| format!("@user{n}:test.localhost").try_into().unwrap())
         .collect();
@@ -129,7 +131,7 @@ async fn lazy_loading_returns_only_members_of_senders() {
 #[tokio::test]
 async fn heroes_name_a_room_that_has_no_name() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &alice(), &bob(), "invite").await;
     let answer = server.sync(&alice(), None).await;
     let summary = &answer["rooms"]["join"][room.room_id.as_str()]["summary"];

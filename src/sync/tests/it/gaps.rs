@@ -1,17 +1,20 @@
 //! More happened than one answer tells.
 
 use serde_json::json;
-use testkit::{TestDatabase, room::TestRoom};
+use testkit::{
+    TestDatabase,
+    room::{CREATION_EVENTS, TestRoom},
+};
 
 use crate::support::{alice, bob, bodies, event_types, filter, follow, request, server, set_topic};
 
 #[tokio::test]
 async fn limited_timeline_returns_the_state_that_changed_in_the_gap() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
-    set_topic(&server, &mut room, "old").await;
-    set_topic(&server, &mut room, "gap").await;
+    set_topic(&server, &room, "old").await;
+    set_topic(&server, &room, "gap").await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     for n in 0..10 {
         room.message(&server.db, &alice(), &n.to_string()).await;
@@ -36,11 +39,11 @@ async fn limited_timeline_returns_the_state_that_changed_in_the_gap() {
 #[tokio::test]
 async fn state_that_changes_after_the_gap_is_as_of_the_timeline_start() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
-    set_topic(&server, &mut room, "gap").await;
+    set_topic(&server, &room, "gap").await;
     room.message(&server.db, &alice(), "lost").await;
-    set_topic(&server, &mut room, "shown").await;
+    set_topic(&server, &room, "shown").await;
     let mut short = request(&alice(), Some(&token));
     short.filter = filter(json!({ "room": { "timeline": { "limit": 1 } } }));
     let answer = server.ask(&short).await;
@@ -64,11 +67,11 @@ async fn old_token_is_answered_from_the_database_after_a_restart() {
     let database = testkit::database().await;
     let options = database.options.clone();
     let server = follow(database);
-    let mut room = TestRoom::create(&server.db, &alice()).await;
-    let mut other = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    let other = TestRoom::create(&server.db, &alice()).await;
     other.message(&server.db, &alice(), "seen").await;
     let token = server.token(&alice()).await;
-    set_topic(&server, &mut room, "gap").await;
+    set_topic(&server, &room, "gap").await;
     for n in 0..100 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
@@ -85,7 +88,7 @@ async fn old_token_is_answered_from_the_database_after_a_restart() {
 #[tokio::test]
 async fn timeline_longer_than_memory_comes_from_the_database() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     for n in 0..90 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
@@ -96,9 +99,10 @@ async fn timeline_longer_than_memory_comes_from_the_database() {
     let expected: Vec<String> = (10..90).map(|n| n.to_string()).collect();
     assert_eq!(bodies(&timeline["events"]), expected);
     assert_eq!(timeline["limited"], true);
-    long.filter = filter(json!({ "room": { "timeline": { "limit": 94 } } }));
+    long.filter = filter(json!({ "room": { "timeline": { "limit": 90 + CREATION_EVENTS } } }));
     let answer = server.ask(&long).await;
     let timeline = &answer["rooms"]["join"][room.room_id.as_str()]["timeline"];
-    assert_eq!(timeline["events"].as_array().unwrap().len(), 94);
+    let events = timeline["events"].as_array().unwrap();
+    assert_eq!(events.len(), 90 + CREATION_EVENTS);
     assert_eq!(timeline["limited"], false);
 }

@@ -1,7 +1,7 @@
 //! Rooms that the user has left.
 
 use serde_json::json;
-use testkit::room::TestRoom;
+use testkit::room::{CREATION_EVENTS, TestRoom};
 
 use crate::support::{
     alice, bob, bodies, event_types, filter, next, request, server, set_topic, set_visibility,
@@ -10,7 +10,7 @@ use crate::support::{
 #[tokio::test]
 async fn left_room_is_returned_once() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&bob()).await;
     room.message(&server.db, &alice(), "before").await;
@@ -31,14 +31,14 @@ async fn left_room_is_returned_once() {
 #[tokio::test]
 async fn include_leave_returns_left_rooms_with_the_state_at_leaving() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
-    set_topic(&server, &mut room, "then").await;
+    set_topic(&server, &room, "then").await;
     for n in 0..12 {
         room.message(&server.db, &alice(), &n.to_string()).await;
     }
     room.member(&server.db, &bob(), &bob(), "leave").await;
-    set_topic(&server, &mut room, "now").await;
+    set_topic(&server, &room, "now").await;
     let answer = server.sync(&bob(), None).await;
     assert!(answer.get("rooms").is_none());
     let mut all = request(&bob(), None);
@@ -62,8 +62,8 @@ async fn include_leave_returns_left_rooms_with_the_state_at_leaving() {
 #[tokio::test]
 async fn rejected_invitation_shows_nothing_but_the_rejection() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
-    set_visibility(&server, &mut room, "joined").await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    set_visibility(&server, &room, "joined").await;
     let token = server.token(&bob()).await;
     room.member(&server.db, &alice(), &bob(), "invite").await;
     let answer = server.sync(&bob(), Some(&token)).await;
@@ -85,7 +85,7 @@ async fn rejected_invitation_shows_nothing_but_the_rejection() {
 #[tokio::test]
 async fn leaving_and_coming_back_between_two_syncs_is_a_new_room() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&bob()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     room.member(&server.db, &bob(), &bob(), "leave").await;
@@ -93,13 +93,14 @@ async fn leaving_and_coming_back_between_two_syncs_is_a_new_room() {
     let answer = server.sync(&bob(), Some(&token)).await;
     assert!(answer["rooms"].get("leave").is_none());
     let section = &answer["rooms"]["join"][room.room_id.as_str()];
-    assert_eq!(section["timeline"]["events"].as_array().unwrap().len(), 7);
+    let events = section["timeline"]["events"].as_array().unwrap();
+    assert_eq!(events.len(), CREATION_EVENTS + 3);
 }
 
 #[tokio::test]
 async fn forgotten_room_is_returned_as_left_once() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&bob()).await;
     room.member(&server.db, &bob(), &bob(), "leave").await;

@@ -14,7 +14,7 @@ async fn responses_are_the_same_if_nothing_fits_into_the_cache() {
     }
     let first = server.sync(&alice(), None).await;
     assert_eq!(first["rooms"]["join"].as_object().unwrap().len(), 4);
-    for room in &mut rooms {
+    for room in &rooms {
         room.message(&server.db, &alice(), "one").await;
         room.message(&server.db, &alice(), "two").await;
     }
@@ -30,7 +30,7 @@ async fn responses_are_the_same_if_nothing_fits_into_the_cache() {
 async fn no_message_is_lost_or_repeated_while_rooms_are_loaded() {
     // Nothing stays in memory, so that every answer reads while messages come in.
     let server = follow_within(testkit::database().await, 1);
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&bob()).await;
     let mut wants = request(&bob(), Some(&token));
@@ -68,7 +68,7 @@ async fn redaction_in_another_process_is_seen() {
     tasks.spawn(hear.1);
     let there = follow_within(there, 1 << 20);
     let here = follow_within(here, 1 << 20);
-    let mut room = TestRoom::create(&there.db, &alice()).await;
+    let room = TestRoom::create(&there.db, &alice()).await;
     let secret = room.message(&there.db, &alice(), "secret").await;
     here.live
         .wait_until_applied(there.db.database.committed())
@@ -89,7 +89,7 @@ async fn redaction_in_another_process_is_seen() {
 async fn user_loaded_before_a_join_receives_the_room() {
     let server = server().await;
     let token = server.token(&bob()).await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let answer = server.sync(&bob(), Some(&token)).await;
     let token = next(&answer);
@@ -102,13 +102,13 @@ async fn user_loaded_before_a_join_receives_the_room() {
 #[tokio::test]
 async fn one_large_room_does_not_empty_the_cache() {
     // Less than the large room takes, and many times what the small ones take.
-    let server = follow_within(testkit::database().await, 800 << 10);
+    let server = follow_within(testkit::database().await, 1200 << 10);
     let mut small = Vec::new();
     for _ in 0..5 {
         small.push(TestRoom::create(&server.db, &bob()).await);
     }
     let token = next(&server.sync(&bob(), None).await);
-    let mut large = TestRoom::create(&server.db, &alice()).await;
+    let large = TestRoom::create(&server.db, &alice()).await;
     for key in 0..60 {
         let content = json!({ "text": "x".repeat(10_000) });
         let key = key.to_string();
@@ -118,7 +118,7 @@ async fn one_large_room_does_not_empty_the_cache() {
     }
     for _ in 0..3 {
         server.sync(&alice(), None).await;
-        for room in &mut small {
+        for room in &small {
             room.message(&server.db, &bob(), "hello").await;
         }
         let (answer, queries) = queries_of(server.sync(&bob(), Some(&token))).await;

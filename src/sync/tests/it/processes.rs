@@ -88,7 +88,7 @@ async fn pair() -> (TestDatabase, Process, Process, TestRoom) {
     let mut here = Process::start(&database).await;
     let there = Process::start(&database).await;
     assert_eq!(here.heard.recv().await, Some(None));
-    let mut room = TestRoom::create(&here.db, &alice()).await;
+    let room = TestRoom::create(&here.db, &alice()).await;
     room.member(&here.db, &bob(), &bob(), "join").await;
     there
         .live
@@ -167,7 +167,7 @@ async fn client_that_moves_to_another_process_receives_what_changed_meanwhile() 
 
 #[tokio::test]
 async fn client_that_alternates_between_processes_waits_without_changes() {
-    let (_database, here, mut there, mut room) = pair().await;
+    let (_database, here, mut there, room) = pair().await;
     here.set_typing(&room, Some(LONG)).await;
     there.expect_typing(true).await;
     let mut answer = here.sync(&alice(), None).await;
@@ -197,7 +197,7 @@ async fn typing_is_not_returned_twice_by_a_process_that_learns_of_it_later() {
     // It is not connected with the other, and has only its heartbeat.
     let there = follow(TestDatabase::open(here.options.clone()).await);
     let here = follow(here);
-    let mut room = TestRoom::create(&here.db, &alice()).await;
+    let room = TestRoom::create(&here.db, &alice()).await;
     let mut token = next(&here.sync(&alice(), None).await);
     for round in 0..20 {
         let text = round.to_string();

@@ -9,7 +9,7 @@ use crate::support::{alice, bob, bodies, next, server};
 #[tokio::test]
 async fn only_changes_are_returned() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let quiet = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     room.message(&server.db, &alice(), "new").await;
@@ -32,7 +32,7 @@ async fn only_changes_are_returned() {
 #[tokio::test]
 async fn transaction_ids_are_for_the_device_that_sent() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&alice()).await;
     room.message_from(&server.db, &alice(), "PHONE", "mine")
@@ -51,7 +51,7 @@ async fn transaction_ids_are_for_the_device_that_sent() {
 #[tokio::test]
 async fn redacted_event_is_returned_without_its_content() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     let secret = room.message(&server.db, &alice(), "secret").await;
     server.sync(&alice(), Some(&token)).await;
@@ -68,7 +68,7 @@ async fn redacted_event_is_returned_without_its_content() {
 #[tokio::test]
 async fn receipts_are_returned_but_private_ones_only_to_their_user() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let event_id = room.message(&server.db, &alice(), "read me").await;
     let token = server.token(&alice()).await;
@@ -129,7 +129,7 @@ async fn global_and_room_account_data_is_returned_once() {
 #[tokio::test]
 async fn messages_of_ignored_users_are_left_out() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&alice()).await;
     let list = json!({ "ignored_users": { bob().as_str(): {} } }).to_string();

@@ -17,6 +17,8 @@ pub(crate) struct Server {
     pub(crate) live: Live,
     pub(crate) syncs: Syncs,
     pub(crate) stopping: CancellationToken,
+    /// Cancelled when the cache could not follow the stream.
+    failed: CancellationToken,
     options: PgConnectOptions,
 }
 
@@ -38,13 +40,21 @@ pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let clock = Clock::fixed(1_700_000_000_000);
     let syncs = Syncs::new(db.database.clone(), live.clone(), clock, stopping.clone());
     let follower = live.clone();
+    let failed = CancellationToken::new();
+    let fails = failed.clone();
     #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
-    tokio::spawn(async move { follower.run(&mut feed).await });
+    tokio::spawn(async move {
+        if let Err(error) = follower.run(&mut feed).await {
+            eprintln!("The cache does not follow the stream any more: {error:?}");
+            fails.cancel();
+        }
+    });
     Server {
         db,
         live,
         syncs,
         stopping,
+        failed,
         options,
     }
 }
@@ -81,7 +91,10 @@ impl Server {
 
     /// Syncs and checks that the answer is JSON.
     pub(crate) async fn ask(&self, request: &Request) -> Value {
-        let text = self.syncs.v3(request).await.expect("an answer");
+        let text = tokio::select! {
+            text = self.syncs.v3(request) => text.expect("an answer"),
+            () = self.failed.cancelled() => panic!("the cache failed"),
+        };
         serde_json::from_str(&text).expect("JSON")
     }
 
@@ -96,14 +109,14 @@ impl Server {
 }
 
 /// Alice sets the topic of a room.
-pub(crate) async fn set_topic(server: &Server, room: &mut TestRoom, topic: &str) {
+pub(crate) async fn set_topic(server: &Server, room: &TestRoom, topic: &str) {
     let content = json!({ "topic": topic });
     room.state(&server.db, &alice(), "m.room.topic", "", content)
         .await;
 }
 
 /// Alice sets who may see the history of a room.
-pub(crate) async fn set_visibility(server: &Server, room: &mut TestRoom, visibility: &str) {
+pub(crate) async fn set_visibility(server: &Server, room: &TestRoom, visibility: &str) {
     let content = json!({ "history_visibility": visibility });
     let event_type = "m.room.history_visibility";
     room.state(&server.db, &alice(), event_type, "", content)

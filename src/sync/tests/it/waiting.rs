@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_hours(1);
 #[tokio::test]
 async fn waiting_client_is_answered_when_a_message_comes() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
     let mut waits = request(&alice(), Some(&token));
     waits.timeout = LONG;
@@ -26,7 +26,7 @@ async fn waiting_client_is_answered_when_a_message_comes() {
 #[tokio::test]
 async fn waiting_client_is_answered_when_typing_starts_and_stops() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&alice()).await;
     let mut waits = request(&alice(), Some(&token));
@@ -86,7 +86,7 @@ async fn only_joined_users_can_be_typing() {
 #[tokio::test]
 async fn waiting_client_is_answered_when_invited() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&bob()).await;
     let mut waits = request(&bob(), Some(&token));
     waits.timeout = LONG;
@@ -99,7 +99,7 @@ async fn waiting_client_is_answered_when_invited() {
 #[tokio::test]
 async fn waiting_client_is_answered_when_its_user_has_signed_a_key() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
     let token = server.token(&bob()).await;
     let mut waits = request(&bob(), Some(&token));
@@ -116,7 +116,7 @@ async fn waiting_client_is_answered_when_its_user_has_signed_a_key() {
 #[tokio::test]
 async fn changes_for_others_do_not_end_the_wait() {
     let server = server().await;
-    let mut room = TestRoom::create(&server.db, &alice()).await;
+    let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&bob()).await;
     let mut waits = request(&bob(), Some(&token));
     waits.timeout = LONG;
