@@ -35,7 +35,7 @@ pub use pdu::Pdu;
 pub use power::{PowerLevel, PowerLevels};
 pub use redact::redact;
 pub use relation::Relation;
-pub use resolve::{ResolveError, resolve};
+pub use resolve::ResolveError;
 pub use sign::{SignatureError, Signer, verify_json};
 pub use state::{State, StateKey};
 pub use verdict::Verdict;

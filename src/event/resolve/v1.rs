@@ -6,21 +6,41 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use ruma::events::StateEventType;
 use sha1::{Digest, Sha1};
+use types::{EventNid, StateKeyNid};
 
+use super::{Resolver, StateMapKey, map_key};
 use crate::{Pdu, RoomVersion, auth, state::type_text};
 
 /// The resolution so far: what was resolved, above the unconflicted state.
 struct Resolved<'a> {
     version: &'a RoomVersion,
     unconflicted: &'a dyn Fn(&str, &str) -> Option<Arc<Pdu>>,
-    events: BTreeMap<(String, String), Arc<Pdu>>,
+    events: BTreeMap<StateMapKey, Arc<Pdu>>,
+}
+
+pub(super) fn resolve_conflict(
+    version: &RoomVersion,
+    resolver: &Resolver<'_>,
+) -> BTreeMap<StateKeyNid, Option<EventNid>> {
+    let conflicts = resolver.input.conflict.keys().map(|(_, events)| {
+        let events = events.iter().flatten();
+        let events = events.filter_map(|nid| resolver.event(*nid));
+        events.cloned().collect()
+    });
+    let unconflicted = |event_type: &str, key: &str| resolver.unconflicted(event_type, key);
+    let events = resolve(version, conflicts.collect(), &unconflicted);
+    let entry = |event: &Arc<Pdu>| {
+        let key = resolver.keys.get(&map_key(event))?;
+        Some((*key, resolver.nids.get(&**event.event_id()).copied()))
+    };
+    events.iter().filter_map(entry).collect()
 }
 
 /// Resolves the keys in which states differ: `conflicts` holds the events of each such key, and
 /// `unconflicted` answers the events of all others. Returns one event for each key.
 ///
 /// A key that only some states have, and those with the same event, is no conflict in this version.
-pub(super) fn resolve(
+fn resolve(
     version: &RoomVersion,
     conflicts: Vec<Vec<Arc<Pdu>>>,
     unconflicted: &dyn Fn(&str, &str) -> Option<Arc<Pdu>>,
@@ -63,12 +83,13 @@ pub(super) fn resolve(
 
 impl Resolved<'_> {
     fn insert(&mut self, event: Arc<Pdu>) {
-        self.events.insert(key(&event), event);
+        self.events.insert(map_key(&event), event);
     }
 
     fn extend(&mut self, events: Vec<Arc<Pdu>>) {
         let events = events.into_iter();
-        self.events.extend(events.map(|event| (key(&event), event)));
+        self.events
+            .extend(events.map(|event| (map_key(&event), event)));
     }
 
     /// Of events that the rules depend on: the last, in ascending order, up to which each is
@@ -110,13 +131,6 @@ impl Resolved<'_> {
         };
         auth::check_state_dependent(self.version, event, &state).is_ok()
     }
-}
-
-fn key(event: &Pdu) -> (String, String) {
-    (
-        event.event_type().to_owned(),
-        event.state_key().unwrap_or_default().to_owned(),
-    )
 }
 
 /// What breaks ties: its order is that of the hexadecimal text.
