@@ -68,7 +68,7 @@ pub fn resolve(
 ) -> Result<BTreeMap<StateKeyNid, Option<EventNid>>, ResolveError> {
     let resolver = Resolver::new(input)?;
     match version.resolution() {
-        StateResolutionVersion::V2(rules) => v2::resolve(version, rules, &resolver),
+        StateResolutionVersion::V2(rules) => v2::resolve(version, *rules, &resolver),
         _ => Ok(v1::resolve_conflict(version, &resolver)),
     }
 }

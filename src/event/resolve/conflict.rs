@@ -21,8 +21,9 @@ impl Conflict {
             return Self::default();
         };
         let key = |item| match item {
-            DiffItem::Add(key, _) | DiffItem::Remove(key, _) => *key,
-            DiffItem::Update { old: (key, _), .. } => *key,
+            DiffItem::Add(key, _)
+            | DiffItem::Remove(key, _)
+            | DiffItem::Update { old: (key, _), .. } => *key,
         };
         let differing = others.iter().flat_map(|other| first.diff(other).map(key));
         Self::of(differing.map(|key| {

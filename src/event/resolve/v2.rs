@@ -18,7 +18,7 @@ use crate::{Pdu, RoomVersion, auth, state::type_text};
 
 pub(super) fn resolve(
     version: &RoomVersion,
-    rules: &StateResolutionV2Rules,
+    rules: StateResolutionV2Rules,
     resolver: &Resolver<'_>,
 ) -> Result<BTreeMap<StateKeyNid, Option<EventNid>>, ResolveError> {
     let common = common_events(version, resolver);
@@ -39,7 +39,7 @@ pub(super) fn resolve(
     let chains = vec![set, EventIdSet::new()];
     let resolved = state_res::resolve(
         version.authorization(),
-        rules,
+        &rules,
         &states,
         chains,
         find,

@@ -26,7 +26,7 @@ fn entries(entries: &[(i64, i64)]) -> StateEntries {
 fn equal_states_have_no_conflict() {
     let state = entries(&[(1, 10), (2, 20)]);
     assert!(Conflict::between(&[]).is_empty());
-    assert!(Conflict::between(&[state.clone()]).is_empty());
+    assert!(Conflict::between(std::slice::from_ref(&state)).is_empty());
     assert!(Conflict::between(&[state.clone(), state.clone(), state]).is_empty());
 }
 

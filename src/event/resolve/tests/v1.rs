@@ -115,12 +115,8 @@ fn ties_are_broken_by_the_hash_of_the_id() {
         one.wait(n);
         two.wait(n);
         let ids = [topic(&mut one, ALICE, "one"), topic(&mut two, BOB, "two")];
-        let lowest = ids.iter().min_by_key(|id| {
-            let hash = Sha1::digest(id.as_str());
-            hash.iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        });
+        // The text and the bytes of a hash have the same order.
+        let lowest = ids.iter().min_by_key(|id| Sha1::digest(id.as_str()));
         assert_eq!(&id(&merged(&one, &two), "m.room.topic"), lowest.unwrap());
     }
 }
