@@ -47,7 +47,7 @@ pub struct Config {
     pub sessions: Sessions,
     /// How often a user or address may call endpoints.
     pub rate_limits: RateLimits,
-    /// Limits of one user's devices, rooms and account data.
+    /// Limits of one user's devices, rooms and account data, and of a room's typing users.
     pub limits: Limits,
     /// New rooms.
     pub rooms: Rooms,

@@ -1,7 +1,6 @@
 //! The positions of ephemeral changes (typing), which are lost on a restart.
 
 use storage::cluster::Process;
-use tokio::time::Instant;
 use types::EphemeralPosition;
 
 /// How many bits tell processes apart; the others count milliseconds since the epoch.
@@ -14,23 +13,29 @@ const MAX_DELAY_MS: i64 = 2_000;
 /// can be compared: all use the database's clock.
 #[derive(Debug)]
 pub(crate) struct EphemeralCounter {
-    process: i64,
-    started_ms: i64,
-    started: Instant,
+    process: Process,
     last: EphemeralPosition,
 }
 
 impl EphemeralCounter {
     pub(crate) fn new(process: Process) -> Self {
         let mut counter = Self {
-            // Numbers of processes are drawn in blocks of 1,024.
-            process: (process.number >> PROCESS_BITS) & PROCESS_MASK,
-            started_ms: process.opened_ms,
-            started: Instant::now(),
+            process,
             last: EphemeralPosition::default(),
         };
         counter.next();
         counter
+    }
+
+    /// The number of this process.
+    pub(crate) fn process(&self) -> i64 {
+        self.process.number
+    }
+
+    /// What tells the positions of this process apart.
+    fn tag(&self) -> i64 {
+        // Numbers of processes are drawn in blocks of 1,024.
+        (self.process.number >> PROCESS_BITS) & PROCESS_MASK
     }
 
     /// The position of the last change.
@@ -52,7 +57,7 @@ impl EphemeralCounter {
 
     fn next_at(&mut self, timestamp_ms: i64) -> EphemeralPosition {
         let timestamp_ms = timestamp_ms.max((self.last.get() >> PROCESS_BITS) + 1);
-        self.last = EphemeralPosition((timestamp_ms << PROCESS_BITS) | self.process);
+        self.last = EphemeralPosition((timestamp_ms << PROCESS_BITS) | self.tag());
         self.last
     }
 
@@ -81,18 +86,21 @@ impl EphemeralCounter {
     }
 
     fn is_ours(&self, position: EphemeralPosition) -> bool {
-        position.get() & PROCESS_MASK == self.process && position <= self.last
+        position.get() & PROCESS_MASK == self.tag() && position <= self.last
     }
 
     fn now_ms(&self) -> i64 {
-        let since_start = i64::try_from(self.started.elapsed().as_millis());
-        self.started_ms
-            .saturating_add(since_start.unwrap_or(i64::MAX))
+        let since_opened = i64::try_from(self.process.opened.elapsed().as_millis());
+        self.process
+            .opened_ms
+            .saturating_add(since_opened.unwrap_or(i64::MAX))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     fn counter(number: i64) -> EphemeralCounter {
@@ -100,6 +108,7 @@ mod tests {
         EphemeralCounter::new(Process {
             number: number << PROCESS_BITS,
             opened_ms,
+            opened: Instant::now(),
         })
     }
 
@@ -151,6 +160,7 @@ mod tests {
         let mut restarted = EphemeralCounter::new(Process {
             number: 1025 << PROCESS_BITS,
             opened_ms: 1_700_000_001_000,
+            opened: Instant::now(),
         });
         assert!(restarted.next() > restarted.changes_since(before));
     }

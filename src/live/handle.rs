@@ -13,6 +13,16 @@ use crate::{
     notifications::Notifications,
 };
 
+/// The limits of the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The maximum size in bytes. Half of it is for events of state that rooms do not hold
+    /// themselves.
+    pub budget: usize,
+    /// How many users of a room are shown as typing.
+    pub max_typing_users: usize,
+}
+
 /// The cache of users and rooms; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Live(pub(crate) Arc<Inner>);
@@ -24,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) events: EventCache,
     /// The maximum size of all users and rooms in bytes.
     pub(crate) budget: usize,
+    /// How many users of a room are shown as typing.
+    pub(crate) max_typing_users: usize,
     pub(crate) rooms_loaded: Notify,
     pub(crate) typing_changed: Notify,
     pub(crate) device_lists_unresolved: Notify,
@@ -31,11 +43,11 @@ pub(crate) struct Inner {
 }
 
 impl Live {
-    /// An empty cache at the position of the feed; `budget` is in bytes. Half of it is for events
-    /// of state that rooms do not hold themselves.
+    /// An empty cache at the position of the feed.
     ///
     /// Nothing happens before [`Live::run`] is given the feed.
-    pub fn new(database: Database, feed: &Feed, budget: usize) -> Self {
+    pub fn new(database: Database, feed: &Feed, settings: Settings) -> Self {
+        let budget = settings.budget;
         let position = feed.position();
         let ephemeral = EphemeralCounter::new(database.process());
         let (events, budget) = (EventCache::new(budget / 2), budget - budget / 2);
@@ -44,15 +56,16 @@ impl Live {
             events,
             memory: RwLock::new(Memory::new(position, ephemeral, budget)),
             budget,
+            max_typing_users: settings.max_typing_users,
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),
             device_lists_unresolved: Notify::new(),
             position: watch::Sender::new(position),
         });
         let weak = Arc::downgrade(&inner);
-        inner.database.subscribe(move |heard| {
+        inner.database.subscribe(move |event| {
             if let Some(inner) = weak.upgrade() {
-                Self(inner).handle_peer_event(heard);
+                Self(inner).handle_peer_event(event);
             }
         });
         Self(inner)
@@ -82,6 +95,7 @@ impl Live {
         {
             let mut memory = self.0.memory.write();
             memory.apply_batch(batch, &self.0.events, &mut notifications);
+            notifications.publish(&self.0.database);
             memory.position = until;
             if !memory.loads.is_empty() {
                 memory.log.push(Arc::clone(batch));

@@ -27,7 +27,7 @@ mod user;
 mod view;
 mod visibility;
 
-pub use handle::Live;
+pub use handle::{Live, Settings};
 pub use members::{Heroes, Member, MemberCounts, MemberMap};
 pub use room::Room;
 pub use room_state::{RoomState, is_core};

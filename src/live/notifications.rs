@@ -1,21 +1,27 @@
-//! The notifications that a batch of changes causes; sent after the lock on the cache is released.
+//! What a batch of changes causes outside of the cache: notifications of subscribers, and messages
+//! to other processes.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
+use storage::{Database, Message};
 use types::RoomNid;
 
 use crate::{memory::Memory, user::LastChanged};
 
-/// The subscribers to notify, each once.
+/// The subscribers to notify, each once, after the lock on the cache is released; and the messages
+/// to publish before.
 #[derive(Debug, Default)]
-pub(crate) struct Notifications(BTreeMap<usize, Arc<LastChanged>>);
+pub(crate) struct Notifications {
+    subscribers: BTreeMap<usize, Arc<LastChanged>>,
+    messages: Vec<Message>,
+}
 
 impl Notifications {
     pub(crate) fn add(&mut self, last_changed: &Arc<LastChanged>) {
-        self.0
+        self.subscribers
             .entry(Arc::as_ptr(last_changed).addr())
             .or_insert_with(|| last_changed.clone());
     }
@@ -38,8 +44,22 @@ impl Notifications {
         }
     }
 
+    /// Adds a message to the other processes.
+    pub(crate) fn announce(&mut self, message: Message) {
+        self.messages.push(message);
+    }
+
+    /// Publishes the messages; the lock on the cache is held, so that they are published in the
+    /// order of the changes.
+    pub(crate) fn publish(&mut self, database: &Database) {
+        for message in self.messages.drain(..) {
+            database.publish(message);
+        }
+    }
+
     pub(crate) fn notify(self) {
-        for last_changed in self.0.into_values() {
+        debug_assert!(self.messages.is_empty(), "messages are published before");
+        for last_changed in self.subscribers.into_values() {
             last_changed.notify.notify_waiters();
         }
     }

@@ -1,15 +1,21 @@
 //! Typing users: kept in memory only, expired by one timer for all rooms.
 //!
-//! Processes announce changes to each other, not repeated requests. The process that served the
-//! last request of a user owns the entry; in the others it stays until the owner announces
-//! otherwise, or for [`MAX_TYPING`].
+//! The process that serves a request of a user owns an entry. It announces that the entry begins,
+//! repeats that while the user goes on, and announces that it ends, whatever ended it: the others
+//! receive the announcements of a process in their order. A process that is asked to stop a user
+//! tells the others, even if it knows of no entry, since the announcement of one may be on its way;
+//! their own entries end, too, and they announce that in turn. An entry whose owner is gone
+//! expires after [`MAX_TYPING`].
 //!
 //! Spec: client-server, "Typing Notifications".
 
 use std::time::Duration;
 
 use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
-use storage::{Message, PeerEvent};
+use storage::{
+    Message, PeerEvent,
+    cluster::{Typing, TypingMessage},
+};
 use tokio::time::Instant;
 use types::{EphemeralPosition, RoomNid};
 
@@ -17,7 +23,7 @@ use crate::{
     Live,
     memory::Memory,
     notifications::Notifications,
-    typing_users::{MAX_TYPING, Stopped, TypingUsers},
+    typing_users::{Ended, MAX_TYPING, TypingUsers},
 };
 
 impl Live {
@@ -30,7 +36,6 @@ impl Live {
         typing: Option<Duration>,
     ) -> Result<bool, storage::Error> {
         let subscription = self.subscribe(user_id).await?;
-        let now = Instant::now();
         let mut notifications = Notifications::default();
         {
             let mut memory = self.0.memory.write();
@@ -44,18 +49,16 @@ impl Live {
             else {
                 return Ok(false);
             };
-            let list = memory.typing.entry(room_nid).or_default();
-            let outcome = match typing {
-                Some(time) => list.start(user_id, now, now + time.min(MAX_TYPING)),
-                None => list.stop(user_id),
-            };
-            if outcome.is_changed {
-                let position = memory.ephemeral.next();
-                memory.record_typing_change(room_nid, position, &mut notifications);
+            if let Some(time) = typing {
+                let limit = self.0.max_typing_users;
+                memory.start_typing(room_nid, user_id, time, limit, &mut notifications);
+            } else {
+                let ended = memory.typing.entry(room_nid).or_default().stop(user_id);
+                memory.record_ended(room_nid, &ended, &mut notifications);
+                memory.ephemeral.next();
+                memory.announce(room_nid, user_id, Typing::Stopped, &mut notifications);
             }
-            if outcome.must_announce {
-                self.announce(&memory, room_nid, user_id, typing.is_some());
-            }
+            notifications.publish(&self.0.database);
         }
         drop(subscription);
         notifications.notify();
@@ -64,56 +67,33 @@ impl Live {
     }
 
     /// Applies a message of another process.
-    pub(crate) fn handle_peer_event(&self, heard: PeerEvent<'_>) {
+    pub(crate) fn handle_peer_event(&self, event: PeerEvent<'_>) {
         let mut notifications = Notifications::default();
-        match heard {
-            PeerEvent::Message(Message::Typing {
-                room_nid,
-                user_id,
-                is_typing,
-                position,
-            }) => {
+        match event {
+            PeerEvent::Message(Message::Typing(message)) => {
                 let mut memory = self.0.memory.write();
-                let list = memory.typing.entry(*room_nid).or_default();
-                let is_changed = if *is_typing {
-                    // The owner announces a user that goes on typing again by then.
-                    list.start_elsewhere(user_id, Instant::now() + MAX_TYPING)
-                } else {
-                    list.stop(user_id).is_changed
-                };
-                if is_changed {
-                    let position = memory.ephemeral.next_after(*position);
-                    memory.record_typing_change(*room_nid, position, &mut notifications);
-                }
+                memory.apply_typing_message(message, self.0.max_typing_users, &mut notifications);
+                notifications.publish(&self.0.database);
             }
             PeerEvent::Message(Message::RequestTyping) => {
                 let memory = self.0.memory.read();
                 for (room_nid, list) in &memory.typing {
                     for user_id in list.local() {
-                        self.announce(&memory, *room_nid, user_id, true);
+                        memory.announce(*room_nid, user_id, Typing::Started, &mut notifications);
                     }
                 }
+                notifications.publish(&self.0.database);
             }
             PeerEvent::Listening => {
                 self.0.database.publish(Message::RequestTyping);
                 // The others announce again who is still typing.
                 let mut memory = self.0.memory.write();
-                memory.stop_typing_where(&mut notifications, TypingUsers::stop_elsewhere);
+                memory.end_typing(&mut notifications, TypingUsers::end_at_peers);
             }
             PeerEvent::Message(_) | PeerEvent::Changes(_) => return,
         }
         notifications.notify();
         self.0.typing_changed.notify_one();
-    }
-
-    fn announce(&self, memory: &Memory, room_nid: RoomNid, user_id: &UserId, is_typing: bool) {
-        let list = memory.typing.get(&room_nid);
-        self.0.database.publish(Message::Typing {
-            room_nid,
-            user_id: user_id.to_owned(),
-            is_typing,
-            position: list.map(|list| list.position).unwrap_or_default(),
-        });
     }
 
     /// Removes typing users whose time has expired.
@@ -133,10 +113,8 @@ impl Live {
             {
                 let mut memory = self.0.memory.write();
                 let now = Instant::now();
-                let stopped = memory.stop_typing_where(&mut notifications, |list| list.expire(now));
-                for (room_nid, user_id) in stopped {
-                    self.announce(&memory, room_nid, &user_id, false);
-                }
+                memory.end_typing(&mut notifications, |list| list.expire(now));
+                notifications.publish(&self.0.database);
             }
             notifications.notify();
         }
@@ -144,6 +122,93 @@ impl Live {
 }
 
 impl Memory {
+    fn start_typing(
+        &mut self,
+        room_nid: RoomNid,
+        user_id: &UserId,
+        time: Duration,
+        limit: usize,
+        notifications: &mut Notifications,
+    ) {
+        let now = Instant::now();
+        let list = self.typing.entry(room_nid).or_default();
+        let change = list.start(user_id, now, now + time.min(MAX_TYPING), limit);
+        if change.is_changed {
+            let position = self.ephemeral.next();
+            self.record_typing_change(room_nid, position, notifications);
+        }
+        if change.must_announce {
+            self.announce(room_nid, user_id, Typing::Started, notifications);
+        }
+    }
+
+    /// Applies the message of another process.
+    fn apply_typing_message(
+        &mut self,
+        message: &TypingMessage,
+        limit: usize,
+        notifications: &mut Notifications,
+    ) {
+        let TypingMessage {
+            process,
+            room_nid,
+            user_id,
+            typing,
+            position,
+        } = message;
+        let list = self.typing.entry(*room_nid).or_default();
+        let ended = match typing {
+            Typing::Started => {
+                // The owner announces a user that goes on typing again by then.
+                let until = Instant::now() + MAX_TYPING;
+                Ended {
+                    is_changed: list.start_at_peer(user_id, *process, until, limit),
+                    local: Vec::new(),
+                }
+            }
+            Typing::Stopped => list.stop(user_id),
+            Typing::Ended => list.end_at_peer(user_id, *process),
+        };
+        if ended.is_changed {
+            let position = self.ephemeral.next_after(*position);
+            self.record_typing_change(*room_nid, position, notifications);
+        }
+        self.announce_ended(*room_nid, &ended.local, notifications);
+    }
+
+    /// Adds a message to the other processes about this process's entry of a user.
+    fn announce(
+        &self,
+        room_nid: RoomNid,
+        user_id: &UserId,
+        typing: Typing,
+        notifications: &mut Notifications,
+    ) {
+        let position = match typing {
+            // Perhaps nothing changed here.
+            Typing::Stopped => Some(self.ephemeral.last()),
+            Typing::Started | Typing::Ended => self.typing.get(&room_nid).map(|list| list.position),
+        };
+        notifications.announce(Message::Typing(TypingMessage {
+            process: self.ephemeral.process(),
+            room_nid,
+            user_id: user_id.to_owned(),
+            typing,
+            position: position.unwrap_or_default(),
+        }));
+    }
+
+    fn announce_ended(
+        &self,
+        room_nid: RoomNid,
+        users: &[OwnedUserId],
+        notifications: &mut Notifications,
+    ) {
+        for user_id in users {
+            self.announce(room_nid, user_id, Typing::Ended, notifications);
+        }
+    }
+
     fn record_typing_change(
         &mut self,
         room_nid: RoomNid,
@@ -158,6 +223,18 @@ impl Memory {
         });
     }
 
+    fn record_ended(
+        &mut self,
+        room_nid: RoomNid,
+        ended: &Ended,
+        notifications: &mut Notifications,
+    ) {
+        if ended.is_changed {
+            let position = self.ephemeral.next();
+            self.record_typing_change(room_nid, position, notifications);
+        }
+    }
+
     fn next_expiry(&self) -> Option<Instant> {
         self.typing
             .values()
@@ -165,37 +242,35 @@ impl Memory {
             .min()
     }
 
-    /// Removes users from each list by `stop`; returns those to announce.
-    fn stop_typing_where(
+    /// Ends entries of each list by `end`, and announces those of this process.
+    fn end_typing(
         &mut self,
         notifications: &mut Notifications,
-        stop: impl Fn(&mut TypingUsers) -> Stopped,
-    ) -> Vec<(RoomNid, OwnedUserId)> {
-        let stopped = |(room_nid, list): (&RoomNid, &mut TypingUsers)| {
-            let stopped = stop(list);
-            stopped.is_changed.then_some((*room_nid, stopped.local))
-        };
-        let stopped: Vec<_> = self.typing.iter_mut().filter_map(stopped).collect();
-        let mut local = Vec::new();
-        for (room_nid, users) in stopped {
-            let position = self.ephemeral.next();
-            self.record_typing_change(room_nid, position, notifications);
-            local.extend(users.into_iter().map(|user_id| (room_nid, user_id)));
+        end: impl Fn(&mut TypingUsers) -> Ended,
+    ) {
+        let lists = self.typing.iter_mut();
+        let ended: Vec<_> = lists
+            .map(|(room_nid, list)| (*room_nid, end(list)))
+            .collect();
+        for (room_nid, ended) in ended {
+            self.record_ended(room_nid, &ended, notifications);
+            self.announce_ended(room_nid, &ended.local, notifications);
         }
-        local
     }
 
-    /// Removes a user that left the room; other processes see that in the stream.
+    /// Removes a user that left the room. Other processes see that in the stream, perhaps before
+    /// they receive the announcement of an entry: its end is announced after it.
     pub(crate) fn stop_typing(
         &mut self,
         room_nid: RoomNid,
         user_id: &UserId,
         notifications: &mut Notifications,
     ) {
-        let list = self.typing.get_mut(&room_nid);
-        if list.is_some_and(|list| list.stop(user_id).is_changed) {
-            let position = self.ephemeral.next();
-            self.record_typing_change(room_nid, position, notifications);
-        }
+        let Some(list) = self.typing.get_mut(&room_nid) else {
+            return;
+        };
+        let ended = list.stop(user_id);
+        self.record_ended(room_nid, &ended, notifications);
+        self.announce_ended(room_nid, &ended.local, notifications);
     }
 }

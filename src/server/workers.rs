@@ -61,7 +61,11 @@ impl Workers {
         self.spawn_until_drained("storage.publish_peer_messages", publish);
         self.spawn_until_drained("storage.subscribe_peer_messages", subscribe);
         // Half of the cache budget; room heads, tokens and keys have the rest.
-        let live = Live::new(database.clone(), &feed, config.cache.total.as_usize() / 2);
+        let live = live::Settings {
+            budget: config.cache.total.as_usize() / 2,
+            max_typing_users: config.limits.typing_users_per_room as usize,
+        };
+        let live = Live::new(database.clone(), &feed, live);
         let changes = feed.subscribe();
         self.follow(live.clone(), feed);
         let dependencies = Dependencies {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use parking_lot::{Mutex, RwLock};
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{Change, Connection, Database, Error, sessions::TokenHash};
@@ -21,19 +21,37 @@ pub(crate) use notify::{listen, notify};
 pub enum Message {
     /// Access tokens with these hashes, at most 50, are no longer valid.
     TokensEnded(Vec<TokenHash>),
-    /// A user starts or stops typing in a room.
-    Typing {
-        /// The room.
-        room_nid: RoomNid,
-        /// Who.
-        user_id: OwnedUserId,
-        /// Whether the user is typing.
-        is_typing: bool,
-        /// The sender's ephemeral position of the change.
-        position: EphemeralPosition,
-    },
+    /// A change of the typing users of a room.
+    Typing(TypingMessage),
     /// Asks the other processes for the typing users that they are responsible for.
     RequestTyping,
+}
+
+/// What became of the entry of a process in the typing users of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypingMessage {
+    /// The process, by its number.
+    pub process: i64,
+    /// The room.
+    pub room_nid: RoomNid,
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// What happened.
+    pub typing: Typing,
+    /// The ephemeral position of the change at that process.
+    pub position: EphemeralPosition,
+}
+
+/// What happens to an entry of the typing users of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Typing {
+    /// The user started or goes on typing.
+    Started,
+    /// The user asked to stop: the entries of all processes end.
+    Stopped,
+    /// The process's own entry ended.
+    Ended,
 }
 
 /// An event that subscribers in this process are notified of.
@@ -64,6 +82,8 @@ pub struct Process {
     pub number: i64,
     /// When it opened the database, by the database's clock, in milliseconds since the epoch.
     pub opened_ms: i64,
+    /// The same time on the clock of this machine.
+    pub opened: Instant,
 }
 
 /// The subscribers in this process, and the channel to the task that notifies the other processes.
@@ -86,13 +106,17 @@ impl fmt::Debug for Cluster {
 impl Cluster {
     /// Registers this process with the database.
     pub(crate) async fn register(db: &mut Connection) -> Result<Self, Error> {
-        let process = sqlx::query_as!(
-            Process,
+        let row = sqlx::query!(
             r#"SELECT nextval('nids') AS "number!",
                  (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS "opened_ms!""#
         )
         .fetch_one(db)
         .await?;
+        let process = Process {
+            number: row.number,
+            opened_ms: row.opened_ms,
+            opened: Instant::now(),
+        };
         Ok(Self(Arc::new(Inner {
             process,
             subscribers: RwLock::default(),

@@ -33,7 +33,14 @@ impl Server {
         let dependencies = Dependencies {
             database: database.database.clone(),
             committer: database.committer.clone(),
-            live: Live::new(database.database.clone(), &database.feed, 1 << 20),
+            live: Live::new(
+                database.database.clone(),
+                &database.feed,
+                live::Settings {
+                    budget: 1 << 20,
+                    max_typing_users: 100,
+                },
+            ),
             clock: Clock::system(),
             stopping: CancellationToken::new(),
         };

@@ -69,7 +69,11 @@ impl TestApp {
             mut feed,
             ..
         } = testkit::database().await;
-        let live = Live::new(database.clone(), &feed, 64 * 1024 * 1024);
+        let live = live::Settings {
+            budget: 64 * 1024 * 1024,
+            max_typing_users: config.limits.typing_users_per_room as usize,
+        };
+        let live = Live::new(database.clone(), &feed, live);
         let follower = live.clone();
         #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
         tokio::spawn(async move { follower.run(&mut feed).await });

@@ -1,10 +1,10 @@
 //! Clients whose requests go to one process now and to another then.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
-use storage::{Message, PeerEvent};
+use storage::{Message, PeerEvent, cluster::Typing};
 use testkit::{TestDatabase, room::TestRoom};
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -12,15 +12,17 @@ use crate::support::{Server, alice, bob, bodies, follow, next, request};
 
 const LONG: Duration = Duration::from_hours(1);
 
-/// What a process has heard of others' typing, and taken note of; none when it begins to listen, and
+/// The typing messages that a process has received and applied; `None` when it begins to listen, and
 /// when another one does.
-type Heards = mpsc::UnboundedReceiver<Option<(OwnedUserId, bool)>>;
+type TypingMessages = mpsc::UnboundedReceiver<Option<(OwnedUserId, Typing)>>;
 
-/// A process that hears of others and is heard by them.
+/// A process that receives the messages of others, and sends its own.
 struct Process {
     server: Server,
-    heard: Heards,
-    _tasks: JoinSet<()>,
+    received: TypingMessages,
+    /// Sends the messages of the process; none once it runs.
+    send: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    tasks: JoinSet<()>,
 }
 
 impl std::ops::Deref for Process {
@@ -33,42 +35,61 @@ impl std::ops::Deref for Process {
 
 impl Process {
     async fn start(database: &TestDatabase) -> Self {
+        let mut process = Self::start_silent(database).await;
+        process.send_messages();
+        process
+    }
+
+    /// A process that sends nothing yet.
+    async fn start_silent(database: &TestDatabase) -> Self {
         let mut database = TestDatabase::open(database.options.clone()).await;
         let mut tasks = JoinSet::new();
-        let (tell, listen) = database.feed.connect_cluster();
+        let (send, listen) = database.feed.connect_cluster();
         let server = follow(database);
-        let (told, mut heard) = mpsc::unbounded_channel();
-        server.db.database.subscribe(move |heard| {
-            let news = match heard {
-                PeerEvent::Message(Message::Typing {
-                    user_id, is_typing, ..
-                }) => Some((user_id.clone(), *is_typing)),
+        let (sender, mut received) = mpsc::unbounded_channel();
+        server.db.database.subscribe(move |event| {
+            let message = match event {
+                PeerEvent::Message(Message::Typing(message)) => {
+                    Some((message.user_id.clone(), message.typing))
+                }
                 PeerEvent::Listening | PeerEvent::Message(Message::RequestTyping) => None,
                 PeerEvent::Message(_) | PeerEvent::Changes(_) => return,
             };
-            // Nobody looks any more at the end of a test.
-            let _ended = told.send(news);
+            // The receiver is gone at the end of a test.
+            let _ended = sender.send(message);
         });
-        tasks.spawn(tell);
         tasks.spawn(listen);
-        assert_eq!(heard.recv().await, Some(None));
+        assert_eq!(received.recv().await, Some(None));
         Self {
             server,
-            heard,
-            _tasks: tasks,
+            received,
+            send: Some(Box::pin(send)),
+            tasks,
         }
     }
 
-    async fn set_typing(&self, room: &TestRoom, time: Option<Duration>) {
-        let typed = self.live.set_typing(&bob(), &room.room_id, time).await;
-        assert!(typed.expect("the database"));
+    /// Sends the messages that are waiting, and all others at once.
+    fn send_messages(&mut self) {
+        self.tasks.spawn(self.send.take().expect("it is silent"));
     }
 
-    /// Waits for the next that is heard of typing; it must be this.
-    async fn expect_typing(&mut self, is_typing: bool) {
+    /// Waits until the cache holds everything that any process has committed.
+    async fn catch_up(&self) {
+        let committed = self.db.database.latest_position().await;
+        let committed = committed.expect("the database answers");
+        self.live.wait_until_applied(committed).await;
+    }
+
+    async fn set_typing(&self, room: &TestRoom, time: Option<Duration>) {
+        let set = self.live.set_typing(&bob(), &room.room_id, time).await;
+        assert!(set.expect("the database"));
+    }
+
+    /// Waits for the next message about typing users; it must be this.
+    async fn expect_typing(&mut self, typing: Typing) {
         loop {
-            if let Some(news) = self.heard.recv().await.expect("the process lives") {
-                assert_eq!(news, (bob(), is_typing));
+            if let Some(message) = self.received.recv().await.expect("the process lives") {
+                assert_eq!(message, (bob(), typing));
                 return;
             }
         }
@@ -80,6 +101,11 @@ impl Process {
         waits.timeout = LONG;
         self.ask(&waits).await
     }
+
+    /// The typing users of a room in an initial sync.
+    async fn typing_users(&self, room: &TestRoom) -> Value {
+        typing(&self.sync(&alice(), None).await, room)
+    }
 }
 
 /// Two processes, and a room with Alice and Bob that both know.
@@ -87,7 +113,7 @@ async fn pair() -> (TestDatabase, Process, Process, TestRoom) {
     let database = testkit::database().await;
     let mut here = Process::start(&database).await;
     let there = Process::start(&database).await;
-    assert_eq!(here.heard.recv().await, Some(None));
+    assert_eq!(here.received.recv().await, Some(None));
     let room = TestRoom::create(&here.db, &alice()).await;
     room.member(&here.db, &bob(), &bob(), "join").await;
     there
@@ -124,43 +150,80 @@ async fn continued_typing_is_not_returned_again() {
         here.set_typing(&room, Some(LONG)).await;
     }
     here.set_typing(&room, None).await;
-    there.expect_typing(true).await;
-    there.expect_typing(false).await;
+    there.expect_typing(Typing::Started).await;
+    there.expect_typing(Typing::Stopped).await;
 }
 
 #[tokio::test]
 async fn typing_that_ends_by_itself_ends_everywhere() {
     let (_database, here, mut there, room) = pair().await;
     here.set_typing(&room, Some(Duration::from_millis(1))).await;
-    there.expect_typing(true).await;
-    there.expect_typing(false).await;
+    there.expect_typing(Typing::Started).await;
+    there.expect_typing(Typing::Ended).await;
     let first = there.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), Value::Null);
 }
 
 #[tokio::test]
-async fn typing_at_another_process_moves_the_entry_there() {
+async fn stopping_at_one_process_ends_typing_at_all() {
     let (_database, mut here, mut there, room) = pair().await;
     here.set_typing(&room, Some(LONG)).await;
-    there.expect_typing(true).await;
+    there.expect_typing(Typing::Started).await;
     there.set_typing(&room, Some(LONG)).await;
-    here.expect_typing(true).await;
+    here.expect_typing(Typing::Started).await;
     there.set_typing(&room, None).await;
-    here.expect_typing(false).await;
-    let first = here.sync(&alice(), None).await;
-    assert_eq!(typing(&first, &room), Value::Null);
+    here.expect_typing(Typing::Stopped).await;
+    there.expect_typing(Typing::Ended).await;
+    assert_eq!(here.typing_users(&room).await, Value::Null);
+    assert_eq!(there.typing_users(&room).await, Value::Null);
+}
+
+/// A silent process at which Bob begins to type, and another one.
+async fn typing_unannounced() -> (TestDatabase, Process, Process, TestRoom) {
+    let database = testkit::database().await;
+    let here = Process::start_silent(&database).await;
+    let there = Process::start(&database).await;
+    let room = TestRoom::create(&there.db, &alice()).await;
+    room.member(&there.db, &bob(), &bob(), "join").await;
+    here.catch_up().await;
+    here.set_typing(&room, Some(LONG)).await;
+    (database, here, there, room)
+}
+
+#[tokio::test]
+async fn stopping_at_a_process_before_it_learns_of_the_typing_ends_it() {
+    let (_database, mut here, mut there, room) = typing_unannounced().await;
+    there.set_typing(&room, None).await;
+    here.expect_typing(Typing::Stopped).await;
+    here.send_messages();
+    there.expect_typing(Typing::Started).await;
+    there.expect_typing(Typing::Ended).await;
+    assert_eq!(here.typing_users(&room).await, Value::Null);
+    assert_eq!(there.typing_users(&room).await, Value::Null);
+}
+
+#[tokio::test]
+async fn leaving_at_a_process_before_it_learns_of_the_typing_ends_it() {
+    let (_database, mut here, mut there, room) = typing_unannounced().await;
+    room.member(&there.db, &bob(), &bob(), "leave").await;
+    here.catch_up().await;
+    there.catch_up().await;
+    here.send_messages();
+    there.expect_typing(Typing::Started).await;
+    there.expect_typing(Typing::Ended).await;
+    assert_eq!(there.typing_users(&room).await, Value::Null);
 }
 
 #[tokio::test]
 async fn client_that_moves_to_another_process_receives_what_changed_meanwhile() {
     let (_database, here, mut there, room) = pair().await;
     here.set_typing(&room, Some(LONG)).await;
-    there.expect_typing(true).await;
+    there.expect_typing(Typing::Started).await;
     let first = here.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), json!([bob()]));
     here.set_typing(&room, None).await;
     // It has heard of that before the client comes.
-    there.expect_typing(false).await;
+    there.expect_typing(Typing::Stopped).await;
     let answer = there.wait(&first).await;
     assert_eq!(typing(&answer, &room), json!([]));
 }
@@ -169,7 +232,7 @@ async fn client_that_moves_to_another_process_receives_what_changed_meanwhile() 
 async fn client_that_alternates_between_processes_waits_without_changes() {
     let (_database, here, mut there, room) = pair().await;
     here.set_typing(&room, Some(LONG)).await;
-    there.expect_typing(true).await;
+    there.expect_typing(Typing::Started).await;
     let mut answer = here.sync(&alice(), None).await;
     for round in 0..6 {
         let process = [&there, &here][round % 2];
@@ -186,7 +249,7 @@ async fn new_process_learns_the_typing_users() {
     let (database, here, _there, room) = pair().await;
     here.set_typing(&room, Some(LONG)).await;
     let mut later = Process::start(&database).await;
-    later.expect_typing(true).await;
+    later.expect_typing(Typing::Started).await;
     let first = later.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), json!([bob()]));
 }

@@ -12,6 +12,9 @@ use testkit::{PgConnectOptions, TestDatabase, Writer, room::TestRoom};
 use tokio_util::sync::CancellationToken;
 use types::Clock;
 
+/// How many users of a room are shown as typing.
+pub(crate) const MAX_TYPING_USERS: usize = 3;
+
 pub(crate) struct Server {
     pub(crate) db: Writer,
     pub(crate) live: Live,
@@ -35,7 +38,11 @@ pub(crate) fn follow(database: TestDatabase) -> Server {
 pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let options = database.options.clone();
     let (db, mut feed) = database.split();
-    let live = Live::new(db.database.clone(), &feed, budget);
+    let settings = live::Settings {
+        budget,
+        max_typing_users: MAX_TYPING_USERS,
+    };
+    let live = Live::new(db.database.clone(), &feed, settings);
     let stopping = CancellationToken::new();
     let clock = Clock::fixed(1_700_000_000_000);
     let syncs = Syncs::new(db.database.clone(), live.clone(), clock, stopping.clone());

@@ -1,12 +1,13 @@
-//! Long polling: who is woken by what.
+//! Long polling: what ends the wait of a request.
 
 use std::time::Duration;
 
+use ruma::{OwnedUserId, UserId};
 use serde_json::json;
 use storage::{UserChange, stream::AccountData};
 use testkit::room::{TestRoom, commit_changes};
 
-use crate::support::{alice, bob, bodies, next, request, server};
+use crate::support::{MAX_TYPING_USERS, alice, bob, bodies, next, request, server};
 
 const LONG: Duration = Duration::from_hours(1);
 
@@ -70,6 +71,38 @@ async fn typing_ends_by_itself() {
         }
         waits.since = Some(next(&answer).parse().unwrap());
     }
+}
+
+#[tokio::test]
+async fn users_beyond_the_limit_are_not_shown_as_typing() {
+    let server = server().await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    let users: Vec<OwnedUserId> = (0..=MAX_TYPING_USERS)
+        .map(|number| {
+            format!("@user{number}:test.localhost")
+                .try_into()
+                .expect("a user id")
+        })
+        .collect();
+    let set_typing = async |user_id: &UserId, time: Option<Duration>| {
+        let set = server.live.set_typing(user_id, &room.room_id, time).await;
+        assert!(set.expect("the database"));
+    };
+    let typing_users = async || {
+        let answer = server.sync(&alice(), None).await;
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        section["ephemeral"]["events"][0]["content"]["user_ids"].clone()
+    };
+    for user_id in &users {
+        room.member(&server.db, user_id, user_id, "join").await;
+        set_typing(user_id, Some(LONG)).await;
+    }
+    let (late, first) = users.split_last().expect("users");
+    assert_eq!(typing_users().await, json!(first));
+    set_typing(&first[0], None).await;
+    set_typing(late, Some(LONG)).await;
+    let shown: Vec<&OwnedUserId> = users.iter().skip(1).collect();
+    assert_eq!(typing_users().await, json!(shown));
 }
 
 #[tokio::test]
