@@ -1,6 +1,7 @@
 //! The rules of the event graph: event format, hashes and signatures, authorization, state
 //! resolution, redaction, history visibility, push rules. Pure functions: no I/O, no clock.
 
+pub mod acl;
 pub mod auth;
 mod draft;
 mod event_json;
@@ -13,6 +14,7 @@ pub mod layers;
 mod pdu;
 mod power;
 pub mod push;
+pub mod receive;
 pub mod redact;
 mod relation;
 pub mod resolve;
