@@ -83,6 +83,10 @@ pub(crate) async fn accepts_connections(options: &PgConnectOptions) -> bool {
 }
 
 /// Creates the database unless it exists.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no schema to check these statements against"
+)]
 pub(crate) async fn create_database(options: &PgConnectOptions) -> Result<(), Error> {
     let mut db = PgConnection::connect_with(&options.clone().database("postgres")).await?;
     let exists: bool =

@@ -52,6 +52,7 @@ async fn connect(postgres: &ManagedPostgres) -> PgConnection {
         .unwrap()
 }
 
+#[expect(clippy::disallowed_methods, reason = "asks PostgreSQL itself")]
 async fn setting(db: &mut PgConnection, name: &str) -> String {
     sqlx::query_scalar("SELECT current_setting($1)")
         .bind(name)
@@ -109,6 +110,7 @@ async fn a_fresh_cluster_has_checksums_and_no_tcp_and_is_not_run_by_root() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the database is empty")]
 async fn data_survives_a_restart() {
     let directory = open_directory();
     let postgres = start(directory.path()).await;

@@ -118,7 +118,10 @@ pub(crate) async fn append(
     let parts: Vec<Part> = parts.into_iter().flatten().collect();
     let sql = compose(&parts);
     let arguments = arguments(changes.len() as i64, parts).map_err(sqlx::Error::Encode)?;
-    // Joined of literals alone.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "joined of literals, each of which is checked in its family"
+    )]
     let base = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
         .fetch_one(db)
         .await?;

@@ -201,6 +201,7 @@ fn end_with_this_process(pid: u32, directory: &Path) {
     WATCHDOG.set(watchdog).expect("there is one cluster");
 }
 
+#[expect(clippy::disallowed_methods, reason = "runs what a test gives")]
 async fn execute(db: &mut PgConnection, statement: String) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
         .execute(db)
@@ -215,6 +216,10 @@ fn unique() -> String {
 }
 
 /// Makes a user and a device known, as far as they are not.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only storage has checked queries"
+)]
 pub async fn register_device(database: &Database, user_id: &UserId, device_id: &DeviceId) {
     let mut connection = database.acquire().await.expect("the database answers");
     for statement in [
@@ -232,6 +237,10 @@ pub async fn register_device(database: &Database, user_id: &UserId, device_id: &
 }
 
 /// Lets all snapshots look as if they had been stored long ago.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only storage has checked queries"
+)]
 pub async fn age_snapshots(database: &Database) {
     let mut connection = database.acquire().await.expect("the database answers");
     sqlx::query("UPDATE snapshots SET stored_at = now() - interval '2 days'")

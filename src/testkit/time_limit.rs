@@ -40,6 +40,10 @@ impl Drop for Guard {
 /// Gives the test of this thread that much time from now on, or leaves it the time it has if that is more.
 ///
 /// [`crate::database`] calls this with three minutes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test may pause the other clock"
+)]
 pub fn time_limit(limit: Duration) {
     static WATCHDOG: OnceLock<()> = OnceLock::new();
     let (thread, deadline) = (thread::current(), Instant::now() + limit);
@@ -59,6 +63,10 @@ pub fn time_limit(limit: Duration) {
     WATCHDOG.get_or_init(|| drop(thread::spawn(watch)));
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test may pause the other clock"
+)]
 fn watch() {
     loop {
         thread::sleep(CHECK_INTERVAL);

@@ -173,13 +173,16 @@ async fn the_lock_files_of_a_live_postmaster_stay() {
 }
 
 /// A session that does not notice the death of its postmaster, and its process id.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "asks PostgreSQL itself; tests have no supervisor"
+)]
 async fn busy_session(postgres: &ManagedPostgres) -> u32 {
     let mut busy = connect(postgres).await;
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
         .fetch_one(&mut busy)
         .await
         .unwrap();
-    #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
     tokio::spawn(async move {
         let endless = "DO $$ BEGIN LOOP NULL; END LOOP; END $$";
         sqlx::raw_sql(endless).execute(&mut busy).await

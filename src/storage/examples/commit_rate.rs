@@ -8,10 +8,10 @@
     reason = "a measurement, not a part of the server"
 )]
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use testkit::TestDatabase;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/it/support.rs"]

@@ -17,9 +17,10 @@ mod seen;
 mod syncer;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::server::Server;
 use actor::Actor;
