@@ -238,6 +238,25 @@ CREATE TABLE receipts (
 CREATE INDEX receipts_position ON receipts (position);
 CREATE INDEX receipts_room ON receipts (room_nid, position);
 
+-- How many notifications a user has not read in a thread of a room, as counted up to a position of the
+-- stream. Written now and then, so that a restart does not count from the beginning: rows of a room
+-- whose position is not that of `main` are out of date.
+CREATE TABLE unread_counts (
+    user_id text NOT NULL,
+    room_nid bigint NOT NULL REFERENCES rooms,
+    -- `main`: what is outside of threads; every room that was counted has this row.
+    thread_id text NOT NULL,
+    counted_until bigint NOT NULL,
+    -- When push rules or ignored users had last changed.
+    settings_changed bigint NOT NULL,
+    -- Places in the room's history: how far the room was read, and how far this thread beyond that.
+    read_up_to bigint NOT NULL,
+    thread_read_up_to bigint,
+    notifications bigint NOT NULL,
+    highlights bigint NOT NULL,
+    PRIMARY KEY (user_id, room_nid, thread_id)
+);
+
 -- Room 0 stands for the account itself.
 CREATE TABLE account_data (
     user_id text NOT NULL,

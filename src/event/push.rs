@@ -71,15 +71,14 @@ pub fn flatten(pdu: &Pdu) -> FlattenedJson {
     FlattenedJson::from_raw(&Raw::<()>::from_json(json))
 }
 
-/// What conditions look at beside the event, for a member of a room; without [`power_levels`],
-/// which only those of notifying everybody need.
+/// What conditions look at beside the event, for a member of a room with its member event; without
+/// [`power_levels`], which only those of notifying everybody need.
 pub fn context(
     room_id: &RoomId,
     user_id: &UserId,
-    state: &State,
+    member: Option<&Pdu>,
     joined_members: u64,
 ) -> PushConditionRoomCtx {
-    let member = state.get("m.room.member", user_id.as_str());
     let display_name = member.and_then(|member| member.content_as::<Member>().ok()?.displayname);
     PushConditionRoomCtx::new(
         room_id.to_owned(),

@@ -9,8 +9,11 @@ use tokio::sync::{Notify, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
 use crate::{
-    ephemeral::EphemeralCounter, event_cache::EventCache, memory::Memory,
+    ephemeral::EphemeralCounter,
+    event_cache::EventCache,
+    memory::Memory,
     notifications::Notifications,
+    unread::{history::Histories, store::UnstoredCounts},
 };
 
 /// The limits of the cache.
@@ -36,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) budget: usize,
     /// How many users of a room are shown as typing.
     pub(crate) max_typing_users: usize,
+    pub(crate) histories: Histories,
+    pub(crate) unstored_counts: UnstoredCounts,
     pub(crate) rooms_loaded: Notify,
     pub(crate) typing_changed: Notify,
     pub(crate) device_lists_unresolved: Notify,
@@ -57,6 +62,8 @@ impl Live {
             memory: RwLock::new(Memory::new(position, ephemeral, budget)),
             budget,
             max_typing_users: settings.max_typing_users,
+            histories: Histories::new(budget / 16),
+            unstored_counts: UnstoredCounts::default(),
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),
             device_lists_unresolved: Notify::new(),
@@ -79,6 +86,7 @@ impl Live {
             result = self.follow(feed) => result,
             () = self.expire_typing() => Ok(()),
             () = Box::pin(self.resolve_device_lists()) => Ok(()),
+            () = Box::pin(self.keep_unread_counts_stored()) => Ok(()),
         }
     }
 

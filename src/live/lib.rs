@@ -15,6 +15,7 @@ mod members;
 mod memory;
 mod notifications;
 mod pins;
+mod push_evaluator;
 mod room;
 mod room_state;
 mod room_states;
@@ -29,6 +30,7 @@ mod visibility;
 
 pub use handle::{Live, Settings};
 pub use members::{Heroes, Member, MemberCounts, MemberMap};
+pub use push_evaluator::PushEvaluator;
 pub use room::Room;
 pub use room_state::{RoomState, is_core};
 pub use room_states::PinnedState;

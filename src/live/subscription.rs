@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use parking_lot::Mutex;
 use ruma::{DeviceId, OwnedUserId, UserId};
 use storage::{Error, one_time_keys, one_time_keys::KeyCounts, to_device};
 use tokio::sync::futures::Notified;
-use types::{RoomNid, StreamPosition, SyncToken};
+use types::{StreamPosition, SyncToken};
 
 use crate::{
     Live,
-    unread::UnreadCounts,
+    unread::KnownCounts,
     user::{LastChanged, ToDeviceMark},
 };
 
@@ -56,6 +57,11 @@ impl Live {
 }
 
 impl Subscription {
+    /// The cache.
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// The user.
     pub fn user_id(&self) -> &UserId {
         &self.user_id
@@ -141,17 +147,9 @@ impl Subscription {
         });
     }
 
-    /// The last unread counts of a room.
-    pub fn unread_counts(&self, room_nid: RoomNid) -> Option<Arc<UnreadCounts>> {
-        self.last_changed.unread.lock().get(&room_nid).cloned()
-    }
-
-    /// Stores the unread counts of a room.
-    pub fn store_unread_counts(&self, room_nid: RoomNid, unread_counts: Arc<UnreadCounts>) {
-        self.last_changed
-            .unread
-            .lock()
-            .insert(room_nid, unread_counts);
+    /// The last unread counts of the user.
+    pub(crate) fn known_counts(&self) -> &Mutex<KnownCounts> {
+        &self.last_changed.unread
     }
 
     /// Whether the counts of a device's keys are known to have changed after the position.

@@ -1,14 +1,26 @@
 //! Unread notification counts of a user in a room, and the read position they rest on.
 //!
-//! Counts are not stored in the database: they are computed on read, starting from the last
-//! count. Spec: client-server, "Receiving notifications" and "Marking notifications as read".
+//! Counts are computed on read, starting from the last count. They are stored now and then, which
+//! costs a message nothing, so that a restarted process starts from there. Spec: client-server, "Receiving notifications" and "Marking notifications as read".
 
-use std::{collections::BTreeMap, sync::Arc};
+mod count;
+mod counter;
+pub(crate) mod history;
+pub(crate) mod store;
+mod thread;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use ruma::OwnedEventId;
-use types::{HistoryOrder, StreamPosition};
+use types::{HistoryOrder, RoomNid, StreamPosition};
 
 use crate::TimelineEvent;
+
+/// The most unread events counted in a room without a previous count; the newest are counted.
+const MAX_COUNTED: usize = 1_000;
 
 /// A thread, which has receipts and counts of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +97,7 @@ pub struct RecentRedaction {
 }
 
 /// The unread counts of a user in a room.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadCounts {
     /// Events up to here are counted.
     pub until: StreamPosition,
@@ -107,6 +119,14 @@ impl UnreadCounts {
         }
         total
     }
+}
+
+/// The last counts of a user by room.
+#[derive(Debug, Default)]
+pub(crate) struct KnownCounts {
+    counts: HashMap<RoomNid, Arc<UnreadCounts>>,
+    /// Whether those that were stored are among them.
+    is_loaded: bool,
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use storage::{memberships::Membership, one_time_keys::KeyCounts, stream::Account
 use tokio::sync::Notify;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
-use crate::unread::UnreadCounts;
+use crate::unread::KnownCounts;
 
 const IGNORED_USERS: &str = "m.ignored_user_list";
 const PUSH_RULES: &str = "m.push_rules";
@@ -237,7 +237,7 @@ pub(crate) struct LastChanged {
     changed_ephemeral: AtomicI64,
     device_lists: AtomicI64,
     pub(crate) devices: Mutex<HashMap<OwnedDeviceId, DeviceEntry>>,
-    pub(crate) unread: Mutex<HashMap<RoomNid, Arc<UnreadCounts>>>,
+    pub(crate) unread: Mutex<KnownCounts>,
 }
 
 /// What is known of a device's to-device messages and key counts.

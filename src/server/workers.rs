@@ -110,10 +110,11 @@ impl Workers {
             let (live, drained, feed) = (live.clone(), drained.clone(), Arc::clone(&feed));
             async move {
                 let mut feed = feed.lock().await;
-                drained
-                    .run_until_cancelled(live.run(&mut feed))
-                    .await
-                    .unwrap_or(Ok(()))
+                let followed = drained.run_until_cancelled(live.run(&mut feed)).await;
+                match followed {
+                    Some(result) => result,
+                    None => live.store_unread_counts().await,
+                }
             }
         });
     }

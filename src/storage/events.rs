@@ -239,7 +239,7 @@ mod related;
 mod unread;
 
 pub use related::{MAX_RECURSION_DEPTH, Related, related};
-pub use unread::{Unread, relations_of, unread};
+pub use unread::{Unread, UnreadEvent, relations_of, unread};
 
 fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {
     rows.into_iter().map(Row::into_event).collect()

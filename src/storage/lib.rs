@@ -37,6 +37,7 @@ pub mod state_keys;
 pub mod stream;
 pub mod to_device;
 pub mod uia;
+pub mod unread_counts;
 pub mod users;
 
 pub use cluster::{Message, PeerEvent};

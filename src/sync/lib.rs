@@ -10,7 +10,6 @@ mod collect;
 mod context;
 mod error;
 mod query;
-mod unread;
 mod updates;
 mod v3;
 mod wait;

@@ -13,7 +13,8 @@ fn room() -> Room {
 /// What an event of Alice's means to Bob.
 fn to_bob(room: &mut Room, rules: &Ruleset, event_type: &str, content: Value) -> PushDecision {
     let event = room.send(ALICE, event_type, None, content).unwrap();
-    let mut context = context(event.room_id(), user(BOB), &room.state, 2);
+    let member = room.state.get("m.room.member", BOB).cloned();
+    let mut context = context(event.room_id(), user(BOB), member.as_deref(), 2);
     context.power_levels = power_levels(&room.state);
     evaluate(rules, &flatten(&event), &context)
 }
@@ -91,7 +92,8 @@ fn at_room_needs_the_notifications_power_level() {
     let mut room = room();
     let everybody = json!({"msgtype": "m.text", "body": "all", "m.mentions": {"room": true}});
     let event = room.send(BOB, "m.room.message", None, everybody).unwrap();
-    let mut context = context(event.room_id(), user(ALICE), &room.state, 3);
+    let member = room.state.get("m.room.member", ALICE).cloned();
+    let mut context = context(event.room_id(), user(ALICE), member.as_deref(), 3);
     context.power_levels = power_levels(&room.state);
     let rules = rules(None, user(ALICE)).unwrap();
     assert_eq!(
@@ -105,7 +107,8 @@ fn users_are_not_notified_of_their_own_events() {
     let mut room = room();
     let content = json!({"msgtype": "m.text", "body": "me", "m.mentions": {"user_ids": [ALICE]}});
     let event = room.send(ALICE, "m.room.message", None, content).unwrap();
-    let context = context(event.room_id(), user(ALICE), &room.state, 2);
+    let member = room.state.get("m.room.member", ALICE).cloned();
+    let context = context(event.room_id(), user(ALICE), member.as_deref(), 2);
     let rules = rules(None, user(ALICE)).unwrap();
     assert_eq!(
         evaluate(&rules, &flatten(&event), &context),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use event::{Pdu, Relation};
 use futures::TryStreamExt;
-use ruma::{OwnedEventId, UserId};
+use ruma::OwnedEventId;
 use types::{HistoryOrder, RoomNid};
 
 use crate::{Connection, Error, rows::id};
@@ -18,50 +18,60 @@ pub struct Unread {
     pub after: HistoryOrder,
     /// Up to here only what is in threads may be unread; not before `after`.
     pub after_main: HistoryOrder,
-    /// The last position to consider.
-    pub until: HistoryOrder,
+}
+
+/// An event that a user may not have read.
+#[derive(Debug)]
+pub struct UnreadEvent {
+    /// Its room.
+    pub room_nid: RoomNid,
+    /// Its place in the room's history.
+    pub order: HistoryOrder,
+    /// The event.
+    pub pdu: Pdu,
+    /// Whether it was redacted.
+    pub is_redacted: bool,
 }
 
 /// Visits the possibly unread events of each room: the newest `limit` of the main timeline and of
-/// threads, in one streamed query. Redacted events are left out, except for the user's own.
+/// threads, in one streamed query.
 #[tracing::instrument(name = "storage.events.unread", level = "debug", skip_all)]
 pub async fn unread(
     db: &mut Connection,
-    user_id: &UserId,
     wanted: &[Unread],
     limit: i64,
-    mut visit: impl FnMut(RoomNid, HistoryOrder, Pdu),
+    mut visit: impl FnMut(UnreadEvent),
 ) -> Result<(), Error> {
     let column = |value: fn(&Unread) -> i64| -> Vec<i64> { wanted.iter().map(value).collect() };
     let mut rows = sqlx::query!(
         r#"SELECT w.room_nid AS "room_nid!", r.room_id, e.event_id AS "event_id!", e.history_order AS "history_order!",
-            e.json AS "json!"
-         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-            AS w (room_nid, after, after_main, until)
+            e.json AS "json!", e.is_redacted AS "is_redacted!"
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, after_main)
          JOIN rooms r ON r.room_nid = w.room_nid
          CROSS JOIN LATERAL (
-            (SELECT event_id, history_order, json FROM events
-             WHERE room_nid = w.room_nid AND history_order > w.after_main AND history_order <= w.until
-                AND verdict = 0 AND (redacted_by_nid IS NULL OR sender = $6)
-             ORDER BY history_order DESC LIMIT $5)
+            (SELECT event_id, history_order, json, redacted_by_nid IS NOT NULL AS is_redacted FROM events
+             WHERE room_nid = w.room_nid AND history_order > w.after_main AND verdict = 0
+             ORDER BY history_order DESC LIMIT $4)
             UNION ALL
-            (SELECT t.event_id, t.history_order, t.json FROM relations l JOIN events t ON t.event_nid = l.event_nid
+            (SELECT t.event_id, t.history_order, t.json, t.redacted_by_nid IS NOT NULL
+             FROM relations l JOIN events t ON t.event_nid = l.event_nid
              WHERE l.room_nid = w.room_nid AND l.rel_type = 'm.thread'
-                AND l.history_order > w.after AND l.history_order <= w.after_main
-                AND t.verdict = 0 AND (t.redacted_by_nid IS NULL OR t.sender = $6)
-             ORDER BY l.history_order DESC LIMIT $5)
+                AND l.history_order > w.after AND l.history_order <= w.after_main AND t.verdict = 0
+             ORDER BY l.history_order DESC LIMIT $4)
          ) e"#,
         &column(|unread| unread.room_nid.get()),
         &column(|unread| unread.after.get()),
         &column(|unread| unread.after_main.get()),
-        &column(|unread| unread.until.get()),
-        limit,
-        user_id.as_str()
+        limit
     )
     .fetch(db);
     while let Some(row) = rows.try_next().await? {
-        let pdu = pdu(row.event_id, row.room_id, row.json)?;
-        visit(RoomNid(row.room_nid), HistoryOrder(row.history_order), pdu);
+        visit(UnreadEvent {
+            room_nid: RoomNid(row.room_nid),
+            order: HistoryOrder(row.history_order),
+            pdu: pdu(row.event_id, row.room_id, row.json)?,
+            is_redacted: row.is_redacted,
+        });
     }
     Ok(())
 }

@@ -17,7 +17,6 @@ use crate::{
     Error,
     context::SyncContext,
     query::{RoomRequest, StateAt, SyncQuery},
-    unread,
     updates::{RoomChange, RoomUpdate},
 };
 
@@ -38,10 +37,7 @@ pub(super) async fn updates<'a>(
         .filter_map(|request| stripped::update(context, request))
         .collect();
     let rooms = collect(context, inside).await?;
-    let counted = rooms
-        .iter()
-        .map(|room| (room.request.room, room.request.membership));
-    let unread = unread::count(context, counted).await?;
+    let unread = context.subscription.count_unread(context.view).await?;
     for room in rooms {
         let membership = room.request.membership;
         let change = if membership.membership == MembershipState::Join {

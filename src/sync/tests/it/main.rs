@@ -16,6 +16,7 @@ mod memory;
 mod model;
 mod processes;
 mod since;
+mod stored_unread;
 mod support;
 mod unread;
 mod visibility;

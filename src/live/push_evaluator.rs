@@ -1,26 +1,27 @@
-//! Push rule evaluation.
-
-use std::sync::Arc;
+//! Evaluation of a user's push rules for the events of a room.
 
 use event::{
-    Pdu, State,
+    Pdu,
     push::{self, PushDecision},
 };
-use live::{Room, User};
 use ruma::push::{FlattenedJson, PushConditionRoomCtx};
 
+use crate::{Room, TimelineEvent, User};
+
 /// Evaluates the push rules of a user for events of a room, with the room's current state.
-pub(super) struct PushEvaluator<'a> {
+#[derive(Debug)]
+pub struct PushEvaluator<'a> {
     user: &'a User,
     room: &'a Room,
     /// The user's member event.
-    member: Option<&'a Arc<Pdu>>,
+    member: Option<&'a Pdu>,
     /// Made for the first event.
     context: Option<PushConditionRoomCtx>,
 }
 
 impl<'a> PushEvaluator<'a> {
-    pub(super) fn new(user: &'a User, room: &'a Room, member: Option<&'a Arc<Pdu>>) -> Self {
+    /// For the user as a member of the room, with the user's member event.
+    pub fn new(user: &'a User, room: &'a Room, member: Option<&'a Pdu>) -> Self {
         Self {
             user,
             room,
@@ -30,17 +31,25 @@ impl<'a> PushEvaluator<'a> {
     }
 
     /// Whether an event notifies the user, and with a highlight or not.
-    pub(super) fn evaluate(&mut self, pdu: &Pdu, flattened: &FlattenedJson) -> PushDecision {
-        if self.user.ignores(pdu.sender()) {
+    pub fn evaluate(&mut self, timeline_event: &TimelineEvent) -> PushDecision {
+        self.evaluate_flattened(timeline_event.pdu(), || timeline_event.flattened())
+    }
+
+    /// The same of an event that is flattened only if need be.
+    pub(crate) fn evaluate_flattened<'e>(
+        &mut self,
+        pdu: &Pdu,
+        flattened: impl FnOnce() -> &'e FlattenedJson,
+    ) -> PushDecision {
+        let (user, room, member) = (self.user, self.room, self.member);
+        if pdu.sender() == user.user_id() || user.ignores(pdu.sender()) {
             return PushDecision::Silent;
         }
-        let (user, room, member) = (self.user, self.room, self.member);
         let context = self.context.get_or_insert_with(|| {
-            let member = State::from_iter(member.cloned());
             push::context(
                 room.room_id(),
                 user.user_id(),
-                &member,
+                member,
                 room.member_counts().joined,
             )
         });
@@ -48,6 +57,6 @@ impl<'a> PushEvaluator<'a> {
         if context.power_levels.is_none() && pdu.content_text().contains("room") {
             context.power_levels = room.push_levels().cloned();
         }
-        push::evaluate(user.push_rules(), flattened, context)
+        push::evaluate(user.push_rules(), flattened(), context)
     }
 }
