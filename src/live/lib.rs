@@ -6,6 +6,7 @@
 //! then takes a new [`View`]; a notification carries no data.
 
 mod apply;
+mod changes;
 mod device_lists;
 mod ephemeral;
 mod event_cache;

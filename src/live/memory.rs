@@ -10,9 +10,10 @@ use std::{
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use storage::feed::ChangeBatch;
-use types::{RoomNid, StreamPosition};
+use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{
+    changes::LastChanges,
     ephemeral::EphemeralCounter,
     room::Room,
     room_state::RoomState,
@@ -35,10 +36,12 @@ pub(crate) struct Memory {
     /// Rooms that are being loaded.
     pub(crate) loading: HashSet<RoomNid>,
     /// The position of the last change of each room after `started`.
-    pub(crate) changes: HashMap<RoomNid, StreamPosition>,
+    pub(crate) changes: LastChanges<RoomNid, StreamPosition>,
     /// The cached users that are joined to each room.
     pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<LastChanged>>>,
     pub(crate) typing: HashMap<RoomNid, TypingUsers>,
+    /// When the typing users of each room last changed.
+    pub(crate) typing_changes: LastChanges<RoomNid, EphemeralPosition>,
     /// Users that are not cached and whose device lists changed, by the position of the change, until
     /// it is known which users share a room with them.
     pub(crate) unresolved_device_lists: BTreeMap<StreamPosition, OwnedUserId>,
@@ -91,9 +94,10 @@ impl Memory {
             rooms: HashMap::new(),
             room_nids: HashMap::new(),
             loading: HashSet::new(),
-            changes: HashMap::new(),
+            changes: LastChanges::default(),
             joined: HashMap::new(),
             typing: HashMap::new(),
+            typing_changes: LastChanges::default(),
             unresolved_device_lists: BTreeMap::new(),
             loads: BTreeMap::new(),
             log: Vec::new(),

@@ -218,6 +218,7 @@ impl Memory {
         if let Some(list) = self.typing.get_mut(&room_nid) {
             list.position = position;
         }
+        self.typing_changes.insert(room_nid, position);
         notifications.add_members(self, room_nid, |last_changed| {
             last_changed.advance_ephemeral(position);
         });

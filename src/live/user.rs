@@ -17,7 +17,7 @@ use storage::{memberships::Membership, one_time_keys::KeyCounts, stream::Account
 use tokio::sync::Notify;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
-use crate::unread::KnownCounts;
+use crate::{changes::LastChanges, unread::KnownCounts};
 
 const IGNORED_USERS: &str = "m.ignored_user_list";
 const PUSH_RULES: &str = "m.push_rules";
@@ -32,6 +32,8 @@ pub struct User {
     pub(crate) rooms: HashMap<RoomNid, Membership>,
     /// By room (0 for the account itself) and type.
     account_data: BTreeMap<(RoomNid, Arc<str>), AccountDataEntry>,
+    /// When the account data of each room last changed.
+    room_data_changes: LastChanges<RoomNid, StreamPosition>,
     ignored: Vec<OwnedUserId>,
     push_rules: OnceLock<Arc<Ruleset>>,
     /// The user was read from the database as it stood here.
@@ -61,6 +63,7 @@ impl User {
                 .map(|room| (room.room_nid, room))
                 .collect(),
             account_data: BTreeMap::new(),
+            room_data_changes: LastChanges::default(),
             ignored: Vec::new(),
             push_rules: OnceLock::new(),
             loaded_at,
@@ -77,7 +80,7 @@ impl User {
     }
 
     /// All memberships of the user, forgotten rooms included.
-    pub fn rooms(&self) -> impl Iterator<Item = &Membership> {
+    pub fn rooms(&self) -> impl ExactSizeIterator<Item = &Membership> {
         self.rooms.values()
     }
 
@@ -115,15 +118,7 @@ impl User {
 
     /// The rooms whose account data changed after the position, each once.
     pub fn rooms_with_data_after(&self, after: StreamPosition) -> impl Iterator<Item = RoomNid> {
-        let changed = self
-            .account_data
-            .iter()
-            .filter(move |(_, entry)| entry.position > after);
-        let rooms: std::collections::BTreeSet<RoomNid> = changed
-            .map(|((room_nid, _), _)| *room_nid)
-            .filter(|room_nid| *room_nid != RoomNid(0))
-            .collect();
-        rooms.into_iter()
+        self.room_data_changes.after(after).copied()
     }
 
     /// Whether the user ignores the other one.
@@ -168,6 +163,9 @@ impl User {
         }
         if room_nid == RoomNid(0) && data.event_type == PUSH_RULES {
             self.push_rules = OnceLock::new();
+        }
+        if room_nid != RoomNid(0) {
+            self.room_data_changes.insert(room_nid, position);
         }
         let entry = AccountDataEntry {
             position,

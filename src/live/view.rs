@@ -11,8 +11,13 @@ use storage::{Error, memberships::Membership, rooms};
 use types::{EphemeralPosition, EventNid, RoomNid, StreamPosition, SyncToken};
 
 use crate::{
-    Live, load::LoadGuard, memory::Memory, pins::RoomPins, room::Room, subscription::Subscription,
-    user::User,
+    Live,
+    load::LoadGuard,
+    memory::Memory,
+    pins::RoomPins,
+    room::Room,
+    subscription::Subscription,
+    user::{LastChanged, User},
 };
 
 /// Selects the rooms of a [`View`].
@@ -144,17 +149,17 @@ impl Live {
         known_changes: &KnownChanges,
     ) -> LookupOutcome {
         let memory = self.0.memory.read();
-        let Some(user) = memory
-            .users
-            .get(user_id)
-            .and_then(|entry| entry.user.clone())
+        let entry = memory.users.get(user_id);
+        let Some((user, last_changed)) =
+            entry.and_then(|entry| Some((entry.user.clone()?, &entry.last_changed)))
         else {
             return LookupOutcome::LoadUser;
         };
         let mut newest = user.loaded_at;
         let (mut cached, mut typing) = (HashMap::new(), HashMap::new());
         let (mut unknown, mut missing) = (Vec::new(), Vec::new());
-        for room in user.rooms().filter(|room| (query.of)(room)) {
+        let candidates = memory.candidates(&user, last_changed, query);
+        for room in candidates.into_iter().filter(|room| (query.of)(room)) {
             let room_nid = room.room_nid;
             let typing_users = memory.typing.get(&room_nid).filter(|typing| {
                 query
@@ -237,6 +242,34 @@ impl Live {
 }
 
 impl Memory {
+    /// The rooms of a user that the query may select: as few as what changed since its token, not all
+    /// of them.
+    fn candidates<'u>(
+        &self,
+        user: &'u User,
+        last_changed: &LastChanged,
+        query: &ViewQuery<'_>,
+    ) -> Vec<&'u Membership> {
+        let since = query.since.filter(|since| since.stream >= self.started);
+        let Some(since) = since else {
+            return user.rooms().collect();
+        };
+        if last_changed.changed() <= since.stream
+            && last_changed.changed_ephemeral() <= since.ephemeral
+        {
+            return Vec::new();
+        }
+        let changed = self.changes.after(since.stream);
+        let changed = changed.chain(self.typing_changes.after(since.ephemeral));
+        let all = user.rooms().len();
+        let changed: HashSet<RoomNid> = changed.take(all).copied().collect();
+        if changed.len() >= all {
+            return user.rooms().collect();
+        }
+        let rooms = changed.into_iter();
+        rooms.filter_map(|room_nid| user.room(room_nid)).collect()
+    }
+
     /// Whether the query selects a room; `None` if only the database knows.
     fn is_wanted(
         &self,

@@ -1,7 +1,12 @@
 //! What each kind of sync may cost: the rows of the design's budget.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use live::ViewQuery;
 use ruma::OwnedUserId;
+use storage::memberships::Membership;
 use testkit::{TestDatabase, queries_of, room::TestRoom};
+use types::SyncToken;
 
 use crate::support::{alice, bob, follow, next, request, server};
 
@@ -62,6 +67,42 @@ async fn one_message_to_many_waiting_users_costs_no_query() {
         assert!(answer.unwrap().contains("\"body\":\"all\""));
         assert!(queries.is_empty(), "{queries:?}");
     }
+}
+
+#[tokio::test]
+async fn only_rooms_that_changed_are_looked_at() {
+    let server = server().await;
+    let mut rooms = Vec::new();
+    for _ in 0..20 {
+        rooms.push(TestRoom::create(&server.db, &alice()).await);
+    }
+    let token: SyncToken = server.token(&alice()).await.parse().unwrap();
+    let subscription = server.live.subscribe(&alice()).await.unwrap();
+    let visited = async || {
+        server
+            .live
+            .wait_until_applied(server.db.database.committed())
+            .await;
+        let count = AtomicUsize::new(0);
+        let of = |_: &Membership| {
+            count.fetch_add(1, Ordering::Relaxed);
+            true
+        };
+        let query = ViewQuery {
+            since: Some(token),
+            of: &of,
+        };
+        let view = server.live.view(&subscription, &query).await.unwrap();
+        (count.load(Ordering::Relaxed), view.rooms.len())
+    };
+    assert_eq!(visited().await, (0, 0));
+    rooms[3].message(&server.db, &alice(), "hello").await;
+    assert_eq!(visited().await, (1, 1));
+    let time = Some(std::time::Duration::from_secs(20));
+    let (alice, room_id) = (alice(), &rooms[4].room_id);
+    let is_joined = server.live.set_typing(&alice, room_id, time).await;
+    assert!(is_joined.unwrap());
+    assert_eq!(visited().await, (2, 2));
 }
 
 #[tokio::test]

@@ -1,0 +1,65 @@
+//! When something last changed, found by what changed and by when.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
+
+/// The position of the last change of each thing; only those that changed after a position are visited
+/// to find them.
+#[derive(Clone, Debug)]
+pub(crate) struct LastChanges<K, P> {
+    by_key: HashMap<K, P>,
+    by_position: BTreeSet<(P, K)>,
+}
+
+impl<K, P> Default for LastChanges<K, P> {
+    fn default() -> Self {
+        Self {
+            by_key: HashMap::new(),
+            by_position: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord, P: Copy + Ord> LastChanges<K, P> {
+    /// Records a change.
+    pub(crate) fn insert(&mut self, key: K, position: P) {
+        if let Some(before) = self.by_key.insert(key.clone(), position) {
+            self.by_position.remove(&(before, key.clone()));
+        }
+        self.by_position.insert((position, key));
+    }
+
+    /// The position of the last change.
+    pub(crate) fn get(&self, key: &K) -> Option<&P> {
+        self.by_key.get(key)
+    }
+
+    /// What changed after a position, the last first.
+    pub(crate) fn after(&self, position: P) -> impl Iterator<Item = &K> {
+        let newest_first = self.by_position.iter().rev();
+        newest_first
+            .take_while(move |(changed, _)| *changed > position)
+            .map(|(_, key)| key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_is_found_once_by_its_last_change() {
+        let mut changes = LastChanges::default();
+        for (key, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
+            changes.insert(key, position);
+        }
+        let after = |position| changes.after(position).copied().collect::<Vec<_>>();
+        assert_eq!(after(0), ["c", "a", "b"]);
+        assert_eq!(after(2), ["c", "a"]);
+        assert_eq!(after(4), [""; 0]);
+        assert_eq!(changes.get(&"a"), Some(&3));
+        assert_eq!(changes.get(&"d"), None);
+    }
+}
