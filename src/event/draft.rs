@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, ServerName, UInt, events::TimelineEventType, signatures::hash_and_sign_event,
+    OwnedUserId, ServerName, UInt, events::TimelineEventType,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -56,21 +56,12 @@ impl Draft {
         parents: Parents,
         signer: &Signer,
     ) -> Result<Pdu, FormatError> {
-        let mut event = self.into_object(version, &parents)?;
-        if version.event_contains_id() {
-            let id = event_id(&event, signer.server_name())?;
-            event.insert("event_id".to_owned(), CanonicalJsonValue::String(id));
-        }
-        hash_and_sign_event(
-            signer.server_name().as_str(),
-            signer.key_pair(),
-            &mut event,
-            version.redaction(),
-        )?;
-        Pdu::from_json(event.into(), version)
+        let event = self.into_object(version, &parents)?;
+        hash_and_sign(event.into(), version, signer)
     }
 
-    fn into_object(
+    /// The fields of the event that its sender or, in templates, its resident server chooses.
+    pub(crate) fn into_object(
         self,
         version: &RoomVersion,
         parents: &Parents,
@@ -143,11 +134,30 @@ impl Parents {
     }
 }
 
+/// Completes an event: its id in room versions 1 and 2, its content hash, its server's signature.
+pub(crate) fn hash_and_sign(
+    mut event: EventJson,
+    version: &RoomVersion,
+    signer: &Signer,
+) -> Result<Pdu, FormatError> {
+    if version.event_contains_id() {
+        let id = event_id(&event, signer.server_name())?;
+        let object = event.object_mut();
+        object.insert("event_id".to_owned(), CanonicalJsonValue::String(id));
+    }
+    let hash = CanonicalJsonValue::String(event.content_hash()?);
+    let hashes = CanonicalJsonObject::from([("sha256".to_owned(), hash)]);
+    event
+        .object_mut()
+        .insert("hashes".to_owned(), CanonicalJsonValue::Object(hashes));
+    event.sign(version, signer)?;
+    Pdu::from_json(event, version)
+}
+
 /// An id for an event of room versions 1 and 2. Two events differ at least in what they follow, so
 /// that a hash of the event is as good as a random text.
-fn event_id(event: &CanonicalJsonObject, server_name: &ServerName) -> Result<String, FormatError> {
-    let text = EventJson::from(event.clone()).text()?;
-    let opaque = URL_SAFE_NO_PAD.encode(Sha256::digest(text));
+fn event_id(event: &EventJson, server_name: &ServerName) -> Result<String, FormatError> {
+    let opaque = URL_SAFE_NO_PAD.encode(Sha256::digest(event.text()?));
     Ok(format!("${opaque}:{server_name}"))
 }
 

@@ -17,7 +17,7 @@ use ruma::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{FormatError, RoomVersion, format};
+use crate::{FormatError, RoomVersion, Signer, format};
 
 /// The greatest integer that canonical JSON knows.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -114,6 +114,20 @@ impl EventJson {
         self.text_without(NOT_SIGNED, Some(version.redaction()))
     }
 
+    /// Adds a server's signature.
+    pub(crate) fn sign(
+        &mut self,
+        version: &RoomVersion,
+        signer: &Signer,
+    ) -> Result<(), FormatError> {
+        let signature = signer.sign_text(&self.signed_text(version)?);
+        let signatures = child(&mut self.object, "signatures")?;
+        let of_server = child(signatures, signer.server_name().as_str())?;
+        let key_id = signer.key_id().to_string();
+        of_server.insert(key_id, CanonicalJsonValue::String(signature));
+        Ok(())
+    }
+
     fn text_without(
         &self,
         fields: &[&str],
@@ -154,6 +168,18 @@ impl From<CanonicalJsonObject> for EventJson {
             marker: None,
         }
     }
+}
+
+/// The object in a field, made if it is not there.
+fn child<'a>(
+    object: &'a mut CanonicalJsonObject,
+    field: &str,
+) -> Result<&'a mut CanonicalJsonObject, FormatError> {
+    let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
+    let child = object.entry(field.to_owned()).or_insert_with(empty);
+    child
+        .as_object_mut()
+        .ok_or_else(|| FormatError::malformed(format_args!("`{field}` is not an object")))
 }
 
 /// The text with each number that has no canonical form cut off at the decimal point, as power

@@ -9,6 +9,7 @@ pub mod filter;
 #[cfg(test)]
 mod fixture;
 mod format;
+pub mod handshake;
 pub mod json;
 pub mod layers;
 mod pdu;

@@ -10,8 +10,8 @@ use ruma::{
     ServerSigningKeyId, SigningKeyAlgorithm,
     serde::Base64,
     signatures::{
-        Ed25519KeyPair, VerificationError, sign_json, to_canonical_json_string_for_signing,
-        verify_canonical_json_bytes,
+        Ed25519KeyPair, KeyPair, VerificationError, sign_json,
+        to_canonical_json_string_for_signing, verify_canonical_json_bytes,
     },
 };
 
@@ -125,6 +125,11 @@ impl Signer {
     /// The key pair itself, for ruma's request signing.
     pub fn key_pair(&self) -> &Ed25519KeyPair {
         &self.key_pair
+    }
+
+    /// This server's signature over a text.
+    pub(crate) fn sign_text(&self, text: &str) -> String {
+        self.key_pair.sign(text.as_bytes()).base64()
     }
 
     /// Adds this server's signature to an object.
