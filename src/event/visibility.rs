@@ -10,6 +10,10 @@ use serde::Deserialize;
 
 use crate::{Pdu, State};
 
+mod server;
+
+pub use server::for_server;
+
 /// What determines whether a user may see an event at one point of the room's graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VisibilityContext {
