@@ -80,7 +80,7 @@ impl Keys {
         let mut found = Vec::with_capacity(user_ids.len());
         let mut missing = user_ids.to_vec();
         if self.cache.is_followed() {
-            // What other processes have committed must be seen: their clients may tell others of it.
+            // Commits of other processes count: their clients may already have shown them to others.
             let committed = self.database.latest_position().await?;
             if self.cache.wait_until_applied(committed).await {
                 missing.retain(|user_id| match self.cache.user(user_id) {

@@ -54,8 +54,8 @@ impl TokenCache {
     }
 
     /// Handles a message from another process.
-    pub(crate) fn handle_peer_event(&self, heard: PeerEvent<'_>) {
-        match heard {
+    pub(crate) fn handle_peer_event(&self, event: PeerEvent<'_>) {
+        match event {
             PeerEvent::Message(Message::TokensEnded(hashes)) => self.evict(hashes),
             PeerEvent::Listening => {
                 self.revocations.fetch_add(1, Ordering::AcqRel);

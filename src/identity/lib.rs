@@ -85,7 +85,7 @@ impl Identity {
     ) -> Self {
         let tokens = Arc::new(TokenCache::new(settings.token_cache_bytes));
         let cache = Arc::clone(&tokens);
-        database.subscribe(move |heard| cache.handle_peer_event(heard));
+        database.subscribe(move |event| cache.handle_peer_event(event));
         Self(Arc::new(Inner {
             tokens,
             passwords: Passwords::new(),

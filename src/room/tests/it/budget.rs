@@ -11,7 +11,10 @@ async fn sending_to_a_cached_room_reads_nothing_and_commits_once() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let queries = Queries::listen();
-    server.say(&room_id, &bob(), "hello").await.expect("sent");
+    server
+        .send_text(&room_id, &bob(), "hello")
+        .await
+        .expect("sent");
     assert_eq!(
         queries.take(),
         [
@@ -22,7 +25,7 @@ async fn sending_to_a_cached_room_reads_nothing_and_commits_once() {
         ]
     );
     server
-        .say(&room_id, &bob(), "hello")
+        .send_text(&room_id, &bob(), "hello")
         .await
         .expect("sent before");
     assert_eq!(queries.take(), [""; 0]);

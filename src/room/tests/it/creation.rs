@@ -55,9 +55,12 @@ async fn every_room_version_can_be_created_joined_and_talked_in() {
     for version in 3..=12 {
         let version = version.to_string();
         let room_id = made(&server, of_version(&version)).await;
-        server.enter(&room_id, &bob()).await.expect("joined");
-        server.say(&room_id, &bob(), &version).await.expect("sent");
-        assert_eq!(server.heard(&room_id, &alice()).await, [&*version]);
+        server.join_room(&room_id, &bob()).await.expect("joined");
+        server
+            .send_text(&room_id, &bob(), &version)
+            .await
+            .expect("sent");
+        assert_eq!(server.readable_texts(&room_id, &alice()).await, [&*version]);
         let create = state(&server, &room_id, "m.room.create").await;
         assert_eq!(create["room_version"], version.as_str());
     }
@@ -132,7 +135,7 @@ async fn invited_users_of_a_trusted_private_chat_have_the_creators_power() {
     let room_id = made(&server, request("12")).await;
     let creation = state(&server, &room_id, "m.room.create").await;
     assert_eq!(creation["additional_creators"], json!([bob()]));
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     server
         .set(&room_id, &bob(), "m.room.tombstone", json!({}))
         .await

@@ -23,7 +23,7 @@ async fn listed(server: &Server, creator: &UserId, name: &str, members: usize) -
         .expect("made");
     for number in 1..members {
         server
-            .enter(&room_id, &user(&format!("member{number}")))
+            .join_room(&room_id, &user(&format!("member{number}")))
             .await
             .expect("joined");
     }
@@ -177,8 +177,8 @@ async fn aliases_are_visible_to_members_and_in_world_readable_rooms() {
         .create_alias(&room_id, &sender(&alice()), &alias("a"))
         .await
         .expect("made");
-    let told = server.aliases(&room_id, &alice()).await.expect("aliases");
-    assert_eq!(told, [alias("a"), alias("b")]);
+    let aliases = server.aliases(&room_id, &alice()).await.expect("aliases");
+    assert_eq!(aliases, [alias("a"), alias("b")]);
     assert_eq!(
         error_kind(server.aliases(&room_id, &bob()).await),
         ErrorKind::Forbidden
@@ -264,7 +264,7 @@ async fn the_directory_is_searched_by_name_in_any_case_and_by_type() {
 }
 
 #[tokio::test]
-async fn who_may_set_the_canonical_alias_lists_the_room() {
+async fn users_who_may_set_the_canonical_alias_may_list_the_room() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     for user in [bob(), carol()] {

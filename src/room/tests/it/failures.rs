@@ -25,15 +25,21 @@ async fn a_write_that_is_refused_leaves_the_room_as_it_was() {
     let room_id = server.room(&[&alice()]).await;
     refuse(&server, "poison").await;
     server
-        .say(&room_id, &alice(), "before")
+        .send_text(&room_id, &alice(), "before")
         .await
         .expect("sent");
-    let refused = server.say(&room_id, &alice(), "poison").await;
+    let refused = server.send_text(&room_id, &alice(), "poison").await;
     assert_eq!(error_kind(refused), ErrorKind::Internal);
-    let again = server.say(&room_id, &alice(), "poison").await;
+    let again = server.send_text(&room_id, &alice(), "poison").await;
     assert_eq!(error_kind(again), ErrorKind::Internal, "it is tried again");
-    server.say(&room_id, &alice(), "after").await.expect("sent");
-    assert_eq!(server.heard(&room_id, &alice()).await, ["before", "after"]);
+    server
+        .send_text(&room_id, &alice(), "after")
+        .await
+        .expect("sent");
+    assert_eq!(
+        server.readable_texts(&room_id, &alice()).await,
+        ["before", "after"]
+    );
     assert_eq!(chain(&server, &room_id).await.len(), 6 + 2);
 }
 
@@ -87,7 +93,7 @@ async fn a_lost_database_makes_requests_fail_until_it_is_back() {
         server.test.disconnect().await;
         let mut failures = 0;
         let text = round.to_string();
-        while let Err(error) = server.say(&room_id, &alice(), &text).await {
+        while let Err(error) = server.send_text(&room_id, &alice(), &text).await {
             assert_eq!(
                 types::Fault::kind(&error),
                 ErrorKind::Unavailable,
@@ -97,7 +103,7 @@ async fn a_lost_database_makes_requests_fail_until_it_is_back() {
             assert!(failures < 10, "recovery needs no restart");
         }
     }
-    let heard = server.heard(&room_id, &alice()).await;
+    let heard = server.readable_texts(&room_id, &alice()).await;
     assert_eq!(heard, ["0", "1", "2", "3", "4"]);
     chain(&server, &room_id).await;
 }
@@ -135,15 +141,18 @@ async fn a_request_cancelled_at_any_point_can_be_retried() {
                 &server.another().await
             };
             let alice = alice();
-            let first = GivenUp(Box::pin(server.say(&room_id, &alice, &text)), polls).await;
-            let second = server.say(&room_id, &alice, &text).await.expect("sent");
+            let first = GivenUp(Box::pin(server.send_text(&room_id, &alice, &text)), polls).await;
+            let second = server
+                .send_text(&room_id, &alice, &text)
+                .await
+                .expect("sent");
             if let Some(first) = first {
                 assert_eq!(first.expect("sent"), second);
             }
             texts.push(text);
         }
     }
-    assert_eq!(server.heard(&room_id, &alice()).await, texts);
+    assert_eq!(server.readable_texts(&room_id, &alice()).await, texts);
     chain(&server, &room_id).await;
 }
 

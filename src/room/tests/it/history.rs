@@ -7,7 +7,8 @@ use testkit::Queries;
 use types::ErrorKind;
 
 use crate::support::{
-    NOW, Server, alice, back, bob, bodies, carol, error_kind, forth, json as parse, reader, token,
+    NOW, Server, alice, backwards, bob, bodies, carol, error_kind, forwards, json as parse, reader,
+    token,
 };
 
 /// How many events make a public room of two members.
@@ -18,12 +19,12 @@ fn filter(value: Value) -> HistoryFilter {
     HistoryFilter::from(&filter)
 }
 
-/// A room in which the numbers from 1 to `count` were said.
+/// A room in which the numbers from 1 to `count` were sent as messages.
 async fn counted(server: &Server, count: usize) -> OwnedRoomId {
     let room_id = server.room(&[&alice(), &bob()]).await;
     for number in 1..=count {
         server
-            .say(&room_id, &alice(), &number.to_string())
+            .send_text(&room_id, &alice(), &number.to_string())
             .await
             .expect("sent");
     }
@@ -57,7 +58,7 @@ async fn context(server: &Server, room_id: &RoomId, event_id: &EventId, limit: u
 async fn backward_pages_are_contiguous() {
     let server = Server::start().await;
     let room_id = counted(&server, 10).await;
-    let (mut events, mut request) = (Vec::new(), back(4));
+    let (mut events, mut request) = (Vec::new(), backwards(4));
     loop {
         let page = read(&server, &room_id, &request).await;
         let chunk = page["chunk"].as_array().expect("a list").clone();
@@ -66,8 +67,8 @@ async fn backward_pages_are_contiguous() {
         let Some(end) = page.get("end") else { break };
         request.from = Some(token(end));
     }
-    let said: Vec<_> = (1..=10).rev().map(|n| n.to_string()).collect();
-    assert_eq!(bodies(&Value::Array(events.clone())), said);
+    let texts: Vec<_> = (1..=10).rev().map(|n| n.to_string()).collect();
+    assert_eq!(bodies(&Value::Array(events.clone())), texts);
     assert_eq!(events.len(), 10 + BEGINNING, "down to the create event");
     assert_eq!(events.last().expect("one")["type"], "m.room.create");
 }
@@ -76,13 +77,13 @@ async fn backward_pages_are_contiguous() {
 async fn forward_pages_are_contiguous_and_continue_with_new_events() {
     let server = Server::start().await;
     let room_id = counted(&server, 4).await;
-    let page = read(&server, &room_id, &forth(10)).await;
+    let page = read(&server, &room_id, &forwards(10)).await;
     assert_eq!(bodies(&page["chunk"]), ["1", "2", "3"]);
-    let next = starting(&page["end"], forth(10));
+    let next = starting(&page["end"], forwards(10));
     let page = read(&server, &room_id, &next).await;
     assert_eq!(bodies(&page["chunk"]), ["4"]);
-    server.say(&room_id, &bob(), "5").await.expect("sent");
-    let next = starting(&page["end"], forth(10));
+    server.send_text(&room_id, &bob(), "5").await.expect("sent");
+    let next = starting(&page["end"], forwards(10));
     let page = read(&server, &room_id, &next).await;
     assert_eq!(bodies(&page["chunk"]), ["5"]);
 }
@@ -91,8 +92,8 @@ async fn forward_pages_are_contiguous_and_continue_with_new_events() {
 async fn a_token_means_the_same_gap_in_both_directions() {
     let server = Server::start().await;
     let room_id = counted(&server, 6).await;
-    let page = read(&server, &room_id, &back(3)).await;
-    let forward = starting(&page["end"], forth(10));
+    let page = read(&server, &room_id, &backwards(3)).await;
+    let forward = starting(&page["end"], forwards(10));
     let page = read(&server, &room_id, &forward).await;
     assert_eq!(bodies(&page["chunk"]), ["4", "5", "6"]);
     let until = PageRequest {
@@ -108,7 +109,7 @@ async fn a_filter_is_applied_before_the_limit() {
     let server = Server::start().await;
     let room_id = counted(&server, 6).await;
     server
-        .say(&room_id, &bob(), "from bob")
+        .send_text(&room_id, &bob(), "from bob")
         .await
         .expect("sent");
     for (wanted, expected) in [
@@ -142,7 +143,7 @@ async fn a_filter_is_applied_before_the_limit() {
 async fn sparse_filters_take_few_queries() {
     let server = Server::start().await;
     let room_id = counted(&server, 40).await;
-    for request in [back(1), forth(1)] {
+    for request in [backwards(1), forwards(1)] {
         let request = PageRequest {
             filter: filter(json!({ "types": [] })),
             ..request
@@ -159,7 +160,7 @@ async fn sparse_filters_take_few_queries() {
 async fn lazy_members_come_with_the_page_only_for_its_senders() {
     let server = Server::start().await;
     let room_id = counted(&server, 2).await;
-    let page = read(&server, &room_id, &back(2)).await;
+    let page = read(&server, &room_id, &backwards(2)).await;
     assert_eq!(page.get("state"), None);
     let request = PageRequest {
         filter: filter(json!({ "lazy_load_members": true })),
@@ -175,17 +176,26 @@ async fn lazy_members_come_with_the_page_only_for_its_senders() {
 async fn events_are_returned_with_unsigned_data() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
-    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     server.clock.advance(50);
-    let event = server.read(&room_id, &alice(), &said).await.expect("seen");
+    let event = server
+        .read(&room_id, &alice(), &message_id)
+        .await
+        .expect("seen");
     let expected = json!({
         "content": { "msgtype": "m.text", "body": "hello" },
-        "event_id": said, "room_id": room_id, "sender": alice(), "type": "m.room.message",
+        "event_id": message_id, "room_id": room_id, "sender": alice(), "type": "m.room.message",
         "origin_server_ts": NOW,
         "unsigned": { "age": 50, "membership": "join", "transaction_id": "hello" },
     });
     assert_eq!(event, expected);
-    let event = server.read(&room_id, &bob(), &said).await.expect("seen");
+    let event = server
+        .read(&room_id, &bob(), &message_id)
+        .await
+        .expect("seen");
     let unsigned = json!({ "age": 50, "membership": "join" });
     assert_eq!(
         event["unsigned"], unsigned,
@@ -214,8 +224,11 @@ async fn an_event_is_found_in_its_own_room_only() {
     let server = Server::start().await;
     let here = server.room(&[&alice()]).await;
     let there = server.room(&[&alice()]).await;
-    let said = server.say(&there, &alice(), "there").await.expect("sent");
-    for event_id in [said, owned_event_id!("$unknown")] {
+    let message_id = server
+        .send_text(&there, &alice(), "there")
+        .await
+        .expect("sent");
+    for event_id in [message_id, owned_event_id!("$unknown")] {
         let event = server.event(&here, reader(&alice()), &event_id).await;
         assert!(matches!(event, Err(Error::UnknownEvent)));
         let context = server
@@ -245,10 +258,10 @@ async fn the_context_has_half_before_and_half_after_and_pages_go_on_from_it() {
         context["state"].as_array().expect("a list").len(),
         BEGINNING
     );
-    let before = starting(&context["start"], back(1));
+    let before = starting(&context["start"], backwards(1));
     let page = read(&server, &room_id, &before).await;
     assert_eq!(bodies(&page["chunk"]), ["1"]);
-    let after = starting(&context["end"], forth(5));
+    let after = starting(&context["end"], forwards(5));
     let page = read(&server, &room_id, &after).await;
     assert_eq!(bodies(&page["chunk"]), ["7"]);
 }
@@ -264,7 +277,7 @@ async fn a_context_of_nothing_but_the_event_still_has_tokens() {
     let context = context(&server, &room_id, &target, 0).await;
     assert!(bodies(&context["events_before"]).is_empty());
     assert!(bodies(&context["events_after"]).is_empty());
-    let before = starting(&context["start"], back(1));
+    let before = starting(&context["start"], backwards(1));
     let page = read(&server, &room_id, &before).await;
     assert_eq!(bodies(&page["chunk"]), ["1"]);
 }
@@ -273,21 +286,21 @@ async fn a_context_of_nothing_but_the_event_still_has_tokens() {
 async fn non_members_cannot_read() {
     let server = Server::start().await;
     let room_id = counted(&server, 1).await;
-    let said = server.stored(&room_id).await[BEGINNING]
+    let message_id = server.stored(&room_id).await[BEGINNING]
         .pdu
         .event_id()
         .clone();
     assert_eq!(
-        error_kind(server.page(&room_id, &carol(), &back(5)).await),
+        error_kind(server.page(&room_id, &carol(), &backwards(5)).await),
         ErrorKind::Forbidden
     );
     assert_eq!(
-        error_kind(server.read(&room_id, &carol(), &said).await),
+        error_kind(server.read(&room_id, &carol(), &message_id).await),
         ErrorKind::NotFound
     );
     let unknown = ruma::room_id!("!nowhere:test.localhost");
     assert_eq!(
-        error_kind(server.page(unknown, &carol(), &back(5)).await),
+        error_kind(server.page(unknown, &carol(), &backwards(5)).await),
         ErrorKind::Forbidden
     );
 }

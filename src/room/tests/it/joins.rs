@@ -42,13 +42,13 @@ async fn members_of_the_named_room_join_a_restricted_room() {
         ("12", "restricted"),
     ] {
         let room_id = restricted(&server, version, join_rule, &lobby).await;
-        server.enter(&room_id, &bob()).await.expect("joined");
+        server.join_room(&room_id, &bob()).await.expect("joined");
         let joined = server.stored(&room_id).await.pop().expect("an event");
         assert_eq!(
             content(&joined.pdu)["join_authorised_via_users_server"],
             alice().as_str()
         );
-        let stranger = server.enter(&room_id, &carol()).await;
+        let stranger = server.join_room(&room_id, &carol()).await;
         assert!(matches!(stranger, Err(Error::JoinNotGranted)));
     }
 }
@@ -62,7 +62,7 @@ async fn invited_users_join_restricted_rooms_without_other_membership() {
         .invite(&room_id, &alice(), &carol())
         .await
         .expect("invited");
-    server.enter(&room_id, &carol()).await.expect("joined");
+    server.join_room(&room_id, &carol()).await.expect("joined");
     let joined = server.stored(&room_id).await.pop().expect("an event");
     assert_eq!(content(&joined.pdu), json!({ "membership": "join" }));
 }
@@ -77,14 +77,14 @@ async fn banned_users_and_former_members_cannot_join_restricted_rooms() {
         .await
         .expect("banned");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     server
         .leave(&lobby, &sender(&carol()), None)
         .await
         .expect("left");
-    let outside = server.enter(&room_id, &carol()).await;
+    let outside = server.join_room(&room_id, &carol()).await;
     assert!(matches!(outside, Err(Error::JoinNotGranted)));
 }
 
@@ -97,7 +97,7 @@ async fn a_restricted_join_fails_without_an_authorising_user() {
         .leave(&room_id, &sender(&alice()), None)
         .await
         .expect("left");
-    let alone = server.enter(&room_id, &bob()).await;
+    let alone = server.join_room(&room_id, &bob()).await;
     assert!(matches!(alone, Err(Error::JoinNotGranted)));
 }
 
@@ -123,7 +123,7 @@ async fn a_knock_is_answered_by_an_invitation() {
         .await
         .expect("knocked");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     let knock = server.stored(&room_id).await.pop().expect("an event");
@@ -135,7 +135,7 @@ async fn a_knock_is_answered_by_an_invitation() {
         .invite(&room_id, &alice(), &bob())
         .await
         .expect("invited");
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_knock_is_turned_down_or_taken_back() {
         .await
         .expect("taken back");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
 }

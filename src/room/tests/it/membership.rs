@@ -11,10 +11,10 @@ use crate::support::{Server, alice, bob, carol, content, create, error_kind, sen
 async fn joining_a_public_room_is_idempotent() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     let position = server.position().await;
     server
-        .enter(&room_id, &bob())
+        .join_room(&room_id, &bob())
         .await
         .expect("joined already");
     assert_eq!(server.position().await, position, "no event was added");
@@ -34,14 +34,14 @@ async fn a_private_room_is_joined_by_invitation() {
         .await
         .expect("made");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     server
         .invite(&room_id, &alice(), &bob())
         .await
         .expect("invited");
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     assert_eq!(
         error_kind(server.invite(&room_id, &alice(), &bob()).await),
         ErrorKind::Forbidden,
@@ -74,7 +74,7 @@ async fn an_invitation_is_turned_down_by_leaving() {
         .await
         .expect("left");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     let left = server.stored(&room_id).await.pop().expect("an event");
@@ -101,7 +101,7 @@ async fn leaving_twice_is_no_error_and_strangers_cannot_leave() {
     let stranger = server.leave(&room_id, &sender(&carol()), None).await;
     assert!(matches!(stranger, Err(Error::NotInRoom)));
     assert_eq!(
-        error_kind(server.say(&room_id, &bob(), "still here").await),
+        error_kind(server.send_text(&room_id, &bob(), "still here").await),
         ErrorKind::Forbidden
     );
 }
@@ -124,7 +124,7 @@ async fn a_kicked_user_may_come_back_to_a_public_room() {
         .await
         .expect("kicked");
     assert_eq!(
-        error_kind(server.say(&room_id, &bob(), "hello").await),
+        error_kind(server.send_text(&room_id, &bob(), "hello").await),
         ErrorKind::Forbidden
     );
     let again = server
@@ -135,7 +135,10 @@ async fn a_kicked_user_may_come_back_to_a_public_room() {
         ErrorKind::Forbidden,
         "who is not there is not kicked"
     );
-    server.enter(&room_id, &bob()).await.expect("joined again");
+    server
+        .join_room(&room_id, &bob())
+        .await
+        .expect("joined again");
 }
 
 #[tokio::test]
@@ -149,13 +152,13 @@ async fn a_kicked_user_cannot_rejoin_an_invite_only_room() {
         .create(&sender(&alice()), Profile::default(), request)
         .await
         .expect("made");
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     server
         .change(&room_id, &alice(), &bob(), MembershipChange::Kick)
         .await
         .expect("kicked");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
 }
@@ -169,7 +172,7 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
         .await
         .expect("banned");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
     assert_eq!(
@@ -193,7 +196,10 @@ async fn a_banned_user_stays_out_until_the_ban_is_lifted() {
         ErrorKind::Forbidden,
         "there is no ban to lift"
     );
-    server.enter(&room_id, &bob()).await.expect("joined again");
+    server
+        .join_room(&room_id, &bob())
+        .await
+        .expect("joined again");
 }
 
 #[tokio::test]
@@ -205,7 +211,7 @@ async fn non_members_can_be_banned() {
         .await
         .expect("banned");
     assert_eq!(
-        error_kind(server.enter(&room_id, &bob()).await),
+        error_kind(server.join_room(&room_id, &bob()).await),
         ErrorKind::Forbidden
     );
 }
@@ -259,7 +265,10 @@ async fn a_room_is_forgotten_only_after_leaving_it() {
         .forget(&room_id, &bob())
         .await
         .expect("forgotten already");
-    server.enter(&room_id, &bob()).await.expect("joined again");
+    server
+        .join_room(&room_id, &bob())
+        .await
+        .expect("joined again");
     assert!(matches!(
         server.forget(&room_id, &bob()).await,
         Err(Error::StillInRoom)
@@ -352,7 +361,7 @@ async fn rooms_and_users_of_other_servers_are_not_reached() {
     assert!(matches!(invited, Err(Error::Remote(_))));
     let elsewhere = room_id!("!room:elsewhere.example");
     assert_eq!(
-        error_kind(server.enter(elsewhere, &alice()).await),
+        error_kind(server.join_room(elsewhere, &alice()).await),
         ErrorKind::NotFound
     );
 }

@@ -17,7 +17,7 @@ async fn two_processes_write_one_chain_and_lose_nothing() {
     let there = here.another().await;
     let room_id = here.room(&[&alice()]).await;
     for sender in 0..SENDERS {
-        here.enter(&room_id, &user(&sender.to_string()))
+        here.join_room(&room_id, &user(&sender.to_string()))
             .await
             .expect("joined");
     }
@@ -54,7 +54,7 @@ async fn writes_build_on_those_of_other_processes() {
     for number in 0..4 {
         let server = [&here, &there][number % 2];
         server
-            .say(&room_id, &bob(), &number.to_string())
+            .send_text(&room_id, &bob(), &number.to_string())
             .await
             .expect("sent");
     }
@@ -62,7 +62,7 @@ async fn writes_build_on_those_of_other_processes() {
         .await
         .expect("left");
     there
-        .say(&room_id, &bob(), "still here?")
+        .send_text(&room_id, &bob(), "still here?")
         .await
         .expect_err("the other process knows after all");
     assert_eq!(chain(&here, &room_id).await.len(), 6 + 1 + 4 + 1);
@@ -74,16 +74,24 @@ async fn a_transaction_repeated_at_another_process_is_the_same_event() {
     let there = here.another().await;
     let room_id = here.room(&[&alice()]).await;
     // Both processes know the device before the transaction.
-    here.say(&room_id, &alice(), "here").await.expect("sent");
-    there.say(&room_id, &alice(), "there").await.expect("sent");
-    let first = here.say(&room_id, &alice(), "hello").await.expect("sent");
+    here.send_text(&room_id, &alice(), "here")
+        .await
+        .expect("sent");
+    there
+        .send_text(&room_id, &alice(), "there")
+        .await
+        .expect("sent");
+    let first = here
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     let again = there
-        .say(&room_id, &alice(), "hello")
+        .send_text(&room_id, &alice(), "hello")
         .await
         .expect("sent before");
     assert_eq!(first, again);
     assert_eq!(
-        here.heard(&room_id, &alice()).await,
+        here.readable_texts(&room_id, &alice()).await,
         ["here", "there", "hello"]
     );
 }
@@ -166,19 +174,24 @@ async fn a_head_is_reloaded_once_for_writes_of_another_process_and_never_for_own
     let mut there = here.another().await;
     let _tasks = connect(&mut [&mut here, &mut there]);
     let room_id = here.room(&[&alice(), &bob()]).await;
-    there.say(&room_id, &bob(), "there").await.expect("sent");
+    there
+        .send_text(&room_id, &bob(), "there")
+        .await
+        .expect("sent");
     // This one loses to the other process, and reads the room for that.
-    here.say(&room_id, &alice(), "here").await.expect("sent");
+    here.send_text(&room_id, &alice(), "here")
+        .await
+        .expect("sent");
     catch_up(&mut here, &mut there).await;
     let alice = alice();
-    let send = Box::pin(here.say(&room_id, &alice, "again"));
+    let send = Box::pin(here.send_text(&room_id, &alice, "again"));
     let (sent, queries) = queries_of(send).await;
     sent.expect("sent");
     assert_eq!(queries, [""; 0]);
     // Other writes of this process lie among those that are read from the tables.
     catch_up(&mut there, &mut here).await;
     there
-        .say(&room_id, &bob(), "elsewhere")
+        .send_text(&room_id, &bob(), "elsewhere")
         .await
         .expect("sent");
     let other = here.room(&[&alice]).await;
@@ -196,7 +209,7 @@ async fn a_pending_write_survives_a_head_reload() {
     let mut there = here.another().await;
     let _tasks = connect(&mut [&mut here, &mut there]);
     let room_id = here.room(&[&alice(), &bob()]).await;
-    there.say(&room_id, &bob(), "0").await.expect("sent");
+    there.send_text(&room_id, &bob(), "0").await.expect("sent");
     for round in 1..20 {
         let text = format!("here {round}");
         let mut sends = JoinSet::new();

@@ -13,10 +13,13 @@ use crate::support::{NOW, Server, alice, bob, error_kind, message, raw, sender, 
 async fn each_receipt_is_one_change_in_the_stream() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     let before = server.position().await;
     let mark = |kind| ReadUpTo {
-        event_id: &said,
+        event_id: &message_id,
         kind,
     };
     let marks = [
@@ -48,18 +51,21 @@ async fn each_receipt_is_one_change_in_the_stream() {
         (&*private.receipt_type, &*private.thread_id),
         ("m.read.private", "main")
     );
-    assert_eq!((read.event_id == said, read.ts), (true, NOW as i64));
+    assert_eq!((read.event_id == message_id, read.ts), (true, NOW as i64));
     assert_eq!(fully.event_type, "m.fully_read");
-    assert_eq!(fully.content, format!(r#"{{"event_id":"{said}"}}"#));
+    assert_eq!(fully.content, format!(r#"{{"event_id":"{message_id}"}}"#));
 }
 
 #[tokio::test]
 async fn only_members_set_receipts() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     let marks = [ReadUpTo {
-        event_id: &said,
+        event_id: &message_id,
         kind: ReceiptKind::Public { thread_id: None },
     }];
     let stranger = server.set_receipts(&room_id, &sender(&bob()), &marks).await;
@@ -71,12 +77,15 @@ async fn receipts_need_an_event_of_the_room() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     let other = server.room(&[&alice()]).await;
-    let said = server.say(&other, &alice(), "hello").await.expect("sent");
+    let message_id = server
+        .send_text(&other, &alice(), "hello")
+        .await
+        .expect("sent");
     for kind in [
         ReceiptKind::Public { thread_id: None },
         ReceiptKind::FullyRead,
     ] {
-        let event_id = &said;
+        let event_id = &message_id;
         let marks = [ReadUpTo { event_id, kind }];
         let elsewhere = server
             .set_receipts(&room_id, &sender(&alice()), &marks)
@@ -89,8 +98,14 @@ async fn receipts_need_an_event_of_the_room() {
 async fn receipts_only_move_forward() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let old = server.say(&room_id, &alice(), "old").await.expect("sent");
-    let new = server.say(&room_id, &alice(), "new").await.expect("sent");
+    let old = server
+        .send_text(&room_id, &alice(), "old")
+        .await
+        .expect("sent");
+    let new = server
+        .send_text(&room_id, &alice(), "new")
+        .await
+        .expect("sent");
     let mark = async |event_id: &OwnedEventId, thread_id: Option<&str>| {
         let before = server.position().await;
         let thread_id = thread_id.map(ToOwned::to_owned);
@@ -112,14 +127,17 @@ async fn receipts_only_move_forward() {
 async fn malformed_event_ids_are_refused() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let said = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     let odd = OwnedEventId::try_from("$a\0b").expect("an event id");
     let queries = Queries::listen();
     let threaded = ReceiptKind::Public {
         thread_id: Some(odd.to_string()),
     };
     for (event_id, kind) in [
-        (&said, threaded),
+        (&message_id, threaded),
         (&odd, ReceiptKind::Public { thread_id: None }),
         (&odd, ReceiptKind::FullyRead),
     ] {
@@ -129,8 +147,11 @@ async fn malformed_event_ids_are_refused() {
             .await;
         assert_eq!(error_kind(refused), ErrorKind::InvalidParam);
     }
-    let told = queries.take();
-    assert!(!told.iter().any(|told| told == "COMMIT"), "{told:?}");
+    let statements = queries.take();
+    assert!(
+        !statements.iter().any(|statement| statement == "COMMIT"),
+        "{statements:?}"
+    );
 }
 
 #[tokio::test]
@@ -147,8 +168,14 @@ async fn a_receipt_of_a_thread_is_for_an_event_of_it() {
         let sent = server.send(&room_id, &sender, message).await;
         sent.expect("sent")
     };
-    let root = server.say(&room_id, &alice(), "root").await.expect("sent");
-    let other = server.say(&room_id, &alice(), "other").await.expect("sent");
+    let root = server
+        .send_text(&room_id, &alice(), "root")
+        .await
+        .expect("sent");
+    let other = server
+        .send_text(&room_id, &alice(), "other")
+        .await
+        .expect("sent");
     let on_root = related("m.annotation", &root, "on the root").await;
     let reply = related("m.thread", &root, "in the thread").await;
     let edit = related("m.replace", &reply, "one hop").await;

@@ -31,24 +31,27 @@ async fn redaction_erases_the_stored_content_and_is_published() {
             )
             .await
             .expect("made");
-        let said = server
-            .say(&room_id, &alice(), "secret")
+        let message_id = server
+            .send_text(&room_id, &alice(), "secret")
             .await
             .expect("sent");
-        let redaction = redact(&server, &room_id, &alice(), &said)
+        let redaction = redact(&server, &room_id, &alice(), &message_id)
             .await
             .expect("redacted");
         for event in server.stored(&room_id).await {
             assert!(!event.pdu.json().contains("secret"), "{}", event.pdu.json());
         }
-        let event = server.read(&room_id, &alice(), &said).await.expect("seen");
+        let event = server
+            .read(&room_id, &alice(), &message_id)
+            .await
+            .expect("seen");
         assert_eq!(event["content"], json!({}));
         let because = &event["unsigned"]["redacted_because"];
         assert_eq!(because["event_id"], redaction.as_str());
         assert_eq!(because["content"]["reason"], "regret");
         // Returned in both places, whichever the room version knows.
-        assert_eq!(because["redacts"], said.as_str());
-        assert_eq!(because["content"]["redacts"], said.as_str());
+        assert_eq!(because["redacts"], message_id.as_str());
+        assert_eq!(because["content"]["redacts"], message_id.as_str());
     }
 }
 
@@ -56,14 +59,14 @@ async fn redaction_erases_the_stored_content_and_is_published() {
 async fn the_same_redaction_is_done_once() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let said = server
-        .say(&room_id, &alice(), "secret")
+    let message_id = server
+        .send_text(&room_id, &alice(), "secret")
         .await
         .expect("sent");
-    let first = redact(&server, &room_id, &alice(), &said)
+    let first = redact(&server, &room_id, &alice(), &message_id)
         .await
         .expect("redacted");
-    let second = redact(&server, &room_id, &alice(), &said)
+    let second = redact(&server, &room_id, &alice(), &message_id)
         .await
         .expect("redacted");
     assert_eq!(first, second);
@@ -76,16 +79,19 @@ async fn the_same_redaction_is_done_once() {
 async fn others_messages_are_redacted_by_moderators_only() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob(), &carol()]).await;
-    let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &bob(), "mine")
+        .await
+        .expect("sent");
     let position = server.position().await;
-    let denied = redact(&server, &room_id, &carol(), &said).await;
+    let denied = redact(&server, &room_id, &carol(), &message_id).await;
     assert_eq!(error_kind(denied), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
-    assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
-    redact(&server, &room_id, &alice(), &said)
+    assert_eq!(server.readable_texts(&room_id, &alice()).await, ["mine"]);
+    redact(&server, &room_id, &alice(), &message_id)
         .await
         .expect("redacted");
-    assert!(server.heard(&room_id, &bob()).await.is_empty());
+    assert!(server.readable_texts(&room_id, &bob()).await.is_empty());
 }
 
 #[tokio::test]
@@ -132,7 +138,7 @@ async fn redaction_keeps_the_membership() {
         .expect("redacted");
     for server in [&server, &server.another().await] {
         server
-            .say(&room_id, &bob(), "still here")
+            .send_text(&room_id, &bob(), "still here")
             .await
             .expect("sent");
     }
@@ -143,39 +149,45 @@ async fn events_of_other_rooms_are_not_redacted() {
     let server = Server::start().await;
     let here = server.room(&[&alice()]).await;
     let there = server.room(&[&alice()]).await;
-    let said = server.say(&there, &alice(), "there").await.expect("sent");
-    let result = redact(&server, &here, &alice(), &said).await;
+    let message_id = server
+        .send_text(&there, &alice(), "there")
+        .await
+        .expect("sent");
+    let result = redact(&server, &here, &alice(), &message_id).await;
     assert!(matches!(result, Err(Error::UnknownEvent)));
-    assert_eq!(server.heard(&there, &alice()).await, ["there"]);
+    assert_eq!(server.readable_texts(&there, &alice()).await, ["there"]);
 }
 
 #[tokio::test]
 async fn non_members_cannot_redact() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
-    let said = server.say(&room_id, &bob(), "mine").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &bob(), "mine")
+        .await
+        .expect("sent");
     server
         .leave(&room_id, &sender(&bob()), None)
         .await
         .expect("left");
     for user in [bob(), carol()] {
-        let result = redact(&server, &room_id, &user, &said).await;
+        let result = redact(&server, &room_id, &user, &message_id).await;
         assert_eq!(error_kind(result), ErrorKind::Forbidden);
     }
-    assert_eq!(server.heard(&room_id, &alice()).await, ["mine"]);
+    assert_eq!(server.readable_texts(&room_id, &alice()).await, ["mine"]);
 }
 
 #[tokio::test]
 async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
-    let said = server
-        .say(&room_id, &alice(), "secret")
+    let message_id = server
+        .send_text(&room_id, &alice(), "secret")
         .await
         .expect("sent");
     let redaction = || room::NewMessage {
         event_type: "m.room.redaction".into(),
-        content: crate::support::raw(&json!({ "redacts": said, "reason": "regret" })),
+        content: crate::support::raw(&json!({ "redacts": message_id, "reason": "regret" })),
     };
     let denied = server
         .send(&room_id, &transaction(&bob(), "1"), redaction())
@@ -185,16 +197,21 @@ async fn a_redaction_that_is_sent_as_a_message_takes_effect() {
         .send(&room_id, &transaction(&alice(), "2"), redaction())
         .await
         .expect("redacted");
-    assert!(server.heard(&room_id, &alice()).await.is_empty());
+    assert!(server.readable_texts(&room_id, &alice()).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for text in ["one", "two", "three"] {
-        said.push(server.say(&room_id, &alice(), text).await.expect("sent"));
+        messages.push(
+            server
+                .send_text(&room_id, &alice(), text)
+                .await
+                .expect("sent"),
+        );
     }
     let by_endpoint = async |server: &Server, target: &EventId| {
         let sender = transaction(&alice(), "the same");
@@ -211,17 +228,17 @@ async fn a_transaction_of_a_redaction_is_of_one_endpoint_and_target() {
         sent.expect("redacted")
     };
     let made = [
-        by_endpoint(&server, &said[0]).await,
-        by_endpoint(&server, &said[1]).await,
-        by_message(&server, &said[2]).await,
+        by_endpoint(&server, &messages[0]).await,
+        by_endpoint(&server, &messages[1]).await,
+        by_message(&server, &messages[2]).await,
     ];
-    assert!(server.heard(&room_id, &alice()).await.is_empty());
+    assert!(server.readable_texts(&room_id, &alice()).await.is_empty());
     for server in [&server, &server.another().await] {
         let position = server.position().await;
         let again = [
-            by_endpoint(server, &said[0]).await,
-            by_endpoint(server, &said[1]).await,
-            by_message(server, &said[2]).await,
+            by_endpoint(server, &messages[0]).await,
+            by_endpoint(server, &messages[1]).await,
+            by_message(server, &messages[2]).await,
         ];
         assert_eq!(again, made);
         assert_eq!(server.position().await, position);
@@ -283,9 +300,12 @@ async fn a_redaction_names_its_target() {
 async fn strangers_do_not_learn_which_events_exist() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let said = server.say(&room_id, &alice(), "mine").await.expect("sent");
+    let message_id = server
+        .send_text(&room_id, &alice(), "mine")
+        .await
+        .expect("sent");
     let unknown = ruma::event_id!("$unknown");
-    for event_id in [&*said, unknown] {
+    for event_id in [&*message_id, unknown] {
         let result = redact(&server, &room_id, &bob(), event_id).await;
         assert!(matches!(result, Err(Error::NotInRoom)));
     }

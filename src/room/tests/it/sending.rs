@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use types::ErrorKind;
 
 use crate::support::{
-    NOW, Server, alice, back, bob, carol, error_kind, json as parse, message, raw, sender,
+    NOW, Server, alice, backwards, bob, carol, error_kind, json as parse, message, raw, sender,
     transaction,
 };
 
@@ -15,10 +15,13 @@ use crate::support::{
 async fn the_same_transaction_gets_the_same_event() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let first = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let first = server
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     let position = server.position().await;
     let second = server
-        .say(&room_id, &alice(), "hello")
+        .send_text(&room_id, &alice(), "hello")
         .await
         .expect("sent before");
     assert_eq!(first, second);
@@ -30,9 +33,15 @@ async fn a_transaction_is_of_one_device_room_and_type() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;
     let other_room = server.room(&[&alice()]).await;
-    let first = server.say(&room_id, &alice(), "1").await.expect("sent");
-    let of_other_user = server.say(&room_id, &bob(), "1").await.expect("sent");
-    let in_other_room = server.say(&other_room, &alice(), "1").await.expect("sent");
+    let first = server
+        .send_text(&room_id, &alice(), "1")
+        .await
+        .expect("sent");
+    let of_other_user = server.send_text(&room_id, &bob(), "1").await.expect("sent");
+    let in_other_room = server
+        .send_text(&other_room, &alice(), "1")
+        .await
+        .expect("sent");
     let at_laptop = Sender {
         device_id: Some(owned_device_id!("LAPTOP")),
         ..transaction(&alice(), "1")
@@ -87,23 +96,32 @@ async fn a_transaction_sent_many_times_at_once_is_one_event() {
     let mut sent = sends.join_all().await;
     sent.dedup();
     assert_eq!(sent.len(), 1);
-    assert_eq!(server.heard(&room_id, &alice()).await, ["hello"]);
+    assert_eq!(server.readable_texts(&room_id, &alice()).await, ["hello"]);
 }
 
 #[tokio::test]
 async fn a_transaction_is_known_after_a_restart() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
-    let first = server.say(&room_id, &alice(), "hello").await.expect("sent");
+    let first = server
+        .send_text(&room_id, &alice(), "hello")
+        .await
+        .expect("sent");
     let after = server.another().await;
     let again = after
-        .say(&room_id, &alice(), "hello")
+        .send_text(&room_id, &alice(), "hello")
         .await
         .expect("sent before");
     assert_eq!(first, again);
-    let next = after.say(&room_id, &alice(), "next").await.expect("sent");
+    let next = after
+        .send_text(&room_id, &alice(), "next")
+        .await
+        .expect("sent");
     assert_ne!(first, next);
-    assert_eq!(after.heard(&room_id, &alice()).await, ["hello", "next"]);
+    assert_eq!(
+        after.readable_texts(&room_id, &alice()).await,
+        ["hello", "next"]
+    );
 }
 
 #[tokio::test]
@@ -119,7 +137,7 @@ async fn a_transaction_without_a_device_is_known_after_a_restart_until_it_expire
         user_id: &alice.user_id,
         device_id: None,
     };
-    let page = after.messages(&room_id, reader, &back(1)).await;
+    let page = after.messages(&room_id, reader, &backwards(1)).await;
     let sent = &parse(&page.expect("messages"))["chunk"][0];
     assert_eq!(sent["unsigned"]["transaction_id"], "1");
 
@@ -140,7 +158,10 @@ async fn messages_without_a_transaction_are_sent_each_time() {
         let sent = server.send(&room_id, &sender, message("hello")).await;
         sent.expect("sent");
     }
-    assert_eq!(server.heard(&room_id, &alice()).await, ["hello", "hello"]);
+    assert_eq!(
+        server.readable_texts(&room_id, &alice()).await,
+        ["hello", "hello"]
+    );
 }
 
 #[tokio::test]
@@ -148,11 +169,14 @@ async fn a_failed_transaction_can_be_tried_again() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice()]).await;
     assert_eq!(
-        error_kind(server.say(&room_id, &bob(), "hello").await),
+        error_kind(server.send_text(&room_id, &bob(), "hello").await),
         ErrorKind::Forbidden
     );
-    server.enter(&room_id, &bob()).await.expect("joined");
-    server.say(&room_id, &bob(), "hello").await.expect("sent");
+    server.join_room(&room_id, &bob()).await.expect("joined");
+    server
+        .send_text(&room_id, &bob(), "hello")
+        .await
+        .expect("sent");
 }
 
 #[tokio::test]
@@ -186,7 +210,7 @@ async fn events_beyond_the_limits_are_refused_and_leave_no_trace() {
     assert_eq!(error_kind(sent), ErrorKind::Forbidden);
     assert_eq!(server.position().await, position);
     server
-        .say(&room_id, &alice(), "fine")
+        .send_text(&room_id, &alice(), "fine")
         .await
         .expect("the room goes on");
 }
@@ -197,8 +221,8 @@ async fn strangers_do_not_learn_which_rooms_exist() {
     let room_id = server.room(&[&alice()]).await;
     let unknown = room_id!("!nowhere:test.localhost");
     for room_id in [&*room_id, unknown] {
-        let said = server.say(room_id, &carol(), "hello").await;
-        assert!(matches!(said, Err(Error::NotInRoom)));
+        let sent = server.send_text(room_id, &carol(), "hello").await;
+        assert!(matches!(sent, Err(Error::NotInRoom)));
         for (event_type, content) in [
             ("m.room.name", json!({})),
             (

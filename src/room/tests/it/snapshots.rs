@@ -49,7 +49,7 @@ async fn the_snapshot_of_each_event_is_the_state_after_it() {
         match dice.roll(20) {
             0 => {
                 server
-                    .say(&room_id, &alice(), &number.to_string())
+                    .send_text(&room_id, &alice(), &number.to_string())
                     .await
                     .expect("sent");
             }

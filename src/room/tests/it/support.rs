@@ -1,4 +1,4 @@
-//! Rooms on a database of the test's own, and the words that the tests are told in.
+//! Rooms on a database of the test's own, and helpers for common requests.
 
 use event::{Pdu, Signer};
 use room::{
@@ -14,7 +14,7 @@ use storage::{Connection, StoredEvent, events, rooms};
 use testkit::TestDatabase;
 use types::{Clock, HistoryOrder, PageToken};
 
-/// The moment at which the tests' clocks stand.
+/// The time of the tests' clocks, in milliseconds since the epoch.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
 
 /// A user of this server.
@@ -136,13 +136,13 @@ impl Server {
             .await
             .expect("the room is made");
         for member in &members[1..] {
-            self.enter(&room_id, member).await.expect("joined");
+            self.join_room(&room_id, member).await.expect("joined");
         }
         room_id
     }
 
-    /// Joins without saying more.
-    pub(crate) async fn enter(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
+    /// Joins without a profile.
+    pub(crate) async fn join_room(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
         self.join(room_id, &sender(user_id), Profile::default(), Map::new())
             .await
     }
@@ -173,7 +173,7 @@ impl Server {
     }
 
     /// Sends a text message whose transaction id is the text.
-    pub(crate) async fn say(
+    pub(crate) async fn send_text(
         &self,
         room_id: &RoomId,
         sender: &UserId,
@@ -249,9 +249,9 @@ impl Server {
     }
 
     /// The texts of the messages that the user can scroll back to, the oldest first.
-    pub(crate) async fn heard(&self, room_id: &RoomId, user_id: &UserId) -> Vec<String> {
+    pub(crate) async fn readable_texts(&self, room_id: &RoomId, user_id: &UserId) -> Vec<String> {
         let page = self
-            .page(room_id, user_id, &back(1000))
+            .page(room_id, user_id, &backwards(1000))
             .await
             .expect("messages");
         let mut texts = bodies(&page["chunk"]);
@@ -339,7 +339,7 @@ pub(crate) fn message(text: &str) -> NewMessage {
 }
 
 /// A page from the end of the room backwards.
-pub(crate) fn back(limit: usize) -> PageRequest {
+pub(crate) fn backwards(limit: usize) -> PageRequest {
     PageRequest {
         from: None,
         to: None,
@@ -350,7 +350,7 @@ pub(crate) fn back(limit: usize) -> PageRequest {
 }
 
 /// A page from the beginning of the room forwards.
-pub(crate) fn forth(limit: usize) -> PageRequest {
+pub(crate) fn forwards(limit: usize) -> PageRequest {
     PageRequest {
         direction: Direction::Forward,
         ..back(limit)

@@ -57,16 +57,21 @@ async fn rooms_of_versions_1_and_2_are_used_like_others() {
         assert_eq!(create["creator"], alice().as_str());
         // Both heads are loaded in turn, so that the hashes of parents come from the database too.
         for (number, server) in [&here, &there, &there, &here].into_iter().enumerate() {
-            let said = server.say(&room_id, &alice(), &format!("{number}")).await;
-            let said = said.expect("sent");
-            let event = server.read(&room_id, &alice(), &said).await.expect("seen");
-            assert_eq!(event["event_id"], said.as_str());
+            let message_id = server
+                .send_text(&room_id, &alice(), &format!("{number}"))
+                .await;
+            let message_id = message_id.expect("sent");
+            let event = server
+                .read(&room_id, &alice(), &message_id)
+                .await
+                .expect("seen");
+            assert_eq!(event["event_id"], message_id.as_str());
         }
         let levels = json!({ "users": { alice().as_str(): 100 }, "events": { "m.x": 50 } });
         here.set(&room_id, &alice(), "m.room.power_levels", levels)
             .await
             .expect("set");
-        here.enter(&room_id, &bob()).await.expect("joined");
+        here.join_room(&room_id, &bob()).await.expect("joined");
         let refused = here.set(&room_id, &bob(), "m.x", json!({})).await;
         assert_eq!(error_kind(refused), ErrorKind::Forbidden);
         check_events(&here, &room_id, &version).await;
@@ -82,9 +87,15 @@ async fn redactions_in_versions_1_and_2_need_the_level_or_the_sender() {
             .create(&sender(&alice()), room::Profile::default(), request)
             .await
             .expect("made");
-        server.enter(&room_id, &bob()).await.expect("joined");
-        let first = server.say(&room_id, &alice(), "first").await.expect("sent");
-        let second = server.say(&room_id, &bob(), "second").await.expect("sent");
+        server.join_room(&room_id, &bob()).await.expect("joined");
+        let first = server
+            .send_text(&room_id, &alice(), "first")
+            .await
+            .expect("sent");
+        let second = server
+            .send_text(&room_id, &bob(), "second")
+            .await
+            .expect("sent");
         let (moderator, member) = (alice(), bob());
         let redact = async |user: &UserId, target: &OwnedEventId| {
             let sender = transaction(user, &format!("redact {target}"));

@@ -5,16 +5,18 @@ use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use types::{ErrorKind, HistoryOrder, PageToken, StreamPosition};
 
-use crate::support::{Server, alice, back, bob, carol, error_kind, json as parse, reader, sender};
+use crate::support::{
+    Server, alice, backwards, bob, carol, error_kind, json as parse, reader, sender,
+};
 
 /// A public room of Alice's with this history visibility.
 async fn room(server: &Server, visibility: &str) -> OwnedRoomId {
     let room_id = server.room(&[&alice()]).await;
-    show(server, &room_id, visibility).await;
+    set_visibility(server, &room_id, visibility).await;
     room_id
 }
 
-async fn show(server: &Server, room_id: &OwnedRoomId, visibility: &str) {
+async fn set_visibility(server: &Server, room_id: &OwnedRoomId, visibility: &str) {
     let content = json!({ "history_visibility": visibility });
     server
         .set(room_id, &alice(), "m.room.history_visibility", content)
@@ -22,29 +24,36 @@ async fn show(server: &Server, room_id: &OwnedRoomId, visibility: &str) {
         .expect("set");
 }
 
-async fn say(server: &Server, room_id: &OwnedRoomId, text: &str) {
-    server.say(room_id, &alice(), text).await.expect("sent");
+async fn send_text(server: &Server, room_id: &OwnedRoomId, text: &str) {
+    server
+        .send_text(room_id, &alice(), text)
+        .await
+        .expect("sent");
 }
 
 #[tokio::test]
 async fn history_visibility_limits_what_members_read() {
     let server = Server::start().await;
-    for (visibility, heard) in [
+    for (visibility, texts) in [
         ("world_readable", vec!["before", "invited", "joined"]),
         ("shared", vec!["before", "invited", "joined"]),
         ("invited", vec!["invited", "joined"]),
         ("joined", vec!["joined"]),
     ] {
         let room_id = room(&server, visibility).await;
-        say(&server, &room_id, "before").await;
+        send_text(&server, &room_id, "before").await;
         server
             .invite(&room_id, &alice(), &bob())
             .await
             .expect("invited");
-        say(&server, &room_id, "invited").await;
-        server.enter(&room_id, &bob()).await.expect("joined");
-        say(&server, &room_id, "joined").await;
-        assert_eq!(server.heard(&room_id, &bob()).await, heard, "{visibility}");
+        send_text(&server, &room_id, "invited").await;
+        server.join_room(&room_id, &bob()).await.expect("joined");
+        send_text(&server, &room_id, "joined").await;
+        assert_eq!(
+            server.readable_texts(&room_id, &bob()).await,
+            texts,
+            "{visibility}"
+        );
     }
 }
 
@@ -53,15 +62,15 @@ async fn former_members_read_until_they_left() {
     let server = Server::start().await;
     for visibility in ["shared", "invited", "joined"] {
         let room_id = room(&server, visibility).await;
-        server.enter(&room_id, &bob()).await.expect("joined");
-        say(&server, &room_id, "there").await;
+        server.join_room(&room_id, &bob()).await.expect("joined");
+        send_text(&server, &room_id, "there").await;
         server
             .leave(&room_id, &sender(&bob()), None)
             .await
             .expect("left");
-        say(&server, &room_id, "gone").await;
+        send_text(&server, &room_id, "gone").await;
         assert_eq!(
-            server.heard(&room_id, &bob()).await,
+            server.readable_texts(&room_id, &bob()).await,
             ["there"],
             "{visibility}"
         );
@@ -74,18 +83,25 @@ async fn former_members_read_until_they_left() {
 #[tokio::test]
 async fn returning_members_read_shared_history() {
     let server = Server::start().await;
-    for (visibility, heard) in [("shared", vec!["1", "2", "3"]), ("joined", vec!["1", "3"])] {
+    for (visibility, texts) in [("shared", vec!["1", "2", "3"]), ("joined", vec!["1", "3"])] {
         let room_id = room(&server, visibility).await;
-        server.enter(&room_id, &bob()).await.expect("joined");
-        say(&server, &room_id, "1").await;
+        server.join_room(&room_id, &bob()).await.expect("joined");
+        send_text(&server, &room_id, "1").await;
         server
             .leave(&room_id, &sender(&bob()), None)
             .await
             .expect("left");
-        say(&server, &room_id, "2").await;
-        server.enter(&room_id, &bob()).await.expect("joined again");
-        say(&server, &room_id, "3").await;
-        assert_eq!(server.heard(&room_id, &bob()).await, heard, "{visibility}");
+        send_text(&server, &room_id, "2").await;
+        server
+            .join_room(&room_id, &bob())
+            .await
+            .expect("joined again");
+        send_text(&server, &room_id, "3").await;
+        assert_eq!(
+            server.readable_texts(&room_id, &bob()).await,
+            texts,
+            "{visibility}"
+        );
     }
 }
 
@@ -93,31 +109,31 @@ async fn returning_members_read_shared_history() {
 async fn banned_users_read_until_the_ban() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
-    server.enter(&room_id, &bob()).await.expect("joined");
-    say(&server, &room_id, "there").await;
+    server.join_room(&room_id, &bob()).await.expect("joined");
+    send_text(&server, &room_id, "there").await;
     server
         .change(&room_id, &alice(), &bob(), MembershipChange::Ban)
         .await
         .expect("banned");
-    say(&server, &room_id, "gone").await;
-    assert_eq!(server.heard(&room_id, &bob()).await, ["there"]);
+    send_text(&server, &room_id, "gone").await;
+    assert_eq!(server.readable_texts(&room_id, &bob()).await, ["there"]);
 }
 
 #[tokio::test]
 async fn world_readable_rooms_are_readable_by_all() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
-    say(&server, &room_id, "closed").await;
-    show(&server, &room_id, "world_readable").await;
-    say(&server, &room_id, "open").await;
-    assert_eq!(server.heard(&room_id, &carol()).await, ["open"]);
+    send_text(&server, &room_id, "closed").await;
+    set_visibility(&server, &room_id, "world_readable").await;
+    send_text(&server, &room_id, "open").await;
+    assert_eq!(server.readable_texts(&room_id, &carol()).await, ["open"]);
     let state = server
         .state(&room_id, reader(&carol()))
         .await
         .expect("state");
     assert_eq!(parse(&state).as_array().expect("a list").len(), 6);
-    show(&server, &room_id, "shared").await;
-    let page = server.page(&room_id, &carol(), &back(10)).await;
+    set_visibility(&server, &room_id, "shared").await;
+    let page = server.page(&room_id, &carol(), &backwards(10)).await;
     assert_eq!(error_kind(page), ErrorKind::Forbidden);
 }
 
@@ -125,19 +141,19 @@ async fn world_readable_rooms_are_readable_by_all() {
 async fn invited_users_read_only_with_visibility_invited() {
     let server = Server::start().await;
     let room_id = room(&server, "invited").await;
-    say(&server, &room_id, "before").await;
+    send_text(&server, &room_id, "before").await;
     server
         .invite(&room_id, &alice(), &bob())
         .await
         .expect("invited");
-    say(&server, &room_id, "since").await;
-    assert_eq!(server.heard(&room_id, &bob()).await, ["since"]);
+    send_text(&server, &room_id, "since").await;
+    assert_eq!(server.readable_texts(&room_id, &bob()).await, ["since"]);
     let room_id = room(&server, "shared").await;
     server
         .invite(&room_id, &alice(), &bob())
         .await
         .expect("invited");
-    let page = server.page(&room_id, &bob(), &back(10)).await;
+    let page = server.page(&room_id, &bob(), &backwards(10)).await;
     assert_eq!(error_kind(page), ErrorKind::Forbidden);
 }
 
@@ -150,7 +166,7 @@ async fn former_members_get_the_state_at_leaving() {
         .set(&room_id, &alice(), "m.room.name", name("Old"))
         .await
         .expect("set");
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     server
         .leave(&room_id, &sender(&bob()), None)
         .await
@@ -159,7 +175,7 @@ async fn former_members_get_the_state_at_leaving() {
         .set(&room_id, &alice(), "m.room.name", name("New"))
         .await
         .expect("set");
-    server.enter(&room_id, &carol()).await.expect("joined");
+    server.join_room(&room_id, &carol()).await.expect("joined");
     let seen =
         async |user: ruma::OwnedUserId| server.content(&room_id, &user, "m.room.name", "").await;
     assert_eq!(seen(bob()).await.expect("state"), name("Old"));
@@ -193,22 +209,25 @@ async fn non_members_cannot_read_state() {
 async fn forgotten_rooms_cannot_be_read() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
-    server.enter(&room_id, &bob()).await.expect("joined");
-    say(&server, &room_id, "there").await;
-    let said = server.stored(&room_id).await.pop().expect("an event");
+    server.join_room(&room_id, &bob()).await.expect("joined");
+    send_text(&server, &room_id, "there").await;
+    let last = server.stored(&room_id).await.pop().expect("an event");
     server
         .leave(&room_id, &sender(&bob()), None)
         .await
         .expect("left");
     server.forget(&room_id, &bob()).await.expect("forgotten");
-    let page = server.page(&room_id, &bob(), &back(10)).await;
+    let page = server.page(&room_id, &bob(), &backwards(10)).await;
     assert_eq!(error_kind(page), ErrorKind::Forbidden);
     let state = server.state(&room_id, reader(&bob())).await;
     assert_eq!(error_kind(state), ErrorKind::Forbidden);
-    let event = server.read(&room_id, &bob(), said.pdu.event_id()).await;
+    let event = server.read(&room_id, &bob(), last.pdu.event_id()).await;
     assert_eq!(error_kind(event), ErrorKind::NotFound);
-    server.enter(&room_id, &bob()).await.expect("joined again");
-    assert_eq!(server.heard(&room_id, &bob()).await, ["there"]);
+    server
+        .join_room(&room_id, &bob())
+        .await
+        .expect("joined again");
+    assert_eq!(server.readable_texts(&room_id, &bob()).await, ["there"]);
 }
 
 /// The users and their memberships in an answer of `/members`.
@@ -244,8 +263,8 @@ async fn members_are_returned_at_a_point_and_by_membership() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
     let before = PageToken(HistoryOrder::of(StreamPosition(server.position().await)));
-    server.enter(&room_id, &bob()).await.expect("joined");
-    server.enter(&room_id, &carol()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &carol()).await.expect("joined");
     server
         .leave(&room_id, &sender(&carol()), None)
         .await
@@ -288,12 +307,12 @@ async fn members_are_returned_at_a_point_and_by_membership() {
 async fn former_members_do_not_see_later_members() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     server
         .leave(&room_id, &sender(&bob()), None)
         .await
         .expect("left");
-    server.enter(&room_id, &carol()).await.expect("joined");
+    server.join_room(&room_id, &carol()).await.expect("joined");
     let now = MembersQuery {
         at: Some(PageToken(HistoryOrder::of(StreamPosition(
             server.position().await,
@@ -301,8 +320,11 @@ async fn former_members_do_not_see_later_members() {
         ..MembersQuery::default()
     };
     for query in [MembersQuery::default(), now] {
-        let told = members(&server, &room_id, &bob(), &query).await;
-        assert!(!told.iter().any(|(user, _)| *user == carol()), "{query:?}");
+        let returned = members(&server, &room_id, &bob(), &query).await;
+        assert!(
+            !returned.iter().any(|(user, _)| *user == carol()),
+            "{query:?}"
+        );
     }
 }
 
@@ -312,7 +334,7 @@ async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
     let is = |user: ruma::OwnedUserId, membership: &str| (user.to_string(), membership.to_owned());
     for visibility in ["joined", "invited"] {
         let room_id = room(&server, visibility).await;
-        server.enter(&room_id, &carol()).await.expect("joined");
+        server.join_room(&room_id, &carol()).await.expect("joined");
         let then = MembersQuery {
             at: Some(PageToken(HistoryOrder::of(StreamPosition(
                 server.position().await,
@@ -323,27 +345,27 @@ async fn members_at_a_hidden_point_are_those_at_the_first_visible_state() {
             .leave(&room_id, &sender(&carol()), None)
             .await
             .expect("left");
-        server.enter(&room_id, &bob()).await.expect("joined");
+        server.join_room(&room_id, &bob()).await.expect("joined");
         let seen = [is(alice(), "join"), is(bob(), "join"), is(carol(), "leave")];
-        let told = members(&server, &room_id, &bob(), &then).await;
-        assert_eq!(told, seen, "{visibility}");
-        let told = members(&server, &room_id, &alice(), &then).await;
-        assert_eq!(told, [is(alice(), "join"), is(carol(), "join")]);
-        show(&server, &room_id, "world_readable").await;
+        let returned = members(&server, &room_id, &bob(), &then).await;
+        assert_eq!(returned, seen, "{visibility}");
+        let returned = members(&server, &room_id, &alice(), &then).await;
+        assert_eq!(returned, [is(alice(), "join"), is(carol(), "join")]);
+        set_visibility(&server, &room_id, "world_readable").await;
         let stranger = crate::support::user("dave");
-        let told = members(&server, &room_id, &stranger, &then).await;
-        assert_eq!(told, seen, "{visibility}");
+        let returned = members(&server, &room_id, &stranger, &then).await;
+        assert_eq!(returned, seen, "{visibility}");
         server
             .leave(&room_id, &sender(&bob()), None)
             .await
             .expect("left");
-        let told = members(&server, &room_id, &bob(), &then).await;
-        assert_eq!(told, seen, "{visibility}");
+        let returned = members(&server, &room_id, &bob(), &then).await;
+        assert_eq!(returned, seen, "{visibility}");
     }
 }
 
 /// The content of Alice's member event as it comes with the messages that the user reads.
-async fn told_of_alice(server: &Server, room_id: &OwnedRoomId, user_id: &UserId) -> Value {
+async fn loaded_member_of_alice(server: &Server, room_id: &OwnedRoomId, user_id: &UserId) -> Value {
     let filter = HistoryFilter {
         lazy_load_members: true,
         ..HistoryFilter::default()
@@ -369,8 +391,8 @@ async fn lazy_loaded_members_are_as_of_the_page() {
     };
     let room_id = room(&server, "invited").await;
     renamed("Early").await;
-    server.enter(&room_id, &bob()).await.expect("joined");
-    say(&server, &room_id, "there").await;
+    server.join_room(&room_id, &bob()).await.expect("joined");
+    send_text(&server, &room_id, "there").await;
     server
         .leave(&room_id, &sender(&bob()), None)
         .await
@@ -379,21 +401,27 @@ async fn lazy_loaded_members_are_as_of_the_page() {
         .invite(&room_id, &alice(), &carol())
         .await
         .expect("invited");
-    say(&server, &room_id, "for carol").await;
+    send_text(&server, &room_id, "for carol").await;
     let early = json!({ "membership": "join", "displayname": "Early" });
-    let told = told_of_alice(&server, &room_id, &carol()).await;
-    assert_eq!(told, early, "who is invited may look in");
+    let returned = loaded_member_of_alice(&server, &room_id, &carol()).await;
+    assert_eq!(returned, early, "who is invited may look in");
     renamed("Late").await;
-    assert_eq!(told_of_alice(&server, &room_id, &bob()).await, early);
+    assert_eq!(
+        loaded_member_of_alice(&server, &room_id, &bob()).await,
+        early
+    );
     let late = json!({ "membership": "join", "displayname": "Late" });
-    assert_eq!(told_of_alice(&server, &room_id, &alice()).await, late);
+    assert_eq!(
+        loaded_member_of_alice(&server, &room_id, &alice()).await,
+        late
+    );
 }
 
 #[tokio::test]
 async fn members_can_list_joined_members() {
     let server = Server::start().await;
     let room_id = room(&server, "shared").await;
-    server.enter(&room_id, &bob()).await.expect("joined");
+    server.join_room(&room_id, &bob()).await.expect("joined");
     server
         .leave(&room_id, &sender(&bob()), None)
         .await
