@@ -20,7 +20,6 @@ fn numbers_without_a_canonical_form_keep_their_text() {
         "-9007199254740992",
         "123456789012345678901234567890",
         "0.1000",
-        "1e999",
     ] {
         let json = format!(r#"{{"b":[{number},"1.5",{{"c":{number}}}],"a": {number} ,"d":7}}"#);
         let canonical = format!(r#"{{"a":{number},"b":[{number},"1.5",{{"c":{number}}}],"d":7}}"#);
@@ -42,7 +41,8 @@ fn strings_that_look_like_numbers_are_left_alone() {
 #[test]
 fn what_is_no_number_is_no_json() {
     for number in [
-        "1.", "01", "01.5", "-", "1e", ".5", "1.5.5", "--1.5", "+1", "1-1", "1.5\"x",
+        "1.", "01", "01.5", "-", "1e", ".5", "1.5.5", "--1.5", "+1", "1-1", "1.5\"x", "1e999",
+        "-1e309",
     ] {
         let json = format!(r#"{{"a":{number}}}"#);
         assert!(EventJson::parse_any(&json).is_err(), "{number}");
