@@ -261,11 +261,13 @@ impl Memory {
         }
         let changed = self.changes.after(since.stream);
         let changed = changed.chain(self.typing_changes.after(since.ephemeral));
+        // Where more changed than the user has rooms, these are fewer. A room may be there twice.
         let all = user.rooms().len();
-        let changed: HashSet<RoomNid> = changed.take(all).copied().collect();
-        if changed.len() >= all {
+        let changed: Vec<RoomNid> = changed.take(all).copied().collect();
+        if changed.len() == all {
             return user.rooms().collect();
         }
+        let changed: HashSet<RoomNid> = changed.into_iter().collect();
         let rooms = changed.into_iter();
         rooms.filter_map(|room_nid| user.room(room_nid)).collect()
     }

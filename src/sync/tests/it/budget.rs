@@ -106,6 +106,26 @@ async fn only_rooms_that_changed_are_looked_at() {
 }
 
 #[tokio::test]
+async fn no_change_is_missed_where_rooms_changed_in_two_ways() {
+    let server = server().await;
+    let mut rooms = Vec::new();
+    for _ in 0..3 {
+        rooms.push(TestRoom::create(&server.db, &alice()).await);
+    }
+    let token = server.token(&alice()).await;
+    for room in &rooms[..2] {
+        room.message(&server.db, &alice(), "hello").await;
+    }
+    let (alice, time) = (alice(), Some(std::time::Duration::from_secs(20)));
+    for room in rooms.iter().rev() {
+        let is_joined = server.live.set_typing(&alice, &room.room_id, time).await;
+        assert!(is_joined.unwrap());
+    }
+    let answer = server.sync(&alice, Some(&token)).await;
+    assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn first_sync_costs_the_same_for_few_rooms_and_for_many() {
     let mut costs = Vec::new();
     for rooms in [2, 30] {
