@@ -19,9 +19,8 @@ pub struct DeviceListChanges {
 
 /// What changed for a user after `from`, up to and including `to`.
 ///
-/// Memberships are compared between `from` and now: one that changes after `to` may already be
-/// counted, and is counted again by the next call. Two statements, and two more when somebody has
-/// joined or left the user's rooms.
+/// Memberships are compared between the two positions: what comes after `to` is for the next call.
+/// Two statements, and two more when somebody has joined or left the user's rooms.
 #[tracing::instrument(name = "storage.device_lists.changed", level = "debug", skip_all)]
 pub async fn changed_between(
     db: &mut Connection,
@@ -33,15 +32,16 @@ pub async fn changed_between(
         changed: updated(&mut *db, user_id, from, to).await?,
         left: BTreeSet::new(),
     };
-    let rooms = Rooms::of(&mut *db, user_id, from).await?;
-    let members = changed_members(&mut *db, user_id, from, &rooms).await?;
+    let rooms = Rooms::of(&mut *db, user_id, from, to).await?;
+    let members = changed_members(&mut *db, user_id, (from, to), &rooms).await?;
     if members.candidates.is_empty() {
         return Ok(changes);
     }
     let sharing = sharing(db, from, &rooms, &members.candidates).await?;
     for user_id in members.candidates {
         let before = sharing.before.contains(&user_id) || members.shared_before.contains(&user_id);
-        match (before, sharing.now.contains(&user_id)) {
+        let after = sharing.after.contains(&user_id) || members.shared_after.contains(&user_id);
+        match (before, after) {
             (false, true) => changes.changed.insert(user_id),
             (true, false) => changes.left.insert(user_id),
             _ => continue,
@@ -76,22 +76,24 @@ async fn updated(
     rows.into_iter().map(id).collect()
 }
 
-/// A membership now, and the one at an earlier position if it has changed since.
+/// A membership now, and those at two earlier positions, as far as it has changed since.
 struct MembershipTransition {
     room_nid: i64,
     user_id: String,
     joined: bool,
     changed: bool,
     previous: Option<String>,
+    changed_later: bool,
+    current: Option<String>,
 }
 
-/// Selects membership transitions since the position `$2`.
+/// Selects membership transitions between the positions `$2` and `$3`.
 macro_rules! select_transitions {
     ($condition:literal, $($argument:expr),*) => {
         sqlx::query_as!(
             MembershipTransition,
             r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "changed!",
-                previous.json AS "previous?"
+                previous.json AS "previous?", m.position > $3 AS "changed_later!", current.json AS "current?"
              FROM memberships m
              LEFT JOIN LATERAL (
                 SELECT e.json FROM events e
@@ -99,6 +101,12 @@ macro_rules! select_transitions {
                     AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
                 ORDER BY e.position DESC LIMIT 1
              ) previous ON true
+             LEFT JOIN LATERAL (
+                SELECT e.json FROM events e
+                WHERE m.position > $3 AND e.room_nid = m.room_nid AND e.event_type = 'm.room.member'
+                    AND e.state_key = m.user_id AND e.position <= $3 AND e.verdict = 0
+                ORDER BY e.position DESC LIMIT 1
+             ) current ON true
              WHERE "#
                 + $condition,
             $($argument),*
@@ -107,33 +115,46 @@ macro_rules! select_transitions {
 }
 
 impl MembershipTransition {
-    /// Whether the user was joined at the position: as now, if nothing has happened since, or as
-    /// the last membership event before it says.
+    /// Whether the user was joined at the first position: as now, if nothing has happened since, or
+    /// as the last membership event before it says.
     fn was_joined(&self) -> bool {
-        // Read here and not in SQL: PostgreSQL fails on JSON text that contains `\u0000`.
-        #[derive(Deserialize)]
-        struct Member {
-            content: Content,
+        if self.changed {
+            is_join(self.previous.as_deref())
+        } else {
+            self.joined
         }
-        #[derive(Deserialize)]
-        struct Content {
-            membership: MembershipState,
+    }
+
+    /// Whether the user was joined at the second position.
+    fn is_joined(&self) -> bool {
+        if self.changed_later {
+            is_join(self.current.as_deref())
+        } else {
+            self.joined
         }
-        if !self.changed {
-            return self.joined;
-        }
-        self.previous
-            .as_deref()
-            .and_then(|json| serde_json::from_str::<Member>(json).ok())
-            .is_some_and(|member| member.content.membership == MembershipState::Join)
     }
 }
 
-/// The rooms that the user was in at a position, or is in now.
+/// Whether a member event is a join.
+fn is_join(json: Option<&str>) -> bool {
+    // Read here and not in SQL: PostgreSQL fails on JSON text that contains `\u0000`.
+    #[derive(Deserialize)]
+    struct Member {
+        content: Content,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        membership: MembershipState,
+    }
+    json.and_then(|json| serde_json::from_str::<Member>(json).ok())
+        .is_some_and(|member| member.content.membership == MembershipState::Join)
+}
+
+/// The rooms that the user was in at either position.
 #[derive(Default)]
 struct Rooms {
     before: Vec<i64>,
-    now: Vec<i64>,
+    after: Vec<i64>,
     /// Those of both.
     stayed: Vec<i64>,
     /// Those of only one.
@@ -145,24 +166,26 @@ impl Rooms {
         db: &mut Connection,
         user_id: &UserId,
         from: StreamPosition,
+        to: StreamPosition,
     ) -> Result<Self, Error> {
         let rows = select_transitions!(
             "m.user_id = $1 AND (m.membership = 'join' OR m.position > $2)",
             user_id.as_str(),
-            from.get()
+            from.get(),
+            to.get()
         )
         .fetch_all(db)
         .await?;
         let mut rooms = Self::default();
         for row in rows {
-            let before = row.was_joined();
+            let (before, after) = (row.was_joined(), row.is_joined());
             if before {
                 rooms.before.push(row.room_nid);
             }
-            if row.joined {
-                rooms.now.push(row.room_nid);
+            if after {
+                rooms.after.push(row.room_nid);
             }
-            match (before, row.joined) {
+            match (before, after) {
                 (true, true) => rooms.stayed.push(row.room_nid),
                 (false, false) => {}
                 _ => rooms.changed.push(row.room_nid),
@@ -176,8 +199,10 @@ impl Rooms {
 #[derive(Default)]
 struct ChangedMembers {
     candidates: BTreeSet<OwnedUserId>,
-    /// Those of whom it is known that they shared a room before.
+    /// Those of whom it is known that they shared a room at the first position.
     shared_before: BTreeSet<OwnedUserId>,
+    /// Those of whom it is known that they shared a room at the second position.
+    shared_after: BTreeSet<OwnedUserId>,
 }
 
 /// Who joined or left the rooms that the user stayed in, and all members of those that the user
@@ -185,16 +210,17 @@ struct ChangedMembers {
 async fn changed_members(
     db: &mut Connection,
     user_id: &UserId,
-    from: StreamPosition,
+    (from, to): (StreamPosition, StreamPosition),
     rooms: &Rooms,
 ) -> Result<ChangedMembers, Error> {
     let rows = select_transitions!(
         "m.user_id <> $1 AND (
-            (m.room_nid = ANY($3) AND m.position > $2) OR
-            (m.room_nid = ANY($4) AND (m.membership = 'join' OR m.position > $2))
+            (m.room_nid = ANY($4) AND m.position > $2) OR
+            (m.room_nid = ANY($5) AND (m.membership = 'join' OR m.position > $2))
          )",
         user_id.as_str(),
         from.get(),
+        to.get(),
         &rooms.stayed,
         &rooms.changed
     )
@@ -202,29 +228,30 @@ async fn changed_members(
     .await?;
     let mut members = ChangedMembers::default();
     for row in rows {
-        let before = row.was_joined();
-        let shared_before = before && rooms.before.contains(&row.room_nid);
-        let shared_now = row.joined && rooms.now.contains(&row.room_nid);
-        if shared_before != shared_now {
-            let user_id: OwnedUserId = id(row.user_id)?;
-            members.candidates.insert(user_id.clone());
-            if shared_before {
-                members.shared_before.insert(user_id);
-            }
-        } else if shared_before {
-            members.shared_before.insert(id(row.user_id)?);
+        let shared_before = row.was_joined() && rooms.before.contains(&row.room_nid);
+        let shared_after = row.is_joined() && rooms.after.contains(&row.room_nid);
+        let user_id: OwnedUserId = id(row.user_id)?;
+        if shared_before {
+            members.shared_before.insert(user_id.clone());
+        }
+        if shared_after {
+            members.shared_after.insert(user_id.clone());
+        }
+        if shared_before != shared_after {
+            members.candidates.insert(user_id);
         }
     }
     Ok(members)
 }
 
+/// Users whose membership has not changed since the first position.
 struct Sharing {
-    now: BTreeSet<OwnedUserId>,
-    /// Of those whose membership has not changed since.
     before: BTreeSet<OwnedUserId>,
+    after: BTreeSet<OwnedUserId>,
 }
 
-/// With which of the candidates a room is shared now, and was shared before.
+/// With which of the candidates a room was shared at either position, judging by the memberships
+/// that have not changed since.
 async fn sharing(
     db: &mut Connection,
     from: StreamPosition,
@@ -233,29 +260,29 @@ async fn sharing(
 ) -> Result<Sharing, Error> {
     let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!(
-        r#"SELECT user_id, bool_or(room_nid = ANY($3)) AS "now!",
-            bool_or(room_nid = ANY($4) AND position <= $2) AS "before!"
+        r#"SELECT user_id, bool_or(room_nid = ANY($3)) AS "before!", bool_or(room_nid = ANY($4)) AS "after!"
          FROM memberships
-         WHERE user_id = ANY($1) AND membership = 'join' AND (room_nid = ANY($3) OR room_nid = ANY($4))
+         WHERE user_id = ANY($1) AND membership = 'join' AND position <= $2
+            AND (room_nid = ANY($3) OR room_nid = ANY($4))
          GROUP BY user_id"#,
         &candidates,
         from.get(),
-        &rooms.now,
-        &rooms.before
+        &rooms.before,
+        &rooms.after
     )
     .fetch_all(db)
     .await?;
     let mut sharing = Sharing {
-        now: BTreeSet::new(),
         before: BTreeSet::new(),
+        after: BTreeSet::new(),
     };
     for row in rows {
         let user_id: OwnedUserId = id(row.user_id)?;
-        if row.now {
-            sharing.now.insert(user_id.clone());
-        }
         if row.before {
-            sharing.before.insert(user_id);
+            sharing.before.insert(user_id.clone());
+        }
+        if row.after {
+            sharing.after.insert(user_id);
         }
     }
     Ok(sharing)

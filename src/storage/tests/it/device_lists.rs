@@ -48,10 +48,18 @@ async fn update(test: &TestDatabase, user_id: OwnedUserId) -> StreamPosition {
     .await
 }
 
-/// The changes for Alice.
+/// The changes for Alice until now.
 async fn changes_for_alice(test: &TestDatabase, from: StreamPosition) -> DeviceListChanges {
+    changes_between(test, from, test.database.committed()).await
+}
+
+/// The changes for Alice.
+async fn changes_between(
+    test: &TestDatabase,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> DeviceListChanges {
     let mut db = test.database.acquire().await.expect("a connection");
-    let to = test.database.committed();
     changed_between(&mut db, &alice(), from, to)
         .await
         .expect("changes")
@@ -127,6 +135,37 @@ async fn users_in_newly_shared_rooms_have_changed() {
         changes_for_alice(&test, from).await,
         DeviceListChanges::default()
     );
+}
+
+#[tokio::test]
+async fn later_changes_are_for_the_next_call() {
+    let test = testkit::database().await;
+    let mut room = room(&test, &[&alice(), &bob()]).await;
+    let mut positions = vec![test.database.committed()];
+    for (user_id, membership) in [
+        (bob(), "leave"),
+        (bob(), "join"),
+        (alice(), "leave"),
+        (alice(), "join"),
+        (bob(), "leave"),
+    ] {
+        positions.push(commit(&test, room.member(&user_id, membership).await).await);
+    }
+    let expected = [
+        left([bob()]),
+        changed([bob()]),
+        left([bob()]),
+        changed([bob()]),
+        left([bob()]),
+    ];
+    for (step, expected) in positions.windows(2).zip(expected) {
+        let changes = changes_between(&test, step[0], step[1]).await;
+        assert_eq!(changes, expected, "{step:?}");
+        let none = changes_between(&test, step[0], step[0]).await;
+        assert_eq!(none, DeviceListChanges::default());
+    }
+    let all = changes_between(&test, positions[0], positions[5]).await;
+    assert_eq!(all, left([bob()]));
 }
 
 #[tokio::test]
