@@ -1,14 +1,17 @@
 //! Counting in one room for one user.
 
+mod resume;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use event::{Pdu, push::PushDecision};
-use ruma::{EventId, OwnedEventId, UserId, push::FlattenedJson};
+use ruma::{OwnedEventId, UserId, push::FlattenedJson};
 use types::{HistoryOrder, StreamPosition};
 
+use self::resume::UnrecordedRedactions;
 use super::{
     NotificationCount, ReadUpTo, Thread, UnreadCounts,
     history::{HistoryEvent, HistoryRange},
@@ -41,24 +44,6 @@ enum CountBase {
     Empty,
     /// All but what was counted in these threads, which were read further since.
     Previous(BTreeSet<Thread>, HistoryOrder),
-}
-
-/// The events since the previous count whose redactions the cached room does not record: a redaction
-/// of an event that is not among them may concern what was counted.
-#[derive(Default)]
-struct UnrecordedRedactions {
-    since: HistoryOrder,
-    events: HashSet<OwnedEventId>,
-    targets: HashSet<OwnedEventId>,
-}
-
-impl UnrecordedRedactions {
-    fn push(&mut self, order: HistoryOrder, pdu: &Pdu) {
-        if order > self.since {
-            self.events.insert(pdu.event_id().clone());
-            self.targets.extend(pdu.redacts().map(EventId::to_owned));
-        }
-    }
 }
 
 /// A count in progress.
@@ -149,104 +134,6 @@ impl<'a> UnreadCounter<'a> {
         }
     }
 
-    /// Resumes from the previous count, as far as it is valid.
-    fn resume_from(&mut self, before: &UnreadCounts) {
-        if before.settings_changed != self.settings_changed
-            || self.read.is_older_than(&before.read)
-            || HistoryOrder::of(before.until) > self.until
-        {
-            return;
-        }
-        let recounted: BTreeSet<Thread> = before
-            .counts
-            .keys()
-            .filter(|thread| self.read.in_thread(thread) != before.read.in_thread(thread))
-            .cloned()
-            .collect();
-        let mut counts = before.counts.clone();
-        counts.retain(|thread, _| !recounted.contains(thread));
-        if !self.subtract_redacted(&mut counts, &recounted, before.until) {
-            return;
-        }
-        self.counts = counts;
-        let since = HistoryOrder::of(before.until);
-        self.base = CountBase::Previous(recounted, since);
-        if !self.room.is_continuous_from(before.until) {
-            self.redactions = Some(UnrecordedRedactions {
-                since,
-                ..UnrecordedRedactions::default()
-            });
-        }
-    }
-
-    /// Subtracts events redacted since from the counts that are kept; `false` if one of them is
-    /// not cached.
-    fn subtract_redacted(
-        &mut self,
-        counts: &mut BTreeMap<Thread, NotificationCount>,
-        recounted: &BTreeSet<Thread>,
-        until: StreamPosition,
-    ) -> bool {
-        let room = self.room;
-        let redactions = room.redactions_after(until);
-        let until = HistoryOrder::of(until);
-        for redaction in redactions {
-            let Some(target) = redaction.target_order else {
-                continue;
-            };
-            if counts.is_empty() || target > until || target <= self.read.unthreaded {
-                continue;
-            }
-            let Some(original) = redaction
-                .original
-                .as_ref()
-                .filter(|_| room.timeline_covers(target.position()))
-            else {
-                return false;
-            };
-            let EventThread::Known(thread) = EventThread::in_room(room, original.pdu()) else {
-                return false;
-            };
-            let counted = target > self.read.in_thread(&thread)
-                && !recounted.contains(&thread)
-                && !self.has_own_event_between(&thread, target, until);
-            if !counted {
-                continue;
-            }
-            let decision = self.push_evaluator.evaluate(original);
-            if decision == PushDecision::Silent {
-                continue;
-            }
-            if let Some(count) = counts.get_mut(&thread) {
-                count.notifications = count.notifications.saturating_sub(1);
-                let highlights = u64::from(decision == PushDecision::Highlight);
-                count.highlights = count.highlights.saturating_sub(highlights);
-                if count.notifications == 0 {
-                    counts.remove(&thread);
-                }
-            }
-        }
-        true
-    }
-
-    /// Whether the user sent an event in a thread between two places that the cache covers.
-    fn has_own_event_between(
-        &self,
-        thread: &Thread,
-        after: HistoryOrder,
-        until: HistoryOrder,
-    ) -> bool {
-        self.room.timeline().any(|timeline_event| {
-            let order = HistoryOrder::of(timeline_event.position());
-            let pdu = timeline_event.pdu();
-            after < order
-                && order <= until
-                && pdu.sender() == self.user_id
-                && !pdu.is_state()
-                && matches!(EventThread::in_room(self.room, pdu), EventThread::Known(of) if of == *thread)
-        })
-    }
-
     /// What is to be visited of the history before the cached timeline.
     pub(super) fn missing(&self) -> Option<HistoryRange> {
         self.missing
@@ -273,11 +160,8 @@ impl<'a> UnreadCounter<'a> {
         let missing = self.missing.filter(|_| is_gap);
         let is_complete = missing
             .is_none_or(|range| complete_after.is_some_and(|complete| complete <= range.after));
-        let is_known = |redactions: &UnrecordedRedactions| {
-            let mut targets = redactions.targets.iter();
-            targets.all(|target| redactions.events.contains(target))
-        };
-        is_complete && self.redactions.as_ref().is_none_or(is_known)
+        let redactions = self.redactions.as_ref();
+        is_complete && redactions.is_none_or(UnrecordedRedactions::are_uncounted)
     }
 
     /// The events whose threads are not known.

@@ -1,5 +1,7 @@
 //! Events from before the cached timelines that counts need: read once for all users of a room.
 
+mod reading;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -12,23 +14,16 @@ use std::{
 use event::{Pdu, Relation};
 use moka::sync::Cache;
 use ruma::{OwnedEventId, push::FlattenedJson};
-use storage::{
-    Connection, Error,
-    events::{self, Unread},
-};
+use storage::{Error, events};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use types::{HistoryOrder, RoomNid, StreamPosition};
 
-use super::{
-    MAX_COUNTED,
-    thread::{EventThread, MAX_RELATION_DEPTH},
-};
+use self::reading::{Reading, read};
+use super::thread::{EventThread, MAX_RELATION_DEPTH};
 use crate::{Live, Room};
 
 /// How long what was read stays after its last use.
 const IDLE_TIME: Duration = Duration::from_mins(5);
-/// How many bytes of events one read leaves for other users; a first sync of many rooms reads more.
-const MAX_RETAINED: usize = 8 << 20;
 /// How many events a room's known threads are kept of.
 const MAX_THREADS: usize = 10_000;
 
@@ -133,58 +128,6 @@ impl Histories {
         let weight = u32::try_from(bytes).unwrap_or(u32::MAX / 2);
         slot.weight.store(weight, Ordering::Relaxed);
         self.0.insert(room_nid, slot.clone());
-    }
-}
-
-/// What a read collects of a room.
-struct Reading {
-    range: HistoryRange,
-    events: Vec<Arc<HistoryEvent>>,
-    visited: usize,
-    oldest_main: Option<HistoryOrder>,
-    main: usize,
-}
-
-impl Reading {
-    fn new(range: HistoryRange) -> Self {
-        Self {
-            range,
-            events: Vec::new(),
-            visited: 0,
-            oldest_main: None,
-            main: 0,
-        }
-    }
-
-    /// Takes in an event, and keeps it if there is room for it.
-    fn push(&mut self, event: Arc<HistoryEvent>, keeps: bool) {
-        self.visited += 1;
-        if event.order > self.range.after_main {
-            self.main += 1;
-            let oldest = self.oldest_main.unwrap_or(event.order);
-            self.oldest_main = Some(oldest.min(event.order));
-        }
-        if keeps {
-            self.events.push(event);
-        }
-    }
-
-    /// All events after this were read.
-    fn complete_after(&self) -> HistoryOrder {
-        let is_cut = self.main >= MAX_COUNTED;
-        let oldest = self.oldest_main.filter(|_| is_cut);
-        oldest.unwrap_or(self.range.after_main)
-    }
-
-    /// What other users can use; `None` if not all of it was kept.
-    fn into_history(self, read_at: StreamPosition) -> Option<RoomHistory> {
-        let complete_after = self.complete_after();
-        (self.events.len() == self.visited).then_some(RoomHistory {
-            range: self.range,
-            complete_after,
-            read_at,
-            events: self.events,
-        })
     }
 }
 
@@ -323,33 +266,5 @@ impl HistoryEvent {
     }
 }
 
-/// Reads the ranges of rooms, and visits their events.
-async fn read(
-    db: &mut Connection,
-    readings: &mut HashMap<RoomNid, Reading>,
-    visit: &mut impl FnMut(RoomNid, &HistoryEvent),
-) -> Result<(), Error> {
-    let wanted: Vec<Unread> = readings
-        .iter()
-        .map(|(room_nid, reading)| Unread {
-            room_nid: *room_nid,
-            after: reading.range.after,
-            after_main: reading.range.after_main,
-        })
-        .collect();
-    let mut retained = 0;
-    events::unread(db, &wanted, MAX_COUNTED as i64, |found| {
-        let event = Arc::new(HistoryEvent {
-            order: found.order,
-            pdu: found.pdu,
-            is_redacted: found.is_redacted,
-            flattened: OnceLock::new(),
-        });
-        visit(found.room_nid, &event);
-        retained += event.weight();
-        if let Some(reading) = readings.get_mut(&found.room_nid) {
-            reading.push(event, retained <= MAX_RETAINED);
-        }
-    })
-    .await
-}
+#[cfg(test)]
+mod tests;
