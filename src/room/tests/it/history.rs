@@ -98,7 +98,7 @@ async fn a_token_means_the_same_gap_in_both_directions() {
     assert_eq!(bodies(&page["chunk"]), ["4", "5", "6"]);
     let until = PageRequest {
         to: Some(token(&page["start"])),
-        ..back(10)
+        ..backwards(10)
     };
     let page = read(&server, &room_id, &until).await;
     assert_eq!(bodies(&page["chunk"]), ["6", "5", "4"]);
@@ -132,7 +132,7 @@ async fn a_filter_is_applied_before_the_limit() {
     ] {
         let request = PageRequest {
             filter: filter(wanted.clone()),
-            ..back(2)
+            ..backwards(2)
         };
         let page = read(&server, &room_id, &request).await;
         assert_eq!(bodies(&page["chunk"]), expected, "{wanted}");
@@ -164,7 +164,7 @@ async fn lazy_members_come_with_the_page_only_for_its_senders() {
     assert_eq!(page.get("state"), None);
     let request = PageRequest {
         filter: filter(json!({ "lazy_load_members": true })),
-        ..back(2)
+        ..backwards(2)
     };
     let page = read(&server, &room_id, &request).await;
     let state = page["state"].as_array().expect("a list");

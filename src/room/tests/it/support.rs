@@ -353,7 +353,7 @@ pub(crate) fn backwards(limit: usize) -> PageRequest {
 pub(crate) fn forwards(limit: usize) -> PageRequest {
     PageRequest {
         direction: Direction::Forward,
-        ..back(limit)
+        ..backwards(limit)
     }
 }
 

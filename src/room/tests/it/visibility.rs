@@ -370,7 +370,10 @@ async fn loaded_member_of_alice(server: &Server, room_id: &OwnedRoomId, user_id:
         lazy_load_members: true,
         ..HistoryFilter::default()
     };
-    let request = PageRequest { filter, ..back(5) };
+    let request = PageRequest {
+        filter,
+        ..backwards(5)
+    };
     let page = server.page(room_id, user_id, &request).await;
     let page = page.expect("messages");
     let members = page["state"].as_array().expect("a list").iter();
