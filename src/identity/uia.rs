@@ -60,7 +60,7 @@ impl Fingerprint {
     }
 }
 
-/// Proof of a completed authentication, required by the functions that need one.
+/// Evidence of a completed authentication, required by the functions that need one.
 #[derive(Debug)]
 pub struct Confirmed {
     registration_token: Option<String>,

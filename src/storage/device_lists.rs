@@ -8,7 +8,7 @@ use types::StreamPosition;
 
 use crate::{Connection, Error, rows::id};
 
-/// The changes of device lists that one user is told of.
+/// The changes of device lists for one user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceListChanges {
     /// Users whose devices or keys changed, or who share a room with the user only since then.

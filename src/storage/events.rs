@@ -96,7 +96,7 @@ pub struct StoredEvent {
     pub nid: EventNid,
     /// Its room.
     pub room_nid: RoomNid,
-    /// Its place in the stream; none until it is committed, or when no client is told of it by
+    /// Its place in the stream; none until it is committed, or when it is not returned by
     /// `/sync`.
     pub position: Option<StreamPosition>,
     /// Its place in the room's history; none until it is committed, or when it is an outlier.

@@ -103,7 +103,7 @@ pub struct NewEvent {
 /// Where an event is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// At the end of the timeline: clients are told of it by `/sync`.
+    /// At the end of the timeline: it is returned by `/sync`.
     Timeline,
     /// Into the history, where it was missing.
     History(HistoryOrder),

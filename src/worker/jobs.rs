@@ -19,7 +19,7 @@ pub use storage::jobs::{Job, JobState};
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a process gives signs of life at most.
 const SIGNS: Duration = Duration::from_secs(1);
-/// How often a process looks for jobs that others have left or added.
+/// How often a process polls for jobs that others have left or added.
 const POLL: Duration = Duration::from_secs(10);
 /// How long a failed job waits at first; twice as long after each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ impl Jobs {
             after: Duration::ZERO,
         };
         let job_id = jobs::insert(tx, &job).await?;
-        // Before the commit it is too early, then the next look finds it.
+        // Before the commit it is too early, then the next poll finds it.
         self.0.enqueued.notify_one();
         Ok(job_id)
     }
@@ -141,7 +141,7 @@ impl Jobs {
         Ok(jobs::cancel(&mut db, job_id).await?)
     }
 
-    /// Does jobs until it is told to stop.
+    /// Runs jobs until it is cancelled.
     pub async fn run(&self, stopping: CancellationToken) -> Result<(), JobError> {
         self.schedule().await?;
         loop {

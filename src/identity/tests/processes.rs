@@ -14,8 +14,8 @@ use crate::{DeviceRequest, Error, Login};
 struct Pair {
     here: World,
     there: World,
-    /// What the second one has heard and taken note of.
-    heard: mpsc::UnboundedReceiver<PeerNotice>,
+    /// The events that the second one has received and applied.
+    received: mpsc::UnboundedReceiver<PeerNotice>,
     database: TestDatabase,
     _tasks: JoinSet<()>,
 }
@@ -34,15 +34,15 @@ impl Pair {
             world_on(database, RegistrationMode::Open)
         };
         let (mut here, mut there) = (open().await, open().await);
-        let (told, mut heard) = mpsc::unbounded_channel();
-        there.identity.0.database.subscribe(move |heard| {
-            let told_now = match heard {
+        let (sender, mut received) = mpsc::unbounded_channel();
+        there.identity.0.database.subscribe(move |event| {
+            let notice = match event {
                 PeerEvent::Message(_) => PeerNotice::Message,
                 PeerEvent::Listening => PeerNotice::Listening,
                 PeerEvent::Changes(_) => return,
             };
             // Nobody looks any more at the end of a test.
-            let _ended = told.send(told_now);
+            let _ended = sender.send(notice);
         });
         let mut tasks = JoinSet::new();
         for world in [&mut here, &mut there] {
@@ -50,11 +50,11 @@ impl Pair {
             tasks.spawn(tell);
             tasks.spawn(listen);
         }
-        assert_eq!(heard.recv().await, Some(PeerNotice::Listening));
+        assert_eq!(received.recv().await, Some(PeerNotice::Listening));
         Self {
             here,
             there,
-            heard,
+            received,
             database,
             _tasks: tasks,
         }
@@ -67,10 +67,10 @@ impl Pair {
         login
     }
 
-    /// Waits until the second process has heard of something and checks that it does not know the
+    /// Waits until the second process has received a message and checks that it does not know the
     /// session any more.
     async fn is_over(&mut self, login: &Login) {
-        assert_eq!(self.heard.recv().await, Some(PeerNotice::Message));
+        assert_eq!(self.received.recv().await, Some(PeerNotice::Message));
         self.is_refused(login).await;
     }
 
@@ -159,8 +159,8 @@ async fn revocations_of_many_tokens_reach_other_processes() {
     let user = pair.here.active(&logins[0]).await;
     pair.here.identity.logout_all(&user.user_id).await.unwrap();
     // They do not fit into one message.
-    assert_eq!(pair.heard.recv().await, Some(PeerNotice::Message));
-    assert_eq!(pair.heard.recv().await, Some(PeerNotice::Message));
+    assert_eq!(pair.received.recv().await, Some(PeerNotice::Message));
+    assert_eq!(pair.received.recv().await, Some(PeerNotice::Message));
     for login in &logins {
         pair.is_refused(login).await;
     }
@@ -174,7 +174,7 @@ async fn nothing_is_believed_after_the_others_may_have_been_missed() {
     pair.database.execute("DELETE FROM session_tokens").await;
     pair.there.active(&login).await;
     pair.database.disconnect().await;
-    assert_eq!(pair.heard.recv().await, Some(PeerNotice::Listening));
+    assert_eq!(pair.received.recv().await, Some(PeerNotice::Listening));
     loop {
         let identity = &pair.there.identity;
         match identity.authenticate(&login.tokens.access_token).await {

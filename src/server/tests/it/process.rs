@@ -1,4 +1,4 @@
-//! The server as a process: it starts from nothing, stops when it is told to, and survives being killed.
+//! The server as a process: it starts from nothing, stops on a signal, and survives being killed.
 
 mod client;
 mod federation;

@@ -75,7 +75,7 @@ impl TestUser {
     }
 
     /// Sends a text message and gives its event id.
-    pub(crate) async fn say(&self, room_id: &str, text: &str) -> String {
+    pub(crate) async fn send_text(&self, room_id: &str, text: &str) -> String {
         let transaction = encoded(text);
         self.send(
             room_id,

@@ -54,27 +54,15 @@ async fn wrong_types_are_bad_json() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
+    let create = |body| {
+        let path = "/_matrix/client/v3/createRoom";
+        (Method::POST, path.to_owned(), body)
+    };
     let calls = [
-        (
-            Method::POST,
-            "/_matrix/client/v3/createRoom".to_owned(),
-            json!({ "name": 7 }),
-        ),
-        (
-            Method::POST,
-            "/_matrix/client/v3/createRoom".to_owned(),
-            json!({ "room_version": 11 }),
-        ),
-        (
-            Method::POST,
-            "/_matrix/client/v3/createRoom".to_owned(),
-            json!({ "invite": "bob" }),
-        ),
-        (
-            Method::POST,
-            "/_matrix/client/v3/createRoom".to_owned(),
-            json!({ "invite": ["bob"] }),
-        ),
+        create(json!({ "name": 7 })),
+        create(json!({ "room_version": 11 })),
+        create(json!({ "invite": "bob" })),
+        create(json!({ "invite": ["bob"] })),
         (
             Method::POST,
             format!("{ROOMS}/{room_id}/invite"),

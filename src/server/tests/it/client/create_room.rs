@@ -83,7 +83,7 @@ async fn each_supported_version_can_be_created() {
         let room_id = alice.create_room(json!({ "room_version": version })).await;
         let create = alice.state(&room_id, "m.room.create", "").await.ok();
         assert_eq!(create["room_version"], version);
-        alice.say(&room_id, "hello").await;
+        alice.send_text(&room_id, "hello").await;
     }
 }
 

@@ -190,8 +190,8 @@ async fn query_returns_all_devices_or_the_listed_ones() {
     upload(&bob, json!({ "device_keys": device_keys(&bob, "one") })).await;
     let before = alice.since().await;
     upload(&phone, json!({ "device_keys": device_keys(&phone, "two") })).await;
-    let told = alice.sync(&before).await;
-    assert_eq!(told["device_lists"]["changed"], json!([bob.user_id]));
+    let answer = alice.sync(&before).await;
+    assert_eq!(answer["device_lists"]["changed"], json!([bob.user_id]));
     let all = query(&alice, &bob).await;
     let all = all["device_keys"][&bob.user_id].as_object().unwrap();
     assert_eq!(all.len(), 2);
@@ -229,23 +229,23 @@ async fn device_list_changes_are_sent_while_a_room_is_shared() {
         upload(&bob, json!({ "device_keys": device_keys(&bob, key) })).await;
     };
     let mut token = alice.since().await;
-    let mut told = async || {
+    let mut changes = async || {
         let mut answer = alice.sync(&token).await;
         token = since(&answer);
         let mut list = |name: &str| answer["device_lists"][name].take();
         [list("changed"), list("left")].map(|users| users == json!([bob.user_id]))
     };
     set_keys("one").await;
-    assert_eq!(told().await, [true, false]);
+    assert_eq!(changes().await, [true, false]);
     bob.leave(&room_id).await.ok();
-    assert_eq!(told().await, [false, true]);
+    assert_eq!(changes().await, [false, true]);
     set_keys("two").await;
-    assert_eq!(told().await, [false, false]);
+    assert_eq!(changes().await, [false, false]);
     bob.join(&room_id).await.ok();
-    assert_eq!(told().await, [true, false]);
+    assert_eq!(changes().await, [true, false]);
     let found = query(&alice, &bob).await;
     let found = &found["device_keys"][&bob.user_id][&bob.device_id];
     assert_eq!(found["keys"], device_keys(&bob, "two")["keys"]);
     alice.leave(&room_id).await.ok();
-    assert_eq!(told().await, [false, true]);
+    assert_eq!(changes().await, [false, true]);
 }

@@ -1,4 +1,4 @@
-//! Files: upload, download, and what a browser is told about them.
+//! Files: upload, download, and the headers for browsers.
 
 use axum::extract::Request;
 use http::{Method, header, request::Builder};

@@ -76,7 +76,7 @@ async fn members_at_a_token_are_those_of_that_position() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    alice.say(&room_id, "hello").await;
+    alice.send_text(&room_id, "hello").await;
     let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?dir=b&limit=1");
     let before = alice.get(&path).await.ok()["start"]
         .as_str()

@@ -184,7 +184,7 @@ async fn forgotten_room_comes_back_with_its_history_after_an_invite() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.private_room().await;
     bob.join(&room_id).await.ok();
-    let said = bob.say(&room_id, "before").await;
+    let said = bob.send_text(&room_id, "before").await;
     bob.leave(&room_id).await.ok();
     bob.room(&room_id, "forget", json!({})).await.ok();
     assert_eq!(bob.join(&room_id).await.refused(), (403, "M_FORBIDDEN"));

@@ -65,7 +65,7 @@ async fn history_is_paginated_backwards_without_gaps_or_repeats() {
     let mut said = Vec::new();
     for number in 0..20 {
         said.push(format!("message {number}"));
-        alice.say(&room_id, said.last().unwrap()).await;
+        alice.send_text(&room_id, said.last().unwrap()).await;
     }
     for limit in [1, 3, 7, 50] {
         let mut read: Vec<String> = Vec::new();
@@ -89,7 +89,7 @@ async fn history_is_paginated_forwards_from_the_beginning() {
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
     for number in 0..5 {
-        alice.say(&room_id, &number.to_string()).await;
+        alice.send_text(&room_id, &number.to_string()).await;
     }
     let mut read: Vec<Value> = Vec::new();
     let mut query = "dir=f&limit=2".to_owned();
@@ -109,8 +109,8 @@ async fn history_is_paginated_forwards_from_the_beginning() {
 async fn messages_are_filtered_by_type_and_sender() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
-    alice.say(&room_id, "by alice").await;
-    bob.say(&room_id, "by bob").await;
+    alice.send_text(&room_id, "by alice").await;
+    bob.send_text(&room_id, "by bob").await;
     let filter = encoded(&json!({ "types": ["m.room.message"] }).to_string());
     let found = page(&alice, &room_id, &format!("dir=b&filter={filter}")).await;
     assert_eq!(bodies(&found["chunk"]), ["by bob", "by alice"]);
@@ -125,7 +125,7 @@ async fn messages_are_filtered_by_type_and_sender() {
 async fn lazy_loading_includes_the_senders_members() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
-    bob.say(&room_id, "hello").await;
+    bob.send_text(&room_id, "hello").await;
     let filter = encoded(&json!({ "lazy_load_members": true }).to_string());
     let found = page(&alice, &room_id, &format!("dir=b&limit=1&filter={filter}")).await;
     let state = found["state"].as_array().unwrap();
@@ -160,7 +160,7 @@ async fn context_shows_both_sides_of_an_event() {
     let room_id = alice.create_room(json!({ "name": "Budget" })).await;
     let mut ids = Vec::new();
     for number in 0..7 {
-        ids.push(alice.say(&room_id, &number.to_string()).await);
+        ids.push(alice.send_text(&room_id, &number.to_string()).await);
     }
     let path = format!(
         "/_matrix/client/v3/rooms/{room_id}/context/{}?limit=4",
@@ -190,7 +190,7 @@ async fn event_of_another_room_is_not_found() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let secret_room_id = alice.create_room(json!({})).await;
-    let secret = alice.say(&secret_room_id, "secret").await;
+    let secret = alice.send_text(&secret_room_id, "secret").await;
     let room_id = bob.create_room(json!({})).await;
     assert_eq!(
         bob.event(&room_id, &secret).await.refused(),
@@ -212,7 +212,7 @@ async fn history_goes_on_from_where_a_sync_ended() {
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
     let from = alice.since().await.replace("since=", "from=");
-    alice.say(&room_id, "one").await;
+    alice.send_text(&room_id, "one").await;
     let path = format!("/_matrix/client/v3/rooms/{room_id}/send/m.room.message");
     let without_transaction = alice.post(&path, json!({ "body": "two" })).await;
     assert!(without_transaction.ok()["event_id"].is_string());
@@ -228,7 +228,7 @@ async fn lazy_loading_omits_senders_outside_the_page() {
     let mut tokens = Vec::new();
     for speaker in [&alice, &bob, &alice] {
         tokens.push(alice.since().await.replace("since=", ""));
-        speaker.say(&room_id, "hello").await;
+        speaker.send_text(&room_id, "hello").await;
     }
     let lazy = filter(&json!({ "lazy_load_members": true }));
     let (bobs, own) = (
@@ -252,7 +252,7 @@ async fn files_are_found_by_having_a_url() {
     let room_id = alice.create_room(json!({})).await;
     let file = json!({ "msgtype": "m.file", "body": "a.png", "url": "mxc://a.org/a" });
     alice.send(&room_id, "file", file).await;
-    alice.say(&room_id, "text").await;
+    alice.send_text(&room_id, "text").await;
     let with_url = filter(&json!({ "contains_url": true }));
     let page = page(&alice, &room_id, &format!("dir=b&{with_url}")).await;
     assert_eq!(bodies(&page["chunk"]), ["a.png"]);
@@ -269,7 +269,7 @@ async fn odd_event_of_a_context_is_a_later_one() {
     let room_id = alice.create_room(json!({})).await;
     let mut sent = Vec::new();
     for text in ["a", "b", "c", "d", "e"] {
-        sent.push(alice.say(&room_id, text).await);
+        sent.push(alice.send_text(&room_id, text).await);
     }
     for (limit, before, after) in [(3, 1, 2), (1, 0, 1), (0, 0, 0), (4, 2, 2)] {
         let path = format!(

@@ -17,7 +17,7 @@ async fn redacted_event_loses_its_content_in_every_version() {
         let body = json!({ "preset": "public_chat", "room_version": version });
         let room_id = alice.create_room(body).await;
         bob.join(&room_id).await.ok();
-        let event_id = alice.say(&room_id, "wrong").await;
+        let event_id = alice.send_text(&room_id, "wrong").await;
         let redaction = redact(&alice, &room_id, &event_id, "r1").await.ok();
         let event = bob.event(&room_id, &event_id).await.ok();
         assert_eq!(event["content"], json!({}), "version {version}");
@@ -35,7 +35,7 @@ async fn same_transaction_redacts_once() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let event_id = alice.say(&room_id, "wrong").await;
+    let event_id = alice.send_text(&room_id, "wrong").await;
     let first = redact(&alice, &room_id, &event_id, "r1").await.ok();
     let second = redact(&alice, &room_id, &event_id, "r1").await.ok();
     assert_eq!(first, second);
@@ -45,8 +45,8 @@ async fn same_transaction_redacts_once() {
 async fn member_redacts_own_events_and_moderator_all() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
-    let by_alice = alice.say(&room_id, "by alice").await;
-    let by_bob = bob.say(&room_id, "by bob").await;
+    let by_alice = alice.send_text(&room_id, "by alice").await;
+    let by_bob = bob.send_text(&room_id, "by bob").await;
     assert_eq!(
         redact(&bob, &room_id, &by_alice, "1").await.refused(),
         (403, "M_FORBIDDEN")
@@ -60,7 +60,7 @@ async fn member_redacts_own_events_and_moderator_all() {
         alice.event(&room_id, &by_bob).await.ok()["content"].get("body"),
         None::<&Value>
     );
-    let own = bob.say(&room_id, "again").await;
+    let own = bob.send_text(&room_id, "again").await;
     redact(&bob, &room_id, &own, "3").await.ok();
 }
 
@@ -71,7 +71,7 @@ async fn transaction_redacts_each_target_once() {
     let room_id = alice.create_room(json!({})).await;
     let mut made = Vec::new();
     for text in ["one", "two"] {
-        let event_id = alice.say(&room_id, text).await;
+        let event_id = alice.send_text(&room_id, text).await;
         let redaction = redact(&alice, &room_id, &event_id, "txn").await.ok();
         let event = alice.event(&room_id, &event_id).await.ok();
         assert_eq!(event["content"], json!({}));

@@ -30,7 +30,7 @@ async fn related_events_are_filtered_by_relation_and_event_type() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     let thread = relate(&alice, &room_id, &root, "m.thread", "1").await;
     let relation = json!({ "m.relates_to": { "event_id": root, "rel_type": "m.thread" } });
     let path = format!("/_matrix/client/v3/rooms/{room_id}/send/m.dummy/2");
@@ -39,7 +39,7 @@ async fn related_events_are_filtered_by_relation_and_event_type() {
         .unwrap()
         .to_owned();
     let edit = relate(&alice, &room_id, &root, "m.replace", "3").await;
-    alice.say(&room_id, "unrelated").await;
+    alice.send_text(&room_id, "unrelated").await;
     assert_eq!(
         related(&alice, &room_id, &root).await.0,
         [&*edit, &dummy, &thread]
@@ -59,11 +59,13 @@ async fn related_events_are_paginated_both_ways() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     let mut sent = Vec::new();
     for number in 0..7 {
         sent.push(relate(&alice, &room_id, &root, "m.thread", &number.to_string()).await);
-        alice.say(&room_id, &format!("between {number}")).await;
+        alice
+            .send_text(&room_id, &format!("between {number}"))
+            .await;
     }
     for direction in ["f", "b"] {
         let mut read = Vec::new();
@@ -84,7 +86,7 @@ async fn redacted_relations_are_omitted_and_non_members_are_forbidden() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     let reaction = relate(&alice, &room_id, &root, "m.annotation", "1").await;
     let path = format!("/_matrix/client/v3/rooms/{room_id}/redact/{reaction}/2");
     alice.put(&path, json!({})).await.ok();
@@ -102,7 +104,7 @@ async fn related_events_are_read_on_from_where_a_sync_ended() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     relate(&alice, &room_id, &root, "m.thread", "before").await;
     let from = alice.since().await.replace("since=", "from=");
     let mut sent = Vec::new();
@@ -122,7 +124,7 @@ async fn recursion_finds_what_relates_indirectly_up_to_a_depth() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     let reply = relate(&alice, &room_id, &root, "m.thread", "1").await;
     let edit = relate(&alice, &room_id, &reply, "m.replace", "2").await;
     let reaction = relate(&alice, &room_id, &edit, "m.annotation", "3").await;

@@ -13,7 +13,7 @@ async fn waiting_client_is_woken_by_a_message() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let waiting = format!("{}&timeout=10000", bob.since().await);
-    let (woken, event_id) = tokio::join!(bob.sync(&waiting), alice.say(&room_id, "hello"));
+    let (woken, event_id) = tokio::join!(bob.sync(&waiting), alice.send_text(&room_id, "hello"));
     let timeline = &woken["rooms"]["join"][&room_id]["timeline"]["events"];
     assert_eq!(timeline[0]["event_id"], event_id);
     assert_eq!(timeline[0]["unsigned"]["membership"], "join");
@@ -91,7 +91,7 @@ async fn invites_from_ignored_users_are_not_shown() {
 async fn typing_receipts_and_account_data_come_down() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
-    let event_id = alice.say(&room_id, "hello").await;
+    let event_id = alice.send_text(&room_id, "hello").await;
     let since = bob.since().await;
     let typing = format!(
         "/_matrix/client/v3/rooms/{room_id}/typing/{}",

@@ -32,7 +32,7 @@ async fn receipts_are_accepted_from_members_only() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = alice.create_room(json!({ "preset": "public_chat" })).await;
-    let event_id = alice.say(&room_id, "hello").await;
+    let event_id = alice.send_text(&room_id, "hello").await;
     for receipt_type in ["m.read", "m.read.private", "m.fully_read"] {
         let action = format!("receipt/{receipt_type}/{event_id}");
         alice.room(&room_id, &action, json!({})).await.ok();
@@ -69,9 +69,9 @@ async fn typing_comes_down_to_members_until_it_stops() {
     ] {
         alice.put(&path, typing).await.ok();
         let answer = bob.sync(&members).await;
-        let told = &answer["rooms"]["join"][&room_id]["ephemeral"]["events"];
+        let events = &answer["rooms"]["join"][&room_id]["ephemeral"]["events"];
         let expected = json!([{ "type": "m.typing", "content": { "user_ids": typists } }]);
-        assert_eq!(*told, expected);
+        assert_eq!(*events, expected);
         members = since(&answer);
     }
     assert_eq!(stranger.sync(&strangers).await.get("rooms"), None);
@@ -82,7 +82,7 @@ async fn what_a_user_has_read_comes_down_to_the_user_too() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let event_id = alice.say(&room_id, "hello").await;
+    let event_id = alice.send_text(&room_id, "hello").await;
     let before = alice.since().await;
     let markers = json!({ "m.fully_read": event_id, "m.read": event_id });
     alice.room(&room_id, "read_markers", markers).await.ok();
@@ -108,7 +108,7 @@ fn counts(counts: &Value) -> [u64; 2] {
 async fn threads_are_read_and_counted_apart() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     let reply = async |text: &str| {
         let thread = json!({ "rel_type": "m.thread", "event_id": root });
         let body = json!({ "msgtype": "m.text", "body": text, "m.relates_to": thread });
@@ -117,7 +117,7 @@ async fn threads_are_read_and_counted_apart() {
     let first = reply("first").await;
     reply(&format!("second, {}!", bob.user_id)).await;
     let call = alice
-        .say(&room_id, &format!("call, {}!", bob.user_id))
+        .send_text(&room_id, &format!("call, {}!", bob.user_id))
         .await;
     reply("last").await;
     let send = async |event_type: &str, event_id: &str, rel_type: &str| {
@@ -167,7 +167,7 @@ async fn unthreaded_receipt_is_preferred_over_a_threaded_one() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
+    let root = alice.send_text(&room_id, "root").await;
     let thread = json!({ "rel_type": "m.thread", "event_id": root });
     let body = json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": thread });
     let reply = alice.send(&room_id, "reply", body).await;
@@ -187,8 +187,8 @@ async fn receipt_for_a_thread_without_the_event_is_refused() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    let root = alice.say(&room_id, "root").await;
-    let other = alice.say(&room_id, "other").await;
+    let root = alice.send_text(&room_id, "root").await;
+    let other = alice.send_text(&room_id, "other").await;
     let thread = json!({ "rel_type": "m.thread", "event_id": root });
     let body = json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": thread });
     let reply = alice.send(&room_id, "reply", body).await;

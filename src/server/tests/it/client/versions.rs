@@ -8,12 +8,12 @@ use crate::app::TestApp;
 #[tokio::test]
 async fn versions_and_capabilities_are_listed() {
     let app = TestApp::start().await;
-    let told = app
+    let answer = app
         .unauthenticated()
         .get("/_matrix/client/versions")
         .await
         .ok();
-    let versions = told["versions"].as_array().unwrap();
+    let versions = answer["versions"].as_array().unwrap();
     assert!(!versions.is_empty());
     for version in versions {
         let version = version.as_str().unwrap();
@@ -26,12 +26,12 @@ async fn versions_and_capabilities_are_listed() {
     }
     // Who finds it leaves threads to the server.
     assert!(!versions.contains(&"v1.4".into()));
-    let features = told["unstable_features"].as_object().unwrap();
+    let features = answer["unstable_features"].as_object().unwrap();
     assert!(features.values().all(serde_json::Value::is_boolean));
 
     let alice = app.user("alice").await;
-    let told = alice.get("/_matrix/client/v3/capabilities").await.ok();
-    let capabilities = &told["capabilities"];
+    let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();
+    let capabilities = &answer["capabilities"];
     let rooms = &capabilities["m.room_versions"];
     let default = rooms["default"].as_str().unwrap();
     assert_eq!(default, "12");

@@ -18,7 +18,7 @@ async fn member_fetches_an_event_with_all_its_fields() {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = room_with(&alice, "shared").await;
     bob.join(&room_id).await.ok();
-    let event_id = alice.say(&room_id, "hello").await;
+    let event_id = alice.send_text(&room_id, "hello").await;
     let event = bob.event(&room_id, &event_id).await.ok();
     assert_eq!(
         event["content"],
@@ -46,7 +46,7 @@ async fn events_before_the_join_are_shown_as_the_room_decides() {
             .user(&format!("bob-{}", visibility.replace('_', "-")))
             .await;
         let room_id = room_with(&alice, visibility).await;
-        let event_id = alice.say(&room_id, "before").await;
+        let event_id = alice.send_text(&room_id, "before").await;
         bob.join(&room_id).await.ok();
         let answer = bob.event(&room_id, &event_id).await;
         assert_eq!(answer.status == 200, seen, "{visibility}: {}", answer.body);
@@ -61,9 +61,9 @@ async fn invited_history_begins_with_the_invite() {
     let app = TestApp::start().await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = room_with(&alice, "invited").await;
-    let before = alice.say(&room_id, "before").await;
+    let before = alice.send_text(&room_id, "before").await;
     alice.invite(&room_id, &bob).await.ok();
-    let between = alice.say(&room_id, "between").await;
+    let between = alice.send_text(&room_id, "between").await;
     bob.join(&room_id).await.ok();
     assert_eq!(bob.event(&room_id, &before).await.status, 404);
     assert_eq!(bob.event(&room_id, &between).await.status, 200);
@@ -75,7 +75,7 @@ async fn non_members_see_only_world_readable_rooms() {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     for (visibility, status) in [("shared", 404), ("world_readable", 200)] {
         let room_id = room_with(&alice, visibility).await;
-        let event_id = alice.say(&room_id, "hello").await;
+        let event_id = alice.send_text(&room_id, "hello").await;
         assert_eq!(
             bob.event(&room_id, &event_id).await.status,
             status,
@@ -90,9 +90,9 @@ async fn former_member_sees_shared_history_up_to_the_leave() {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = room_with(&alice, "joined").await;
     bob.join(&room_id).await.ok();
-    let during = alice.say(&room_id, "during").await;
+    let during = alice.send_text(&room_id, "during").await;
     bob.leave(&room_id).await.ok();
-    let after = alice.say(&room_id, "after").await;
+    let after = alice.send_text(&room_id, "after").await;
     assert_eq!(bob.event(&room_id, &during).await.status, 200);
     assert_eq!(bob.event(&room_id, &after).await.status, 404);
     let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?dir=b&limit=2");
@@ -108,10 +108,10 @@ async fn former_member_pages_no_further_than_the_leave() {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let room_id = room_with(&alice, "shared").await;
     bob.join(&room_id).await.ok();
-    alice.say(&room_id, "during").await;
+    alice.send_text(&room_id, "during").await;
     bob.leave(&room_id).await.ok();
     let from = bob.since().await.replace("since=", "from=");
-    alice.say(&room_id, "after").await;
+    alice.send_text(&room_id, "after").await;
     let page = async |query: &str| {
         let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?{query}&{from}");
         bob.get(&path).await.ok()["chunk"].take()

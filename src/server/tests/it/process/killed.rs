@@ -84,7 +84,7 @@ fn settle(load: &mut Load, server: &Server) {
     });
 }
 
-/// Everything acknowledged is there under the id that was told, and nothing is there twice.
+/// Everything acknowledged is there under the id that was returned, and nothing is there twice.
 fn check(load: &Load, server: &Server) {
     let history = load.history(&server.clients());
     let texts: HashSet<_> = history.iter().map(|(text, _)| text).collect();

@@ -160,7 +160,7 @@ fn settle(world: &World, syncers: &mut [Syncer<'_>]) {
     let mut http = Http::new(world);
     let owner = &world.users[OWNER];
     let token = &owner.devices[HERALD].token;
-    // What one process has told a client, each other one reads before it answers the client.
+    // A process reads up to the token of another one before it answers.
     for from in 0..world.addresses.len() {
         let answer = http.get(from, token, "sync?timeout=0").ok();
         for to in 0..world.addresses.len() {

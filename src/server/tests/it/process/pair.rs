@@ -26,7 +26,7 @@ fn users_of_two_processes_chat_and_see_each_other_type() {
     let room_id = room["room_id"].as_str().unwrap();
     bob.ok(&there, "POST", &format!("join/{room_id}"), &json!({}));
 
-    // What one process has told is a beginning for the other.
+    // A token of one process is valid at the other.
     let first = bob.ok(&there, "GET", "sync", &Value::Null);
     let alice_id = &alice.user_id;
     let typing = json!({ "typing": true, "timeout": 60_000 });

@@ -164,7 +164,7 @@ async fn lazy_loading_brings_the_senders_in_a_left_room() {
     let app = TestApp::start().await;
     let (alice, bob, room_id) = app.public_room().await;
     let before = bob.since().await;
-    alice.say(&room_id, "bye").await;
+    alice.send_text(&room_id, "bye").await;
     bob.leave(&room_id).await.ok();
     let lazy = filter(&json!({ "room": { "state": { "lazy_load_members": true } } }));
     let response = bob.sync(&format!("{before}&{lazy}")).await;
@@ -201,14 +201,14 @@ async fn initial_sync_lists_rooms_that_the_user_was_removed_from() {
             .collect::<Vec<_>>()
     };
     assert_eq!(is_listed().await, [true, true, false]);
-    let told = bob.sync(&before).await;
-    let told = told["rooms"]["leave"]
+    let answer = bob.sync(&before).await;
+    let left = answer["rooms"]["leave"]
         .as_object()
         .cloned()
         .unwrap_or_default();
     assert!(
-        rooms.iter().all(|room_id| told.contains_key(room_id)),
-        "{told:?}"
+        rooms.iter().all(|room_id| left.contains_key(room_id)),
+        "{left:?}"
     );
     bob.room(&rooms[0], "forget", json!({})).await.ok();
     assert_eq!(is_listed().await, [false, true, false]);
@@ -247,7 +247,7 @@ async fn timeline_is_cut_where_newer_state_is_hidden() {
         set_topic(&alice, &room_id, "new").await;
         carol.join(&room_id).await.ok();
         bob.join(&room_id).await.ok();
-        alice.say(&room_id, "hello").await;
+        alice.send_text(&room_id, "hello").await;
         for from in ["", &before] {
             let response = bob.sync(from).await;
             let (topic, membership, limited) = folded(&response, &room_id, &carol);
@@ -277,7 +277,7 @@ async fn timeline_is_cut_where_newer_state_is_filtered_out() {
     let before = reader.since().await;
     set_topic(&alice, &room_id, "old").await;
     set_topic(&bob, &room_id, "new").await;
-    let last = alice.say(&room_id, "hello").await;
+    let last = alice.send_text(&room_id, "hello").await;
     let unwanted = filter(&json!({ "room": { "timeline": { "not_senders": [bob.user_id] } } }));
     for from in ["", &before] {
         let response = reader.sync(&format!("{from}&{unwanted}")).await;

@@ -10,7 +10,7 @@ fn events<'a>(answer: &'a Value, room_id: &str, part: &str) -> &'a [Value] {
     events.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Whether the room is told as left, with the event that says so.
+/// Whether the room is returned as left, with the event by which the user left.
 fn has_leave_event(answer: &Value, room_id: &str, user: &TestUser) -> bool {
     ["state", "timeline"]
         .into_iter()
@@ -32,7 +32,7 @@ async fn left_room_is_in_leave_once_and_with_include_leave() {
     bob.join(&room_id).await.ok();
     let before = bob.since().await;
     bob.leave(&room_id).await.ok();
-    alice.say(&room_id, "after").await;
+    alice.send_text(&room_id, "after").await;
 
     let news = bob.sync(&before).await;
     assert!(has_leave_event(&news, &room_id, &bob), "{news}");
@@ -66,7 +66,7 @@ async fn left_room_is_in_leave_once_despite_other_activity() {
     let before = alice.since().await;
     alice.leave(&left).await.ok();
     for number in 0..3 {
-        bob.say(&busy, &number.to_string()).await;
+        bob.send_text(&busy, &number.to_string()).await;
     }
     let answer = alice.sync(&format!("{before}&{short}")).await;
     assert!(has_leave_event(&answer, &left, &alice), "{answer}");
@@ -77,7 +77,7 @@ async fn left_room_is_in_leave_once_despite_other_activity() {
     bob.set_state(&left, "m.room.member", &bob.user_id, member)
         .await
         .ok();
-    bob.say(&busy, "more").await;
+    bob.send_text(&busy, "more").await;
     let answer = alice.sync(&format!("{}&{short}", since(&answer))).await;
     assert!(answer["rooms"]["join"][&busy].is_object(), "{answer}");
     assert_eq!(answer["rooms"].get("leave"), None);
@@ -89,7 +89,7 @@ async fn archived_room_is_shown_as_it_was_when_the_user_left() {
     let (alice, bob, room_id) = app.public_room().await;
     let before = bob.since().await;
     for moment in ["before", "after"] {
-        alice.say(&room_id, moment).await;
+        alice.send_text(&room_id, moment).await;
         alice
             .set_state(&room_id, "org.example", "", json!({ "at": moment }))
             .await
@@ -115,8 +115,8 @@ async fn archived_room_is_shown_as_it_was_when_the_user_left() {
         assert!(events(&answer, &room_id, "state").is_empty(), "{answer}");
 
         let answer = bob.sync(&format!("{from}&{no_timeline}")).await;
-        let told = &answer["rooms"]["leave"][&room_id];
-        assert_eq!(told["timeline"]["events"], json!([]));
+        let section = &answer["rooms"]["leave"][&room_id];
+        assert_eq!(section["timeline"]["events"], json!([]));
         assert!(has_leave_event(&answer, &room_id, &bob), "{answer}");
         let mut example = events(&answer, &room_id, "state")
             .iter()

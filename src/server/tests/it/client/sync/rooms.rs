@@ -37,13 +37,13 @@ async fn new_room_comes_down_from_its_creation_on() {
         assert_eq!(events[0]["state_key"], "");
 
         bob.join(&room_id).await.ok();
-        alice.say(&room_id, "hello").await;
+        alice.send_text(&room_id, "hello").await;
         let answer = bob.sync("").await;
         let (before, last) = timeline(&answer, &room_id).split_last_chunk::<2>().unwrap();
         for (events, membership) in [(before, "leave"), (&last[..], "join")] {
             for event in events {
-                let told = &event["unsigned"]["membership"];
-                assert_eq!(told, membership, "{event}");
+                let returned = &event["unsigned"]["membership"];
+                assert_eq!(returned, membership, "{event}");
             }
         }
     }
@@ -117,8 +117,8 @@ async fn stored_filter_is_applied_to_sync() {
     let app = TestApp::start().await;
     let alice = app.user("alice").await;
     let room_id = alice.create_room(json!({})).await;
-    alice.say(&room_id, "one").await;
-    alice.say(&room_id, "two").await;
+    alice.send_text(&room_id, "one").await;
+    alice.send_text(&room_id, "two").await;
     let short = json!({ "room": { "timeline": { "limit": 1, "types": ["m.room.message"] } } });
     let path = format!("/_matrix/client/v3/user/{}/filter", encoded(&alice.user_id));
     let stored = alice.post(&path, short.clone()).await.ok();

@@ -1,4 +1,4 @@
-//! Clients that send as fast as they are answered, and remember what they were told.
+//! Clients that send as fast as they are answered, and remember the answers.
 
 use std::{
     collections::HashMap,

@@ -38,7 +38,7 @@ pub(super) struct Known {
     pub(super) rooms: BTreeMap<String, Room>,
     pub(super) account_data: BTreeMap<String, Value>,
     pub(super) to_device: Vec<Value>,
-    /// Users of whose devices the client was told, and whether the last that it was told is that it
+    /// Users in the device lists that the client received, and whether the last one says that it
     /// shares a room with them.
     pub(super) device_lists: BTreeMap<String, bool>,
     pub(super) key_counts: Value,
@@ -63,8 +63,8 @@ impl Known {
         }
         self.to_device
             .extend(list(&answer["to_device"]["events"]).iter().cloned());
-        let told = [("changed", true), ("left", false)];
-        for (user_id, is_shared) in told.iter().flat_map(|(field, is_shared)| {
+        let lists = [("changed", true), ("left", false)];
+        for (user_id, is_shared) in lists.iter().flat_map(|(field, is_shared)| {
             list(&answer["device_lists"][field])
                 .iter()
                 .map(move |user_id| (user_id, is_shared))
@@ -80,10 +80,10 @@ impl Known {
     /// Takes rooms to which the user is invited or at which the user knocks.
     pub(super) fn fold_stripped(&mut self, answer: &Value) {
         for (section, part) in [("invite", "invite_state"), ("knock", "knock_state")] {
-            for (room_id, told) in object(&answer["rooms"][section]) {
+            for (room_id, update) in object(&answer["rooms"][section]) {
                 let room = self.rooms.entry(room_id.clone()).or_default();
                 section.clone_into(&mut room.section);
-                room.stripped = list(&told[part]["events"]).to_vec();
+                room.stripped = list(&update[part]["events"]).to_vec();
             }
         }
     }
@@ -93,7 +93,7 @@ impl Room {
     /// Takes what an answer tells of a room that the user is in or has left.
     ///
     /// Returns where the gap before the timeline is to be filled from, if there is one.
-    pub(super) fn fold(&mut self, section: &str, told: &Value, habits: Habits) -> Option<String> {
+    pub(super) fn fold(&mut self, section: &str, update: &Value, habits: Habits) -> Option<String> {
         if self.section != "join" {
             self.timeline.clear();
             self.is_complete = false;
@@ -104,19 +104,19 @@ impl Room {
             }
         }
         section.clone_into(&mut self.section);
-        let events = list(&told["timeline"]["events"]);
+        let events = list(&update["timeline"]["events"]);
         let state = if habits.state_after {
             "state_after"
         } else {
             "state"
         };
-        self.set_state(list(&told[state]["events"]));
+        self.set_state(list(&update[state]["events"]));
         if !habits.state_after {
             self.set_state(events);
         }
-        self.fold_data(told);
-        let is_limited = told["timeline"]["limited"] == true;
-        let gap = is_limited.then(|| text(&told["timeline"], "prev_batch"));
+        self.fold_data(update);
+        let is_limited = update["timeline"]["limited"] == true;
+        let gap = is_limited.then(|| text(&update["timeline"], "prev_batch"));
         if gap.is_some() {
             self.is_complete = false;
         }
@@ -132,12 +132,12 @@ impl Room {
         }
     }
 
-    fn fold_data(&mut self, told: &Value) {
-        for event in list(&told["account_data"]["events"]) {
+    fn fold_data(&mut self, update: &Value) {
+        for event in list(&update["account_data"]["events"]) {
             self.account_data
                 .insert(text(event, "type"), event["content"].clone());
         }
-        for event in list(&told["ephemeral"]["events"]) {
+        for event in list(&update["ephemeral"]["events"]) {
             match event["type"].as_str() {
                 Some("m.typing") => {
                     let users = list(&event["content"]["user_ids"]);
@@ -150,10 +150,10 @@ impl Room {
                 _ => {}
             }
         }
-        for (field, value) in object(&told["summary"]) {
+        for (field, value) in object(&update["summary"]) {
             self.summary.insert(field.clone(), value.clone());
         }
-        if let Some(unread) = told.get("unread_notifications") {
+        if let Some(unread) = update.get("unread_notifications") {
             self.unread = unread.clone();
         }
     }

@@ -114,7 +114,7 @@ impl<'a> Syncer<'a> {
                 return;
             }
         }
-        panic!("{} is told something new without end", self.name());
+        panic!("{} receives changes without end", self.name());
     }
 
     /// Waits until nobody is shown as typing.
@@ -175,18 +175,18 @@ impl<'a> Syncer<'a> {
         self.known.fold_account(answer);
         self.known.fold_stripped(answer);
         for section in ["join", "leave"] {
-            for (room_id, told) in object(&answer["rooms"][section]) {
-                self.fold_room(section, room_id, told);
+            for (room_id, update) in object(&answer["rooms"][section]) {
+                self.fold_room(section, room_id, update);
             }
         }
     }
 
-    fn fold_room(&mut self, section: &str, room_id: &str, told: &Value) {
-        let events = list(&told["timeline"]["events"]);
+    fn fold_room(&mut self, section: &str, room_id: &str, update: &Value) {
+        let events = list(&update["timeline"]["events"]);
         let gap = {
             let is_first = self.known.since.is_none();
             let room = self.known.rooms.entry(room_id.to_owned()).or_default();
-            let gap = room.fold(section, told, self.options.habits);
+            let gap = room.fold(section, update, self.options.habits);
             room.is_complete |= is_first && gap.is_none();
             gap
         };
@@ -200,7 +200,7 @@ impl<'a> Syncer<'a> {
             let is_new = !room.timeline.contains(&event_id);
             assert!(
                 is_new,
-                "u{} D{} is told twice of {event}",
+                "u{} D{} receives twice {event}",
                 self.user, self.device
             );
             room.timeline.push(event_id);
@@ -215,7 +215,7 @@ impl<'a> Syncer<'a> {
                 ))
                 .cloned(),
         };
-        self.seen.add(room_id, told, until.as_deref());
+        self.seen.add(room_id, update, until.as_deref());
         if section == "join"
             && let Some(last) = events.last()
         {

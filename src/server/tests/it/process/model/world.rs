@@ -56,7 +56,7 @@ pub(super) struct World {
     pub(super) addresses: Vec<String>,
     pub(super) users: Vec<User>,
     pub(super) rooms: Mutex<Vec<String>>,
-    /// Events of which somebody was told when they were sent, each with its room.
+    /// Events whose ids were returned when they were sent, each with its room.
     pub(super) events: Mutex<Vec<(String, String)>>,
     /// By user and device.
     pub(super) to_device: Mutex<Sent>,
