@@ -78,25 +78,48 @@ pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<RoomCo
 /// Stores counts in place of earlier ones of the same user and room; two statements.
 #[tracing::instrument(name = "storage.unread_counts.store", level = "debug", skip_all)]
 pub async fn store(db: &mut Connection, counts: &[(OwnedUserId, RoomCounts)]) -> Result<(), Error> {
-    let users: Vec<_> = counts
-        .iter()
-        .map(|(user_id, _)| user_id.to_string())
-        .collect();
-    let column = |value: fn(&RoomCounts) -> i64| -> Vec<i64> {
-        counts.iter().map(|(_, room)| value(room)).collect()
-    };
-    let room_nids = column(|room| room.room_nid.get());
-    let until = column(|room| room.until.get());
+    let rooms = RoomColumns::of(counts);
     sqlx::query!(
         "DELETE FROM unread_counts u USING UNNEST($1::text[], $2::bigint[], $3::bigint[])
             AS w (user_id, room_nid, counted_until)
          WHERE u.user_id = w.user_id AND u.room_nid = w.room_nid AND u.counted_until <= w.counted_until",
-        &users,
-        &room_nids,
-        &until
+        &rooms.users,
+        &rooms.room_nids,
+        &rooms.until
     )
     .execute(&mut *db)
     .await?;
+    insert(db, &rooms, counts).await
+}
+
+/// The values of the columns that all threads of a room share.
+struct RoomColumns {
+    users: Vec<String>,
+    room_nids: Vec<i64>,
+    until: Vec<i64>,
+}
+
+impl RoomColumns {
+    fn of(counts: &[(OwnedUserId, RoomCounts)]) -> Self {
+        let users = counts.iter().map(|(user_id, _)| user_id.to_string());
+        Self {
+            users: users.collect(),
+            room_nids: room_column(counts, |room| room.room_nid.get()),
+            until: room_column(counts, |room| room.until.get()),
+        }
+    }
+}
+
+fn room_column(counts: &[(OwnedUserId, RoomCounts)], value: fn(&RoomCounts) -> i64) -> Vec<i64> {
+    counts.iter().map(|(_, room)| value(room)).collect()
+}
+
+/// Inserts a row for each thread.
+async fn insert(
+    db: &mut Connection,
+    rooms: &RoomColumns,
+    counts: &[(OwnedUserId, RoomCounts)],
+) -> Result<(), Error> {
     let threads = counts
         .iter()
         .zip(1_i64..)
@@ -130,11 +153,11 @@ pub async fn store(db: &mut Connection, counts: &[(OwnedUserId, RoomCounts)]) ->
                 read_up_to = excluded.read_up_to, thread_read_up_to = excluded.thread_read_up_to,
                 notifications = excluded.notifications, highlights = excluded.highlights
             WHERE unread_counts.counted_until <= excluded.counted_until",
-        &users,
-        &room_nids,
-        &until,
-        &column(|room| room.settings_changed.get()),
-        &column(|room| room.read_up_to.get()),
+        &rooms.users,
+        &rooms.room_nids,
+        &rooms.until,
+        &room_column(counts, |room| room.settings_changed.get()),
+        &room_column(counts, |room| room.read_up_to.get()),
         &indexes,
         &thread_ids as &[&str],
         &thread_read as &[Option<i64>],
