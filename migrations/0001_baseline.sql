@@ -14,6 +14,26 @@ CREATE TABLE signing_keys (
     expired_ts bigint
 );
 
+-- Signing keys of other servers, with the time until which each is valid.
+CREATE TABLE server_keys (
+    server_name text NOT NULL,
+    key_id text NOT NULL,
+    -- Unpadded base64.
+    public_key text NOT NULL,
+    valid_until_ts bigint NOT NULL,
+    -- The server signs no requests with it any more.
+    is_old boolean NOT NULL,
+    PRIMARY KEY (server_name, key_id)
+);
+
+-- The last key response of other servers, as they signed it.
+CREATE TABLE server_key_responses (
+    server_name text PRIMARY KEY,
+    response text NOT NULL,
+    fetched_ts bigint NOT NULL,
+    valid_until_ts bigint NOT NULL
+);
+
 -- The one stream. Its row lock is held from the assignment of positions until commit, so positions
 -- are gapless and become visible in order.
 CREATE TABLE stream (

@@ -2,9 +2,11 @@
 
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
+use bytes::Bytes;
 use config::WellKnown;
 use e2ee::Keys;
-use event::Signer;
+use federation::{Credentials, Federation};
+use http::request::Parts;
 use identity::{Caller, Identity};
 use live::Live;
 use media::Media;
@@ -25,8 +27,8 @@ pub struct Handles {
     pub server_name: OwnedServerName,
     /// The clock.
     pub clock: Clock,
-    /// The server's signing key.
-    pub signer: Signer,
+    /// Other servers.
+    pub federation: Federation,
     /// Users.
     pub identity: Identity,
     /// In-memory timelines.
@@ -85,6 +87,25 @@ impl ApiState for App {
         // The request's span was opened before authentication.
         tracing::Span::current().record("user.id", caller.user_id().as_str());
         Ok(caller)
+    }
+
+    fn credentials(&self, head: &Parts) -> Result<Credentials> {
+        let credentials = self.federation.credentials(&head.headers)?;
+        // The request's span was opened before authentication.
+        tracing::Span::current().record("server.name", credentials.origin().as_str());
+        Ok(credentials)
+    }
+
+    async fn verify_signature(
+        &self,
+        credentials: &Credentials,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<()> {
+        let verified = self
+            .federation
+            .verify(credentials, &head.method, &head.uri, body);
+        Ok(verified.await?)
     }
 
     fn limits(&self) -> &Limits {

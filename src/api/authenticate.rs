@@ -5,11 +5,16 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use bytes::Bytes;
+use federation::Credentials;
 use http::{header, request::Parts};
 use identity::Caller;
-use ruma::api::auth_scheme::{
-    AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
-    NoAuthentication,
+use ruma::api::{
+    auth_scheme::{
+        AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
+        NoAuthentication,
+    },
+    federation::authentication::ServerSignatures,
 };
 use serde::Deserialize;
 use types::ErrorKind;
@@ -23,6 +28,17 @@ use crate::{
 pub trait ApiState: Clone + Send + Sync + 'static {
     /// The caller with an access token, from this address; or 401.
     fn caller(&self, token: &str, address: IpAddr) -> impl Future<Output = Result<Caller>> + Send;
+
+    /// The credentials of another server's request, of one that may call this server; the signature is not verified yet.
+    fn credentials(&self, head: &Parts) -> Result<Credentials>;
+
+    /// Verifies that the origin has signed a request.
+    fn verify_signature(
+        &self,
+        credentials: &Credentials,
+        head: &Parts,
+        body: &Bytes,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// The rate limits.
     fn limits(&self) -> &Limits;
@@ -43,11 +59,21 @@ pub trait Authenticate: AuthScheme {
     /// Whether requests without credentials are accepted.
     const ALLOWS_ANONYMOUS: bool;
 
-    /// Checks the request's credentials.
+    /// Checks the request's credentials, before its body is read.
     fn authenticate<S: ApiState>(
         state: &S,
         head: &Parts,
     ) -> impl Future<Output = Result<Self::Caller>> + Send;
+
+    /// Checks what needs the body, too: a signature.
+    fn verify<S: ApiState>(
+        _state: &S,
+        _caller: &Self::Caller,
+        _head: &Parts,
+        _body: &Bytes,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// The caller that an authentication scheme yields, if there is one.
@@ -92,6 +118,31 @@ impl Authenticate for AccessTokenOptional {
             Some(token) => state.caller(&token, address(head)).await.map(Some),
             None => Ok(None),
         }
+    }
+}
+
+impl MaybeCaller for Credentials {
+    fn caller(&self) -> Option<&Caller> {
+        None
+    }
+}
+
+/// Requests of other servers, which the federation policy must allow.
+impl Authenticate for ServerSignatures {
+    type Caller = Credentials;
+    const ALLOWS_ANONYMOUS: bool = false;
+
+    async fn authenticate<S: ApiState>(state: &S, head: &Parts) -> Result<Credentials> {
+        state.credentials(head)
+    }
+
+    async fn verify<S: ApiState>(
+        state: &S,
+        credentials: &Credentials,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<()> {
+        state.verify_signature(credentials, head, body).await
     }
 }
 

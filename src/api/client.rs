@@ -6,6 +6,7 @@ pub(crate) mod aliases;
 pub(crate) mod capabilities;
 pub(crate) mod create_room;
 pub(crate) mod devices;
+pub(crate) mod federation_whitelist;
 pub(crate) mod filter;
 pub(crate) mod keys;
 pub(crate) mod login;

@@ -49,6 +49,7 @@ pub(crate) fn status_and_errcode(kind: &ErrorKind) -> (StatusCode, &'static str)
         ErrorKind::WrongRoomKeysVersion => (S::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
         ErrorKind::ProfileTooLarge => (S::BAD_REQUEST, "M_PROFILE_TOO_LARGE"),
         ErrorKind::KeyTooLarge => (S::BAD_REQUEST, "M_KEY_TOO_LARGE"),
+        ErrorKind::BadGateway => (S::BAD_GATEWAY, "M_UNKNOWN"),
         ErrorKind::Unavailable => (S::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
         ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
     }

@@ -45,7 +45,8 @@ pub(crate) type CallerOf<R> = <<R as Metadata>::Authentication as Authenticate>:
 pub struct Matrix<R: Metadata<Authentication: Authenticate>> {
     /// The request as ruma types it.
     pub request: R,
-    /// The caller: `Caller`, `Option<Caller>` or `()`, by the endpoint's authentication scheme.
+    /// The caller: `Caller`, `Option<Caller>`, `Credentials` of a server, or `()`, by the endpoint's authentication
+    /// scheme.
     pub caller: CallerOf<R>,
     /// The body as it was sent.
     pub body: Bytes,
@@ -114,6 +115,7 @@ where
         };
         let body = read(body, max_body).await?;
         check_json(&body)?;
+        R::Authentication::verify(state, &caller, &head, &body).await?;
 
         let query = head.uri.query().unwrap_or_default().to_owned();
         let mut arguments: Vec<&str> = params.iter().map(|(_, value)| value).collect();

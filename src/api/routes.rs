@@ -47,6 +47,8 @@ fn federation() -> Routes<App> {
             federation::version,
         )
         .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
+        .matrix(federation::query::profile)
+        .matrix(federation::query::directory)
 }
 
 /// The admin API.
@@ -65,6 +67,11 @@ fn client() -> Routes<App> {
             client::versions::versions,
         )
         .matrix(client::capabilities::capabilities)
+        .raw(
+            Method::GET,
+            client::federation_whitelist::PATH,
+            client::federation_whitelist::list,
+        )
         .matrix(client::sync::sync)
         .merge(login())
         .merge(account())

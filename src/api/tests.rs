@@ -3,8 +3,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::Request};
+use bytes::Bytes;
 use config::{RateLimit, RateLimits};
-use http::{Method, StatusCode, header};
+use federation::Credentials;
+use http::{Method, StatusCode, header, request::Parts};
 use identity::{ActiveUser, AppServiceUser, Caller};
 use ruma::{
     api::client::{
@@ -56,6 +58,14 @@ impl ApiState for TestState {
                 "Unknown",
             )),
         }
+    }
+
+    fn credentials(&self, _: &Parts) -> Result<Credentials> {
+        Err(Error::new(ErrorKind::Unauthorized, "No server may call"))
+    }
+
+    async fn verify_signature(&self, _: &Credentials, _: &Parts, _: &Bytes) -> Result<()> {
+        Err(Error::new(ErrorKind::Unauthorized, "No server may call"))
     }
 
     fn limits(&self) -> &Limits {

@@ -2,6 +2,7 @@
 //!
 //! A crate receives only its own section. Nothing else in the program reads the environment.
 
+mod federation;
 mod keys;
 mod load;
 mod network;
@@ -17,12 +18,13 @@ use std::path::PathBuf;
 use ruma::{OwnedServerName, owned_server_name};
 use serde::{Deserialize, Serialize};
 
+pub use federation::{Federation, FederationMode, Peer, ServerPattern};
 pub use load::{Loaded, Setting, load, process_environment};
-pub use network::{Client, Federation, SupportContact, WellKnown};
+pub use network::{Client, SupportContact, WellKnown};
 pub use problem::{Origin, Problem};
 pub use storage::{Cache, Database, Media};
 pub use telemetry::{Log, LogFormat, Metrics};
-pub use units::{ByteSize, ListenAddress};
+pub use units::{AddressRange, ByteSize, ListenAddress};
 pub use users::{Limits, RateLimit, RateLimits, Registration, RegistrationMode, Rooms, Sessions};
 
 use problem::Findings;

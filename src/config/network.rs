@@ -1,9 +1,6 @@
-//! `[client]`, `[federation]`, `[well_known]`: the listeners, and how clients and servers find them.
+//! `[client]`, `[well_known]`: the listener for clients, and how clients and servers find this server.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ruma::{OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -51,37 +48,6 @@ impl Client {
             "client.max_body",
             "must be at least \"512 KiB\", or valid events would be refused",
         );
-    }
-}
-
-/// The server-server API.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Federation {
-    /// The address of the listener for other servers, with TLS; there is none if it is not set.
-    pub listen: Option<ListenAddress>,
-    /// The certificate chain in PEM.
-    pub certificate_file: Option<PathBuf>,
-    /// The certificate's private key in PEM.
-    pub private_key_file: Option<PathBuf>,
-}
-
-impl Federation {
-    pub(crate) fn validate(&self, findings: &mut Findings) {
-        for (key, file) in [
-            ("federation.certificate_file", &self.certificate_file),
-            ("federation.private_key_file", &self.private_key_file),
-        ] {
-            match file {
-                None if self.listen.is_some() => {
-                    findings.add(key, "must be set, because federation.listen serves TLS");
-                }
-                Some(path) if !path.is_file() => {
-                    findings.add(key, format!("there is no file {}", path.display()));
-                }
-                _ => {}
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const SIZE_UNITS: [(&str, u64); 4] = [
@@ -160,6 +161,33 @@ impl<'de> Deserialize<'de> for ListenAddress {
                 "expected host:port, such as \"127.0.0.1:8008\", but found {text:?}"
             ))
         })
+    }
+}
+
+/// A range of addresses, such as `10.0.0.0/8`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct AddressRange(IpNet);
+
+impl AddressRange {
+    /// Whether the address is in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+}
+
+impl<'de> Deserialize<'de> for AddressRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let range = text.parse::<IpNet>().ok();
+        range
+            .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+            .map(Self)
+            .ok_or_else(|| {
+                de::Error::custom(format!(
+                    "expected a range of addresses, such as \"10.0.0.0/8\", but found {text:?}"
+                ))
+            })
     }
 }
 

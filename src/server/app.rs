@@ -5,6 +5,7 @@ use api::{App, Handles, limits::Limits};
 use config::Config;
 use e2ee::Keys;
 use event::Signer;
+use federation::{Federation, OwnKeys};
 use identity::Identity;
 use live::Live;
 use media::Media;
@@ -38,7 +39,15 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         clock,
         stopping,
     } = dependencies;
-    let signer = signer(config, &database, &clock).await?;
+    let (signer, own_keys) = signing_keys(config, &database, &clock).await?;
+    let federation = Federation::new(
+        &config.server_name,
+        &config.federation,
+        own_keys,
+        database.clone(),
+        clock.clone(),
+    )
+    .context("Federation could not be set up")?;
     let identity = identity(config, database.clone(), committer.clone(), clock.clone());
     let keys = Keys::new(
         database.clone(),
@@ -64,14 +73,14 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         },
         database.clone(),
         committer,
-        signer.clone(),
+        signer,
         clock.clone(),
     );
     let syncs = Syncs::new(database, live.clone(), clock.clone(), stopping);
     Ok(App::new(Handles {
         server_name: config.server_name.clone(),
         clock,
-        signer,
+        federation,
         identity,
         live,
         rooms,
@@ -102,21 +111,38 @@ pub(crate) fn identity(
     Identity::new(settings, database, committer, clock, server_name)
 }
 
-/// The server's signing key; generated if there is none.
-async fn signer(config: &Config, database: &Database, clock: &Clock) -> Result<Signer> {
-    let (fresh, private_der) =
-        Signer::generate(&config.server_name).context("The signing key could not be generated")?;
-    let fresh = keys::SigningKey {
-        version: fresh.key_version().to_owned(),
-        private_der,
-    };
+/// The server's signing key, generated if there is none, and all keys as they are published.
+async fn signing_keys(
+    config: &Config,
+    database: &Database,
+    clock: &Clock,
+) -> Result<(Signer, OwnKeys)> {
+    let fresh = new_signing_key(config)?;
     let mut db = database
         .acquire()
         .await
         .context("The database could not be reached")?;
-    let key = keys::current(&mut db, &fresh, clock.now_ms())
+    let keys = keys::activate_newest(&mut db, &fresh, clock.now_ms())
         .await
         .context("The signing key could not be read")?;
-    Signer::from_der(&config.server_name, &key.version, &key.private_der)
-        .context("The stored signing key is unusable")
+    let signer = |key: &keys::SigningKey| {
+        Signer::from_der(&config.server_name, &key.version, &key.private_der)
+            .context("A stored signing key is unusable")
+    };
+    let current = signer(&keys.current)?;
+    let mut own_keys = OwnKeys::new(current.clone(), config.federation.key_validity);
+    for old in &keys.old {
+        own_keys.add_old(&signer(&old.key)?, old.expired_ts);
+    }
+    Ok((current, own_keys))
+}
+
+/// A new signing key, not stored yet.
+pub(crate) fn new_signing_key(config: &Config) -> Result<keys::SigningKey> {
+    let (signer, private_der) =
+        Signer::generate(&config.server_name).context("The signing key could not be generated")?;
+    Ok(keys::SigningKey {
+        version: signer.key_version().to_owned(),
+        private_der,
+    })
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod config_check;
 mod registration_token;
 mod serve;
+mod signing_key;
 mod user_create;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -38,12 +39,21 @@ enum Command {
     /// Let people register, where registration asks for a token
     #[command(subcommand)]
     RegistrationToken(RegistrationTokenCommand),
+    /// Work on the key that this server signs events and requests with
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Print every setting in effect and where it comes from, then what is wrong
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum SigningKeyCommand {
+    /// Make a new key, for the next start of the server; the old one is still published, for what it has signed
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,15 +73,18 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // Whatever is written from here on is for this user alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let mut loaded = config::load(cli.config, config::process_environment());
+    let mut loaded = config::load(cli.config.clone(), config::process_environment());
     settings::check(&mut loaded);
     let result = match cli.command {
-        Command::Serve => validated(loaded).and_then(serve::run),
+        Command::Serve => validated(loaded).and_then(|config| serve::run(config, cli.config)),
         Command::User(UserCommand::Create(arguments)) => {
             validated(loaded).and_then(|config| user_create::run(&config, arguments))
         }
         Command::RegistrationToken(RegistrationTokenCommand::Create(arguments)) => {
             validated(loaded).and_then(|config| registration_token::run(&config, &arguments))
+        }
+        Command::SigningKey(SigningKeyCommand::Rotate) => {
+            validated(loaded).and_then(|config| signing_key::rotate(&config))
         }
         Command::Config(ConfigCommand::Check) => config_check::run(&loaded),
     };

@@ -6,6 +6,7 @@ mod database;
 mod lifecycle;
 mod listen;
 mod ready;
+mod reload;
 mod settings;
 mod sockets;
 mod stack;

@@ -2,7 +2,7 @@
 
 mod signals;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use config::Config;
 use tokio::task::JoinSet;
@@ -12,6 +12,7 @@ use crate::{
     app,
     database::{self, Opened, PostgresOwnership},
     ready,
+    reload::Reload,
     sockets::{Routers, Sockets},
     stack, telemetry,
     workers::Workers,
@@ -24,7 +25,9 @@ const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(30);
 const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the server until a signal or the failure of an essential task.
-pub(crate) async fn serve(mut config: Config) -> anyhow::Result<()> {
+///
+/// `file` is the configuration file, for reading it again.
+pub(crate) async fn serve(mut config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let recorder = config
         .metrics
@@ -38,7 +41,7 @@ pub(crate) async fn serve(mut config: Config) -> anyhow::Result<()> {
     let (database, managed) = (opened.database.clone(), opened.managed.clone());
     let workers = Workers::default();
 
-    let result = run(&config, sockets, opened, &workers, &mut signals).await;
+    let result = run((&config, file), sockets, opened, &workers, &mut signals).await;
 
     if let Err(unfinished) = workers.stop(Duration::ZERO).await {
         tracing::warn!("{unfinished}");
@@ -57,7 +60,7 @@ pub(crate) async fn serve(mut config: Config) -> anyhow::Result<()> {
 }
 
 async fn run(
-    config: &Config,
+    (config, file): (&Config, Option<PathBuf>),
     sockets: Sockets,
     opened: Opened,
     workers: &Workers,
@@ -68,6 +71,11 @@ async fn run(
     let app = app::build(config, dependencies).await?;
     workers.run_maintenance(&database, &app, changes);
     let has_admin = app.identity.has_admin().await?;
+    let reload = Reload {
+        file,
+        federation: app.federation.clone(),
+        certificate: sockets.certificate(),
+    };
     let stopping = workers.supervisor.stopping();
     let ready = ready::router(database, stopping);
     let routers = Routers {
@@ -88,7 +96,7 @@ async fn run(
     log_ready(config, has_admin);
 
     let outcome = tokio::select! {
-        () = signals.next() => Ok(()),
+        () = signals.next(|| reload.run()) => Ok(()),
         () = workers.supervisor.broken() => {
             Err(anyhow::anyhow!("an essential task failed"))
         }
@@ -97,7 +105,7 @@ async fn run(
     tokio::select! {
         () = finish(&mut serving, workers) => {}
         () = tokio::time::sleep(SHUTDOWN_GRACE_PERIOD) => tracing::warn!("Stopping now: some requests did not finish in time"),
-        () = signals.next() => tracing::warn!("Stopping now: some requests are not finished"),
+        () = signals.next(|| ()) => tracing::warn!("Stopping now: some requests are not finished"),
     }
     abort.cancel();
     while serving.join_next().await.is_some() {}

@@ -10,13 +10,14 @@ use worker::Supervisor;
 
 use crate::{
     listen::{Listener, TrustedProxies},
-    telemetry, tls,
+    telemetry,
+    tls::Certificate,
 };
 
 /// The bound sockets.
 pub(crate) struct Sockets {
     client: Listener,
-    federation: Option<Listener>,
+    federation: Option<(Listener, Certificate)>,
     metrics: Option<(Listener, PrometheusHandle)>,
 }
 
@@ -52,16 +53,11 @@ impl Sockets {
             &config.federation.private_key_file,
         ) {
             (Some(listen), Some(certificate), Some(key)) => {
-                let tls = tls::acceptor(certificate, key)?;
-                Some(
-                    Listener::bind(
-                        listen,
-                        "federation.listen",
-                        Some(tls),
-                        TrustedProxies::default(),
-                    )
-                    .await?,
-                )
+                let certificate = Certificate::load(certificate, key)?;
+                let tls = Some(certificate.acceptor()?);
+                let proxies = TrustedProxies::default();
+                let listener = Listener::bind(listen, "federation.listen", tls, proxies).await?;
+                Some((listener, certificate))
             }
             _ => None,
         };
@@ -79,6 +75,13 @@ impl Sockets {
             federation,
             metrics,
         })
+    }
+
+    /// The certificate of the listener for other servers, if there is one.
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        self.federation
+            .as_ref()
+            .map(|(_, certificate)| certificate.clone())
     }
 
     /// The URL for clients; the port is the real one even if the operating system chose it.
@@ -123,7 +126,14 @@ impl Sockets {
             });
             start(listener, "Prometheus", telemetry::metrics_router(recorder))?;
         }
-        if let Some(listener) = self.federation {
+        if let Some((listener, certificate)) = self.federation {
+            supervisor.spawn("server.certificate", move |stopping| {
+                let certificate = certificate.clone();
+                async move {
+                    certificate.watch(stopping).await;
+                    Ok::<_, std::convert::Infallible>(())
+                }
+            });
             start(listener, "other servers", routers.federation)?;
         }
         start(self.client, "clients", routers.client)?;

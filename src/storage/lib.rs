@@ -30,6 +30,7 @@ pub mod registration;
 pub mod room_states;
 pub mod rooms;
 mod rows;
+pub mod server_keys;
 pub mod sessions;
 pub mod snapshots;
 pub mod state_deltas;

@@ -1,10 +1,12 @@
-//! For tests only: databases and rooms.
+//! For tests only: databases, rooms, HTTPS and DNS servers.
 #![expect(
     clippy::expect_used,
     reason = "what a test needs and does not get fails it"
 )]
 
 mod database;
+mod dns;
+mod https;
 mod queries;
 pub mod room;
 mod time_limit;
@@ -12,6 +14,8 @@ mod time_limit;
 pub use database::{
     TestDatabase, Writer, age_snapshots, database, register_device, server_name, template,
 };
+pub use dns::DnsServer;
+pub use https::{Certified, HttpsServer, Received, TestCa};
 pub use queries::{Queries, queries_of};
 pub use sqlx::postgres::PgConnectOptions;
 pub use time_limit::time_limit;

@@ -88,6 +88,8 @@ pub enum ErrorKind {
     ProfileTooLarge,
     /// `M_KEY_TOO_LARGE`, 400.
     KeyTooLarge,
+    /// `M_UNKNOWN`, 502: another server could not be reached, or did not answer as it should.
+    BadGateway,
     /// `M_UNKNOWN`, 503 with `Retry-After`: the database or another dependency is unavailable.
     Unavailable,
     /// `M_UNKNOWN`, 500: a bug or a failure inside the server; the text is not shown.

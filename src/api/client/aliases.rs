@@ -30,12 +30,17 @@ pub(crate) async fn create(
     }
 }
 
-/// Resolves an alias.
+/// Resolves an alias, for which its server is asked.
 pub(crate) async fn resolve(
     app: App,
     call: Matrix<get_alias::v3::Request>,
 ) -> Result<get_alias::v3::Response> {
-    let room_id = app.rooms.resolve_alias(&call.request.room_alias).await?;
+    let alias = &call.request.room_alias;
+    if alias.server_name() != app.server_name {
+        let found = app.federation.query_directory(alias).await?;
+        return Ok(get_alias::v3::Response::new(found.room_id, found.servers));
+    }
+    let room_id = app.rooms.resolve_alias(alias).await?;
     Ok(get_alias::v3::Response::new(
         room_id,
         vec![app.server_name.clone()],

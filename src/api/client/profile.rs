@@ -3,7 +3,7 @@
 use http::Method;
 use identity::{Caller, Profile};
 use ruma::{
-    OwnedUserId,
+    OwnedUserId, UserId,
     api::{
         IncomingRequest, Metadata,
         client::profile::{
@@ -12,6 +12,7 @@ use ruma::{
         },
         error::DeserializationError,
     },
+    profile::ProfileFieldName,
 };
 use serde::{
     Deserialize,
@@ -23,10 +24,10 @@ use types::ErrorKind;
 use super::{check_is_caller, sender};
 use crate::{App, Error, Matrix, Result, json::RawJson};
 
-/// Returns a user's profile.
+/// Returns a user's profile, which the user's server is asked for.
 pub(crate) async fn all(app: App, call: Matrix<get_profile::v3::Request>) -> Result<RawJson> {
-    let profile = app.identity.profile(&call.request.user_id).await?;
-    Ok(Value::Object(profile.0).to_string().into())
+    let profile = profile(&app, &call.request.user_id, None).await?;
+    Ok(Value::Object(profile).to_string().into())
 }
 
 /// Returns one field of a user's profile.
@@ -34,15 +35,29 @@ pub(crate) async fn field(
     app: App,
     call: Matrix<get_profile_field::v3::Request>,
 ) -> Result<RawJson> {
-    let mut profile = app.identity.profile(&call.request.user_id).await?;
-    let field = call.request.field.as_str();
+    let field = call.request.field;
+    let mut profile = profile(&app, &call.request.user_id, Some(&field)).await?;
     let (field, value) = profile
-        .0
-        .remove_entry(field)
+        .remove_entry(field.as_str())
         .ok_or_else(|| Error::new(ErrorKind::NotFound, "The profile has no such field"))?;
     Ok(Value::Object(Map::from_iter([(field, value)]))
         .to_string()
         .into())
+}
+
+/// The profile of a user of this or another server; `field` is the one that is needed.
+async fn profile(
+    app: &App,
+    user_id: &UserId,
+    field: Option<&ProfileFieldName>,
+) -> Result<Map<String, Value>> {
+    if user_id.server_name() == app.server_name {
+        return Ok(app.identity.profile(user_id).await?.0);
+    }
+    Ok(app
+        .federation
+        .query_profile(user_id, field.cloned())
+        .await?)
 }
 
 /// Sets a field of the caller's profile and updates the caller's rooms.

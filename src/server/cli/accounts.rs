@@ -1,9 +1,9 @@
-//! Shared by the account commands.
+//! Shared by the commands that work on the database.
 
 use anyhow::Context as _;
 use config::Config;
 use identity::Identity;
-use storage::Committer;
+use storage::{Committer, Database};
 use types::Clock;
 
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
     telemetry,
 };
 
-/// Runs `work` on the accounts, whether or not the server is running.
-pub(super) fn with_identity<T>(
+/// Runs `work` on the database, whether or not the server is running.
+pub(super) fn with_database<T>(
     config: &Config,
-    work: impl AsyncFnOnce(&Identity) -> anyhow::Result<T>,
+    work: impl AsyncFnOnce(&Database) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     telemetry::quiet_log()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -24,8 +24,21 @@ pub(super) fn with_identity<T>(
         .context("the asynchronous runtime cannot be started")?;
     runtime.block_on(async {
         let opened = database::open(config, PostgresOwnership::Attached).await?;
-        let (committer, commit) = Committer::new(opened.database.clone());
-        let identity = app::identity(config, opened.database.clone(), committer, Clock::system());
+        let result = work(&opened.database).await;
+        opened.database.close().await;
+        database::stop(opened.managed).await;
+        result
+    })
+}
+
+/// Runs `work` on the accounts, whether or not the server is running.
+pub(super) fn with_identity<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Identity) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    with_database(config, async |database| {
+        let (committer, commit) = Committer::new(database.clone());
+        let identity = app::identity(config, database.clone(), committer, Clock::system());
         let working = async {
             let result = work(&identity).await;
             drop(identity);
@@ -33,8 +46,6 @@ pub(super) fn with_identity<T>(
         };
         // It ends when nobody is left to write.
         let (result, ()) = tokio::join!(working, commit);
-        opened.database.close().await;
-        database::stop(opened.managed).await;
         result
     })
 }

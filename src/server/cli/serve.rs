@@ -1,12 +1,14 @@
 //! `chancery serve`: runs the server until it receives a shutdown signal.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use config::Config;
 
 use crate::{lifecycle, telemetry};
 
 /// Runs the server.
-pub(super) fn run(config: Config) -> anyhow::Result<()> {
+pub(super) fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     telemetry::log(&config.log)?;
     // The process-wide default; the only failure is that there is one already.
     if rustls::crypto::ring::default_provider()
@@ -19,5 +21,5 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    runtime.block_on(lifecycle::serve(config))
+    runtime.block_on(lifecycle::serve(config, file))
 }

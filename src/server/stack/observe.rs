@@ -34,6 +34,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
         "request",
         request.id = id,
         user.id = Empty,
+        server.name = Empty,
         room.id = room_id
     );
     let mut response = next

@@ -114,10 +114,15 @@ impl Client {
 
     /// Calls on a connection of its own; the answer must be a success.
     pub(super) fn ok(&self, address: &str, method: &str, path: &str, body: &Value) -> Value {
-        let mut connection = Connection::open(address).unwrap();
-        let answer = connection.call(method, path, &self.token, body).unwrap();
+        let answer = self.call(address, method, path, body);
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
         answer.body
+    }
+
+    /// Calls on a connection of its own.
+    pub(super) fn call(&self, address: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let mut connection = Connection::open(address).unwrap();
+        connection.call(method, path, &self.token, body).unwrap()
     }
 
     /// Sends a message that says its transaction id.

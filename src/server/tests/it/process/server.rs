@@ -150,6 +150,11 @@ impl Server {
         self.data
     }
 
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
     /// Kills it as a power cut would.
     pub(super) fn kill(mut self) -> TempDir {
         self.process.kill().unwrap();

@@ -1,0 +1,21 @@
+//! Talks to other servers: federation policy, server discovery, their signing keys, signed requests in both directions.
+
+mod client;
+mod discovery;
+mod error;
+mod handle;
+mod keys;
+mod metrics;
+mod policy;
+mod requests;
+mod signature;
+
+pub use error::{Error, Result};
+pub use handle::Federation;
+pub use keys::OwnKeys;
+pub use policy::Policy;
+pub use requests::ResolvedAlias;
+pub use signature::Credentials;
+
+#[cfg(test)]
+mod tests;

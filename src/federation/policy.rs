@@ -1,0 +1,85 @@
+//! Which servers this one talks to.
+
+use std::sync::Arc;
+
+use config::{FederationMode, ServerPattern};
+use parking_lot::RwLock;
+use ruma::{OwnedServerName, ServerName};
+
+use crate::{Error, Result};
+
+/// The federation policy, asked for every server name that is met. It can be replaced at run time; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Policy(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    own_name: OwnedServerName,
+    rules: RwLock<Rules>,
+}
+
+#[derive(Clone, Debug)]
+struct Rules {
+    mode: FederationMode,
+    allowlist: Vec<ServerPattern>,
+}
+
+impl Policy {
+    /// The policy of the settings, for the server named `own_name`.
+    pub fn new(own_name: &ServerName, settings: &config::Federation) -> Self {
+        Self(Arc::new(Inner {
+            own_name: own_name.to_owned(),
+            rules: RwLock::new(Rules::new(settings)),
+        }))
+    }
+
+    /// Takes the policy of other settings from now on.
+    pub fn replace(&self, settings: &config::Federation) {
+        *self.0.rules.write() = Rules::new(settings);
+    }
+
+    /// Whether this server talks to another one. It is always allowed itself.
+    pub fn allows(&self, server_name: &ServerName) -> bool {
+        *server_name == *self.0.own_name || self.0.rules.read().allow(server_name)
+    }
+
+    /// An error unless this server talks to another one.
+    pub fn check(&self, server_name: &ServerName) -> Result<()> {
+        if self.allows(server_name) {
+            Ok(())
+        } else {
+            Err(Error::NotAllowed(server_name.to_owned()))
+        }
+    }
+
+    /// The patterns of the allowed servers; `None` if all are.
+    pub fn allowlist(&self) -> Option<Vec<String>> {
+        let rules = self.0.rules.read();
+        let patterns = rules.allowlist.iter().map(ToString::to_string);
+        match rules.mode {
+            FederationMode::Open => None,
+            FederationMode::Allowlist => Some(patterns.collect()),
+            FederationMode::Closed => Some(Vec::new()),
+        }
+    }
+}
+
+impl Rules {
+    fn new(settings: &config::Federation) -> Self {
+        Self {
+            mode: settings.mode,
+            allowlist: settings.allowlist.clone(),
+        }
+    }
+
+    fn allow(&self, server_name: &ServerName) -> bool {
+        match self.mode {
+            FederationMode::Closed => false,
+            FederationMode::Open => true,
+            FederationMode::Allowlist => self
+                .allowlist
+                .iter()
+                .any(|pattern| pattern.matches(server_name)),
+        }
+    }
+}
