@@ -13,6 +13,7 @@ pub mod handshake;
 pub mod json;
 pub mod layers;
 mod pdu;
+pub mod policy;
 mod power;
 pub mod push;
 pub mod receive;

@@ -177,6 +177,10 @@ impl Pdu {
         size_of::<Self>()
             + self.json.len()
             + self.event_type.len()
+            + self
+                .rules_content
+                .as_ref()
+                .map_or(0, |content| content.get().len())
             + self.state_key.as_ref().map_or(0, |key| key.len())
             + self.sender.as_str().len()
             + self.room_id.as_str().len()

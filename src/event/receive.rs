@@ -10,6 +10,8 @@
 //! 4. [`check_auth_events`]: the rules by the event's own auth events. Fails: rejected.
 //! 5. and 6. [`judge`]: the rules by the state before the event, fails: rejected; and by the current
 //!    state, fails: soft-failed.
+//! 7. [`PolicyServer::check`](crate::policy::PolicyServer::check), if the room has a policy server.
+//!    Fails: soft-failed.
 
 use std::{collections::HashMap, sync::Arc};
 
