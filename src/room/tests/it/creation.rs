@@ -210,6 +210,11 @@ async fn room_creation_is_atomic() {
         power_level_content_override: object(content),
         ..public()
     };
+    let with_state = |event_type: &str, state_key: String, content: Value| CreateRoom {
+        initial_state: vec![(event_type.into(), state_key, raw(&content))],
+        ..public()
+    };
+    let joined = json!({ "membership": "join" });
     let attempts = [
         (of_version("13"), ErrorKind::UnsupportedRoomVersion),
         (
@@ -229,21 +234,11 @@ async fn room_creation_is_atomic() {
             ErrorKind::InvalidRoomState,
         ),
         (
-            CreateRoom {
-                initial_state: vec![(
-                    "m.room.member".into(),
-                    carol().to_string(),
-                    raw(&json!({ "membership": "join" })),
-                )],
-                ..public()
-            },
+            with_state("m.room.member", carol().to_string(), joined),
             ErrorKind::InvalidRoomState,
         ),
         (
-            CreateRoom {
-                initial_state: vec![("m.x".into(), String::new(), raw(&json!({ "n": 1.5 })))],
-                ..public()
-            },
+            with_state("m.x", String::new(), json!({ "n": 1.5 })),
             ErrorKind::BadJson,
         ),
         (

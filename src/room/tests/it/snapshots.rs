@@ -36,14 +36,9 @@ async fn the_snapshot_of_each_event_is_the_state_after_it() {
     let mut dice = Dice(12);
     for number in 0..SETS {
         let key = dice.roll(KEYS).to_string();
+        let content = json!({ "n": number });
         server
-            .set_keyed(
-                &room_id,
-                &alice(),
-                "org.example.n",
-                &key,
-                json!({ "n": number }),
-            )
+            .set_keyed(&room_id, &alice(), "org.example.n", &key, content)
             .await
             .expect("set");
         match dice.roll(20) {
