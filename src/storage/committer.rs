@@ -135,12 +135,12 @@ impl WriteSet {
     }
 }
 
-type Answer = Result<Committed, CommitError>;
+type CommitResult = Result<Committed, CommitError>;
 
 #[derive(Debug)]
 struct Submission {
     set: WriteSet,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<CommitResult>,
 }
 
 /// A handle to submit write sets.
@@ -151,7 +151,7 @@ pub struct Committer {
 
 /// A submitted write set that is not yet durable.
 #[derive(Debug)]
-pub struct Commit(oneshot::Receiver<Answer>);
+pub struct Commit(oneshot::Receiver<CommitResult>);
 
 impl Commit {
     /// Waits until the write set is durable; returns the position of its last change.

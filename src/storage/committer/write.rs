@@ -41,7 +41,7 @@ async fn insert(
     db: &mut Connection,
     room_nid: RoomNid,
     create: &NewRoom,
-    head: &Head<'_>,
+    head: &HeadUpdate<'_>,
     writer: i64,
 ) -> Result<(), Error> {
     sqlx::query!(
@@ -91,16 +91,16 @@ async fn insert(
 /// A room that another process is writing to has a conflict at once: the batch does not wait for it.
 async fn swap(
     db: &mut Connection,
-    swaps: &[(RoomNid, &Head<'_>)],
+    swaps: &[(RoomNid, &HeadUpdate<'_>)],
     writer: i64,
 ) -> Result<Vec<i64>, Error> {
-    let column = |of: fn(&Head<'_>) -> i64| swaps.iter().map(|(_, head)| of(head)).collect();
+    let column = |of: fn(&HeadUpdate<'_>) -> i64| swaps.iter().map(|(_, head)| of(head)).collect();
     let room_nids: Vec<i64> = swaps.iter().map(|(room_nid, _)| room_nid.get()).collect();
     let expected: Vec<i64> = column(|head| head.first.expected.revision);
     let revisions: Vec<i64> = column(|head| head.last.next.version.revision);
     let depths: Vec<i64> = column(|head| head.last.next.depth);
     let snapshots: Vec<i64> = column(|head| head.last.next.snapshot_nid.get());
-    let extremities = |of: for<'h> fn(&'h Head<'_>) -> &'h HeadVersion| {
+    let extremities = |of: for<'h> fn(&'h HeadUpdate<'_>) -> &'h HeadVersion| {
         let nids = |head| of(head).extremities.iter().map(|nid| nid.get());
         swaps.iter().map(|(_, head)| array(nids(head))).collect()
     };
@@ -138,11 +138,11 @@ async fn swap(
 pub(super) type Conflicts = HashSet<RoomNid>;
 
 /// Combines the head updates of all sets of each room.
-fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Conflicts) {
-    let mut heads: HashMap<RoomNid, Head<'s>> = HashMap::new();
+fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, HeadUpdate<'s>>, Conflicts) {
+    let mut heads: HashMap<RoomNid, HeadUpdate<'s>> = HashMap::new();
     let mut conflicts = Conflicts::new();
     for room in sets.iter().filter_map(|set| set.room.as_ref()) {
-        let head = heads.entry(room.room_nid).or_insert(Head {
+        let head = heads.entry(room.room_nid).or_insert(HeadUpdate {
             first: room,
             create: room.create.as_ref(),
             last: room,
@@ -158,7 +158,7 @@ fn heads<'s>(sets: &[&'s WriteSet]) -> (HashMap<RoomNid, Head<'s>>, Conflicts) {
 }
 
 /// The combined head update of one room in a batch.
-struct Head<'a> {
+struct HeadUpdate<'a> {
     first: &'a RoomWrite,
     create: Option<&'a NewRoom>,
     last: &'a RoomWrite,

@@ -6,7 +6,7 @@ use ruma::OwnedEventId;
 use sqlx::{Executor, Postgres, pool::PoolConnection};
 use types::StreamPosition;
 
-use super::{Answer, CommitError, Committed, WriteSet, duplicates, user_writes, write};
+use super::{CommitError, CommitResult, Committed, WriteSet, duplicates, user_writes, write};
 use crate::{
     Changes, Connection, Database, Error, families, feed::Committing, stream::UserChanges,
 };
@@ -37,7 +37,7 @@ impl Writer {
 
     /// Commits the sets; when that fails for a reason that may lie in one of them, tries them on
     /// their own, so that one cannot take the others down.
-    pub(super) async fn write_all(&mut self, sets: &[&WriteSet]) -> Vec<Answer> {
+    pub(super) async fn write_all(&mut self, sets: &[&WriteSet]) -> Vec<CommitResult> {
         let error = match self.commit(sets).await {
             Ok(results) => return results,
             Err(error) => error,
@@ -69,7 +69,7 @@ impl Writer {
         &mut self,
         sets: &[&WriteSet],
         mut duplicates: HashMap<usize, OwnedEventId>,
-    ) -> Vec<Answer> {
+    ) -> Vec<CommitResult> {
         let others: Vec<&WriteSet> = (sets.iter().enumerate())
             .filter(|(index, _)| !duplicates.contains_key(index))
             .map(|(_, set)| *set)
@@ -87,7 +87,7 @@ impl Writer {
 
     /// One transaction. A connection on which it failed is not used again.
     #[tracing::instrument(name = "storage.commit_batch", level = "debug", skip_all, fields(sets = sets.len()))]
-    async fn commit(&mut self, sets: &[&WriteSet]) -> Result<Vec<Answer>, Error> {
+    async fn commit(&mut self, sets: &[&WriteSet]) -> Result<Vec<CommitResult>, Error> {
         let mut db = self.begin().await?;
         let result = write_batch(&self.database, &mut db, sets).await;
         if result.is_ok() {
@@ -126,7 +126,7 @@ async fn write_batch(
     database: &Database,
     db: &mut Connection,
     sets: &[&WriteSet],
-) -> Result<Vec<Answer>, Error> {
+) -> Result<Vec<CommitResult>, Error> {
     let conflicts = write::swap_heads(db, sets, database.process().number).await?;
     let applied = sets.iter().copied();
     let applied = applied.filter(|set| set.is_applied(&conflicts));
@@ -166,7 +166,7 @@ async fn write_batch(
         .collect())
 }
 
-fn failed(sets: &[&WriteSet], error: Error) -> Vec<Answer> {
+fn failed(sets: &[&WriteSet], error: Error) -> Vec<CommitResult> {
     tracing::error!(error = %error, source = ?error, sets = sets.len(), "A batch was not committed");
     let error = Arc::new(error);
     let failed = |_| Err(CommitError::Failed(error.clone()));

@@ -31,9 +31,9 @@ pub(crate) async fn write(
     for row in take(db, &asked).await? {
         rows.entry(row.device as usize).or_default().push(row);
     }
-    let mut answers: HashMap<usize, Answer> = claims
+    let mut answers: HashMap<usize, ClaimResult> = claims
         .iter()
-        .map(|(claim, _)| (*claim, Answer::default()))
+        .map(|(claim, _)| (*claim, ClaimResult::default()))
         .collect();
     for (device, (wanted, claims)) in (1..).zip(asked) {
         let rows = rows.remove(&device).unwrap_or_default();
@@ -65,7 +65,7 @@ pub(crate) async fn write(
 }
 
 #[derive(Default)]
-struct Answer {
+struct ClaimResult {
     keys: Vec<ClaimedKey>,
     changes: Vec<UserChange>,
 }

@@ -66,7 +66,7 @@ pub(crate) async fn write(
         let (now, later): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|(_, upload)| devices.insert((&upload.user_id, &upload.device_id)));
-        let mut found: HashMap<i64, Found> = HashMap::new();
+        let mut found: HashMap<i64, UploadResult> = HashMap::new();
         for row in store(db, &now).await? {
             found.entry(row.upload).or_default().add(row);
         }
@@ -95,7 +95,7 @@ struct Row {
 
 /// All that the statement says of an upload.
 #[derive(Default)]
-struct Found {
+struct UploadResult {
     is_held: bool,
     is_crowded: bool,
     is_stored: bool,
@@ -105,7 +105,7 @@ struct Found {
     unused_fallback: Vec<String>,
 }
 
-impl Found {
+impl UploadResult {
     fn add(&mut self, row: Row) {
         match &*row.what {
             "held" => self.is_held = true,

@@ -57,14 +57,14 @@ pub async fn read_kinds(
     Ok(changes)
 }
 
-type Found = Vec<(StreamPosition, Change)>;
+type PositionedChanges = Vec<(StreamPosition, Change)>;
 
 /// Events with the effect of redactions.
 async fn timeline_events(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let events = events::between(db, from, to).await?;
     let redactions: Vec<_> = events
@@ -88,7 +88,7 @@ async fn state(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let deltas = state_deltas::between(db, from, to).await?.into_iter();
     changes.extend(deltas.map(|(position, delta)| (position, Change::State(delta))));
@@ -99,7 +99,7 @@ async fn receipts(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let rows = fetch_between!(
         db,
@@ -127,7 +127,7 @@ async fn account_data(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let rows = fetch_between!(
         db,
@@ -151,7 +151,7 @@ async fn to_device(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let messages = fetch_between!(
         db,
@@ -177,7 +177,7 @@ async fn device_lists(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let lists = fetch_between!(db, from, to, "SELECT user_id, position FROM device_lists")?;
     for row in lists {
@@ -195,7 +195,7 @@ async fn key_counts(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let counts = fetch_between!(
         db,
@@ -217,7 +217,7 @@ async fn user_signatures(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
-    changes: &mut Found,
+    changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
     let signatures = fetch_between!(
         db,
