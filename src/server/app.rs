@@ -40,14 +40,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         stopping,
     } = dependencies;
     let (signer, own_keys) = signing_keys(config, &database, &clock).await?;
-    let federation = Federation::new(
-        &config.server_name,
-        &config.federation,
-        own_keys,
-        database.clone(),
-        clock.clone(),
-    )
-    .context("Federation could not be set up")?;
+    let federation = federation(config, own_keys, database.clone(), clock.clone())?;
     let identity = identity(config, database.clone(), committer.clone(), clock.clone());
     let keys = Keys::new(
         database.clone(),
@@ -109,6 +102,18 @@ pub(crate) fn identity(
     };
     let server_name = config.server_name.clone();
     Identity::new(settings, database, committer, clock, server_name)
+}
+
+/// The handle to the other servers.
+fn federation(
+    config: &Config,
+    own_keys: OwnKeys,
+    database: Database,
+    clock: Clock,
+) -> Result<Federation> {
+    let (server_name, settings) = (&config.server_name, &config.federation);
+    Federation::new(server_name, settings, own_keys, database, clock)
+        .context("Federation could not be set up")
 }
 
 /// The server's signing key, generated if there is none, and all keys as they are published.
