@@ -13,7 +13,7 @@ const ENTRY: usize = 96;
 
 /// A cache of events, of about so many bytes.
 #[derive(Debug)]
-pub(crate) struct EventCache {
+pub struct EventCache {
     events: Cache<EventNid, Arc<Pdu>>,
     /// Counts redactions: what was read before one may lack it.
     redactions: Mutex<u64>,
@@ -22,7 +22,8 @@ pub(crate) struct EventCache {
 }
 
 impl EventCache {
-    pub(crate) fn new(budget: usize) -> Self {
+    /// An empty cache.
+    pub fn new(budget: usize) -> Self {
         let events = Cache::builder()
             .max_capacity(budget as u64)
             .weigher(|_, pdu: &Arc<Pdu>| u32::try_from(weight(pdu)).unwrap_or(u32::MAX))
@@ -35,17 +36,17 @@ impl EventCache {
     }
 
     /// An event, if it is in memory.
-    pub(crate) fn get(&self, nid: EventNid) -> Option<Arc<Pdu>> {
+    pub fn get(&self, nid: EventNid) -> Option<Arc<Pdu>> {
         self.events.get(&nid)
     }
 
     /// Adds an event that is about to be committed or was committed just now.
-    pub(crate) fn insert(&self, event: &StateEvent) {
+    pub fn insert(&self, event: &StateEvent) {
         self.events.insert(event.nid, event.pdu.clone());
     }
 
     /// Replaces an event that was redacted by what is left of it.
-    pub(crate) fn redact(&self, nid: EventNid, left: &Arc<Pdu>) {
+    pub fn redact(&self, nid: EventNid, left: &Arc<Pdu>) {
         let mut redactions = self.redactions.lock();
         *redactions += 1;
         if self.events.contains_key(&nid) {

@@ -29,6 +29,7 @@ mod user;
 mod view;
 mod visibility;
 
+pub use event_cache::EventCache;
 pub use handle::{Live, Settings};
 pub use members::{Heroes, Member, MemberCounts, MemberMap};
 pub use push_evaluator::PushEvaluator;

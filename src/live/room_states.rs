@@ -4,14 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, State};
 use ruma::RoomId;
-use storage::{
-    Connection, Error,
-    room_states::Which,
-    stream::{self, StateEvent},
-};
+use storage::{Connection, Error, room_states::Which, stream};
 use types::{EventNid, RoomNid, StreamPosition};
 
-use crate::{Live, RoomState, apply::catch_up_states, load::LogRetention, pins::RoomPins};
+use crate::{
+    EventCache, Live, RoomState, apply::catch_up_states, load::LogRetention, pins::RoomPins,
+};
 
 /// Keeps the state of a room in memory while it lives.
 #[derive(Debug)]
@@ -139,19 +137,9 @@ impl Live {
         self.0.events.read(&self.0.database, nids).await
     }
 
-    /// An event of state by number, if it is in memory.
-    pub fn cached_event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
-        self.0.events.get(nid)
-    }
-
-    /// Keeps an event of state that is about to be committed.
-    pub fn keep_event(&self, event: &StateEvent) {
-        self.0.events.insert(event);
-    }
-
-    /// Replaces an event that was redacted by what is left of it.
-    pub fn redact_event(&self, nid: EventNid, left: &Arc<Pdu>) {
-        self.0.events.redact(nid, left);
+    /// The events of state that are in memory by number.
+    pub fn event_cache(&self) -> &EventCache {
+        &self.0.events
     }
 
     /// The events of a whole state: one query for all that are not in memory.

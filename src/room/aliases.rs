@@ -86,7 +86,7 @@ impl Rooms {
                 .ok_or(Error::UnknownAlias)?
         };
         let head = self.head(&found.room_id).await?;
-        let levels = PowerLevels::of(&head.state, &head.version);
+        let levels = PowerLevels::of(head.state.core(), &head.version);
         let may_set = levels.can_send(user_id, "m.room.canonical_alias", true);
         if found.creator != *user_id && !may_set && admin.is_none() {
             return Err(Error::Forbidden("You may not remove this alias"));
@@ -113,7 +113,11 @@ impl Rooms {
     ) -> Result<(), Error> {
         let result = self
             .write(room_id, 1, |appender| {
-                let present = appender.head().state.get("m.room.canonical_alias", "");
+                let present = appender
+                    .head()
+                    .state
+                    .core()
+                    .get("m.room.canonical_alias", "");
                 let content = present.and_then(|pdu| pdu.content_as::<Value>().ok());
                 let Some(Value::Object(before)) = content else {
                     return Ok(());
@@ -151,7 +155,7 @@ impl Rooms {
         room_id: &RoomId,
         user_id: &UserId,
     ) -> Result<Vec<OwnedRoomAliasId>, Error> {
-        self.visible_state(room_id, user_id).await?;
+        self.state_viewpoint(room_id, user_id).await?;
         let room_nid = self.head(room_id).await?.room_nid;
         let mut db = self.0.database.acquire().await?;
         Ok(rooms::aliases(&mut db, room_nid).await?)

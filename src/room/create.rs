@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use event::RoomVersion;
+use live::RoomState;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, UInt,
     UserId,
@@ -17,7 +18,7 @@ use types::{Clock, RoomNid};
 
 use crate::{
     Error, Profile, Rooms, Sender,
-    append::{EventAppender, NewEvent, nids_for},
+    append::{AppendContext, EventAppender, NewEvent, nids_for},
     head::Head,
 };
 
@@ -131,16 +132,20 @@ impl Rooms {
         let nids = self.0.nids.allocate(nids_for(events) + 1).await?;
         let (room_nid, nids) = nids.split_first().ok_or(Error::UnknownRoom)?;
         let room_id = self.new_room_id()?;
-        let head = Head::new(RoomNid(*room_nid), room_id, version.clone());
-        let now = self.0.creation_timestamps.next(&self.0.clock);
-        let mut appender = EventAppender::new(head, &self.0.signer, now, nids.to_vec());
+        let state = RoomState::new(RoomNid(*room_nid), room_id, Some(version.id().clone()));
+        let head = Head::new(state.into())?;
+        let context = AppendContext {
+            now: self.0.creation_timestamps.next(&self.0.clock),
+            ..self.append_context()
+        };
+        let mut appender = EventAppender::new(head, context, nids.to_vec());
         let mut room = Creation {
             appender: &mut appender,
             creator,
             request,
         };
         room.write(profile)?;
-        let room_id = appender.head().room_id.clone();
+        let room_id = appender.room_id().clone();
         appender.create(NewRoom {
             room_id: room_id.clone(),
             version: appender.head().version.id().clone(),

@@ -147,7 +147,7 @@ impl Rooms {
         in_directory: bool,
     ) -> Result<(), Error> {
         let head = self.head(room_id).await?;
-        let levels = PowerLevels::of(&head.state, &head.version);
+        let levels = PowerLevels::of(head.state.core(), &head.version);
         let is_joined = head.state.membership(&sender.user_id) == MembershipState::Join;
         if !is_joined || !levels.can_send(&sender.user_id, "m.room.canonical_alias", true) {
             return Err(Error::Forbidden(

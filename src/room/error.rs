@@ -59,6 +59,10 @@ pub enum Error {
     /// The user cannot join by the rooms that the join rule names.
     #[error("You are in none of the rooms whose members may join")]
     JoinNotGranted,
+    /// Events of the room's state must be read before a write can be decided. The write is decided
+    /// again then; no caller gets to see it.
+    #[error("Events of the room's state must be read first")]
+    NotRead,
     /// The write was not committed.
     #[error(transparent)]
     Commit(#[from] storage::CommitError),
@@ -96,6 +100,7 @@ impl Fault for Error {
             Self::BadAlias(_) => ErrorKind::BadAlias,
             Self::UserLimit(error) => error.kind(),
             Self::StillInRoom => ErrorKind::Unknown,
+            Self::NotRead => ErrorKind::Internal,
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),
         }

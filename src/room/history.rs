@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use event::{EventFilter, Pdu, State, filter::lazy_loads_members, visibility::visibility};
+use event::{EventFilter, State, filter::lazy_loads_members, visibility::visibility};
 use live::UserVisibility;
 use ruma::{
     EventId, RoomId, UserId,
@@ -102,10 +102,13 @@ impl Rooms {
             body.push('"');
         }
         if request.filter.lazy_load_members {
+            drop(db);
             let state = self
-                .state_for_lazy_members(&mut db, head, reader.user_id, &visibility, &page.events)
+                .state_for_lazy_members(&head, reader.user_id, &visibility, &page.events)
                 .await?;
-            let members = senders(&state, &page.events);
+            let members = senders(&page.events);
+            let members = members.filter_map(|user_id| state.get("m.room.member", user_id));
+            let members = members.map(AsRef::as_ref);
             body.push_str(r#","state":"#);
             body.push_str(&crate::render::state(members, renderer.now_ms));
         }
@@ -153,25 +156,32 @@ impl Rooms {
         Ok((event, visibility))
     }
 
-    /// The state from which lazy-loaded members of a page are taken: the current one if the user may
-    /// see it, else the state after the newest event of the page.
+    /// The state from which lazy-loaded members of a page are taken: of the current one the senders,
+    /// if the user may see it, else the state after the newest event of the page.
     async fn state_for_lazy_members(
         &self,
-        db: &mut storage::Connection,
-        head: Head,
+        head: &Head,
         user_id: &UserId,
         user_visibility: &UserVisibility,
         events: &[StoredEvent],
     ) -> Result<State, Error> {
         if head.state.membership(user_id) == MembershipState::Join
-            || visibility(&head.state) == HistoryVisibility::WorldReadable
+            || visibility(head.state.core()) == HistoryVisibility::WorldReadable
         {
-            return Ok(head.state);
+            let members = head.state.members();
+            let senders = senders(events).filter_map(|user_id| members.get(user_id));
+            let events = self
+                .0
+                .live
+                .events(senders.map(|member| member.event_nid))
+                .await?;
+            return Ok(events.into_values().collect());
         }
         match events.iter().max_by_key(|event| event.history_order) {
             Some(newest) => {
                 let snapshot_nid = user_visibility.snapshot_with(newest);
-                self.state_after(db, snapshot_nid).await
+                let mut db = self.0.database.acquire().await?;
+                self.state_after(&mut db, snapshot_nid).await
             }
             None => Ok(State::new()),
         }
@@ -190,7 +200,7 @@ impl Rooms {
         };
         let membership = head.state.membership(reader.user_id);
         if membership == MembershipState::Join
-            || visibility(&head.state) == HistoryVisibility::WorldReadable
+            || visibility(head.state.core()) == HistoryVisibility::WorldReadable
         {
             return Ok(head);
         }
@@ -202,7 +212,7 @@ impl Rooms {
         let user_visibility = UserVisibility::load(&mut db, head.room_nid, reader.user_id).await?;
         let may_read = user_visibility.was_member()
             || (membership == MembershipState::Invite
-                && visibility(&head.state) == HistoryVisibility::Invited);
+                && visibility(head.state.core()) == HistoryVisibility::Invited);
         if may_read {
             Ok(head)
         } else {
@@ -335,15 +345,11 @@ async fn page(
     Ok(Page { start, end, events })
 }
 
-/// The member events of those who sent the events.
-fn senders<'s>(state: &'s State, events: &[StoredEvent]) -> Vec<&'s Pdu> {
+/// Those who sent the events, each once.
+fn senders(events: &[StoredEvent]) -> impl Iterator<Item = &str> {
     let senders: HashSet<&str> = events
         .iter()
         .map(|event| event.pdu.sender().as_str())
         .collect();
-    senders
-        .into_iter()
-        .filter_map(|sender| state.get("m.room.member", sender))
-        .map(AsRef::as_ref)
-        .collect()
+    senders.into_iter()
 }

@@ -8,7 +8,7 @@ mod create;
 mod directory;
 mod error;
 mod head;
-mod head_cache;
+mod heads;
 mod history;
 mod membership;
 mod receipts;

@@ -96,14 +96,14 @@ impl Rooms {
                     if !there.contains(&before) {
                         return Err(Error::Forbidden("The user is not in the room"));
                     }
-                    member_content_with_profile(appender, target, "leave")
+                    member_content_with_profile(appender, target, "leave")?
                 }
-                MembershipChange::Ban => member_content_with_profile(appender, target, "ban"),
+                MembershipChange::Ban => member_content_with_profile(appender, target, "ban")?,
                 MembershipChange::Unban => {
                     if before != MembershipState::Ban {
                         return Err(Error::Forbidden("The user is not banned from the room"));
                     }
-                    member_content_with_profile(appender, target, "leave")
+                    member_content_with_profile(appender, target, "leave")?
                 }
             };
             set(appender, sender, target, with_reason(content, reason)).map(|_| ())
@@ -138,12 +138,8 @@ impl Rooms {
     ) -> Result<(), Error> {
         let user_id = &*sender.user_id;
         let left = self.write(room_id, 1, |appender| {
-            if appender
-                .head()
-                .state
-                .get("m.room.member", user_id.as_str())
-                .is_none()
-            {
+            let members = appender.head().state.members();
+            if members.get(user_id.as_str()).is_none() {
                 return Err(Error::NotInRoom);
             }
             match appender.head().state.membership(user_id) {
@@ -207,11 +203,11 @@ fn set(
 
 /// Member content that keeps the target's current profile, so that clients can name who was removed.
 fn member_content_with_profile(
-    appender: &EventAppender<'_>,
+    appender: &mut EventAppender<'_>,
     target: &UserId,
     membership: &str,
-) -> Value {
-    let member = appender.head().state.get("m.room.member", target.as_str());
+) -> Result<Value, Error> {
+    let member = appender.event("m.room.member", target.as_str())?;
     let profile = member
         .and_then(|pdu| pdu.content_as::<MemberProfile>().ok())
         .unwrap_or_default();
@@ -219,7 +215,7 @@ fn member_content_with_profile(
         displayname: profile.displayname,
         avatar_url: profile.avatar_url,
     };
-    profile.member_content(membership, Map::new())
+    Ok(profile.member_content(membership, Map::new()))
 }
 
 #[derive(Default, serde::Deserialize)]

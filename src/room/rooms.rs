@@ -1,19 +1,20 @@
-//! The handle to all rooms: their cached heads, locks, and the write path.
+//! The handle to all rooms: their heads, locks, and the write path.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use event::Signer;
+use event::{Pdu, Signer};
+use live::Live;
 use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
-use storage::{CommitError, Committer, Database, IdAllocator, PeerEvent, StateKeys};
-use tokio::sync::MutexGuard;
-use types::Clock;
+use storage::{CommitError, Committer, Database, IdAllocator, StateKeys};
+use tokio::sync::{MutexGuard, Semaphore};
+use types::{Clock, EventNid, StreamPosition};
 
 use crate::{
     Error,
-    append::{EventAppender, nids_for},
+    append::{AppendContext, EventAppender, nids_for, redactions},
     create::CreationTimestamps,
     head::Head,
-    head_cache::{HeadCache, HeadEntry},
+    heads::{HeadEntry, Heads},
     transactions::Transactions,
     turn::Others,
 };
@@ -30,8 +31,6 @@ const SHARED_ATTEMPTS: usize = 2;
 pub struct Settings {
     /// The domain of this server's users and rooms.
     pub server_name: OwnedServerName,
-    /// Bytes for the heads of rooms in memory.
-    pub head_budget: u64,
     /// The version of rooms that are created without naming one.
     pub default_version: RoomVersionId,
     /// How many rooms a user may be joined to.
@@ -46,6 +45,7 @@ pub struct Rooms(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) database: Database,
+    pub(crate) live: Live,
     pub(crate) committer: Committer,
     pub(crate) nids: IdAllocator,
     pub(crate) state_keys: StateKeys,
@@ -53,34 +53,33 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) transactions: Transactions,
     pub(crate) creation_timestamps: CreationTimestamps,
-    pub(crate) heads: Arc<HeadCache>,
+    pub(crate) heads: Heads,
+    /// Turns that may be open at once: each has a connection while it waits for the feed, which
+    /// needs one, too.
+    pub(crate) turns: Semaphore,
 }
 
 impl Rooms {
-    /// Builds the handle.
+    /// Builds the handle. `live` must be given the feed of the database.
     pub fn new(
         settings: Settings,
         database: Database,
+        live: Live,
         committer: Committer,
         signer: Signer,
         clock: Clock,
     ) -> Self {
-        let nids = IdAllocator::new(database.clone());
-        let heads = Arc::new(HeadCache::new(settings.head_budget));
-        let (cache, allocated) = (Arc::clone(&heads), nids.allocated());
-        database.subscribe(move |event| {
-            if let PeerEvent::Changes(changes) = event {
-                cache.mark_stale(changes, &allocated);
-            }
-        });
+        let turns = usize::try_from(database.max_connections() / 2).unwrap_or(1);
         Self(Arc::new(Inner {
-            nids,
+            nids: IdAllocator::new(database.clone()),
             state_keys: StateKeys::new(database.clone()),
             transactions: Transactions::new(),
             creation_timestamps: CreationTimestamps::default(),
-            heads,
+            heads: Heads::default(),
+            turns: Semaphore::new(turns.max(1)),
             settings,
             database,
+            live,
             committer,
             signer,
             clock,
@@ -97,11 +96,42 @@ impl Rooms {
         user_id.server_name() == self.0.settings.server_name
     }
 
-    /// The head of a room, from the cache or loaded.
+    /// What the events of a write are made with.
+    pub(crate) fn append_context(&self) -> AppendContext<'_> {
+        AppendContext {
+            signer: &self.0.signer,
+            now: self.0.clock.now(),
+            cache: self.0.live.event_cache(),
+        }
+    }
+
+    /// The head of a room, with all writes of this process.
     pub(crate) async fn head(&self, room_id: &RoomId) -> Result<Head, Error> {
         let entry = self.0.heads.get(room_id);
-        let guard = self.lock_head(&entry, room_id).await?;
-        guard.as_ref().cloned().ok_or(Error::UnknownRoom)
+        let mut pending = entry.pending.lock().await;
+        self.current_head(&entry, room_id, &mut pending).await
+    }
+
+    /// The pending head of a room, or else what is committed.
+    async fn current_head(
+        &self,
+        entry: &HeadEntry,
+        room_id: &RoomId,
+        pending: &mut Option<Head>,
+    ) -> Result<Head, Error> {
+        let live = &self.0.live;
+        entry.drop_settled(pending, live.position());
+        if let Some(head) = pending {
+            return Ok(head.clone());
+        }
+        let state = live.room_state(room_id).await?.ok_or(Error::UnknownRoom)?;
+        let durable = entry.durable();
+        if state.revision() >= durable.revision {
+            return Head::new(state);
+        }
+        // A write that came after one that is durable has failed, and the head with it.
+        live.wait_until_applied(durable.position).await;
+        Head::new(live.room_state(room_id).await?.ok_or(Error::UnknownRoom)?)
     }
 
     /// Adds up to `events` events to a room in one write set, and waits until they are durable.
@@ -116,24 +146,23 @@ impl Rooms {
     ) -> Result<T, Error> {
         let entry = self.0.heads.get(room_id);
         for attempt in 0..MAX_ATTEMPTS {
-            let mut guard = entry.head.lock().await;
+            let mut pending = entry.pending.lock().await;
             let is_alone = attempt >= SHARED_ATTEMPTS;
             while is_alone && entry.has_open_turn() {
                 // The lock is fair: who opened the turn is next.
-                drop(guard);
-                guard = entry.head.lock().await;
+                drop(pending);
+                pending = entry.pending.lock().await;
             }
             let written = if entry.has_open_turn() {
-                self.join_turn(&entry, guard, events, &mut write).await?
-            } else if is_alone {
-                self.lead_turn(room_id, &entry, guard, Others::Wait, events, &mut write)
-                    .await?
-            } else if entry.is_contended() {
-                self.lead_turn(room_id, &entry, guard, Others::Join, events, &mut write)
-                    .await?
+                self.join_turn(&entry, pending, events, &mut write).await?
+            } else if is_alone || entry.is_contended() {
+                let others = if is_alone { Others::Wait } else { Others::Join };
+                let turn = self.lead_turn(room_id, &entry, pending, others, events, &mut write);
+                Box::pin(turn).await?
             } else {
-                let guard = self.load_head(&entry, room_id, guard).await?;
-                self.write_head(&entry, guard, events, &mut write).await?
+                let head = self.current_head(&entry, room_id, &mut pending).await?;
+                self.write_head(&entry, pending, head, events, &mut write)
+                    .await?
             };
             match written {
                 Ok(result) => return Ok(result),
@@ -150,81 +179,95 @@ impl Rooms {
     async fn write_head<T: Send>(
         &self,
         entry: &Arc<HeadEntry>,
-        mut guard: MutexGuard<'_, Option<Head>>,
+        mut pending: MutexGuard<'_, Option<Head>>,
+        head: Head,
         events: usize,
         write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
     ) -> Result<Result<T, CommitError>, Error> {
-        let nids = self.0.nids.allocate(nids_for(events)).await?;
-        let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
-        let mut appender = EventAppender::new(head, &self.0.signer, self.0.clock.now(), nids);
-        let result = write(&mut appender)?;
+        let (result, appender) = self.build(head, events, write).await?;
         // What is there already may be on its way to the disk only: then an empty set, which fails
         // with it, goes the same way.
-        if appender.is_empty() && entry.is_durable(appender.head().revision) {
+        let revision = appender.head().state.revision();
+        let is_durable = pending.is_none() || entry.is_durable(revision);
+        if appender.is_empty() && is_durable {
             return Ok(Ok(result));
         }
-        let (set, head) = appender.finish(&self.0.state_keys).await?;
-        let revision = head.revision;
-        self.0.heads.reweigh(entry, &head);
-        *guard = Some(head);
+        let (set, head) = appender
+            .finish(&self.0.database, &self.0.state_keys)
+            .await?;
+        let revision = head.state.revision();
+        let redacted = redactions(&set);
+        *pending = Some(head);
         let commit = self.0.committer.submit(set).await;
-        drop(guard);
-        let Err(error) = commit.durable().await else {
-            entry.mark_durable(revision);
-            return Ok(Ok(result));
+        drop(pending);
+        let error = match commit.durable().await {
+            Ok(committed) => {
+                self.settle(entry, revision, committed, redacted);
+                return Ok(Ok(result));
+            }
+            Err(error) => error,
         };
         // What was built on the failed write fails by its revision; the first to see it drops the
         // head.
-        let mut guard = entry.head.lock().await;
-        if guard.as_ref().is_some_and(|head| head.revision >= revision) && !entry.has_open_turn() {
-            *guard = None;
+        let mut pending = entry.pending.lock().await;
+        let is_ahead = |head: &Head| head.state.revision() >= revision;
+        if pending.as_ref().is_some_and(is_ahead) && !entry.has_open_turn() {
+            *pending = None;
         }
         Ok(Err(error))
     }
 
-    /// Commits a new room and caches its head.
-    pub(crate) async fn create_room(&self, appender: EventAppender<'_>) -> Result<(), Error> {
-        let (set, head) = appender.finish(&self.0.state_keys).await?;
-        self.0.committer.submit(set).await.durable().await?;
-        let entry = self.0.heads.get(&head.room_id);
-        // Who read the room as soon as it was there may have come first.
-        let mut guard = entry.head.lock().await;
-        if guard.is_none() {
-            self.0.heads.insert(&entry, &head);
-            *guard = Some(head);
-        }
-        Ok(())
-    }
-
-    /// Locks a room, and loads its head if it is not cached or is stale.
-    async fn lock_head<'s>(
+    /// Decides on a write. What it asks for and is not in memory is read, by one query for all of it,
+    /// and it is decided again.
+    pub(crate) async fn build<T: Send>(
         &self,
-        entry: &'s Arc<HeadEntry>,
-        room_id: &RoomId,
-    ) -> Result<MutexGuard<'s, Option<Head>>, Error> {
-        let guard = entry.head.lock().await;
-        self.load_head(entry, room_id, guard).await
-    }
-
-    async fn load_head<'s>(
-        &self,
-        entry: &'s Arc<HeadEntry>,
-        room_id: &RoomId,
-        mut guard: MutexGuard<'s, Option<Head>>,
-    ) -> Result<MutexGuard<'s, Option<Head>>, Error> {
-        if guard.as_ref().is_none_or(|head| !entry.is_fresh(head)) {
-            *guard = None;
-            let mut db = self.0.database.snapshot().await?;
-            let head = Head::load(&mut db, room_id).await;
-            db.commit().await?;
-            match head? {
-                Some(head) => {
-                    self.0.heads.insert(entry, &head);
-                    *guard = Some(head);
-                }
-                None => self.0.heads.remove(room_id),
+        head: Head,
+        events: usize,
+        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+    ) -> Result<(T, EventAppender<'_>), Error> {
+        let nids = self.0.nids.allocate(nids_for(events)).await?;
+        let context = self.append_context();
+        let mut known = HashMap::new();
+        loop {
+            let appender = EventAppender::new(head.clone(), context, nids.clone());
+            let mut appender = appender.with_known(known.clone());
+            let result = write(&mut appender);
+            if appender.missing().is_empty() {
+                return Ok((result?, appender));
             }
+            let missing = appender.missing().to_vec();
+            let read = self.0.live.events(missing.iter().copied()).await?;
+            if let Some(absent) = missing.iter().find(|nid| !read.contains_key(nid)) {
+                let text = format!("the state has event {absent:?}, which is not there");
+                return Err(storage::Error::Corrupt(text).into());
+            }
+            known.extend(read);
         }
-        Ok(guard)
+    }
+
+    /// Notes that a revision is durable.
+    pub(crate) fn settle(
+        &self,
+        entry: &Arc<HeadEntry>,
+        revision: i64,
+        position: StreamPosition,
+        redacted: Vec<(EventNid, Arc<Pdu>)>,
+    ) {
+        for (nid, left) in redacted {
+            self.0.live.event_cache().redact(nid, &left);
+        }
+        entry.mark_durable(revision, position);
+        self.0.heads.settle(entry, position, self.0.live.position());
+    }
+
+    /// Commits a new room, which is in memory from then on.
+    pub(crate) async fn create_room(&self, appender: EventAppender<'_>) -> Result<(), Error> {
+        let (set, head) = appender
+            .finish(&self.0.database, &self.0.state_keys)
+            .await?;
+        let committed = self.0.committer.submit(set).await.durable().await?;
+        let state = Arc::unwrap_or_clone(head.state);
+        self.0.live.insert_created(state, committed);
+        Ok(())
     }
 }

@@ -27,7 +27,7 @@ pub(crate) const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
 #[derive(Debug)]
 pub(crate) enum StateViewpoint {
     /// The current one.
-    Current(State),
+    Current(Head),
     /// The one at the time the user left, by this event.
     AtLeave(StoredEvent),
 }
@@ -73,10 +73,7 @@ impl Rooms {
             if is_canonical_alias {
                 check_canonical_aliases(appender.head(), sender, &aliases)?;
             }
-            let present = appender
-                .head()
-                .state
-                .get(&event_type.to_string(), state_key);
+            let present = appender.event(&event_type.to_string(), state_key)?;
             if let Some(present) = present.filter(|present| present.sender() == sender) {
                 let same = event::canonical_object(present.content_text())? == wanted;
                 if same {
@@ -97,7 +94,7 @@ impl Rooms {
     /// for those who left.
     pub async fn visible_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
         match self.state_viewpoint(room_id, user_id).await? {
-            StateViewpoint::Current(state) => Ok(state),
+            StateViewpoint::Current(head) => Ok(self.0.live.whole_state(&head.state).await?),
             StateViewpoint::AtLeave(left) => {
                 let mut db = self.0.database.acquire().await?;
                 self.state_after(&mut db, left.snapshot_nid).await
@@ -116,7 +113,7 @@ impl Rooms {
             room_id: OwnedRoomId,
         }
         let head = self.head(room_id).await?;
-        let create = head.state.get("m.room.create", "");
+        let create = head.state.core().get("m.room.create", "");
         let content = create.and_then(|create| create.content_as::<Content>().ok());
         Ok(content.map(|content| content.predecessor.room_id))
     }
@@ -131,10 +128,10 @@ impl Rooms {
             .head(room_id)
             .await
             .map_err(Error::hiding_unknown_room)?;
-        let open = visibility(&head.state) == HistoryVisibility::WorldReadable;
+        let open = visibility(head.state.core()) == HistoryVisibility::WorldReadable;
         match head.state.membership(user_id) {
-            _ if open => Ok(StateViewpoint::Current(head.state)),
-            MembershipState::Join => Ok(StateViewpoint::Current(head.state)),
+            _ if open => Ok(StateViewpoint::Current(head)),
+            MembershipState::Join => Ok(StateViewpoint::Current(head)),
             MembershipState::Leave | MembershipState::Ban => {
                 let left = self.leave_event(room_id, user_id).await?;
                 Ok(StateViewpoint::AtLeave(left))
@@ -151,11 +148,33 @@ impl Rooms {
         event_type: &StateEventType,
         state_key: &str,
     ) -> Result<Arc<Pdu>, Error> {
-        let state = self.visible_state(room_id, user_id).await?;
-        state
-            .get(&event_type.to_string(), state_key)
-            .cloned()
-            .ok_or(Error::UnknownState)
+        let event_type = event_type.to_string();
+        match self.state_viewpoint(room_id, user_id).await? {
+            StateViewpoint::Current(head) => {
+                self.current_event(&head, &event_type, state_key).await
+            }
+            StateViewpoint::AtLeave(left) => {
+                let mut db = self.0.database.acquire().await?;
+                let state = self.state_after(&mut db, left.snapshot_nid).await?;
+                let event = state.get(&event_type, state_key).cloned();
+                event.ok_or(Error::UnknownState)
+            }
+        }
+    }
+
+    async fn current_event(
+        &self,
+        head: &Head,
+        event_type: &str,
+        state_key: &str,
+    ) -> Result<Arc<Pdu>, Error> {
+        if let Some(event) = head.state.core().get(event_type, state_key) {
+            return Ok(event.clone());
+        }
+        let nid = head.state.event_nid(event_type, state_key);
+        let nid = nid.ok_or(Error::UnknownState)?;
+        let event = self.0.live.events([nid]).await?.remove(&nid);
+        event.ok_or(Error::UnknownState)
     }
 
     /// The event by which a user who was a member left last.
@@ -236,6 +255,7 @@ fn check_canonical_aliases(
     head.require_member(sender)?;
     let before = head
         .state
+        .core()
         .get("m.room.canonical_alias", "")
         .and_then(|pdu| CanonicalAliases::read(pdu.content_text()).ok())
         .unwrap_or_default();
@@ -255,7 +275,7 @@ fn check_canonical_aliases(
 /// Refuses power levels that name a creator, whose power is beyond numbers since version 12. The
 /// rules deny the event, too; this tells the client that its request makes no sense.
 fn check_creators(head: &Head, content: &CanonicalJsonObject) -> Result<(), Error> {
-    let levels = PowerLevels::of(&head.state, &head.version);
+    let levels = PowerLevels::of(head.state.core(), &head.version);
     let Some(CanonicalJsonValue::Object(users)) = content.get("users") else {
         return Ok(());
     };

@@ -3,22 +3,30 @@
 //! A process takes the room's lock in the database once and, while it has it, adds the writes of all
 //! requests that wait for the room: then it commits them together, and another process has its turn.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use live::PinnedState;
 use ruma::RoomId;
 use storage::{
-    CommitError,
+    CommitError, Tx,
     committer::{WriteSet, commit_locked},
-    rooms,
+    rooms::{self, LockedHead},
+    stream,
 };
-use tokio::sync::{MutexGuard, oneshot};
+use tokio::{
+    sync::{MutexGuard, oneshot},
+    time::timeout,
+};
 
 use crate::{
     Error, Rooms,
-    append::{EventAppender, nids_for},
+    append::{EventAppender, redactions},
     head::Head,
-    head_cache::HeadEntry,
+    heads::HeadEntry,
 };
+
+/// How long a turn waits for the feed, before it reads the room itself.
+const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What was added while this process has the room's lock.
 #[derive(Debug, Default)]
@@ -75,26 +83,31 @@ impl Rooms {
         events: usize,
         write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
     ) -> Result<Result<T, CommitError>, Error> {
+        let acquired = self.0.turns.acquire().await;
+        let _turn = acquired.map_err(|_| CommitError::Stopping)?;
+        // Loaded before the lock is taken, and kept.
+        let pinned = self.0.live.pin_room_state(room_id).await?;
+        let pinned = pinned.ok_or(Error::UnknownRoom)?;
         let mut tx = self.0.database.begin().await?;
         let locked = rooms::lock(&mut tx, room_id).await?;
-        let own = self.0.database.process().number;
-        if locked.is_some_and(|head| head.writer == own) {
+        let locked = locked.ok_or(Error::UnknownRoom)?;
+        if locked.writer == self.0.database.process().number {
             // Nobody else wrote since: the next write need not wait for a turn.
             entry.set_contended(false);
         }
-        let head = Head::load(&mut tx, room_id).await?;
-        *guard = Some(head.ok_or(Error::UnknownRoom)?);
+        *guard = Some(self.locked_head(&mut tx, room_id, &pinned, locked).await?);
         entry.open_turn();
         let open = OpenTurn(entry);
         let added = self.add(entry, &mut guard, events, write).await;
         if others == Others::Join {
             // Locks are granted in the order in which they are asked for: all who waited add theirs.
             drop(guard);
-            guard = entry.head.lock().await;
+            guard = entry.pending.lock().await;
         }
         let turn = entry.close_turn().unwrap_or_default();
         drop(open);
         let results = if turn.sets.is_empty() {
+            *guard = None;
             Vec::new()
         } else {
             commit_locked(tx, &turn.sets).await
@@ -102,7 +115,9 @@ impl Rooms {
         if results.iter().any(Result::is_err) {
             *guard = None;
         } else if let Some(head) = &*guard {
-            self.0.heads.insert(entry, head);
+            let position = results.iter().flatten().max().copied().unwrap_or_default();
+            let redacted = turn.sets.iter().flat_map(redactions).collect();
+            self.settle(entry, head.state.revision(), position, redacted);
             if results.len() < 2 {
                 // Few requests: those that lose to another process can afford it.
                 entry.set_contended(false);
@@ -118,6 +133,36 @@ impl Rooms {
         wait(result, committed).await
     }
 
+    /// The head of a room that is locked in the database: that in memory, once the feed has brought
+    /// what another process wrote last.
+    async fn locked_head(
+        &self,
+        tx: &mut Tx,
+        room_id: &RoomId,
+        pinned: &PinnedState,
+        locked: LockedHead,
+    ) -> Result<Head, Error> {
+        let current = || {
+            pinned
+                .state()
+                .filter(|state| state.revision() == locked.revision)
+        };
+        if let Some(state) = current() {
+            return Head::new(state);
+        }
+        let position = stream::position(tx).await?;
+        self.0.database.note_committed(position);
+        let applied = self.0.live.wait_until_applied(position);
+        if timeout(FEED_TIMEOUT, applied).await.is_ok()
+            && let Some(state) = current()
+        {
+            return Head::new(state);
+        }
+        tracing::warn!(room.id = %room_id, "The feed did not bring what is in the database");
+        let state = self.0.live.reload_state(tx, room_id).await?;
+        Head::new(Arc::new(state.ok_or(Error::UnknownRoom)?))
+    }
+
     /// Adds a write to the open turn; what it waits for is none if it adds nothing.
     async fn add<T: Send>(
         &self,
@@ -126,13 +171,13 @@ impl Rooms {
         events: usize,
         write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
     ) -> Result<(T, oneshot::Receiver<Result<(), CommitError>>), Error> {
-        let nids = self.0.nids.allocate(nids_for(events)).await?;
         let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
-        let mut appender = EventAppender::new(head, &self.0.signer, self.0.clock.now(), nids);
-        let result = write(&mut appender)?;
+        let (result, appender) = self.build(head, events, write).await?;
         let (request, committed) = oneshot::channel();
         // What is there already may have been added in this turn: then it is committed with it.
-        let (set, head) = appender.finish(&self.0.state_keys).await?;
+        let (set, head) = appender
+            .finish(&self.0.database, &self.0.state_keys)
+            .await?;
         **guard = Some(head);
         entry.add_to_turn(set, request);
         Ok((result, committed))

@@ -60,11 +60,11 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
     let rooms = Rooms::new(
         room::Settings {
             server_name: config.server_name.clone(),
-            head_budget: config.cache.total.get() / 4,
             default_version: config.rooms.default_version.clone(),
             limits: config.user_limits(),
         },
         database.clone(),
+        live.clone(),
         committer,
         signer,
         clock.clone(),

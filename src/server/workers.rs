@@ -60,9 +60,9 @@ impl Workers {
         let (publish, subscribe) = feed.connect_cluster();
         self.spawn_until_drained("storage.publish_peer_messages", publish);
         self.spawn_until_drained("storage.subscribe_peer_messages", subscribe);
-        // Half of the cache budget; room heads, tokens and keys have the rest.
+        // Three quarters of the cache budget; tokens and keys have the rest.
         let live = live::Settings {
-            budget: config.cache.total.as_usize() / 2,
+            budget: config.cache.total.as_usize() / 4 * 3,
             max_typing_users: config.limits.typing_users_per_room as usize,
         };
         let live = Live::new(database.clone(), &feed, live);

@@ -171,13 +171,23 @@ impl Database {
     /// The position up to which any process has committed; the feed reads on if it was behind.
     pub async fn latest_position(&self) -> Result<StreamPosition, Error> {
         let committed = stream::position(&mut *self.acquire().await?).await?;
-        if committed > self.committed() {
-            // So that the feed does not wait for the notification.
-            let batch = CommittedBatch::position(committed);
+        self.note_committed(committed);
+        Ok(committed)
+    }
+
+    /// Has the feed read up to a position that another process has committed, so that it does not
+    /// wait for the notification.
+    pub fn note_committed(&self, position: StreamPosition) {
+        if position > self.committed() {
+            let batch = CommittedBatch::position(position);
             // The feed is gone only when the process ends.
             let _ended = self.committed_batches.send(batch);
         }
-        Ok(committed)
+    }
+
+    /// The most connections that this process has.
+    pub fn max_connections(&self) -> u32 {
+        self.pool.options().get_max_connections()
     }
 
     /// Waits until more than `position` is known to be committed; returns how far it is then.

@@ -1,14 +1,12 @@
 //! Small integers for rooms, events and snapshots, allocated from the database in blocks.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use parking_lot::Mutex;
 
 use crate::{Database, Error};
 
 const BLOCK_SIZE: i64 = 1024;
-/// How many recent blocks are remembered; ids of older ones were written long ago.
-const MAX_REMEMBERED_BLOCKS: usize = 64;
 
 /// Allocates ids that are unique among all processes; one query for every 1,024.
 ///
@@ -16,19 +14,8 @@ const MAX_REMEMBERED_BLOCKS: usize = 64;
 #[derive(Clone, Debug)]
 pub struct IdAllocator {
     database: Database,
-    allocated: AllocatedIds,
-}
-
-/// The ids that this process allocated recently; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct AllocatedIds(Arc<Mutex<Blocks>>);
-
-#[derive(Debug, Default)]
-struct Blocks {
     /// The rest of the newest block.
-    remaining: Range<i64>,
-    /// The first ids of the last blocks, newest first.
-    starts: VecDeque<i64>,
+    remaining: Arc<Mutex<Range<i64>>>,
 }
 
 impl IdAllocator {
@@ -36,7 +23,7 @@ impl IdAllocator {
     pub fn new(database: Database) -> Self {
         Self {
             database,
-            allocated: AllocatedIds::default(),
+            remaining: Arc::default(),
         }
     }
 
@@ -52,7 +39,7 @@ impl IdAllocator {
     /// Allocates one id.
     pub async fn allocate_one(&self) -> Result<i64, Error> {
         loop {
-            if let Some(nid) = self.allocated.0.lock().remaining.next() {
+            if let Some(nid) = self.remaining.lock().next() {
                 return Ok(nid);
             }
             let mut db = self.database.acquire().await?;
@@ -60,29 +47,7 @@ impl IdAllocator {
                 .fetch_one(&mut *db)
                 .await?;
             // Two tasks may refill at once: the rest of one block is lost, which is harmless.
-            self.allocated.0.lock().refill(start);
+            *self.remaining.lock() = start..start + BLOCK_SIZE;
         }
-    }
-
-    /// A handle that tells whether an id was allocated by this process.
-    pub fn allocated(&self) -> AllocatedIds {
-        self.allocated.clone()
-    }
-}
-
-impl AllocatedIds {
-    /// Whether this process allocated the id recently.
-    pub fn contains(&self, nid: i64) -> bool {
-        let blocks = self.0.lock();
-        let mut starts = blocks.starts.iter();
-        starts.any(|start| (*start..*start + BLOCK_SIZE).contains(&nid))
-    }
-}
-
-impl Blocks {
-    fn refill(&mut self, start: i64) {
-        self.remaining = start..start + BLOCK_SIZE;
-        self.starts.push_front(start);
-        self.starts.truncate(MAX_REMEMBERED_BLOCKS);
     }
 }

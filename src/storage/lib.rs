@@ -52,7 +52,7 @@ pub use families::{
     key_uploads::{KeyUpload, NewDeviceKeys, UploadOutcome},
 };
 pub use feed::Feed;
-pub use id_allocator::{AllocatedIds, IdAllocator};
+pub use id_allocator::IdAllocator;
 pub use leases::Lease;
 pub use state_keys::StateKeys;
 pub(crate) use stream::Changes;

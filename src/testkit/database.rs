@@ -8,6 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
+use live::Live;
 use postgres::ManagedPostgres;
 use room::Rooms;
 use ruma::{DeviceId, ServerName, UserId, owned_server_name};
@@ -16,6 +17,11 @@ use storage::{Committer, Database, Feed, IdAllocator};
 use tokio::sync::OnceCell;
 
 use crate::time_limit::{self, time_limit};
+
+/// The memory for users and rooms.
+const BUDGET: usize = 64 << 20;
+/// How many users of a room are shown as typing.
+const MAX_TYPING_USERS: usize = 100;
 
 /// A migrated, empty database of one test.
 #[derive(Debug)]
@@ -50,18 +56,33 @@ pub struct Writer {
     pub database: Database,
     /// A running committer.
     pub committer: Committer,
+    /// The cache; it follows the stream once it is given the feed.
+    pub live: Live,
     /// The rooms.
     pub rooms: Rooms,
+    /// Options for a second connection, as another process would open.
+    pub options: PgConnectOptions,
 }
 
 impl Writer {
     /// The writer of the process that opened the database.
     pub fn new(test: &TestDatabase) -> Self {
+        let settings = live::Settings {
+            budget: BUDGET,
+            max_typing_users: MAX_TYPING_USERS,
+        };
+        Self::within(test, settings)
+    }
+
+    fn within(test: &TestDatabase, settings: live::Settings) -> Self {
         let (database, committer) = (test.database.clone(), test.committer.clone());
+        let live = Live::new(database.clone(), &test.feed, settings);
         Self {
-            rooms: crate::room::rooms(database.clone(), committer.clone()),
+            rooms: crate::room::rooms(database.clone(), live.clone(), committer.clone()),
             database,
             committer,
+            live,
+            options: test.options.clone(),
         }
     }
 }
@@ -70,6 +91,11 @@ impl TestDatabase {
     /// Splits into the writer and the feed.
     pub fn split(self) -> (Writer, Feed) {
         (Writer::new(&self), self.feed)
+    }
+
+    /// The same with a cache of other limits.
+    pub fn split_within(self, settings: live::Settings) -> (Writer, Feed) {
+        (Writer::within(&self, settings), self.feed)
     }
 
     /// Opens a database by its options, as another process on the same database would.
@@ -93,20 +119,35 @@ impl TestDatabase {
 impl TestDatabase {
     /// Runs a statement on a connection of its own, as an administrator would.
     pub async fn execute(&self, statement: &str) {
-        let mut db = PgConnection::connect_with(&self.options)
-            .await
-            .expect("the database answers");
-        execute(&mut db, statement.to_owned()).await;
+        execute_on(&self.options, statement).await;
     }
 
     /// Ends all connections but its own, as a restart of PostgreSQL would.
     pub async fn disconnect(&self) {
-        self.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
-        .await;
+        execute_on(&self.options, DISCONNECT).await;
     }
+}
+
+impl Writer {
+    /// Runs a statement on a connection of its own, as an administrator would.
+    pub async fn execute(&self, statement: &str) {
+        execute_on(&self.options, statement).await;
+    }
+
+    /// Ends all connections but its own, as a restart of PostgreSQL would.
+    pub async fn disconnect(&self) {
+        execute_on(&self.options, DISCONNECT).await;
+    }
+}
+
+const DISCONNECT: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+async fn execute_on(options: &PgConnectOptions, statement: &str) {
+    let mut db = PgConnection::connect_with(options)
+        .await
+        .expect("the database answers");
+    execute(&mut db, statement.to_owned()).await;
 }
 
 /// Creates an empty database for a server of that name; returns how to connect to it.

@@ -1,6 +1,7 @@
 //! Rooms for the tests of crates that read rooms, on the write path of the `room` crate.
 
 use event::Signer;
+use live::Live;
 use room::{CreateRoom, Error, NewMessage, Preset, Profile, Rooms, Sender, Settings};
 use ruma::{
     DeviceId, EventId, OwnedEventId, OwnedRoomId, RoomVersionId, UserId, events::StateEventType,
@@ -13,8 +14,6 @@ use crate::{Writer, register_device, server_name};
 
 /// When all events of these rooms are sent, in milliseconds since the epoch.
 const SENT_MS: u64 = 1_000_000;
-/// The memory for the heads of rooms.
-const HEAD_BUDGET: u64 = 64 << 20;
 
 /// The state events of a new room.
 pub const CREATION_EVENTS: usize = 6;
@@ -30,16 +29,15 @@ pub struct TestRoom {
 }
 
 /// The rooms of a test process.
-pub(crate) fn rooms(database: Database, committer: Committer) -> Rooms {
+pub(crate) fn rooms(database: Database, live: Live, committer: Committer) -> Rooms {
     let (signer, _) = Signer::generate(&server_name()).expect("a key");
     let settings = Settings {
         server_name: server_name(),
-        head_budget: HEAD_BUDGET,
         default_version: RoomVersionId::V12,
         limits: config::Limits::default(),
     };
     let clock = Clock::fixed(SENT_MS);
-    Rooms::new(settings, database, committer, signer, clock)
+    Rooms::new(settings, database, live, committer, signer, clock)
 }
 
 /// A public room with shared history whose members may set all state.

@@ -131,14 +131,21 @@ impl Rooms {
         Ok(body)
     }
 
-    /// The current state, for those who are in the room, and for all if it is world-readable.
+    /// The joined members, for those who are in the room, and for all if it is world-readable.
     async fn member_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<State, Error> {
         match self.head(room_id).await {
             Ok(head)
                 if head.state.membership(user_id) == MembershipState::Join
-                    || visibility(&head.state) == HistoryVisibility::WorldReadable =>
+                    || visibility(head.state.core()) == HistoryVisibility::WorldReadable =>
             {
-                Ok(head.state)
+                let members = head.state.members().iter();
+                let joined =
+                    members.filter(|(_, member)| member.membership() == MembershipState::Join);
+                let events = self
+                    .0
+                    .live
+                    .events(joined.map(|(_, member)| member.event_nid));
+                Ok(events.await?.into_values().collect())
             }
             Ok(_) | Err(Error::UnknownRoom) => Err(Error::NotInRoom),
             Err(error) => Err(error),

@@ -20,7 +20,7 @@ impl Rooms {
         };
         let updates = rooms.iter().map(|room_id| {
             self.write(room_id, 1, |appender| {
-                let member = appender.head().state.get("m.room.member", user_id.as_str());
+                let member = appender.event("m.room.member", user_id.as_str())?;
                 let content = member.and_then(|pdu| pdu.content_as::<Value>().ok());
                 let Some(Value::Object(before)) = content else {
                     return Ok(());

@@ -33,7 +33,12 @@ pub(super) fn allowed_rooms(head: &Head, user_id: &UserId) -> Option<Vec<OwnedRo
     {
         return None;
     }
-    let rules: JoinRules = head.state.get("m.room.join_rules", "")?.content_as().ok()?;
+    let rules: JoinRules = head
+        .state
+        .core()
+        .get("m.room.join_rules", "")?
+        .content_as()
+        .ok()?;
     let restricted = matches!(rules.join_rule.as_str(), "restricted" | "knock_restricted");
     restricted.then(|| {
         let rooms = rules
@@ -46,10 +51,10 @@ pub(super) fn allowed_rooms(head: &Head, user_id: &UserId) -> Option<Vec<OwnedRo
 
 /// A member of this server who may invite, and so vouch for another.
 pub(super) fn authoriser(head: &Head, is_local: impl Fn(&UserId) -> bool) -> Option<OwnedUserId> {
-    let levels = PowerLevels::of(&head.state, &head.version);
-    head.state
-        .of_type("m.room.member")
-        .filter(|pdu| pdu.membership() == Some(MembershipState::Join))
-        .filter_map(|pdu| OwnedUserId::try_from(pdu.state_key()?).ok())
+    let levels = PowerLevels::of(head.state.core(), &head.version);
+    let members = head.state.members().iter();
+    members
+        .filter(|(_, member)| member.membership() == MembershipState::Join)
+        .filter_map(|(user_id, _)| OwnedUserId::try_from(user_id).ok())
         .find(|user_id| is_local(user_id) && levels.user(user_id) >= levels.invite())
 }

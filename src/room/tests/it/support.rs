@@ -1,6 +1,7 @@
 //! Rooms on a database of the test's own, and helpers for common requests.
 
 use event::{Pdu, Signer};
+use live::Live;
 use room::{
     CreateRoom, Error, HistoryFilter, MembershipChange, NewMessage, PageRequest, Preset, Profile,
     Reader, Rooms, Sender, Settings,
@@ -11,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Map, Value, value::RawValue, value::to_raw_value};
 use storage::{Connection, StoredEvent, events, rooms};
-use testkit::TestDatabase;
+use testkit::{TestDatabase, Writer};
 use types::{Clock, HistoryOrder, PageToken};
 
 /// The time of the tests' clocks, in milliseconds since the epoch.
@@ -60,7 +61,8 @@ pub(crate) fn reader(user_id: &UserId) -> Reader<'_> {
 
 /// One server process.
 pub(crate) struct Server {
-    pub(crate) test: TestDatabase,
+    pub(crate) test: Writer,
+    pub(crate) live: Live,
     pub(crate) rooms: Rooms,
     pub(crate) clock: Clock,
     signer: Signer,
@@ -106,23 +108,33 @@ impl Server {
         Self::with(test, self.signer.clone(), 64 << 20)
     }
 
-    fn with(test: TestDatabase, signer: Signer, head_budget: u64) -> Self {
+    fn with(test: TestDatabase, signer: Signer, budget: usize) -> Self {
         let clock = Clock::fixed(NOW);
         let settings = Settings {
             server_name: testkit::server_name(),
-            head_budget,
             default_version: RoomVersionId::V12,
             limits: config::Limits::default(),
         };
+        let limits = live::Settings {
+            budget,
+            max_typing_users: 100,
+        };
+        let (test, mut feed) = test.split_within(limits);
+        let live = test.live.clone();
+        let follower = live.clone();
+        #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
+        tokio::spawn(async move { while follower.run(&mut feed).await.is_err() {} });
         let rooms = Rooms::new(
             settings,
             test.database.clone(),
+            live.clone(),
             test.committer.clone(),
             signer.clone(),
             clock.clone(),
         );
         Self {
             test,
+            live,
             rooms,
             clock,
             signer,
@@ -263,6 +275,13 @@ impl Server {
     pub(crate) async fn stored(&self, room_id: &RoomId) -> Vec<StoredEvent> {
         let mut db = self.test.database.acquire().await.expect("a connection");
         stored(&mut db, room_id).await
+    }
+
+    /// Waits until this process has applied all that any process has committed.
+    pub(crate) async fn catch_up(&self) {
+        let committed = self.test.database.latest_position().await;
+        let committed = committed.expect("the stream");
+        self.live.wait_until_applied(committed).await;
     }
 
     /// Where the stream stands.

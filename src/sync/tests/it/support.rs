@@ -37,12 +37,12 @@ pub(crate) fn follow(database: TestDatabase) -> Server {
 /// The same with so many bytes of memory.
 pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let options = database.options.clone();
-    let (db, mut feed) = database.split();
     let settings = live::Settings {
         budget,
         max_typing_users: MAX_TYPING_USERS,
     };
-    let live = Live::new(db.database.clone(), &feed, settings);
+    let (db, mut feed) = database.split_within(settings);
+    let live = db.live.clone();
     let stopping = CancellationToken::new();
     let clock = Clock::fixed(1_700_000_000_000);
     let syncs = Syncs::new(db.database.clone(), live.clone(), clock, stopping.clone());
