@@ -1,5 +1,6 @@
 //! The server-server API: keys and version, and what other servers may query.
 
+pub(crate) mod membership;
 pub(crate) mod query;
 
 use axum::{extract::State, response::Response};

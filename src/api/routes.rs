@@ -49,6 +49,34 @@ fn federation() -> Routes<App> {
         .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
         .matrix(federation::query::profile)
         .matrix(federation::query::directory)
+        .merge(federation_membership())
+}
+
+/// How users of other servers come into rooms here.
+fn federation_membership() -> Routes<App> {
+    use federation::membership;
+    let defaults = PathDefaults::default();
+    Routes::default()
+        .matrix(membership::make_join)
+        .matrix(membership::send_join)
+        .matrix_at(
+            "/_matrix/federation/v1/send_join/{room_id}/{event_id}",
+            defaults,
+            None,
+            membership::send_join_v1,
+        )
+        .matrix(membership::make_leave)
+        .matrix(membership::send_leave)
+        .matrix_at(
+            "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",
+            defaults,
+            None,
+            membership::send_leave_v1,
+        )
+        .matrix(membership::make_knock)
+        .matrix(membership::invite)
+        .matrix(membership::invite_v1)
+        .matrix(membership::send_knock)
 }
 
 /// The admin API.

@@ -3,6 +3,7 @@
 //! Spec: server-server, "Retrieving server keys".
 
 mod check;
+mod events;
 mod own;
 
 use std::{
@@ -101,10 +102,7 @@ impl Keys {
         if let Some(key) = self.current(server, key_id).await? {
             return Ok(key);
         }
-        // Rarely needed, and large.
-        let fetch = Box::pin(self.fetch(server));
-        let fetch = self.fetches.get_with(server.to_owned(), fetch);
-        if let Err(source) = fetch.await {
+        if let Err(source) = self.fetch_once(server).await {
             return Err(Error::NoKeys {
                 server: server.to_owned(),
                 source: Box::new(source),
@@ -123,21 +121,33 @@ impl Keys {
         server: &ServerName,
         key_id: &ServerSigningKeyId,
     ) -> Result<Option<String>> {
+        let known = self.known(server).await?;
+        let now = self.clock.now_ms();
+        let is_current = |key: &&ServerKey| {
+            key.key_id == key_id.as_str() && !key.is_old && key.valid_until_ts >= now
+        };
+        Ok(known
+            .iter()
+            .find(is_current)
+            .map(|key| key.public_key.clone()))
+    }
+
+    /// The known keys of a server.
+    async fn known(&self, server: &ServerName) -> Result<Arc<[ServerKey]>> {
         let load = async {
             let mut db = self.database.acquire().await?;
             let keys = server_keys::of_server(&mut db, server).await?;
             Ok::<_, storage::Error>(Arc::from(keys))
         };
         let known = self.known.try_get_with(server.to_owned(), load).await;
-        let now = self.clock.now_ms();
-        let is_current = |key: &&ServerKey| {
-            key.key_id == key_id.as_str() && !key.is_old && key.valid_until_ts >= now
-        };
-        let known = known.map_err(Error::Storage)?;
-        Ok(known
-            .iter()
-            .find(is_current)
-            .map(|key| key.public_key.clone()))
+        known.map_err(Error::Storage)
+    }
+
+    /// Asks a server for its keys, unless it was asked a moment ago.
+    async fn fetch_once(&self, server: &ServerName) -> Result<()> {
+        // Rarely needed, and large.
+        let fetch = Box::pin(self.fetch(server));
+        self.fetches.get_with(server.to_owned(), fetch).await
     }
 
     async fn fetch(&self, server: &ServerName) -> Result<()> {

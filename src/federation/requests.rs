@@ -66,7 +66,7 @@ impl Federation {
     }
 
     /// Signs a request, sends it and reads the answer.
-    async fn request<R>(
+    pub(crate) async fn request<R>(
         &self,
         destination: &ServerName,
         request: R,

@@ -10,7 +10,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use event::Signer;
+use event::{Pdu, RoomVersion, Signer};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use parking_lot::RwLock;
 use ruma::{
@@ -360,4 +360,66 @@ async fn errors_of_others_are_told_apart() {
     let gone = user_id!("@bob:127.0.0.1:1");
     let error = pair.federation.query_profile(gone, None).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+}
+
+/// A message of a user of the peer.
+fn message(peer: &Peer, version: &RoomVersion) -> Pdu {
+    let draft = event::Draft {
+        room_id: Some(ruma::owned_room_id!("!room:peer.test")),
+        sender: ruma::UserId::parse(format!("@alice:{}", peer.name)).unwrap(),
+        event_type: "m.room.message".into(),
+        state_key: None,
+        content: serde_json::value::to_raw_value(&json!({ "body": "hello" })).unwrap(),
+        redacts: None,
+        origin_server_ts: ruma::MilliSecondsSinceUnixEpoch(NOW.try_into().unwrap()),
+    };
+    let parents = event::Parents {
+        depth: 5,
+        ..event::Parents::default()
+    };
+    draft.build(version, parents, &peer.signer.read()).unwrap()
+}
+
+#[tokio::test]
+async fn events_are_verified_with_keys_that_are_fetched_once_for_all() {
+    let pair = Pair::start(no_answer).await;
+    let version = RoomVersion::of(&ruma::RoomVersionId::V11).unwrap();
+    let event = message(&pair.peer, &version);
+    for _ in 0..2 {
+        let keys = pair
+            .federation
+            .event_keys(&version, [&event, &event])
+            .await
+            .unwrap();
+        event::verify_event(&event, &version, &keys).unwrap();
+    }
+    assert_eq!(pair.key_requests(), 1);
+
+    // A key that the server does not publish is asked for once in a while only.
+    let unpublished = Peer {
+        name: pair.peer.name.clone(),
+        signer: Arc::new(RwLock::new(Signer::generate(&pair.peer.name).unwrap().0)),
+        server: HttpsServer::start(&pair.ca, &["127.0.0.1"], no_answer).await,
+    };
+    let forged = message(&unpublished, &version);
+    for _ in 0..2 {
+        let keys = pair
+            .federation
+            .event_keys(&version, [&forged])
+            .await
+            .unwrap();
+        assert!(event::verify_event(&forged, &version, &keys).is_err());
+    }
+    assert_eq!(pair.key_requests(), 1);
+}
+
+#[tokio::test]
+async fn events_of_servers_that_are_gone_or_not_allowed_are_not_verified() {
+    let pair = Pair::start(no_answer).await;
+    let version = RoomVersion::of(&ruma::RoomVersionId::V11).unwrap();
+    let event = message(&pair.peer, &version);
+    let closed = federation(&pair.ca, "closed", &pair.database, &pair.clock);
+    let keys = closed.event_keys(&version, [&event]).await.unwrap();
+    assert!(event::verify_event(&event, &version, &keys).is_err());
+    assert_eq!(pair.key_requests(), 0);
 }

@@ -62,6 +62,15 @@ impl NewEvent {
     }
 }
 
+/// An event that the rules allow, and where it is attached to the graph.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) pdu: Arc<Pdu>,
+    pub(crate) parents: Parents,
+    /// The numbers of the events that authorise it.
+    pub(crate) auth_nids: Vec<EventNid>,
+}
+
 /// Numbers that an event may take: its own, and that of a snapshot.
 const NIDS_PER_EVENT: usize = 2;
 
@@ -248,6 +257,12 @@ impl<'a> EventAppender<'a> {
 
     /// Builds, signs, checks and adds an event; returns its id.
     pub(crate) fn append(&mut self, event: NewEvent) -> Result<OwnedEventId, Error> {
+        let prepared = self.prepare(&event)?;
+        self.add(prepared.pdu, prepared.auth_nids, event)
+    }
+
+    /// Builds, signs and checks an event.
+    pub(crate) fn prepare(&mut self, event: &NewEvent) -> Result<Prepared, Error> {
         // Other servers may send it, and it is kept; there is no use in it.
         let texts = [
             &*event.event_type.to_string(),
@@ -273,7 +288,7 @@ impl<'a> EventAppender<'a> {
         if let Some(redaction) = &event.redacts {
             self.check_redaction(&event.sender, redaction)?;
         }
-        let state = self.rules_state(&event)?;
+        let state = self.rules_state(event)?;
         let auth_events = auth::select_auth_events(
             &self.head.version,
             &state,
@@ -293,14 +308,18 @@ impl<'a> EventAppender<'a> {
             reference_hashes,
             depth: self.head.state.depth().saturating_add(1),
         };
-        let draft = self.draft(&event, Some(self.room_id().clone()));
-        let pdu = draft.build(version, parents, self.context.signer)?;
+        let draft = self.draft(event, Some(self.room_id().clone()));
+        let pdu = draft.build(version, parents.clone(), self.context.signer)?;
         auth::check_local(version, &pdu, &state)?;
         let auth_nids = auth_events
             .iter()
             .filter_map(|pdu| self.nid(pdu.event_type(), pdu.state_key()?))
             .collect();
-        self.add(Arc::new(pdu), auth_nids, event)
+        Ok(Prepared {
+            pdu: Arc::new(pdu),
+            parents,
+            auth_nids,
+        })
     }
 
     /// The rules let every redaction in that its sender may send; whether it takes effect is for

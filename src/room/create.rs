@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use event::RoomVersion;
 use live::RoomState;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, UInt,
-    UserId,
+    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId,
+    UInt, UserId,
     events::{StateEventType, TimelineEventType},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
-use storage::{CommitError, rooms::NewRoom};
+use storage::{
+    CommitError,
+    rooms::{NewRoom, RoomStatus},
+};
 use types::{Clock, RoomNid};
 
 use crate::{
-    Error, Profile, Rooms, Sender,
+    Error, MembershipChange, Profile, Rooms, Sender,
     append::{AppendContext, EventAppender, NewEvent, nids_for},
     head::Head,
 };
@@ -115,7 +118,28 @@ impl Rooms {
                 {
                     return Err(Error::AliasTaken(alias.clone()));
                 }
-                (result, _) => return result,
+                (result, _) => {
+                    let room_id = result?;
+                    self.invite_with_creation(&room_id, sender, &request).await;
+                    return Ok(room_id);
+                }
+            }
+        }
+    }
+
+    /// Invites the users of other servers. The room is there, whether they are reached or not.
+    async fn invite_with_creation(&self, room_id: &RoomId, sender: &Sender, request: &CreateRoom) {
+        for (user_id, profile) in &request.invite {
+            if self.is_local(user_id) {
+                continue;
+            }
+            let change = MembershipChange::Invite {
+                profile: profile.clone(),
+                is_direct: request.is_direct,
+            };
+            let invited = self.change_membership(room_id, sender, user_id, change, None);
+            if let Err(error) = invited.await {
+                tracing::info!(room.id = %room_id, %error, "A user was not invited to a new room");
             }
         }
     }
@@ -152,6 +176,8 @@ impl Rooms {
             creator: creator.to_owned(),
             in_directory: request.in_directory,
             alias: request.alias.clone(),
+            status: RoomStatus::Active,
+            is_known: false,
         });
         self.create_room(appender).await?;
         Ok(room_id)
@@ -164,9 +190,7 @@ impl Rooms {
             )));
         }
         for (user_id, _) in &request.invite {
-            if !self.is_local(user_id) {
-                return Err(Error::Remote(user_id.to_string()));
-            }
+            self.0.federation.policy().check(user_id.server_name())?;
         }
         let Some(alias) = &request.alias else {
             return Ok(());
@@ -232,7 +256,11 @@ impl Creation<'_, '_, '_> {
             let content = json!({ "topic": topic, "m.topic": { "m.text": [{ "body": topic }] } });
             self.state(TimelineEventType::RoomTopic, String::new(), &content)?;
         }
-        for (user_id, profile) in &self.request.invite {
+        let server_name = self.creator.server_name();
+        // Users of other servers are invited when the room is there.
+        let of_server =
+            |(user_id, _): &&(OwnedUserId, Profile)| user_id.server_name() == server_name;
+        for (user_id, profile) in self.request.invite.iter().filter(of_server) {
             let mut extra = Map::new();
             if self.request.is_direct {
                 extra.insert("is_direct".to_owned(), Value::Bool(true));

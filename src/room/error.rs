@@ -59,10 +59,25 @@ pub enum Error {
     /// The user cannot join by the rooms that the join rule names.
     #[error("You are in none of the rooms whose members may join")]
     JoinNotGranted,
+    /// This server does not know a room whose members may join.
+    #[error("Your server must ask another one: this one does not know whether you may join")]
+    CannotAuthoriseJoin,
+    /// No user of this server may let others in.
+    #[error("No user of this server may let you in")]
+    CannotGrantJoin,
     /// Events of the room's state must be read before a write can be decided. The write is decided
     /// again then; no caller gets to see it.
     #[error("Events of the room's state must be read first")]
     NotRead,
+    /// The server of a user does not speak the room's version.
+    #[error("The room has version {0}, which your server does not support")]
+    IncompatibleVersion(ruma::RoomVersionId),
+    /// What another server says of a room does not hold.
+    #[error("The room could not be joined: {0}")]
+    InvalidRoom(&'static str),
+    /// Another server refused, or was not reached.
+    #[error(transparent)]
+    Federation(#[from] federation::Error),
     /// The write was not committed.
     #[error(transparent)]
     Commit(#[from] storage::CommitError),
@@ -100,9 +115,31 @@ impl Fault for Error {
             Self::BadAlias(_) => ErrorKind::BadAlias,
             Self::UserLimit(error) => error.kind(),
             Self::StillInRoom => ErrorKind::Unknown,
+            Self::CannotAuthoriseJoin => ErrorKind::UnableToAuthoriseJoin,
+            Self::CannotGrantJoin => ErrorKind::UnableToGrantJoin,
             Self::NotRead => ErrorKind::Internal,
+            Self::IncompatibleVersion(_) => ErrorKind::IncompatibleRoomVersion,
+            Self::InvalidRoom(_) => ErrorKind::BadGateway,
+            Self::Federation(error) => remote_kind(error),
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),
         }
+    }
+}
+
+/// What a client learns when another server was asked in its place: what that server said of it.
+fn remote_kind(error: &federation::Error) -> ErrorKind {
+    let federation::Error::Remote {
+        status, errcode, ..
+    } = error
+    else {
+        return error.kind();
+    };
+    match (status, &**errcode) {
+        (_, "M_INCOMPATIBLE_ROOM_VERSION") => ErrorKind::IncompatibleRoomVersion,
+        (_, "M_UNABLE_TO_AUTHORISE_JOIN") => ErrorKind::UnableToAuthoriseJoin,
+        (_, "M_UNABLE_TO_GRANT_JOIN") => ErrorKind::UnableToGrantJoin,
+        (403, _) => ErrorKind::Forbidden,
+        _ => error.kind(),
     }
 }

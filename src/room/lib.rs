@@ -1,6 +1,7 @@
 //! Rooms: sending, membership, state, history.
 //!
-//! **Invariant:** only `append.rs` writes the event graph.
+//! **Invariant:** only `append.rs` writes the event graph; what other servers have decided, the
+//! modules of `remote`.
 
 mod aliases;
 mod append;
@@ -11,8 +12,10 @@ mod head;
 mod heads;
 mod history;
 mod membership;
+mod outliers;
 mod receipts;
 mod redact;
+mod remote;
 mod render;
 mod rooms;
 mod send;
@@ -28,6 +31,7 @@ pub use history::{HistoryFilter, MembersQuery, PageRequest, RelationsQuery};
 pub use live::Reader;
 pub use membership::{MembershipChange, Profile};
 pub use receipts::{ReadUpTo, ReceiptKind};
+pub use remote::{AcceptedJoin, SentEvent};
 pub use rooms::{Rooms, Settings};
 pub use send::NewMessage;
 pub use sender::Sender;

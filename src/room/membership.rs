@@ -72,11 +72,8 @@ impl Rooms {
         change: MembershipChange,
         reason: Option<&str>,
     ) -> Result<(), Error> {
-        if matches!(change, MembershipChange::Invite { .. }) && !self.is_local(target) {
-            return Err(Error::Remote(target.to_string()));
-        }
         let sender = &*sender.user_id;
-        let changed = self.write(room_id, 1, |appender| {
+        let event = |appender: &mut EventAppender<'_>| {
             appender.head().require_member(sender)?;
             let before = appender.head().state.membership(target);
             let content = match &change {
@@ -106,9 +103,19 @@ impl Rooms {
                     member_content_with_profile(appender, target, "leave")?
                 }
             };
-            set(appender, sender, target, with_reason(content, reason)).map(|_| ())
-        });
-        changed.await.map_err(Error::hiding_unknown_room)
+            member_event(sender, target, &with_reason(content, reason))
+        };
+        let is_invite = matches!(change, MembershipChange::Invite { .. });
+        let changed = if is_invite && !self.is_local(target) {
+            Box::pin(self.invite_remote(room_id, target, event)).await
+        } else {
+            let write = self.write(room_id, 1, |appender| {
+                let event = event(appender)?;
+                appender.append(event).map(|_| ())
+            });
+            write.await
+        };
+        changed.map_err(Error::hiding_unknown_room)
     }
 
     /// Checks that a user may join one more room. Joins in parallel may exceed the limit by their number.
@@ -128,9 +135,8 @@ impl Rooms {
         Ok(memberships::joined_rooms(&mut db, user_id).await?)
     }
 
-    /// Leaves a room, turns down an invitation or takes back a knock. Leaving twice is no error.
-    #[tracing::instrument(name = "room.leave", skip_all, fields(room.id = %room_id), err(level = "debug"))]
-    pub async fn leave(
+    /// Leaves a room that this server takes part in, turns down an invitation or takes back a knock.
+    pub(crate) async fn leave_here(
         &self,
         room_id: &RoomId,
         sender: &Sender,
@@ -193,11 +199,15 @@ fn set(
     target: &UserId,
     content: Value,
 ) -> Result<OwnedEventId, Error> {
-    appender.append(NewEvent::state(
+    appender.append(member_event(sender, target, &content)?)
+}
+
+fn member_event(sender: &UserId, target: &UserId, content: &Value) -> Result<NewEvent, Error> {
+    Ok(NewEvent::state(
         sender.to_owned(),
         TimelineEventType::RoomMember,
         target.as_str(),
-        raw(&content)?,
+        raw(content)?,
     ))
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, Signer};
+use federation::Federation;
 use live::Live;
 use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
 use storage::{CommitError, Committer, Database, IdAllocator, StateKeys};
@@ -15,6 +16,7 @@ use crate::{
     create::CreationTimestamps,
     head::Head,
     heads::{HeadEntry, Heads},
+    remote::RemoteJoins,
     transactions::Transactions,
     turn::Others,
 };
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) database: Database,
     pub(crate) live: Live,
+    pub(crate) federation: Federation,
     pub(crate) committer: Committer,
     pub(crate) nids: IdAllocator,
     pub(crate) state_keys: StateKeys,
@@ -54,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) transactions: Transactions,
     pub(crate) creation_timestamps: CreationTimestamps,
     pub(crate) heads: Heads,
+    pub(crate) remote_joins: RemoteJoins,
     /// Turns that may be open at once: each has a connection while it waits for the feed, which
     /// needs one, too.
     pub(crate) turns: Semaphore,
@@ -66,7 +70,7 @@ impl Rooms {
         database: Database,
         live: Live,
         committer: Committer,
-        signer: Signer,
+        (federation, signer): (Federation, Signer),
         clock: Clock,
     ) -> Self {
         let turns = usize::try_from(database.max_connections() / 2).unwrap_or(1);
@@ -76,10 +80,12 @@ impl Rooms {
             transactions: Transactions::new(),
             creation_timestamps: CreationTimestamps::default(),
             heads: Heads::default(),
+            remote_joins: RemoteJoins::default(),
             turns: Semaphore::new(turns.max(1)),
             settings,
             database,
             live,
+            federation,
             committer,
             signer,
             clock,
@@ -113,7 +119,7 @@ impl Rooms {
     }
 
     /// The pending head of a room, or else what is committed.
-    async fn current_head(
+    pub(crate) async fn current_head(
         &self,
         entry: &HeadEntry,
         room_id: &RoomId,

@@ -66,7 +66,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         database.clone(),
         live.clone(),
         committer,
-        signer,
+        (federation.clone(), signer),
         clock.clone(),
     );
     let syncs = Syncs::new(database, live.clone(), clock.clone(), stopping);

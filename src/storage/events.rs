@@ -235,9 +235,11 @@ macro_rules! fetch_page {
 
 pub mod erase;
 // After the macros that they use.
+mod outliers;
 mod related;
 mod unread;
 
+pub use outliers::{auth_chain, by_ids, insert_outliers};
 pub use related::{MAX_RECURSION_DEPTH, Related, related};
 pub use unread::{Unread, UnreadEvent, relations_of, unread};
 

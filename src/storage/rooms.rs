@@ -133,7 +133,7 @@ pub enum RoomStatus {
 }
 
 impl RoomStatus {
-    fn number(self) -> i16 {
+    pub(crate) fn number(self) -> i16 {
         match self {
             Self::Active => 0,
             Self::Left => 1,
@@ -164,6 +164,11 @@ pub struct NewRoom {
     pub in_directory: bool,
     /// An alias that is made with it; when it is taken, the room is not made.
     pub alias: Option<OwnedRoomAliasId>,
+    /// How this server stands to it.
+    pub status: RoomStatus,
+    /// Whether its row is there already: a room of another server of which events were stored, or of
+    /// which an invitation is known. Its head is expected as of any other room.
+    pub is_known: bool,
 }
 
 /// A room whose graph is known here.

@@ -37,7 +37,15 @@ pub(crate) fn rooms(database: Database, live: Live, committer: Committer) -> Roo
         limits: config::Limits::default(),
     };
     let clock = Clock::fixed(SENT_MS);
-    Rooms::new(settings, database, live, committer, signer, clock)
+    let federation = crate::closed_federation(&database, &signer, &clock);
+    Rooms::new(
+        settings,
+        database,
+        live,
+        committer,
+        (federation, signer),
+        clock,
+    )
 }
 
 /// A public room with shared history whose members may set all state.

@@ -2,7 +2,7 @@
 
 use room::{MembershipChange, Sender};
 use ruma::{
-    OwnedRoomId, RoomId, RoomOrAliasId, UserId,
+    OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, UserId,
     api::client::{
         knock::knock_room,
         membership::{
@@ -25,7 +25,7 @@ pub(crate) async fn join_by_id(
     call: Matrix<join_room_by_id::v3::Request>,
 ) -> Result<join_room_by_id::v3::Response> {
     let room_id = call.request.room_id;
-    join(&app, &room_id, &sender(&call.caller), &call.body).await?;
+    join(&app, (&room_id, &[]), &sender(&call.caller), &call.body).await?;
     Ok(join_room_by_id::v3::Response::new(room_id))
 }
 
@@ -34,8 +34,9 @@ pub(crate) async fn join_by_id_or_alias(
     app: App,
     call: Matrix<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<join_room_by_id_or_alias::v3::Response> {
-    let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
-    join(&app, &room_id, &sender(&call.caller), &call.body).await?;
+    let (room_id, via) =
+        room_and_servers(&app, &call.request.room_id_or_alias, call.request.via).await?;
+    join(&app, (&room_id, &via), &sender(&call.caller), &call.body).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
 }
 
@@ -45,10 +46,17 @@ pub(crate) async fn knock(
     call: Matrix<knock_room::v3::Request>,
 ) -> Result<knock_room::v3::Response> {
     let sender = sender(&call.caller);
-    let room_id = room_id(&app, &call.request.room_id_or_alias).await?;
+    let (room_id, via) =
+        room_and_servers(&app, &call.request.room_id_or_alias, call.request.via).await?;
     let profile = app.profile(&sender.user_id).await?;
     app.rooms
-        .knock(&room_id, &sender, profile, call.request.reason.as_deref())
+        .knock_via(
+            &room_id,
+            &sender,
+            profile,
+            call.request.reason.as_deref(),
+            &via,
+        )
         .await?;
     Ok(knock_room::v3::Response::new(room_id))
 }
@@ -163,16 +171,31 @@ pub(crate) async fn joined_rooms(
     Ok(joined_rooms::v3::Response::new(rooms))
 }
 
-/// Resolves a room id or alias.
-async fn room_id(app: &App, id_or_alias: &RoomOrAliasId) -> Result<OwnedRoomId> {
+/// Resolves a room id or alias; also returns the servers that may know the room.
+async fn room_and_servers(
+    app: &App,
+    id_or_alias: &RoomOrAliasId,
+    mut via: Vec<OwnedServerName>,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>)> {
     match <&RoomId>::try_from(id_or_alias) {
-        Ok(room_id) => Ok(room_id.to_owned()),
-        Err(alias) => Ok(app.rooms.resolve_alias(alias).await?),
+        Ok(room_id) => Ok((room_id.to_owned(), via)),
+        Err(alias) if alias.server_name() != app.server_name => {
+            let found = app.federation.query_directory(alias).await?;
+            via.extend(found.servers);
+            via.push(alias.server_name().to_owned());
+            Ok((found.room_id, via))
+        }
+        Err(alias) => Ok((app.rooms.resolve_alias(alias).await?, via)),
     }
 }
 
 /// Joins with the body's fields as additional content.
-async fn join(app: &App, room_id: &RoomId, sender: &Sender, body: &[u8]) -> Result<()> {
+async fn join(
+    app: &App,
+    (room_id, via): (&RoomId, &[OwnedServerName]),
+    sender: &Sender,
+    body: &[u8],
+) -> Result<()> {
     let mut content: Map<String, Value> = match body {
         [] => Map::new(),
         body => serde_json::from_slice(body)
@@ -180,7 +203,9 @@ async fn join(app: &App, room_id: &RoomId, sender: &Sender, body: &[u8]) -> Resu
     };
     content.remove("third_party_signed");
     let profile = app.profile(&sender.user_id).await?;
-    app.rooms.join(room_id, sender, profile, content).await?;
+    app.rooms
+        .join_via(room_id, sender, profile, content, via)
+        .await?;
     inherit_push_rules(app, room_id, &sender.user_id).await
 }
 

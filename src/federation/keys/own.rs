@@ -1,9 +1,12 @@
 //! This server's own keys, as it publishes them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use event::Signer;
-use ruma::{CanonicalJsonObject, CanonicalJsonValue, UInt, signatures::Ed25519KeyPair};
+use event::{Signer, VerifyKey};
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, UInt,
+    signatures::Ed25519KeyPair,
+};
 
 use crate::{Error, Result};
 
@@ -45,6 +48,25 @@ impl OwnKeys {
     /// The key pair to sign requests with.
     pub(crate) fn key_pair(&self) -> &Ed25519KeyPair {
         self.signer.key_pair()
+    }
+
+    /// The keys with which events of this server are verified.
+    pub(super) fn verify_keys(&self) -> BTreeMap<String, VerifyKey> {
+        let current = (
+            self.signer.key_id().to_string(),
+            self.signer.public_key_base64(),
+            UInt::MAX,
+        );
+        let old = self.old.iter().map(|old| {
+            let until = UInt::new_saturating(old.expired_ts);
+            (old.key_id.clone(), old.public_key.clone(), until)
+        });
+        let keys = std::iter::once(current).chain(old);
+        keys.filter_map(|(key_id, public_key, until)| {
+            let until = MilliSecondsSinceUnixEpoch(until);
+            Some((key_id, VerifyKey::expired(&public_key, until).ok()?))
+        })
+        .collect()
     }
 
     /// The response to a request for this server's keys, signed.

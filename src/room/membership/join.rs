@@ -96,6 +96,24 @@ impl Rooms {
             return Err(Error::JoinNotGranted);
         }
         let found = restricted::authoriser(head, |user| self.is_local(user));
-        found.map(Some).ok_or(Error::JoinNotGranted)
+        found.map(Some).ok_or(Error::CannotGrantJoin)
+    }
+
+    /// The same for a user of another server, which can ask others if this one does not know enough.
+    pub(crate) async fn authoriser_for_remote(
+        &self,
+        head: &Head,
+        user_id: &UserId,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        let granting = self.granting_rooms(head.state.room_id(), user_id).await?;
+        let authoriser = self.authoriser(head, user_id, &granting);
+        if matches!(authoriser, Err(Error::JoinNotGranted)) {
+            for room in restricted::allowed_rooms(head, user_id).unwrap_or_default() {
+                if !self.takes_part(&room).await? {
+                    return Err(Error::CannotAuthoriseJoin);
+                }
+            }
+        }
+        authoriser
     }
 }

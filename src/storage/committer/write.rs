@@ -23,7 +23,14 @@ pub(super) async fn swap_heads(
     let mut swaps = Vec::new();
     for (room_nid, head) in &heads {
         match head.create {
-            Some(create) => insert(db, *room_nid, create, head, writer).await?,
+            Some(create) if head.first.expected.revision == 0 => {
+                insert_room(db, *room_nid, create).await?;
+                insert_head(db, *room_nid, create, head, writer).await?;
+            }
+            Some(create) => {
+                insert_room(db, *room_nid, create).await?;
+                swaps.push((*room_nid, head));
+            }
             None => swaps.push((*room_nid, head)),
         }
     }
@@ -37,23 +44,13 @@ pub(super) async fn swap_heads(
     Ok(conflicts)
 }
 
-async fn insert(
+async fn insert_head(
     db: &mut Connection,
     room_nid: RoomNid,
     create: &NewRoom,
     head: &HeadUpdate<'_>,
     writer: i64,
 ) -> Result<(), Error> {
-    sqlx::query!(
-        "INSERT INTO rooms (room_nid, room_id, version, creator, in_directory) VALUES ($1, $2, $3, $4, $5)",
-        room_nid.get(),
-        create.room_id.as_str(),
-        create.version.as_str(),
-        create.creator.as_str(),
-        create.in_directory,
-    )
-    .execute(&mut *db)
-    .await?;
     let next = &head.last.next;
     let extremities: Vec<i64> = next
         .version
@@ -83,6 +80,36 @@ async fn insert(
         .execute(db)
         .await?;
     }
+    Ok(())
+}
+
+async fn insert_room(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    create: &NewRoom,
+) -> Result<(), Error> {
+    if create.is_known {
+        sqlx::query!(
+            "UPDATE rooms SET version = $2, creator = $3, status = $4 WHERE room_nid = $1",
+            room_nid.get(),
+            create.version.as_str(),
+            create.creator.as_str(),
+            create.status.number(),
+        )
+        .execute(db)
+        .await?;
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO rooms (room_nid, room_id, version, creator, in_directory) VALUES ($1, $2, $3, $4, $5)",
+        room_nid.get(),
+        create.room_id.as_str(),
+        create.version.as_str(),
+        create.creator.as_str(),
+        create.in_directory,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

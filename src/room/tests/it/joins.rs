@@ -98,7 +98,7 @@ async fn a_restricted_join_fails_without_an_authorising_user() {
         .await
         .expect("left");
     let alone = server.join_room(&room_id, &bob()).await;
-    assert!(matches!(alone, Err(Error::JoinNotGranted)));
+    assert!(matches!(alone, Err(Error::CannotGrantJoin)));
 }
 
 #[tokio::test]

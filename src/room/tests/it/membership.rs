@@ -358,7 +358,7 @@ async fn rooms_and_users_of_other_servers_are_not_reached() {
     let room_id = server.room(&[&alice()]).await;
     let stranger = owned_user_id!("@eve:elsewhere.example");
     let invited = server.invite(&room_id, &alice(), &stranger).await;
-    assert!(matches!(invited, Err(Error::Remote(_))));
+    assert!(matches!(invited, Err(Error::Federation(_))));
     let elsewhere = room_id!("!room:elsewhere.example");
     assert_eq!(
         error_kind(server.join_room(elsewhere, &alice()).await),

@@ -129,7 +129,10 @@ impl Server {
             test.database.clone(),
             live.clone(),
             test.committer.clone(),
-            signer.clone(),
+            (
+                testkit::closed_federation(&test.database, &signer, &clock),
+                signer.clone(),
+            ),
             clock.clone(),
         );
         Self {

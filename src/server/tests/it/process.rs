@@ -2,6 +2,7 @@
 
 mod client;
 mod federation;
+mod federation_joins;
 mod http;
 mod killed;
 mod model;

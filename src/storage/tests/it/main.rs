@@ -10,5 +10,6 @@ mod device_lists;
 mod devices;
 mod events;
 mod feed;
+mod outliers;
 mod state;
 mod support;

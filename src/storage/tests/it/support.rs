@@ -8,7 +8,7 @@ use serde_json::{Value, json, value::to_raw_value};
 use storage::{
     IdAllocator, StoredEvent, UserChange, UserChanges,
     committer::WriteSet,
-    rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomWrite},
+    rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomStatus, RoomWrite},
     snapshots::NewSnapshot,
     stream::{AccountData, StateChange, StateEvent},
 };
@@ -135,6 +135,8 @@ impl Room {
                 creator: alice(),
                 in_directory: false,
                 alias: None,
+                status: RoomStatus::Active,
+                is_known: false,
             }),
         };
         WriteSet {

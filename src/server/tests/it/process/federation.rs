@@ -20,13 +20,13 @@ use super::{
 };
 
 /// Where a server listens for others: its name is its address, so that it is found without DNS.
-struct Place {
-    name: String,
+pub(super) struct Place {
+    pub(super) name: String,
     folder: TempDir,
 }
 
 impl Place {
-    fn new(ca: &TestCa, address: &str) -> Self {
+    pub(super) fn new(ca: &TestCa, address: &str) -> Self {
         // Free now; nothing else on this machine listens on these addresses.
         let socket = TcpListener::bind((address, 0)).unwrap();
         let place = Self {
@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// Starts a server that trusts the authority in the file `ca`, with more settings in a file.
-    fn start(&self, ca: &Path, settings: &str) -> Server {
+    pub(super) fn start(&self, ca: &Path, settings: &str) -> Server {
         self.write_settings(settings);
         Server::start(&[
             ("CHANCERY_CONFIG", &self.file("chancery.toml")),
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-const OPEN: &str = "[federation]\nmode = \"open\"\n";
+pub(super) const OPEN: &str = "[federation]\nmode = \"open\"\n";
 const CLOSED: &str = "[federation]\nmode = \"closed\"\n";
 
 #[test]

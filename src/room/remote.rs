@@ -1,0 +1,176 @@
+//! Rooms across servers: users of this server join rooms of others, and users of others join rooms
+//! here.
+//!
+//! Spec: server-server, "Joining Rooms".
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use event::{Pdu, RoomVersion, acl::ServerAcl, handshake::MembershipRequest};
+use federation::Template;
+use parking_lot::Mutex;
+use ruma::{
+    OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState,
+};
+use serde_json::{Map, Value};
+use storage::memberships;
+
+use crate::{Error, Profile, Rooms, create::raw, head::Head};
+
+mod accept;
+mod import;
+mod invite;
+mod join;
+mod leave;
+mod outside;
+mod respond;
+mod template;
+mod write;
+
+pub use respond::{AcceptedJoin, SentEvent};
+
+/// The most servers that are asked to let a user in.
+const MAX_CANDIDATES: usize = 8;
+
+/// The rooms of other servers that users of this process are joining now: one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct RemoteJoins(Mutex<HashMap<OwnedRoomId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl RemoteJoins {
+    /// The lock of a room.
+    fn of(&self, room_id: &RoomId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut rooms = self.0.lock();
+        if let Some(lock) = rooms.get(room_id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        rooms.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::default();
+        rooms.insert(room_id.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
+/// A change of the own membership that another server must accept.
+#[derive(Clone, Copy, Debug)]
+struct OwnMembership<'a> {
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    membership: &'static str,
+    profile: &'a Profile,
+    /// Further content.
+    extra: &'a Map<String, Value>,
+}
+
+impl Rooms {
+    /// Whether this server decides on a room by what it knows: a user of it is in the room, or nobody
+    /// is in it any more.
+    pub(crate) async fn takes_part(&self, room_id: &RoomId) -> Result<bool, Error> {
+        match self.head(room_id).await {
+            Ok(head) => Ok(self.takes_part_in(Some(&head))),
+            Err(Error::UnknownRoom) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn takes_part_in(&self, head: Option<&Head>) -> bool {
+        let Some(head) = head else {
+            return false;
+        };
+        if joined(head).next().is_none() {
+            let create = head.state.core().get("m.room.create", "");
+            return create.is_some_and(|create| !outside::is_stripped(create));
+        }
+        self.is_resident(head)
+    }
+
+    /// Whether a user of this server is in a room, so that it may act for the room.
+    fn is_resident(&self, head: &Head) -> bool {
+        joined(head).any(|user_id| self.is_local(user_id))
+    }
+
+    /// The head of a room that a user of this server is in, for another server that may take part in
+    /// it.
+    async fn resident_head(&self, origin: &ServerName, room_id: &RoomId) -> Result<Head, Error> {
+        let head = self.head(room_id).await?;
+        if !self.is_resident(&head) {
+            return Err(Error::UnknownRoom);
+        }
+        if may_take_part(&head, origin) {
+            Ok(head)
+        } else {
+            Err(Error::Forbidden("The room does not allow your server"))
+        }
+    }
+
+    /// The servers that may let a user into a room: those that the client names, that of whoever
+    /// invited the user, that of the room's id, and those of members, as far as they are known.
+    async fn candidates(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        via: &[OwnedServerName],
+    ) -> Result<Vec<OwnedServerName>, Error> {
+        let membership = {
+            let mut db = self.0.database.acquire().await?;
+            memberships::find(&mut db, room_id, user_id).await?
+        };
+        let inviter = membership
+            .filter(|found| found.membership == MembershipState::Invite)
+            .map(|found| found.sender.server_name().to_owned());
+        let head = match self.head(room_id).await {
+            Ok(head) => Some(head),
+            Err(Error::UnknownRoom) => None,
+            Err(error) => return Err(error),
+        };
+        let create = head.as_ref().and_then(|head| {
+            let create = head.state.core().get("m.room.create", "")?;
+            Some(create.sender().server_name())
+        });
+        let members = head.iter().flat_map(joined);
+        let named = via.iter().map(|server| &**server);
+        let all = named
+            .chain(inviter.as_deref())
+            .chain(room_id.server_name())
+            .chain(create)
+            .chain(members.map(UserId::server_name));
+        let mut candidates = self.0.federation.candidates(all);
+        candidates.truncate(MAX_CANDIDATES);
+        Ok(candidates)
+    }
+
+    /// Completes and signs the event that another server has drafted.
+    fn complete(
+        &self,
+        change: OwnMembership<'_>,
+        template: &Template,
+    ) -> Result<(RoomVersion, Pdu), Error> {
+        let version = RoomVersion::of(&template.version)
+            .ok_or_else(|| Error::UnsupportedVersion(template.version.to_string()))?;
+        let request = MembershipRequest {
+            room_id: change.room_id.to_owned(),
+            user_id: change.user_id.to_owned(),
+            membership: change.membership.into(),
+        };
+        let content = change
+            .profile
+            .member_content(change.membership, change.extra.clone());
+        let (text, content) = (template.event.get(), raw(&content)?);
+        let (now, signer) = (self.0.clock.now(), &self.0.signer);
+        let pdu = request.complete(&version, text, &content, now, signer)?;
+        Ok((version, pdu))
+    }
+}
+
+/// Whether a server may take part in a room, by the room's server ACL.
+fn may_take_part(head: &Head, server: &ServerName) -> bool {
+    ServerAcl::of(head.state.core()).allows(server)
+}
+
+/// The users who are in a room.
+fn joined(head: &Head) -> impl Iterator<Item = &UserId> {
+    let members = head.state.members().iter();
+    let joined = members.filter(|(_, member)| member.membership() == MembershipState::Join);
+    joined.filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok())
+}

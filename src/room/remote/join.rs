@@ -1,0 +1,119 @@
+//! Joining rooms through other servers.
+
+use std::sync::Arc;
+
+use event::handshake::merge_signatures;
+use ruma::{OwnedServerName, RoomId, ServerName, events::room::member::MembershipState};
+use serde_json::{Map, Value};
+
+use super::{OwnMembership, import::Import};
+use crate::{Error, Profile, Rooms, Sender, state::AUTHORISED_VIA};
+
+impl Rooms {
+    /// Joins a room: here if this server takes part in it, else through one of the servers `via`,
+    /// that of the inviter or that of the room's id. Joining again is no error and adds no event.
+    #[tracing::instrument(name = "room.join_via", skip_all, fields(room.id = %room_id), err(level = "debug"))]
+    pub async fn join_via(
+        &self,
+        room_id: &RoomId,
+        sender: &Sender,
+        profile: Profile,
+        mut content: Map<String, Value>,
+        via: &[OwnedServerName],
+    ) -> Result<(), Error> {
+        let refused = if self.takes_part(room_id).await? {
+            let joined = self.join(room_id, sender, profile.clone(), content.clone());
+            match joined.await {
+                // Another server may know more of the rooms whose members may join, or have a member
+                // who may vouch for them.
+                Err(Error::JoinNotGranted | Error::CannotGrantJoin) => Error::JoinNotGranted,
+                joined => return joined,
+            }
+        } else {
+            Error::UnknownRoom
+        };
+        let candidates = self.candidates(room_id, &sender.user_id, via).await?;
+        if candidates.is_empty() {
+            return Err(refused);
+        }
+        self.check_room_limit(&sender.user_id).await?;
+        for ours in ["membership", "displayname", "avatar_url", AUTHORISED_VIA] {
+            content.remove(ours);
+        }
+        let join = OwnMembership {
+            room_id,
+            user_id: &sender.user_id,
+            membership: "join",
+            profile: &profile,
+            extra: &content,
+        };
+        self.join_through_any(join, &candidates).await
+    }
+
+    async fn join_through_any(
+        &self,
+        join: OwnMembership<'_>,
+        candidates: &[OwnedServerName],
+    ) -> Result<(), Error> {
+        let lock = self.0.remote_joins.of(join.room_id);
+        let _joining = lock.lock().await;
+        if let Ok(head) = self.head(join.room_id).await
+            && self.takes_part(join.room_id).await?
+            && head.state.membership(join.user_id) == MembershipState::Join
+        {
+            // While this request waited for the room.
+            return Ok(());
+        }
+        let mut failures = Vec::new();
+        for server in candidates {
+            match self.join_through(join, server).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::info!(room.id = %join.room_id, server.name = %server, %error, "A join through another server failed");
+                    failures.push(error);
+                }
+            }
+        }
+        Err(most_telling(failures))
+    }
+
+    async fn join_through(
+        &self,
+        join: OwnMembership<'_>,
+        server: &ServerName,
+    ) -> Result<(), Error> {
+        let federation = &self.0.federation;
+        let template = federation
+            .make_join(server, join.room_id, join.user_id)
+            .await?;
+        let (version, event) = self.complete(join, &template)?;
+        let joined = federation.send_join(server, &event).await?;
+        // With the signature of the server that vouches for the user.
+        let signed = joined
+            .event
+            .map(|copy| merge_signatures(&event, copy.get(), &version));
+        let signed = signed.transpose()?;
+        self.import(Import {
+            version,
+            join: Arc::new(signed.unwrap_or(event)),
+            state: joined.state,
+            auth_chain: joined.auth_chain,
+        })
+        .await
+    }
+}
+
+/// Of what several servers said, that which tells the user most: a refusal rather than that a server
+/// was not reached.
+pub(super) fn most_telling(failures: Vec<Error>) -> Error {
+    let rank = |error: &Error| match error {
+        Error::Federation(federation::Error::Remote { status: 403, .. }) => 0,
+        Error::Federation(federation::Error::Remote {
+            status: 400..=499, ..
+        }) => 1,
+        Error::Federation(_) => 3,
+        _ => 2,
+    };
+    let first = failures.into_iter().min_by_key(rank);
+    first.unwrap_or(Error::UnknownRoom)
+}

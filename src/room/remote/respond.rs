@@ -1,0 +1,141 @@
+//! Taking in the events by which users of other servers come into rooms here, or out of them.
+
+use std::sync::Arc;
+
+use event::{Pdu, handshake};
+use ruma::{EventId, RoomId, ServerName, events::room::member::MembershipState};
+use serde_json::value::RawValue;
+use storage::events;
+
+use super::accept::Accepted;
+use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
+
+/// A room as a server learns of it that joins it.
+#[derive(Debug)]
+pub struct AcceptedJoin {
+    /// The state before the join.
+    pub state: Vec<Arc<Pdu>>,
+    /// The events that authorise the state and the join.
+    pub auth_chain: Vec<Arc<Pdu>>,
+    /// The join, with the signature of this server if a user of it vouches for the one who joins.
+    pub event: Arc<Pdu>,
+}
+
+/// An event that another server sends for one of its users.
+#[derive(Clone, Copy, Debug)]
+pub struct SentEvent<'a> {
+    /// That server.
+    pub origin: &'a ServerName,
+    /// The room that the request names.
+    pub room_id: &'a RoomId,
+    /// The event id that the request names.
+    pub event_id: &'a EventId,
+    /// The event.
+    pub pdu: &'a RawValue,
+}
+
+impl SentEvent<'_> {
+    /// Fails if the event is not the one that the request names.
+    pub(super) fn check_id(&self, pdu: &Pdu) -> Result<(), Error> {
+        if *pdu.event_id() == *self.event_id {
+            Ok(())
+        } else {
+            Err(Error::Invalid("The event has another id".to_owned()))
+        }
+    }
+}
+
+impl Rooms {
+    /// Adds the join of a user of another server, and returns the room.
+    #[tracing::instrument(name = "room.accept_join", skip_all, fields(room.id = %sent.room_id), err(level = "debug"))]
+    pub async fn accept_join(&self, sent: SentEvent<'_>) -> Result<AcceptedJoin, Error> {
+        let (_, accepted) = self.accept_membership(sent, MembershipState::Join).await?;
+        let state = self.state_before(&accepted).await?;
+        let mut db = self.0.database.acquire().await?;
+        let named = state.iter().map(|(nid, _)| *nid).chain(accepted.auth_nids);
+        let named: Vec<_> = named.collect();
+        let chain = events::auth_chain(&mut db, &named).await?;
+        let mut wanted = chain;
+        wanted.extend(&named);
+        wanted.sort_unstable();
+        wanted.dedup();
+        let chain = events::by_nids(&mut db, &wanted).await?;
+        Ok(AcceptedJoin {
+            state: state.into_iter().map(|(_, pdu)| pdu).collect(),
+            auth_chain: chain.into_iter().map(|event| event.pdu).collect(),
+            event: accepted.event.pdu,
+        })
+    }
+
+    /// Adds that a user of another server leaves a room, turns down an invitation or takes back a
+    /// knock.
+    #[tracing::instrument(name = "room.accept_leave", skip_all, fields(room.id = %sent.room_id), err(level = "debug"))]
+    pub async fn accept_leave(&self, sent: SentEvent<'_>) -> Result<(), Error> {
+        self.accept_membership(sent, MembershipState::Leave).await?;
+        Ok(())
+    }
+
+    /// Adds the knock of a user of another server, and returns what the user may know of the room.
+    #[tracing::instrument(name = "room.accept_knock", skip_all, fields(room.id = %sent.room_id), err(level = "debug"))]
+    pub async fn accept_knock(&self, sent: SentEvent<'_>) -> Result<Vec<Arc<Pdu>>, Error> {
+        let (head, _) = self.accept_membership(sent, MembershipState::Knock).await?;
+        Ok(shown_to_outsiders(&head))
+    }
+
+    /// Checks an event that changes the membership of a user of the server that sends it, and adds
+    /// it to the room.
+    async fn accept_membership(
+        &self,
+        sent: SentEvent<'_>,
+        membership: MembershipState,
+    ) -> Result<(Head, Accepted), Error> {
+        let head = self.resident_head(sent.origin, sent.room_id).await?;
+        let room = RoomIdentity {
+            room_nid: head.room_nid,
+            room_id: sent.room_id.to_owned(),
+            version: head.version.clone(),
+        };
+        let pdu = Pdu::parse(sent.pdu.get(), &room.version)?;
+        handshake::check_sent(&pdu, sent.room_id, &membership, sent.origin)?;
+        sent.check_id(&pdu)?;
+        let pdu = self.countersigned(pdu, &head)?;
+        let text = RawValue::from_string(pdu.json().to_owned());
+        let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
+        let verified = self.verify_events(&room, vec![text]).await?;
+        let verified = verified.into_iter().next();
+        let verified = verified.filter(|event| event.event_id() == pdu.event_id());
+        let verified = verified.ok_or(Error::Forbidden("The event is not signed as it must be"))?;
+        let accepted = self.accept(&room, verified).await?;
+        Ok((head, accepted))
+    }
+
+    /// A join that a user of this server vouches for, with this server's signature.
+    fn countersigned(&self, pdu: Pdu, head: &Head) -> Result<Pdu, Error> {
+        let authoriser = handshake::authorised_via(&pdu);
+        if authoriser.is_some_and(|user_id| self.is_local(&user_id)) {
+            Ok(handshake::countersign(&pdu, &head.version, &self.0.signer)?)
+        } else {
+            Ok(pdu)
+        }
+    }
+}
+
+/// The state that users may know who are invited to a room or knock at it.
+///
+/// Spec: client-server, "Stripped state".
+pub(super) fn shown_to_outsiders(head: &Head) -> Vec<Arc<Pdu>> {
+    const SHOWN: [&str; 7] = [
+        "m.room.create",
+        "m.room.join_rules",
+        "m.room.canonical_alias",
+        "m.room.avatar",
+        "m.room.name",
+        "m.room.topic",
+        "m.room.encryption",
+    ];
+    let state = head.state.core();
+    let shown = SHOWN
+        .iter()
+        .filter_map(|event_type| state.get(event_type, ""));
+    shown.cloned().collect()
+}

@@ -1,0 +1,81 @@
+//! Events that are known for the state or the auth chain only, and events by their ids.
+
+use ruma::OwnedEventId;
+use types::EventNid;
+
+use super::{Row, StoredEvent, collect, verdict_number};
+use crate::{Connection, Error, escape::escape, families::array};
+
+/// The events of those ids that are known, of whichever room, whatever their verdict, in no order.
+pub async fn by_ids(
+    db: &mut Connection,
+    event_ids: &[OwnedEventId],
+) -> Result<Vec<StoredEvent>, Error> {
+    let ids: Vec<String> = event_ids.iter().map(ToString::to_string).collect();
+    collect(
+        select_events!("WHERE e.event_id = ANY($1)", &ids)
+            .fetch_all(db)
+            .await?,
+    )
+}
+
+/// The numbers of the events that authorise these, directly or by way of others. These are among
+/// them only if they authorise others of them.
+#[tracing::instrument(name = "storage.events.auth_chain", level = "debug", skip_all)]
+pub async fn auth_chain(db: &mut Connection, nids: &[EventNid]) -> Result<Vec<EventNid>, Error> {
+    let nids: Vec<i64> = nids.iter().map(|nid| nid.get()).collect();
+    let chain = sqlx::query_scalar!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT a.event_nid FROM events e, UNNEST(e.auth_nids) AS a (event_nid) WHERE e.event_nid = ANY($1)
+            UNION
+            SELECT a.event_nid FROM chain c JOIN events e ON e.event_nid = c.event_nid,
+                UNNEST(e.auth_nids) AS a (event_nid)
+        )
+        SELECT event_nid AS "event_nid!" FROM chain"#,
+        &nids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(chain.into_iter().map(EventNid).collect())
+}
+
+/// Stores events as outliers; returns how many were not known before.
+#[tracing::instrument(name = "storage.events.insert_outliers", level = "debug", skip_all, fields(events = events.len()))]
+pub async fn insert_outliers(db: &mut Connection, events: &[StoredEvent]) -> Result<u64, Error> {
+    let numbers = |of: fn(&StoredEvent) -> i64| events.iter().map(of).collect::<Vec<i64>>();
+    let texts = |of: fn(&StoredEvent) -> String| events.iter().map(of).collect::<Vec<String>>();
+    let state_keys = events.iter().map(|event| {
+        let state_key = event.pdu.state_key();
+        state_key.map(|key| escape(key).into_owned())
+    });
+    let state_keys: Vec<Option<String>> = state_keys.collect();
+    let verdicts = events
+        .iter()
+        .map(|event| verdict_number(event.pdu.verdict()));
+    let verdicts: Vec<i16> = verdicts.collect();
+    let inserted = sqlx::query!(
+        "INSERT INTO events (event_nid, room_nid, event_id, depth, event_type, state_key, sender,
+            origin_server_ts, verdict, auth_nids, json)
+         SELECT r.event_nid, r.room_nid, r.event_id, r.depth, r.event_type, r.state_key, r.sender,
+            r.origin_server_ts, r.verdict, r.auth_nids::bigint[], r.json
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+            $8::bigint[], $9::smallint[], $10::text[], $11::text[])
+            AS r (event_nid, room_nid, event_id, depth, event_type, state_key, sender, origin_server_ts,
+            verdict, auth_nids, json)
+         ON CONFLICT (event_id) DO NOTHING",
+        &numbers(|event| event.nid.get()),
+        &numbers(|event| event.room_nid.get()),
+        &texts(|event| event.pdu.event_id().to_string()),
+        &numbers(|event| i64::try_from(event.pdu.depth()).unwrap_or(i64::MAX)),
+        &texts(|event| escape(event.pdu.event_type()).into_owned()),
+        &state_keys as &[Option<String>],
+        &texts(|event| escape(event.pdu.sender().as_str()).into_owned()),
+        &numbers(|event| i64::from(event.pdu.origin_server_ts().0)),
+        &verdicts,
+        &texts(|event| array(event.auth_nids.iter().map(|nid| nid.get()))),
+        &texts(|event| event.pdu.json().to_owned()),
+    )
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected())
+}
