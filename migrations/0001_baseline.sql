@@ -495,6 +495,57 @@ CREATE TABLE to_device_transactions (
 );
 CREATE INDEX to_device_transactions_sent ON to_device_transactions (sent_ts);
 
+-- Servers that something is sent to: whether they can be reached, and the transaction under way.
+CREATE TABLE destinations (
+    server_name text PRIMARY KEY,
+    -- False: its queues are empty.
+    has_work boolean NOT NULL DEFAULT false,
+    -- Nothing is sent before.
+    retry_at timestamptz NOT NULL DEFAULT '-infinity',
+    -- How often in a row sending has failed, since when, when last, and why.
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    failed_at timestamptz,
+    error text,
+    succeeded_at timestamptz,
+    -- The transaction that is not known to have arrived, and what is in it. It is repeated as it is.
+    transaction_id text,
+    pdu_positions bigint[] NOT NULL DEFAULT '{}',
+    edu_nids bigint[] NOT NULL DEFAULT '{}',
+    -- The process that sends, and until when it is taken to live.
+    holder bigint,
+    token bigint NOT NULL DEFAULT 0,
+    lease_expires_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+CREATE INDEX destinations_due ON destinations (retry_at) WHERE has_work;
+
+-- Events that wait for other servers, in the order of the stream.
+CREATE TABLE queued_pdus (
+    server_name text NOT NULL,
+    position bigint NOT NULL,
+    room_nid bigint NOT NULL,
+    event_nid bigint NOT NULL,
+    PRIMARY KEY (server_name, position)
+);
+
+-- What else waits for other servers.
+CREATE TABLE queued_edus (
+    edu_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    server_name text NOT NULL,
+    -- A later one of the same key replaces an earlier one; null: it must arrive.
+    key text,
+    -- JSON.
+    content text NOT NULL
+);
+CREATE INDEX queued_edus_order ON queued_edus (server_name, edu_nid);
+CREATE UNIQUE INDEX queued_edus_key ON queued_edus (server_name, key) WHERE key IS NOT NULL;
+
+-- Events of other servers that this one passes on: joins, leaves and knocks that it has accepted.
+CREATE TABLE relayed_events (
+    event_id text PRIMARY KEY,
+    added_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- Uploaded files, and cached files of other servers; several may share one content, which is stored
 -- under its hash.
 CREATE TABLE media (

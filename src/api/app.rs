@@ -4,6 +4,7 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use config::WellKnown;
+use delivery::Delivery;
 use e2ee::Keys;
 use federation::{Credentials, Federation};
 use http::request::Parts;
@@ -29,6 +30,8 @@ pub struct Handles {
     pub clock: Clock,
     /// Other servers.
     pub federation: Federation,
+    /// What is sent to other servers.
+    pub delivery: Delivery,
     /// Users.
     pub identity: Identity,
     /// In-memory timelines.
@@ -105,7 +108,9 @@ impl ApiState for App {
         let verified = self
             .federation
             .verify(credentials, &head.method, &head.uri, body);
-        Ok(verified.await?)
+        verified.await?;
+        self.delivery.contacted(credentials.origin());
+        Ok(())
     }
 
     fn limits(&self) -> &Limits {

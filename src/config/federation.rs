@@ -43,6 +43,11 @@ pub struct Federation {
     /// How long other servers may keep this one's signing keys without asking again.
     #[serde(with = "duration")]
     pub key_validity: Duration,
+    /// The longest pause before a server that could not be reached is tried again.
+    #[serde(with = "duration")]
+    pub max_retry_interval: Duration,
+    /// How many servers are sent to at the same time.
+    pub parallel_transactions: u32,
     /// What is different for single servers.
     pub peers: BTreeMap<OwnedServerName, Peer>,
 }
@@ -59,6 +64,8 @@ impl Default for Federation {
             allowed_networks: Vec::new(),
             dns_servers: Vec::new(),
             key_validity: Duration::from_hours(24),
+            max_retry_interval: Duration::from_mins(10),
+            parallel_transactions: 32,
             peers: BTreeMap::new(),
         }
     }
@@ -167,6 +174,16 @@ impl Federation {
             KEY_VALIDITY.contains(&self.key_validity),
             "federation.key_validity",
             "must be between \"2h\" and \"7d\"",
+        );
+        findings.require(
+            self.max_retry_interval >= Duration::from_secs(1),
+            "federation.max_retry_interval",
+            "must be at least \"1s\"",
+        );
+        findings.require(
+            self.parallel_transactions > 0,
+            "federation.parallel_transactions",
+            "must be at least 1",
         );
         for (server_name, peer) in &self.peers {
             peer.validate(server_name, findings);

@@ -10,6 +10,7 @@ mod metrics;
 mod policy;
 mod requests;
 mod signature;
+mod transactions;
 
 pub use error::{Error, Result};
 pub use handle::Federation;

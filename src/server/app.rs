@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use api::{App, Handles, limits::Limits};
 use config::Config;
+use delivery::Delivery;
 use e2ee::Keys;
 use event::Signer;
 use federation::{Federation, OwnKeys};
@@ -41,6 +42,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
     } = dependencies;
     let (signer, own_keys) = signing_keys(config, &database, &clock).await?;
     let federation = federation(config, own_keys, database.clone(), clock.clone())?;
+    let delivery = delivery(config, database.clone(), federation.clone());
     let identity = identity(config, database.clone(), committer.clone(), clock.clone());
     let keys = Keys::new(
         database.clone(),
@@ -74,6 +76,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         server_name: config.server_name.clone(),
         clock,
         federation,
+        delivery,
         identity,
         live,
         rooms,
@@ -114,6 +117,12 @@ fn federation(
     let (server_name, settings) = (&config.server_name, &config.federation);
     Federation::new(server_name, settings, own_keys, database, clock)
         .context("Federation could not be set up")
+}
+
+/// The handle to what is sent to other servers.
+fn delivery(config: &Config, database: Database, federation: Federation) -> Delivery {
+    let settings = delivery::Settings::new(&config.server_name, &config.federation);
+    Delivery::new(settings, database, federation)
 }
 
 /// The server's signing key, generated if there is none, and all keys as they are published.

@@ -91,6 +91,16 @@ impl Workers {
         self.supervisor.spawn("media.maintenance", move |stopping| {
             media.clone().run_maintenance(stopping)
         });
+        let following = app.delivery.clone();
+        self.supervisor.spawn("delivery.follow", move |stopping| {
+            let delivery = following.clone();
+            async move { delivery.follow(stopping).await }
+        });
+        let sending = app.delivery.clone();
+        self.supervisor.spawn("delivery.send", move |stopping| {
+            let delivery = sending.clone();
+            async move { delivery.send(stopping).await }
+        });
         let jobs = periodic_jobs(database, app);
         self.supervisor.spawn("worker.jobs", move |stopping| {
             let jobs = jobs.clone();

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use types::RoomNid;
 
-use crate::{Connection, Error, events, jobs, snapshots};
+use crate::{Connection, Error, events, jobs, relayed_events, snapshots};
 
 /// How long client transactions are kept, in milliseconds.
 const TRANSACTIONS_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long finished jobs can be looked at.
 const FINISHED_JOBS: Duration = Duration::from_hours(7 * 24);
+/// How long the mark of an event to be passed on is kept if the event was never written.
+const RELAYED_EVENTS: Duration = Duration::from_hours(24);
 
 /// Deletes client transactions that clients do not repeat any more, what is left of devices that are
 /// gone, and jobs that were finished long ago; returns how many rows.
@@ -36,6 +38,7 @@ pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Err
     .execute(&mut *db)
     .await?
     .rows_affected();
+    deleted += relayed_events::delete_old(&mut *db, RELAYED_EVENTS).await?;
     deleted += jobs::delete_finished(db, FINISHED_JOBS).await?;
     Ok(deleted)
 }

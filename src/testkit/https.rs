@@ -109,6 +109,17 @@ impl HttpsServer {
         names: &[&str],
         answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(free, ca, names, answer).await
+    }
+
+    /// The same at an address, such as that of a server that has ended.
+    pub async fn start_at(
+        address: SocketAddr,
+        ca: &TestCa,
+        names: &[&str],
+        answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let Certified { certificate, key } = ca.certify(names);
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -120,7 +131,7 @@ impl HttpsServer {
             )
             .expect("a certificate with its key");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let received = Arc::new(Mutex::new(Vec::new()));
         let connection = Arc::new(Connection {

@@ -60,6 +60,18 @@ pub struct Batch {
     until: StreamPosition,
 }
 
+impl Batch {
+    /// The position before the first that the batch covers.
+    pub fn from(&self) -> StreamPosition {
+        self.from
+    }
+
+    /// The last position that the batch covers.
+    pub fn until(&self) -> StreamPosition {
+        self.until
+    }
+}
+
 impl FollowerBuilder {
     /// Reads changes of these kinds only, from their tables alone.
     #[must_use]

@@ -1,0 +1,14 @@
+//! Sends to other servers what concerns them: the events of rooms that their users are in, and what
+//! is not part of any room.
+//!
+//! A follower of the stream fills a queue for each server in the database; the senders of all
+//! processes empty them. A server that cannot be reached is tried again after a growing pause.
+
+mod edus;
+mod follow;
+mod handle;
+mod metrics;
+mod room_servers;
+mod send;
+
+pub use handle::{Delivery, Settings};

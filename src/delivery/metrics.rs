@@ -1,0 +1,26 @@
+//! Metrics of this crate; by state, never by server.
+
+use metrics::{counter, gauge};
+use storage::destinations::DestinationCounts;
+
+/// How many servers are in which state.
+pub(crate) fn destinations(counts: DestinationCounts) {
+    let states = [
+        ("idle", counts.idle),
+        ("active", counts.active),
+        ("failing", counts.failing),
+    ];
+    for (state, count) in states {
+        gauge!("chancery_delivery_destinations", "state" => state).set(count as f64);
+    }
+}
+
+/// Counts a transaction.
+pub(crate) fn transaction(outcome: &'static str) {
+    counter!("chancery_delivery_transactions_total", "outcome" => outcome).increment(1);
+}
+
+/// Counts events that were sent, and those of them that the other server refused.
+pub(crate) fn events(outcome: &'static str, count: usize) {
+    counter!("chancery_delivery_events_total", "outcome" => outcome).increment(count as u64);
+}

@@ -1,0 +1,10 @@
+//! Sending to real HTTPS servers on loopback.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what a test needs and does not get fails it"
+)]
+
+mod events;
+mod processes;
+mod support;

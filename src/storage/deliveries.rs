@@ -1,0 +1,240 @@
+//! The queues of what is sent to other servers: filled by one follower of the stream, emptied
+//! through [`destinations`](crate::destinations).
+
+use std::collections::HashMap;
+
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
+use types::{EventNid, RoomNid, StreamPosition};
+
+use crate::{
+    Connection, Error,
+    escape::unescape,
+    events::Span,
+    rows::id,
+    state_deltas,
+    stream::{Receipt, StateDelta},
+};
+
+/// An event that other servers are to have.
+#[derive(Clone, Debug)]
+pub struct SentEvent {
+    /// Its place in the stream.
+    pub position: StreamPosition,
+    /// Its room.
+    pub room_nid: RoomNid,
+    /// Its number.
+    pub event_nid: EventNid,
+    /// Who sent it.
+    pub sender: OwnedUserId,
+    /// Whose membership it is about, if it is a member event. It may be no user id.
+    pub member: Option<String>,
+}
+
+/// A receipt that other servers are to have.
+#[derive(Clone, Debug)]
+pub struct SentReceipt {
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// The receipt, without its place in the room's history.
+    pub receipt: Receipt,
+}
+
+/// How many users of each server are joined to a room.
+pub type JoinedServers = HashMap<OwnedServerName, i64>;
+
+/// An event in the queue of a server.
+#[derive(Clone, Debug)]
+pub struct QueuedPdu {
+    /// The server.
+    pub server_name: OwnedServerName,
+    /// The event's place in the stream.
+    pub position: StreamPosition,
+    /// Its room.
+    pub room_nid: RoomNid,
+    /// Its number.
+    pub event_nid: EventNid,
+}
+
+/// Something else in the queue of a server.
+#[derive(Clone, Debug)]
+pub struct NewEdu {
+    /// The server.
+    pub server_name: OwnedServerName,
+    /// What identifies those that replace each other; none of one that must arrive.
+    pub key: Option<String>,
+    /// The EDU, a JSON object.
+    pub content: String,
+}
+
+/// The accepted events after `from`, up to and including `to`, that users of this server have sent
+/// or that this server passes on, in order.
+#[tracing::instrument(name = "storage.deliveries.sent_events", level = "debug", skip_all)]
+pub async fn sent_events(
+    db: &mut Connection,
+    own_name: &ServerName,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<Vec<SentEvent>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT e.position AS "position!", e.room_nid, e.event_nid, e.sender,
+            CASE WHEN e.event_type = 'm.room.member' THEN e.state_key END AS member
+         FROM events e
+         WHERE e.position > $1 AND e.position <= $2 AND e.verdict = 0
+            AND (right(e.sender, length($3)) = $3
+                OR EXISTS (SELECT FROM relayed_events r WHERE r.event_id = e.event_id))
+         ORDER BY e.position"#,
+        from.get(),
+        to.get(),
+        format!(":{own_name}")
+    )
+    .fetch_all(db)
+    .await?;
+    let events = rows.into_iter().map(|row| {
+        Ok(SentEvent {
+            position: StreamPosition(row.position),
+            room_nid: RoomNid(row.room_nid),
+            event_nid: EventNid(row.event_nid),
+            sender: id(row.sender)?,
+            member: row.member.map(unescape),
+        })
+    });
+    events.collect()
+}
+
+/// The public receipts after `from`, up to and including `to`, of users of this server.
+pub async fn sent_receipts(
+    db: &mut Connection,
+    own_name: &ServerName,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<Vec<SentReceipt>, Error> {
+    let rows = sqlx::query!(
+        "SELECT room_nid, room_id, user_id, thread_id, event_id, ts
+         FROM receipts JOIN rooms USING (room_nid)
+         WHERE position > $1 AND position <= $2 AND receipt_type = 'm.read' AND right(user_id, length($3)) = $3
+         ORDER BY position",
+        from.get(),
+        to.get(),
+        format!(":{own_name}")
+    )
+    .fetch_all(db)
+    .await?;
+    let receipts = rows.into_iter().map(|row| {
+        Ok(SentReceipt {
+            room_id: id(row.room_id)?,
+            receipt: Receipt {
+                room_nid: RoomNid(row.room_nid),
+                user_id: id(row.user_id)?,
+                receipt_type: "m.read".to_owned(),
+                thread_id: row.thread_id,
+                event_id: id(row.event_id)?,
+                event_order: None,
+                ts: row.ts,
+            },
+        })
+    });
+    receipts.collect()
+}
+
+/// How many users of each server are joined to these rooms now.
+#[tracing::instrument(name = "storage.deliveries.joined_servers", level = "debug", skip_all)]
+pub async fn joined_servers(
+    db: &mut Connection,
+    rooms: &[RoomNid],
+) -> Result<HashMap<RoomNid, JoinedServers>, Error> {
+    let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT room_nid, substr(user_id, strpos(user_id, ':') + 1) AS "server_name!", count(*) AS "joined!"
+         FROM memberships WHERE room_nid = ANY($1) AND membership = 'join' GROUP BY 1, 2"#,
+        &room_nids
+    )
+    .fetch_all(db)
+    .await?;
+    let mut joined: HashMap<RoomNid, JoinedServers> = HashMap::new();
+    for row in rows {
+        // Old rooms have members that are no users of any server.
+        if let Ok(server_name) = OwnedServerName::try_from(row.server_name) {
+            let room = joined.entry(RoomNid(row.room_nid)).or_default();
+            room.insert(server_name, row.joined);
+        }
+    }
+    Ok(joined)
+}
+
+/// What changed in the state of these rooms after `from`, in order.
+pub async fn state_since(
+    db: &mut Connection,
+    rooms: &[RoomNid],
+    from: StreamPosition,
+) -> Result<Vec<(StreamPosition, StateDelta)>, Error> {
+    let spans = rooms.iter().map(|room_nid| Span {
+        room_nid: *room_nid,
+        after: from,
+        until: StreamPosition(i64::MAX),
+    });
+    state_deltas::each(db, &spans.collect::<Vec<_>>()).await
+}
+
+/// Puts events into queues, and the servers to work.
+#[tracing::instrument(name = "storage.deliveries.queue_pdus", level = "debug", skip_all)]
+pub async fn queue_pdus(db: &mut Connection, pdus: &[QueuedPdu]) -> Result<(), Error> {
+    let servers: Vec<String> = pdus.iter().map(|pdu| pdu.server_name.to_string()).collect();
+    announce(&mut *db, &servers).await?;
+    let positions: Vec<i64> = pdus.iter().map(|pdu| pdu.position.get()).collect();
+    let room_nids: Vec<i64> = pdus.iter().map(|pdu| pdu.room_nid.get()).collect();
+    let event_nids: Vec<i64> = pdus.iter().map(|pdu| pdu.event_nid.get()).collect();
+    sqlx::query!(
+        "INSERT INTO queued_pdus (server_name, position, room_nid, event_nid)
+         SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])",
+        &servers,
+        &positions,
+        &room_nids,
+        &event_nids
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Puts what else is sent into queues, in this order, and the servers to work.
+#[tracing::instrument(name = "storage.deliveries.queue_edus", level = "debug", skip_all)]
+pub async fn queue_edus(db: &mut Connection, edus: &[NewEdu]) -> Result<(), Error> {
+    let servers: Vec<String> = edus.iter().map(|edu| edu.server_name.to_string()).collect();
+    announce(&mut *db, &servers).await?;
+    let keys: Vec<Option<String>> = edus.iter().map(|edu| edu.key.clone()).collect();
+    let contents: Vec<String> = edus.iter().map(|edu| edu.content.clone()).collect();
+    // A row is replaced, not changed: the old one may be in a transaction under way.
+    sqlx::query!(
+        "DELETE FROM queued_edus q USING UNNEST($1::text[], $2::text[]) AS r (server_name, key)
+         WHERE q.server_name = r.server_name AND q.key = r.key",
+        &servers,
+        &keys as &[Option<String>]
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO queued_edus (server_name, key, content)
+         SELECT server_name, key, content
+         FROM UNNEST($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS r (server_name, key, content, place)
+         ORDER BY place",
+        &servers,
+        &keys as &[Option<String>],
+        &contents
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Locks the rows of servers, in one order, and says that there is something for them.
+async fn announce(db: &mut Connection, servers: &[String]) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO destinations AS d (server_name, has_work)
+         SELECT DISTINCT server_name, true FROM UNNEST($1::text[]) AS r (server_name) ORDER BY server_name
+         ON CONFLICT (server_name) DO UPDATE SET has_work = true WHERE NOT d.has_work",
+        servers
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
