@@ -8,7 +8,7 @@ use event::{
 };
 use ruma::{EventId, OwnedEventId};
 use storage::{
-    CommitError, StoredEvent, events,
+    CommitError, StoredEvent, events, relayed_events,
     rooms::{self, HeadVersion, Parent, RoomHead, RoomWrite},
     snapshots::{StateNids, StoredState},
     stream::{StateChange, StateEvent},
@@ -59,6 +59,11 @@ impl Rooms {
             let place = self.place(room, &head, &pdu).await?;
             self.check_place(&head, &pdu, &place).await?;
             let (write, accepted) = self.accept_write(&head, pdu.clone(), place).await?;
+            if !self.is_local(pdu.sender()) {
+                // Its server knows none of the others in the room.
+                let mut db = self.0.database.acquire().await?;
+                relayed_events::insert(&mut db, pdu.event_id()).await?;
+            }
             if self.commit_write(&entry, pending, write).await? {
                 return Ok(accepted);
             }
