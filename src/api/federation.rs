@@ -1,7 +1,10 @@
 //! The server-server API: keys and version, and what other servers may query.
 
+mod edu;
+pub(crate) mod events;
 pub(crate) mod membership;
 pub(crate) mod query;
+pub(crate) mod send;
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;

@@ -49,7 +49,21 @@ fn federation() -> Routes<App> {
         .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
         .matrix(federation::query::profile)
         .matrix(federation::query::directory)
+        .matrix(federation::send::send)
+        .merge(federation_events())
         .merge(federation_membership())
+}
+
+/// What other servers read of rooms that they are in.
+fn federation_events() -> Routes<App> {
+    use federation::events;
+    Routes::default()
+        .matrix(events::event)
+        .matrix(events::state)
+        .matrix(events::state_ids)
+        .matrix(events::event_auth)
+        .matrix(events::backfill)
+        .matrix(events::missing_events)
 }
 
 /// How users of other servers come into rooms here.

@@ -3,6 +3,7 @@
 mod client;
 mod discovery;
 mod error;
+mod events;
 mod handle;
 mod keys;
 mod membership;
@@ -13,6 +14,7 @@ mod signature;
 mod transactions;
 
 pub use error::{Error, Result};
+pub use events::{Gap, StateIds};
 pub use handle::Federation;
 pub use keys::OwnKeys;
 pub use membership::{JoinedRoom, Template};

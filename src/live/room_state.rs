@@ -227,6 +227,11 @@ impl RoomState {
         self.entries.event(*nid)
     }
 
+    /// The whole state as numbers.
+    pub fn entries(&self) -> &OrdMap<StateKeyNid, EventNid> {
+        &self.entries.0
+    }
+
     /// The numbers of the events that are neither in [`core`](Self::core) nor of members.
     pub fn other_event_nids(&self) -> impl Iterator<Item = EventNid> {
         let others = self

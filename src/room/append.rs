@@ -23,6 +23,8 @@ use types::{EventNid, SnapshotNid, StateKeyNid};
 
 use crate::{Error, head::Head};
 
+pub(crate) mod received;
+
 /// An event that a local user or the server wants to send.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEvent {

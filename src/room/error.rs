@@ -78,6 +78,9 @@ pub enum Error {
     /// Another server refused, or was not reached.
     #[error(transparent)]
     Federation(#[from] federation::Error),
+    /// The states of the room's branches could not be resolved.
+    #[error(transparent)]
+    Resolve(event::ResolveError),
     /// The write was not committed.
     #[error(transparent)]
     Commit(#[from] storage::CommitError),
@@ -121,6 +124,7 @@ impl Fault for Error {
             Self::IncompatibleVersion(_) => ErrorKind::IncompatibleRoomVersion,
             Self::InvalidRoom(_) => ErrorKind::BadGateway,
             Self::Federation(error) => remote_kind(error),
+            Self::Resolve(error) => error.kind(),
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),
         }

@@ -16,6 +16,7 @@ use crate::{
     create::CreationTimestamps,
     head::Head,
     heads::{HeadEntry, Heads},
+    receive::ReceivedTransactions,
     remote::RemoteJoins,
     transactions::Transactions,
     turn::Others,
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) transactions: Transactions,
     pub(crate) creation_timestamps: CreationTimestamps,
     pub(crate) heads: Heads,
+    pub(crate) received_transactions: ReceivedTransactions,
     pub(crate) remote_joins: RemoteJoins,
     /// Turns that may be open at once: each has a connection while it waits for the feed, which
     /// needs one, too.
@@ -80,6 +82,7 @@ impl Rooms {
             transactions: Transactions::new(),
             creation_timestamps: CreationTimestamps::default(),
             heads: Heads::default(),
+            received_transactions: ReceivedTransactions::default(),
             remote_joins: RemoteJoins::default(),
             turns: Semaphore::new(turns.max(1)),
             settings,

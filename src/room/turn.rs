@@ -135,7 +135,7 @@ impl Rooms {
 
     /// The head of a room that is locked in the database: that in memory, once the feed has brought
     /// what another process wrote last.
-    async fn locked_head(
+    pub(crate) async fn locked_head(
         &self,
         tx: &mut Tx,
         room_id: &RoomId,

@@ -1,5 +1,7 @@
 //! The graph of events: parents and children.
 
+use std::collections::HashMap;
+
 use ruma::OwnedEventId;
 use types::{EventNid, RoomNid};
 
@@ -40,4 +42,73 @@ pub async fn backward_extremities(
     rows.into_iter()
         .map(|row| Ok((EventNid(row.event_nid), id(row.prev_event_id)?)))
         .collect()
+}
+
+/// Those of the events, which are not known yet, that an accepted event names as its parent.
+pub async fn with_accepted_children(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    event_ids: &[OwnedEventId],
+) -> Result<Vec<OwnedEventId>, Error> {
+    let event_ids: Vec<String> = event_ids.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query_scalar!(
+        r#"SELECT DISTINCT d.prev_event_id AS "prev_event_id!" FROM event_edges d
+         JOIN events e ON e.event_nid = d.event_nid
+         WHERE d.prev_event_id = ANY($1) AND e.room_nid = $2 AND e.verdict = 0"#,
+        &event_ids,
+        room_nid.get()
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(id).collect()
+}
+
+/// The parents of events and, as long as these are soft-failed or rejected, their parents.
+pub async fn ancestors_past_refused(
+    db: &mut Connection,
+    events: &[EventNid],
+) -> Result<Vec<EventNid>, Error> {
+    let events: Vec<i64> = events.iter().map(|nid| nid.get()).collect();
+    // Walks on only through events that are not accepted; there are few of them in a row.
+    let rows = sqlx::query_scalar!(
+        r#"WITH RECURSIVE passed AS (
+            SELECT e.event_nid FROM events e WHERE e.event_nid = ANY($1) AND e.verdict <> 0
+            UNION
+            SELECT p.event_nid FROM passed c
+            JOIN event_edges d ON d.event_nid = c.event_nid
+            JOIN events p ON p.event_nid = d.prev_nid AND p.verdict <> 0
+        )
+        SELECT DISTINCT d.prev_nid AS "prev_nid!" FROM passed c
+        JOIN event_edges d ON d.event_nid = c.event_nid WHERE d.prev_nid IS NOT NULL"#,
+        &events
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(EventNid).collect())
+}
+
+/// The auth chains of events, themselves included: each event with those that it names.
+pub async fn auth_edges(
+    db: &mut Connection,
+    events: &[EventNid],
+) -> Result<HashMap<EventNid, Vec<EventNid>>, Error> {
+    let events: Vec<i64> = events.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        r#"WITH RECURSIVE chain AS (
+            SELECT e.event_nid, e.auth_nids FROM events e WHERE e.event_nid = ANY($1)
+            UNION
+            SELECT e.event_nid, e.auth_nids FROM chain c
+            CROSS JOIN UNNEST(c.auth_nids) AS named (event_nid)
+            JOIN events e ON e.event_nid = named.event_nid
+        )
+        SELECT event_nid AS "event_nid!", auth_nids AS "auth_nids!" FROM chain"#,
+        &events
+    )
+    .fetch_all(db)
+    .await?;
+    let edges = rows.into_iter().map(|row| {
+        let named = row.auth_nids.into_iter().map(EventNid).collect();
+        (EventNid(row.event_nid), named)
+    });
+    Ok(edges.collect())
 }

@@ -138,7 +138,7 @@ pub async fn store(db: &mut Connection, new: NewState<'_>) -> Result<SnapshotNid
 }
 
 /// The snapshot of an equal state of the room; it is kept for another while.
-async fn find_equal(
+pub async fn find_equal(
     db: &mut Connection,
     room_nid: RoomNid,
     digest: Digest,

@@ -1,4 +1,5 @@
 //! Events: what is appended to the timeline, filled into the history, or known as an outlier only.
+//! An outlier may get its place later.
 
 use types::{HistoryOrder, SnapshotNid};
 
@@ -20,7 +21,10 @@ family! {
         $14::text[], $15::text[])
         AS r (event_nid, ordinal, room_nid, event_id, history_order, depth,
         event_type, state_key, sender, origin_server_ts, verdict, snapshot_nid, replaces_nid,
-        auth_nids, json)"
+        auth_nids, json)
+    ON CONFLICT (event_nid) DO UPDATE SET position = excluded.position, history_order = excluded.history_order,
+        verdict = excluded.verdict, snapshot_nid = excluded.snapshot_nid, replaces_nid = excluded.replaces_nid
+    WHERE events.history_order IS NULL"
     {
         event_nid: i64,
         ordinal: Option<i64>,

@@ -108,6 +108,11 @@ impl Server {
         Self::with(test, self.signer.clone(), 64 << 20)
     }
 
+    /// The same server on an empty database.
+    pub(crate) async fn twin(&self) -> Self {
+        Self::with(testkit::database().await, self.signer.clone(), 64 << 20)
+    }
+
     fn with(test: TestDatabase, signer: Signer, budget: usize) -> Self {
         let clock = Clock::fixed(NOW);
         let settings = Settings {

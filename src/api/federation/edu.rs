@@ -1,0 +1,121 @@
+//! EDUs: typing notifications, receipts and to-device messages of users of other servers.
+//!
+//! Spec: server-server, "EDUs", "Typing Notifications", "Receipts", "Send-to-device messaging". What
+//! is malformed, of a user of another server than the one that sends it, or about a room or event
+//! that is not known, is passed over.
+
+use std::time::Duration;
+
+use room::{ReadUpTo, ReceiptKind, Sender};
+use ruma::{
+    DeviceId, OwnedRoomId, ServerName,
+    api::federation::transactions::edu::{
+        DirectDeviceContent, Edu, ReceiptContent, ReceiptMap, TypingContent,
+    },
+    events::receipt::{Receipt, ReceiptThread},
+    serde::Raw,
+};
+use types::{ErrorKind, Fault};
+
+use crate::{App, Result};
+
+/// How long a user of another server counts as typing without a further notification.
+const TYPING: Duration = Duration::from_mins(1);
+/// The most receipts of one EDU.
+const MAX_RECEIPTS: usize = 1000;
+
+/// Takes in an EDU. Fails only when it should be sent again.
+pub(super) async fn receive(app: &App, origin: &ServerName, edu: Raw<Edu>) -> Result<()> {
+    match edu.deserialize() {
+        Ok(Edu::Typing(content)) => typing(app, origin, &content).await,
+        Ok(Edu::Receipt(content)) => receipts(app, origin, content).await,
+        Ok(Edu::DirectToDevice(content)) => to_device(app, origin, content).await,
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::debug!(server.name = %origin, %error, "A malformed EDU is passed over");
+            Ok(())
+        }
+    }
+}
+
+async fn typing(app: &App, origin: &ServerName, content: &TypingContent) -> Result<()> {
+    if content.user_id.server_name() != origin
+        || !app.rooms.allows_server(&content.room_id, origin).await?
+    {
+        return Ok(());
+    }
+    let time = content.typing.then_some(TYPING);
+    app.live
+        .set_typing(&content.user_id, &content.room_id, time)
+        .await?;
+    Ok(())
+}
+
+async fn receipts(app: &App, origin: &ServerName, content: ReceiptContent) -> Result<()> {
+    let mut left = MAX_RECEIPTS;
+    for (room_id, ReceiptMap { read, .. }) in content.receipts {
+        if !app.rooms.allows_server(&room_id, origin).await? {
+            continue;
+        }
+        for (user_id, receipt) in read {
+            if user_id.server_name() != origin || left == 0 {
+                continue;
+            }
+            left -= 1;
+            let sender = Sender::user(&user_id);
+            set_receipt(app, &room_id, &sender, &receipt.event_ids, &receipt.data).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn set_receipt(
+    app: &App,
+    room_id: &OwnedRoomId,
+    sender: &Sender,
+    event_ids: &[ruma::OwnedEventId],
+    data: &Receipt,
+) -> Result<()> {
+    let thread_id = match &data.thread {
+        ReceiptThread::Unthreaded => None,
+        thread => thread.as_str().map(str::to_owned),
+    };
+    for event_id in event_ids {
+        let mark = ReadUpTo {
+            event_id,
+            kind: ReceiptKind::Public {
+                thread_id: thread_id.clone(),
+            },
+        };
+        passed_over(app.rooms.set_receipts(room_id, sender, &[mark]).await)?;
+    }
+    Ok(())
+}
+
+async fn to_device(app: &App, origin: &ServerName, content: DirectDeviceContent) -> Result<()> {
+    if content.sender.server_name() != origin {
+        return Ok(());
+    }
+    // The sending device is not known: the message id is unique for its server.
+    let sender = (&*content.sender, <&DeviceId>::from(""));
+    let event_type = content.ev_type.to_string();
+    let sent = app
+        .keys
+        .send_to_device(sender, &content.message_id, &event_type, content.messages);
+    passed_over(sent.await)
+}
+
+/// Errors that do not go away are no reason to send the transaction again.
+fn passed_over<E: Fault + 'static>(result: Result<(), E>) -> Result<()>
+where
+    crate::Error: From<E>,
+{
+    match result {
+        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error.into()),
+        Err(error) => {
+            tracing::debug!(%error, "An EDU is passed over");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}

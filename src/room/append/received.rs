@@ -1,0 +1,322 @@
+//! Adding events of other servers to a room's graph, where they may fork it.
+//!
+//! Spec: server-server, "Checks performed on receipt of a PDU", from the fourth check on. All that an
+//! event names must be known, or the state before it; what is missing is fetched before the room is
+//! locked.
+
+mod event_state;
+mod extremities;
+mod redaction;
+mod resolution;
+mod states;
+mod verdict;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use event::{Pdu, Verdict, redact, resolve::AuthEdges};
+use live::EventCache;
+use ruma::OwnedEventId;
+use storage::{
+    StateKeys, StoredEvent, Tx,
+    events::{self, Replaced},
+    rooms::{self, HeadVersion, Parent, Placement, RoomHead, RoomWrite},
+    snapshots::NewSnapshot,
+    stream::StateEvent,
+};
+use types::{EventNid, SnapshotNid, StateKeyNid};
+
+use self::states::StateAt;
+use crate::{Error, Rooms, head::Head};
+
+/// Numbers that one event may take: its own, and those of the states before and after it and of the
+/// room.
+const NIDS_PER_EVENT: usize = 4;
+
+/// A state that another server has told, by the numbers of its keys.
+pub(crate) type ToldState = Vec<(StateKeyNid, EventNid)>;
+
+/// A verified event, with what else is known about its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) pdu: Arc<Pdu>,
+    /// The states after those of its parents that are not known.
+    pub(crate) told: Vec<ToldState>,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// It is part of the graph, with this verdict; it may have been before.
+    Stored(Verdict),
+    /// It was not stored.
+    Dropped(&'static str),
+}
+
+/// Adds events to a locked room, and collects the rows to write.
+pub(crate) struct Graph<'a> {
+    rooms: &'a Rooms,
+    tx: &'a mut Tx,
+    head: Head,
+    /// The events that are named, and those that were added.
+    known: HashMap<OwnedEventId, StoredEvent>,
+    /// The events of state that were added, and others that were read.
+    pdus: HashMap<EventNid, Arc<Pdu>>,
+    /// The events that were added, with those that authorise them.
+    auth_edges: AuthEdges,
+    states: HashMap<SnapshotNid, StateAt>,
+    extremities: Vec<Extremity>,
+    current: StateAt,
+    depth: u64,
+    events: Vec<rooms::NewEvent>,
+    snapshots: Vec<NewSnapshot>,
+    nids: std::vec::IntoIter<i64>,
+}
+
+/// An end of the graph, with the state after it.
+#[derive(Clone, Debug)]
+struct Extremity {
+    nid: EventNid,
+    snapshot_nid: SnapshotNid,
+}
+
+/// How many numbers must be allocated to add events.
+pub(crate) fn nids_for(events: &[Received]) -> usize {
+    let told: usize = events.iter().map(|event| event.told.len()).sum();
+    NIDS_PER_EVENT * events.len() + told
+}
+
+impl<'a> Graph<'a> {
+    /// Takes up the head of a locked room; `nids` holds as many numbers as [`nids_for`] the events.
+    pub(crate) async fn new(
+        rooms: &'a Rooms,
+        tx: &'a mut Tx,
+        head: &Head,
+        received: &[Received],
+        nids: Vec<i64>,
+    ) -> Result<Self, Error> {
+        let mut graph = Self {
+            rooms,
+            tx,
+            head: head.clone(),
+            known: HashMap::new(),
+            pdus: HashMap::new(),
+            auth_edges: AuthEdges::new(),
+            states: HashMap::new(),
+            extremities: Vec::new(),
+            current: StateAt::of_head(&head.state),
+            depth: head.state.depth(),
+            events: Vec::new(),
+            snapshots: Vec::new(),
+            nids: nids.into_iter(),
+        };
+        graph
+            .states
+            .insert(graph.current.snapshot_nid, graph.current.clone());
+        graph.read_named(received).await?;
+        graph.read_extremities().await?;
+        Ok(graph)
+    }
+
+    /// Reads the events, those that they name, and what they redact, as far as they are known.
+    async fn read_named(&mut self, received: &[Received]) -> Result<(), Error> {
+        let mut named: HashSet<OwnedEventId> = HashSet::new();
+        for Received { pdu, .. } in received {
+            named.insert(pdu.event_id().clone());
+            named.extend(pdu.prev_events().iter().cloned());
+            named.extend(pdu.auth_events().iter().cloned());
+            named.extend(redact::redaction_target(&self.head.version, pdu));
+        }
+        let named: Vec<OwnedEventId> = named.into_iter().collect();
+        let found = events::by_ids(self.tx, &named).await?.into_iter();
+        self.known = found
+            .map(|event| (event.pdu.event_id().clone(), event))
+            .collect();
+        Ok(())
+    }
+
+    async fn read_extremities(&mut self) -> Result<(), Error> {
+        let extremities = self.head.state.extremities().to_vec();
+        let snapshots: HashMap<EventNid, SnapshotNid> = if let [(only, _)] = &extremities[..] {
+            [(*only, self.current.snapshot_nid)].into()
+        } else {
+            let nids: Vec<EventNid> = extremities.iter().map(|(nid, _)| *nid).collect();
+            let found = events::by_nids(self.tx, &nids).await?.into_iter();
+            found
+                .filter_map(|event| Some((event.nid, event.snapshot_nid?)))
+                .collect()
+        };
+        let extremities = extremities.into_iter().filter_map(|(nid, _)| {
+            Some(Extremity {
+                nid,
+                snapshot_nid: *snapshots.get(&nid)?,
+            })
+        });
+        self.extremities = extremities.collect();
+        Ok(())
+    }
+
+    fn cache(&self) -> &'a EventCache {
+        self.rooms.0.live.event_cache()
+    }
+
+    fn state_keys(&self) -> &'a StateKeys {
+        &self.rooms.0.state_keys
+    }
+
+    fn next_nid(&mut self) -> Result<i64, Error> {
+        let nid = self.nids.next();
+        Ok(nid.ok_or_else(|| {
+            storage::Error::Corrupt("more events than ids were allocated for".to_owned())
+        })?)
+    }
+
+    /// Adds an event that follows events of the graph.
+    pub(crate) async fn add(&mut self, received: &Received) -> Result<Outcome, Error> {
+        let pdu = &received.pdu;
+        let found = self.known.get(pdu.event_id());
+        if found.is_some_and(|found| found.room_nid != self.head.room_nid) {
+            return Ok(Outcome::Dropped(
+                "Its id is that of an event in another room",
+            ));
+        }
+        if let Some(found) = found.filter(|found| found.snapshot_nid.is_some()) {
+            return Ok(Outcome::Stored(found.pdu.verdict()));
+        }
+        let outlier = found.map(|found| (found.nid, found.pdu.verdict()));
+        let parents = self.parents(pdu);
+        let is_complete = parents.iter().all(|parent| parent.nid.is_some());
+        if parents.is_empty() || (!is_complete && received.told.is_empty()) {
+            return Ok(Outcome::Dropped("The events before it are not known"));
+        }
+        let before = self.state_before(&parents, &received.told).await?;
+        let states = [before.clone(), self.current.clone()];
+        let verdict = match self.verdict(pdu, &states, outlier).await? {
+            Ok(verdict) => verdict,
+            Err(reason) => return Ok(Outcome::Dropped(reason)),
+        };
+        let nid = match outlier {
+            Some((nid, _)) => nid,
+            None => EventNid(self.next_nid()?),
+        };
+        let pdu = Arc::new(Pdu::clone(pdu).with_verdict(verdict));
+        let event = StateEvent { nid, pdu };
+        self.insert(event, parents, &before).await?;
+        Ok(Outcome::Stored(verdict))
+    }
+
+    /// The parents of an event. Outliers count as not known: the history has a gap there.
+    fn parents(&self, pdu: &Pdu) -> Vec<Parent> {
+        let mut seen = HashSet::new();
+        let named = pdu.prev_events().iter().filter(|id| seen.insert(*id));
+        let parents = named.map(|event_id| {
+            let found = self.known.get(event_id).filter(|found| {
+                found.room_nid == self.head.room_nid && found.snapshot_nid.is_some()
+            });
+            Parent {
+                nid: found.map(|found| found.nid),
+                event_id: event_id.clone(),
+            }
+        });
+        parents.collect()
+    }
+
+    /// The state before an event: what the states after its parents resolve to.
+    async fn state_before(
+        &mut self,
+        parents: &[Parent],
+        told: &[ToldState],
+    ) -> Result<StateAt, Error> {
+        let known = parents.iter().filter(|parent| parent.nid.is_some());
+        let snapshots = known.filter_map(|parent| self.known.get(&parent.event_id)?.snapshot_nid);
+        let snapshots: Vec<SnapshotNid> = snapshots.collect();
+        let mut states = self.states(&snapshots).await?;
+        for told in told {
+            states.push(self.told_state(told).await?);
+        }
+        self.resolve(states).await
+    }
+
+    /// Puts a judged event into the graph.
+    async fn insert(
+        &mut self,
+        event: StateEvent,
+        parents: Vec<Parent>,
+        before: &StateAt,
+    ) -> Result<(), Error> {
+        let verdict = event.pdu.verdict();
+        let (mut after, mut replaces) = (before.clone(), None);
+        if verdict != Verdict::Rejected
+            && let Some(key) = self.key_of(&event.pdu).await?
+        {
+            if let Some(replaced) = before.entries.get(&key).copied() {
+                let pdu = self.event(replaced).await?;
+                replaces = Some(Replaced { nid: replaced, pdu });
+            }
+            self.pdus.insert(event.nid, event.pdu.clone());
+            self.cache().insert(&event);
+            after = self.with_changes(before, &[(key, Some(event.nid))]).await?;
+        }
+        let named = event.pdu.auth_events().iter();
+        let auth_nids: Vec<EventNid> = named
+            .filter_map(|id| Some(self.known.get(id)?.nid))
+            .collect();
+        self.auth_edges.insert(event.nid, auth_nids.clone());
+        let redacts = self.redacted(&event.pdu, before).await?;
+        let stored = StoredEvent {
+            nid: event.nid,
+            room_nid: self.head.room_nid,
+            position: None,
+            history_order: None,
+            pdu: event.pdu.clone(),
+            snapshot_nid: Some(after.snapshot_nid),
+            replaces,
+            redacted_because: None,
+            auth_nids,
+            transaction: None,
+        };
+        self.known
+            .insert(event.pdu.event_id().clone(), stored.clone());
+        let delta = if verdict == Verdict::Accepted {
+            self.advance(&event, &parents, after.snapshot_nid).await?
+        } else {
+            Vec::new()
+        };
+        self.events.push(rooms::NewEvent {
+            event: stored,
+            placement: Placement::Timeline,
+            parents,
+            may_be_missed: true,
+            redacts,
+            delta,
+        });
+        Ok(())
+    }
+
+    /// What is to be written; none if nothing was added.
+    pub(crate) fn finish(self) -> Option<RoomWrite> {
+        if self.events.is_empty() {
+            return None;
+        }
+        let expected = self.head.state.head_version();
+        let version = HeadVersion {
+            revision: expected.revision + 1,
+            extremities: self.extremities.iter().map(|end| end.nid).collect(),
+        };
+        Some(RoomWrite {
+            room_nid: self.head.room_nid,
+            expected,
+            next: RoomHead {
+                version,
+                depth: i64::try_from(self.depth).unwrap_or(i64::MAX),
+                snapshot_nid: self.current.snapshot_nid,
+            },
+            events: self.events,
+            snapshots: self.snapshots,
+            layers: self.current.layers,
+            create: None,
+        })
+    }
+}

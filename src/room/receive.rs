@@ -1,0 +1,189 @@
+//! Receiving events of other servers into rooms that are known here.
+//!
+//! Spec: server-server, "PDUs", "Checks performed on receipt of a PDU". What an event names and is
+//! not known is fetched first; then the room is locked, and the events are added to its graph.
+
+mod missing;
+mod order;
+mod transaction;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use event::{Pdu, Verdict, acl::ServerAcl};
+use ruma::{OwnedEventId, RoomId, ServerName};
+use serde_json::value::RawValue;
+use storage::CommitError;
+
+pub(crate) use transaction::ReceivedTransactions;
+
+use crate::{
+    Error, Rooms,
+    append::received::{Graph, Outcome, Received, nids_for},
+    head::Head,
+    outliers::{RoomIdentity, blocking},
+};
+
+/// The most events that are written together.
+const MAX_WRITE: usize = 50;
+
+/// How often a write is tried.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Why an event was not taken into its room; nothing if it was, or is there.
+pub type EventResult = Result<(), String>;
+
+/// What became of events, by their ids.
+type Results = HashMap<OwnedEventId, EventResult>;
+
+impl Rooms {
+    /// Receives events of one room that another server sends. Of a room that is not known here
+    /// nothing is said, as the ids of its events are not known either.
+    #[tracing::instrument(name = "room.receive", skip_all, fields(room.id = %room_id, server.name = %origin, events = events.len()))]
+    pub async fn receive(
+        &self,
+        origin: &ServerName,
+        room_id: &RoomId,
+        events: Vec<Box<RawValue>>,
+    ) -> Result<Vec<(OwnedEventId, EventResult)>, Error> {
+        let head = self.head(room_id).await?;
+        let room = RoomIdentity {
+            room_nid: head.room_nid,
+            room_id: room_id.to_owned(),
+            version: head.version.clone(),
+        };
+        let parsed = {
+            let (room, events) = (room.clone(), events.clone());
+            blocking(move || parse(&room, &events)).await?
+        };
+        let refusal = self.refusal(&head, origin);
+        let mut results = Results::new();
+        for event_id in &parsed {
+            let result = refusal.map_or(Ok(()), |reason| Err(reason.to_owned()));
+            results.insert(event_id.clone(), result);
+        }
+        if refusal.is_none() {
+            self.receive_checked(origin, &room, &head, events, &mut results)
+                .await?;
+        }
+        Ok(results.into_iter().collect())
+    }
+
+    /// Why nothing is taken from a server for a room.
+    pub(crate) fn refusal(&self, head: &Head, origin: &ServerName) -> Option<&'static str> {
+        if !self.has_local_member(head) {
+            return Some("This server is not in the room");
+        }
+        if !ServerAcl::of(head.state.core()).allows(origin) {
+            return Some("The room does not allow your server");
+        }
+        None
+    }
+
+    async fn receive_checked(
+        &self,
+        origin: &ServerName,
+        room: &RoomIdentity,
+        head: &Head,
+        events: Vec<Box<RawValue>>,
+        results: &mut Results,
+    ) -> Result<(), Error> {
+        let verified = self.verify_events(room, events).await?;
+        let verified: Vec<Arc<Pdu>> = self.unknown(room, verified).await?;
+        let of_sender: HashSet<OwnedEventId> =
+            verified.iter().map(|pdu| pdu.event_id().clone()).collect();
+        let known = self
+            .known_events_in_history(room, results.keys().cloned().collect())
+            .await?;
+        for (event_id, result) in results.iter_mut() {
+            if !of_sender.contains(event_id) && !known.contains(event_id) {
+                *result = Err("The event is not signed as it must be".to_owned());
+            }
+        }
+        let received = self.with_missing(origin, room, head, verified).await?;
+        for events in order::writes(received, MAX_WRITE) {
+            for (event_id, outcome) in self.add_received(room, &events).await? {
+                if let Some(result) = results.get_mut(&event_id) {
+                    *result = match outcome {
+                        Outcome::Stored(Verdict::Rejected) => {
+                            Err("The room's rules do not allow the event".to_owned())
+                        }
+                        Outcome::Stored(_) => Ok(()),
+                        Outcome::Dropped(reason) => Err(reason.to_owned()),
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds verified events to their room in one write; parents come before their children.
+    pub(crate) async fn add_received(
+        &self,
+        room: &RoomIdentity,
+        events: &[Received],
+    ) -> Result<Vec<(OwnedEventId, Outcome)>, Error> {
+        for _ in 1..MAX_ATTEMPTS {
+            match self.try_add_received(room, events).await {
+                // An event was stored as an outlier meanwhile.
+                Err(Error::Commit(CommitError::Failed(error))) if !error.is_unavailable() => {}
+                result => return result,
+            }
+        }
+        self.try_add_received(room, events).await
+    }
+
+    async fn try_add_received(
+        &self,
+        room: &RoomIdentity,
+        events: &[Received],
+    ) -> Result<Vec<(OwnedEventId, Outcome)>, Error> {
+        let entry = self.0.heads.get(&room.room_id);
+        let nids = self.0.nids.allocate(nids_for(events)).await?;
+        let mut locked = self.lock_room(&room.room_id, &entry).await?;
+        let head = locked.head.clone();
+        let mut graph = Graph::new(self, &mut locked.tx, &head, events, nids).await?;
+        let mut outcomes = Vec::with_capacity(events.len());
+        for event in events {
+            let outcome = Box::pin(graph.add(event)).await?;
+            outcomes.push((event.pdu.event_id().clone(), outcome));
+        }
+        if let Some(write) = graph.finish() {
+            locked.commit(self, write).await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether a user of this server is in a room.
+    fn has_local_member(&self, head: &Head) -> bool {
+        let mut members = head.state.members().iter();
+        members.any(|(user_id, member)| {
+            member.membership() == ruma::events::room::member::MembershipState::Join
+                && <&ruma::UserId>::try_from(user_id).is_ok_and(|user_id| self.is_local(user_id))
+        })
+    }
+
+    /// Those of the events that are not in the room's history.
+    async fn unknown(
+        &self,
+        room: &RoomIdentity,
+        events: Vec<Arc<Pdu>>,
+    ) -> Result<Vec<Arc<Pdu>>, Error> {
+        let ids = events.iter().map(|pdu| pdu.event_id().clone()).collect();
+        let known = self.known_events_in_history(room, ids).await?;
+        let mut events = events;
+        events.retain(|pdu| !known.contains(pdu.event_id()));
+        Ok(events)
+    }
+}
+
+/// The ids of the events that have the form of events of the room.
+fn parse(room: &RoomIdentity, events: &[Box<RawValue>]) -> Vec<OwnedEventId> {
+    let parsed = events.iter().filter_map(|event| {
+        let pdu = Pdu::parse(event.get(), &room.version).ok()?;
+        (*pdu.room_id() == room.room_id).then(|| pdu.event_id().clone())
+    });
+    parsed.collect()
+}

@@ -1,0 +1,293 @@
+//! Events of other servers enter a room.
+
+use std::sync::Arc;
+
+use event::Pdu;
+use ruma::{OwnedRoomId, UserId};
+use serde_json::json;
+
+use crate::{
+    remote::{Branch, Remote},
+    support::{Server, alice},
+};
+
+const NAME: (&str, Option<&str>) = ("m.room.name", Some(""));
+const TOPIC: (&str, Option<&str>) = ("m.room.topic", Some(""));
+const LEVELS: (&str, Option<&str>) = ("m.room.power_levels", Some(""));
+const MESSAGE: (&str, Option<&str>) = ("m.room.message", None);
+
+/// A public room of Alice that Bob and Carol of another server have joined; Bob is a moderator of
+/// it.
+async fn room(server: &Server, remote: &Remote) -> (OwnedRoomId, Branch) {
+    remote.introduce(server).await;
+    let room_id = server.room(&[&alice()]).await;
+    let mut branch = Branch::of(server, &room_id).await;
+    for user in ["bob", "carol"] {
+        let user_id = Remote::user(user);
+        let joined = join(remote, &mut branch, &user_id);
+        let refused = server.receive_from(remote, &room_id, &[joined]).await;
+        assert!(refused.is_empty());
+    }
+    let levels = json!({ "users": { (Remote::user("bob").as_str()): 100 } });
+    let set = server
+        .set(&room_id, &alice(), "m.room.power_levels", levels)
+        .await;
+    set.expect("the levels are set");
+    let branch = Branch::of(server, &room_id).await;
+    (room_id, branch)
+}
+
+fn join(remote: &Remote, branch: &mut Branch, user_id: &UserId) -> Arc<Pdu> {
+    let place = ("m.room.member", Some(user_id.as_str()));
+    remote.event(branch, user_id, place, &json!({ "membership": "join" }))
+}
+
+fn set(remote: &Remote, branch: &mut Branch, place: (&str, Option<&str>), text: &str) -> Arc<Pdu> {
+    let content = match place {
+        MESSAGE => json!({ "body": text }),
+        _ => json!({ "name": text, "topic": text }),
+    };
+    remote.event(branch, &Remote::user("bob"), place, &content)
+}
+
+fn member(remote: &Remote, branch: &mut Branch, target: &UserId, membership: &str) -> Arc<Pdu> {
+    let place = ("m.room.member", Some(target.as_str()));
+    let content = json!({ "membership": membership });
+    remote.event(branch, &Remote::user("bob"), place, &content)
+}
+
+#[tokio::test]
+async fn messages_and_state_of_another_server_follow_each_other() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, mut branch) = room(&server, &remote).await;
+    let hello = set(&remote, &mut branch, MESSAGE, "hello");
+    let name = set(&remote, &mut branch, NAME, "name");
+    let bye = set(&remote, &mut branch, MESSAGE, "bye");
+    // In one transaction, in the wrong order, and again.
+    let events = [bye.clone(), name.clone(), hello.clone()];
+    for _ in 0..2 {
+        let refused = server.receive_from(&remote, &room_id, &events).await;
+        assert!(refused.is_empty());
+    }
+    assert_eq!(
+        server.readable_texts(&room_id, &alice()).await,
+        ["hello", "bye"]
+    );
+    let named = server.state_id(&room_id, "m.room.name", "").await;
+    assert_eq!(named.as_ref(), Some(name.event_id()));
+    // What is said here follows what came.
+    server
+        .send_text(&room_id, &alice(), "answer")
+        .await
+        .expect("sent");
+    let last = server.stored(&room_id).await.pop().expect("the answer");
+    assert_eq!(last.pdu.prev_events(), [bye.event_id().clone()]);
+    let restarted = server.another().await;
+    assert_eq!(
+        restarted.state_ids(&room_id).await,
+        server.state_ids(&room_id).await
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_the_rules_deny_is_rejected_and_never_shown() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let mut forbidden = branch.clone();
+    let carol = Remote::user("carol");
+    let denied = remote.event(&mut forbidden, &carol, NAME, &json!({ "name": "mine" }));
+    let refused = server
+        .receive_from(&remote, &room_id, std::slice::from_ref(&denied))
+        .await;
+    assert_eq!(refused, [denied.event_id().clone()]);
+    assert!(!server.is_shown(&room_id, denied.event_id()).await);
+    assert_eq!(server.state_id(&room_id, "m.room.name", "").await, None);
+    // What follows it has the state before it, and is accepted.
+    let mut after = Branch {
+        tips: forbidden.tips,
+        depth: forbidden.depth,
+        ..branch
+    };
+    let message = set(&remote, &mut after, MESSAGE, "on");
+    let refused = server.receive_from(&remote, &room_id, &[message]).await;
+    assert!(refused.is_empty());
+    assert_eq!(server.readable_texts(&room_id, &alice()).await, ["on"]);
+    server
+        .send_text(&room_id, &alice(), "answer")
+        .await
+        .expect("sent");
+    let last = server.stored(&room_id).await.pop().expect("the answer");
+    assert_eq!(last.pdu.prev_events(), after.tips);
+}
+
+#[tokio::test]
+async fn an_event_that_only_the_current_state_denies_is_soft_failed() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let carol = Remote::user("carol");
+    let mut old = branch.clone();
+    let late = remote.event(&mut old, &carol, MESSAGE, &json!({ "body": "late" }));
+    let mut new = branch;
+    let ban = member(&remote, &mut new, &carol, "ban");
+    for event in [ban.clone(), late.clone()] {
+        let refused = server.receive_from(&remote, &room_id, &[event]).await;
+        assert!(refused.is_empty());
+    }
+    assert!(!server.is_shown(&room_id, late.event_id()).await);
+    server
+        .send_text(&room_id, &alice(), "answer")
+        .await
+        .expect("sent");
+    let last = server.stored(&room_id).await.pop().expect("the answer");
+    assert_eq!(last.pdu.prev_events(), [ban.event_id().clone()]);
+}
+
+#[tokio::test]
+async fn a_forged_event_is_dropped() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, mut branch) = room(&server, &remote).await;
+    let forger = Remote {
+        name: remote.name.clone(),
+        ..Remote::new()
+    };
+    let forged = set(&forger, &mut branch, MESSAGE, "forged");
+    let refused = server
+        .receive_from(&remote, &room_id, std::slice::from_ref(&forged))
+        .await;
+    assert_eq!(refused, [forged.event_id().clone()]);
+    assert!(server.readable_texts(&room_id, &alice()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_the_room_does_not_allow_is_refused() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, mut branch) = room(&server, &remote).await;
+    let acl = json!({ "allow": ["*"], "deny": [remote.name] });
+    let denied = server
+        .set(&room_id, &alice(), "m.room.server_acl", acl)
+        .await;
+    denied.expect("the list is set");
+    let message = set(&remote, &mut branch, MESSAGE, "hello");
+    let refused = server
+        .receive_from(&remote, &room_id, std::slice::from_ref(&message))
+        .await;
+    assert_eq!(refused, [message.event_id().clone()]);
+}
+
+#[tokio::test]
+async fn a_redaction_takes_effect_on_what_came_in_the_same_transaction() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, mut branch) = room(&server, &remote).await;
+    let message = set(&remote, &mut branch, MESSAGE, "oops");
+    let content = json!({ "redacts": message.event_id() });
+    let place = ("m.room.redaction", None);
+    let redaction = remote.event(&mut branch, &Remote::user("bob"), place, &content);
+    let events = [message.clone(), redaction];
+    let refused = server.receive_from(&remote, &room_id, &events).await;
+    assert!(refused.is_empty());
+    let left = server.read(&room_id, &alice(), message.event_id()).await;
+    assert_eq!(left.expect("the event")["content"], json!({}));
+}
+
+/// A sequence of numbers that looks random.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % sides
+    }
+}
+
+/// What Bob does on a branch. All of it is allowed whatever the other branches do.
+fn random_event(remote: &Remote, branch: &mut Branch, dice: &mut Dice) -> Arc<Pdu> {
+    let carol = Remote::user("carol");
+    let text = dice.roll(1000).to_string();
+    match dice.roll(6) {
+        0 => set(remote, branch, NAME, &text),
+        1 => set(remote, branch, TOPIC, &text),
+        2 => set(remote, branch, MESSAGE, &text),
+        3 => {
+            let levels = json!({ "users": { (Remote::user("bob").as_str()): 100, (carol.as_str()): dice.roll(50) } });
+            remote.event(branch, &Remote::user("bob"), LEVELS, &levels)
+        }
+        4 => member(remote, branch, &carol, "ban"),
+        _ => member(remote, branch, &carol, "leave"),
+    }
+}
+
+/// Events on several branches; parents before children.
+fn forks(remote: &Remote, start: &Branch, dice: &mut Dice) -> Vec<Arc<Pdu>> {
+    let mut branches = vec![start.clone()];
+    let mut events = Vec::new();
+    for _ in 0..14 {
+        let chosen = dice.roll(branches.len());
+        let mut branch = branches[chosen].clone();
+        events.push(random_event(remote, &mut branch, dice));
+        if branches.len() < 4 && dice.roll(2) == 0 {
+            branches.push(branch);
+        } else {
+            branches[chosen] = branch;
+        }
+    }
+    events
+}
+
+/// The events in another order in which parents come before children.
+fn shuffled(events: &[Arc<Pdu>], dice: &mut Dice) -> Vec<Arc<Pdu>> {
+    let mut left = events.to_vec();
+    let mut shuffled: Vec<Arc<Pdu>> = Vec::new();
+    while !left.is_empty() {
+        let waits = |pdu: &Arc<Pdu>| {
+            left.iter()
+                .any(|other| pdu.prev_events().contains(other.event_id()))
+        };
+        let ready: Vec<usize> = (0..left.len()).filter(|at| !waits(&left[*at])).collect();
+        let next = ready[dice.roll(ready.len())];
+        shuffled.push(left.remove(next));
+    }
+    shuffled
+}
+
+#[test]
+fn any_order_of_arrival_leads_to_the_same_state() {
+    for seed in 1..=4 {
+        // With the runtime its connections go.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(compare_orders(seed));
+    }
+}
+
+/// Sends the same events in several orders to the same room on several databases: what is made by the
+/// same key at the same time is the same.
+async fn compare_orders(seed: u64) {
+    let (remote, mut dice) = (Remote::new(), Dice(seed));
+    let first = Server::start().await;
+    let (room_id, start) = room(&first, &remote).await;
+    let events = forks(&remote, &start, &mut dice);
+    let mut expected = None;
+    for round in 0..3 {
+        let server = first.twin().await;
+        let (twin_id, _) = room(&server, &remote).await;
+        assert_eq!(twin_id, room_id);
+        let order = shuffled(&events, &mut dice);
+        let most = 1 + dice.roll(5);
+        for transaction in order.chunks(most) {
+            let refused = server.receive_from(&remote, &room_id, transaction).await;
+            assert!(refused.is_empty(), "seed {seed}, round {round}");
+        }
+        let state = server.state_ids(&room_id).await;
+        let expected = expected.get_or_insert_with(|| state.clone());
+        assert_eq!(*expected, state, "seed {seed}, round {round}");
+        if round == 0 {
+            let restarted = server.another().await;
+            assert_eq!(restarted.state_ids(&room_id).await, state, "seed {seed}");
+        }
+    }
+}
