@@ -91,7 +91,9 @@ impl RoomServers {
     /// The servers in a room that was loaded.
     pub(crate) fn servers(&self, room_nid: RoomNid) -> BTreeSet<OwnedServerName> {
         let room = self.rooms.get(&room_nid).into_iter().flatten();
-        room.map(|(server_name, _)| server_name.clone()).collect()
+        room.filter(|(_, joined)| **joined > 0)
+            .map(|(server_name, _)| server_name.clone())
+            .collect()
     }
 
     /// Follows a change of the state, or takes it back when `sign` is negative.
@@ -111,7 +113,7 @@ impl RoomServers {
             };
             let count = room.entry(server_name.clone()).or_default();
             *count += step;
-            if *count <= 0 {
+            if *count == 0 {
                 room.remove(&server_name);
             }
         }

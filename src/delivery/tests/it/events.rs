@@ -1,7 +1,7 @@
 //! What is sent to which server, and that it arrives.
 
-use ruma::owned_server_name;
-use storage::destinations;
+use ruma::{owned_server_name, owned_user_id};
+use storage::{destinations, relayed_events};
 use testkit::{
     Writer,
     room::{TestRoom, commit_changes},
@@ -143,4 +143,23 @@ async fn receipts_reach_the_servers_in_the_room() {
         [serde_json::json!({ "edu_type": "m.receipt", "content": content })]
     );
     idle(db).await;
+}
+
+#[tokio::test]
+async fn events_of_others_are_passed_on_if_they_are_marked() {
+    let mut remote = Remote::start().await;
+    let mut process = Process::new(testkit::database().await, &remote);
+    let db = process.db.clone();
+    let room = joined(&db).await;
+    let carol = owned_user_id!("@carol:third.localhost");
+    room.member(&db, &carol, &carol, "join").await;
+    room.message(&db, &carol, "not marked").await;
+    let marked = room.message(&db, &carol, "marked").await;
+    let mut connection = db.database.acquire().await.expect("a connection");
+    relayed_events::insert(&mut connection, &marked)
+        .await
+        .expect("a mark");
+    room.message(&db, &alice(), "last").await;
+    process.start();
+    assert_eq!(remote.messages_until("last").await, ["marked", "last"]);
 }

@@ -247,6 +247,11 @@ pub(crate) async fn started(remote: &Remote) -> (Process, TestRoom) {
 
 /// A room with a user of the other server.
 pub(crate) async fn joined(db: &Writer) -> TestRoom {
+    // Where the follower begins: it may start after the first message.
+    let mut connection = db.database.acquire().await.expect("a connection");
+    storage::cursors::insert(&mut connection, "delivery", types::StreamPosition(0))
+        .await
+        .expect("a cursor");
     let room = TestRoom::create(db, &alice()).await;
     room.member(db, &bob(), &bob(), "join").await;
     room
