@@ -103,6 +103,23 @@ impl Signed {
             .map_err(|error| Error::InvalidSignature(error.to_string()))
     }
 
+    /// Verifies the signatures by one key of several objects.
+    pub(crate) fn verify_all(
+        objects: &[&Self],
+        user_id: &UserId,
+        key_id: &str,
+        public_key: &str,
+    ) -> Result<(), Error> {
+        let objects: Vec<_> = objects.iter().map(|object| &object.0).collect();
+        event::verify_json_batch(&objects, user_id.as_str(), key_id, public_key)
+            .map_err(|error| Error::InvalidSignature(error.to_string()))
+    }
+
+    /// Whether a field is there and is a string.
+    pub(crate) fn has_text(&self, field: &str) -> bool {
+        matches!(self.0.get(field), Some(CanonicalJsonValue::String(_)))
+    }
+
     /// Verifies the user's signatures by the given keys. Those by other keys cannot be verified and
     /// are left as they are.
     pub(crate) fn verify_known(&self, user_id: &UserId, keys: &PublicKeys) -> Result<(), Error> {

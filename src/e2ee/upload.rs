@@ -27,15 +27,18 @@ const MAX_ATTEMPTS: usize = 4;
 /// The largest key with its signatures, in bytes.
 const MAX_KEY_BYTES: usize = 65_536;
 
+/// Keys by their id.
+type KeysById = BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>;
+
 /// The keys of an upload; each part may be absent.
 #[derive(Clone, Debug, Default)]
 pub struct KeyUpload {
     /// The device's identity keys.
     pub device_keys: Option<Raw<encryption::DeviceKeys>>,
     /// One-time keys.
-    pub one_time_keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
+    pub one_time_keys: KeysById,
     /// Fallback keys, one per algorithm.
-    pub fallback_keys: BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
+    pub fallback_keys: KeysById,
 }
 
 /// The required fields of device keys.
@@ -138,12 +141,14 @@ impl KeyUpload {
             device_id,
             public_key: content.and_then(|keys| public_key(&keys, device_id)),
         };
+        let [one_time_keys, fallback_keys] =
+            signer.check([&self.one_time_keys, &self.fallback_keys])?;
         Ok(storage::KeyUpload {
             user_id: user_id.to_owned(),
             device_id: device_id.to_owned(),
             device_keys: new_keys,
-            one_time_keys: signer.check(&self.one_time_keys)?,
-            fallback_keys: last_per_algorithm(signer.check(&self.fallback_keys)?),
+            one_time_keys,
+            fallback_keys: last_per_algorithm(fallback_keys),
             limit: MAX_ONE_TIME_KEYS,
         })
     }
@@ -253,47 +258,49 @@ struct DeviceSigner<'a> {
 }
 
 impl DeviceSigner<'_> {
-    fn check(
-        &self,
-        keys: &BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>,
-    ) -> Result<Vec<StoredKey>, Error> {
-        keys.iter()
-            .map(|(id, key)| {
-                let algorithm = id.algorithm();
-                check_identifier("id of the key", id.as_str())?;
-                check_size(key.json().get())?;
-                let key = if algorithm == OneTimeKeyAlgorithm::SignedCurve25519 {
-                    self.check_signed(key.json().get())?
-                } else {
-                    key.deserialize()
-                        .map_err(|error| Error::Malformed(error.to_string()))?;
-                    key.json().get().to_owned()
-                };
-                Ok(StoredKey {
-                    algorithm: algorithm.as_str().to_owned(),
-                    key_id: id.key_name().to_string(),
-                    key,
-                })
-            })
-            .collect()
-    }
-
-    fn check_signed(&self, json: &str) -> Result<String, Error> {
-        #[derive(Deserialize)]
-        struct Key {
-            #[serde(rename = "key")]
-            _key: String,
+    /// Checks the form of all keys, and the signatures of all that must have one.
+    fn check<const N: usize>(&self, keys: [&KeysById; N]) -> Result<[Vec<StoredKey>; N], Error> {
+        let mut signed = Vec::new();
+        let mut checked = std::array::from_fn(|_| Vec::new());
+        for (keys, checked) in keys.iter().zip(&mut checked) {
+            for (id, key) in *keys {
+                checked.push(check_form(id, key, &mut signed)?);
+            }
         }
-        let _shape: Key =
-            serde_json::from_str(json).map_err(|error| Error::Malformed(error.to_string()))?;
-        let key = Signed::parse(json)?;
         if let Some(public_key) = &self.public_key {
-            key.verify(
-                self.user_id,
-                &format!("ed25519:{}", self.device_id),
-                public_key,
-            )?;
+            let key_id = format!("ed25519:{}", self.device_id);
+            let signed: Vec<&Signed> = signed.iter().collect();
+            Signed::verify_all(&signed, self.user_id, &key_id, public_key)?;
         }
-        Ok(key.to_json())
+        Ok(checked)
     }
+}
+
+/// Checks the form of a key; adds it to `signed` if its device must have signed it.
+fn check_form(
+    id: &OwnedOneTimeKeyId,
+    key: &Raw<OneTimeKey>,
+    signed: &mut Vec<Signed>,
+) -> Result<StoredKey, Error> {
+    let algorithm = id.algorithm();
+    check_identifier("id of the key", id.as_str())?;
+    check_size(key.json().get())?;
+    let key = if algorithm == OneTimeKeyAlgorithm::SignedCurve25519 {
+        let key = Signed::parse(key.json().get())?;
+        if !key.has_text("key") {
+            return Err(Error::Malformed("`key` is not a string".to_owned()));
+        }
+        let json = key.to_json();
+        signed.push(key);
+        json
+    } else {
+        key.deserialize()
+            .map_err(|error| Error::Malformed(error.to_string()))?;
+        key.json().get().to_owned()
+    };
+    Ok(StoredKey {
+        algorithm: algorithm.as_str().to_owned(),
+        key_id: id.key_name().to_string(),
+        key,
+    })
 }

@@ -40,7 +40,7 @@ pub use power::{PowerLevel, PowerLevels};
 pub use redact::redact;
 pub use relation::Relation;
 pub use resolve::ResolveError;
-pub use sign::{SignatureError, Signer, verify_json};
+pub use sign::{SignatureError, Signer, verify_json, verify_json_batch};
 pub use state::{State, StateKey};
 pub use verdict::Verdict;
 pub use verify::{ContentHash, ServerKeys, VerifyKey, required_signatures, verify_event};

@@ -17,6 +17,10 @@ use ruma::{
 
 use crate::FormatError;
 
+mod batch;
+
+pub use batch::verify_json_batch;
+
 /// A signature or key could not be made or did not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
@@ -160,26 +164,33 @@ pub fn verify_json(
     key_id: &str,
     public_key_base64: &str,
 ) -> Result<(), SignatureError> {
-    let field = |value: &CanonicalJsonValue, key: &str| value.as_object()?.get(key).cloned();
-    let signature = object
-        .get("signatures")
-        .and_then(|signatures| field(signatures, entity))
-        .and_then(|of_entity| field(&of_entity, key_id));
-    let Some(CanonicalJsonValue::String(signature)) = signature else {
-        return Err(SignatureError::Missing {
-            entity: entity.to_owned(),
-            key_id: key_id.to_owned(),
-        });
-    };
+    let signature = signature_of(object, entity, key_id)?;
     let message = to_canonical_json_string_for_signing(object)
         .map_err(|error| SignatureError::Unreadable(error.to_string()))?;
     verify_canonical_json_bytes(
         &SigningKeyAlgorithm::Ed25519,
         &decode(public_key_base64)?,
-        &decode(&signature)?,
+        &decode(signature)?,
         message.as_bytes(),
     )
     .map_err(SignatureError::Mismatch)
+}
+
+/// The text of the signature of `entity` with one key.
+fn signature_of<'o>(
+    object: &'o CanonicalJsonObject,
+    entity: &str,
+    key_id: &str,
+) -> Result<&'o str, SignatureError> {
+    let by_key = object
+        .get("signatures")
+        .and_then(CanonicalJsonValue::as_object)
+        .and_then(|signatures| signatures.get(entity)?.as_object());
+    let signature = by_key.and_then(|by_key| by_key.get(key_id)?.as_str());
+    signature.ok_or_else(|| SignatureError::Missing {
+        entity: entity.to_owned(),
+        key_id: key_id.to_owned(),
+    })
 }
 
 pub(crate) fn decode(base64: &str) -> Result<Vec<u8>, SignatureError> {

@@ -150,6 +150,34 @@ fn a_forged_or_missing_signature_is_refused() {
 }
 
 #[test]
+fn signatures_of_one_key_are_checked_together_as_each_alone() {
+    let signer = signer("domain");
+    let key = signer.public_key_base64();
+    let signed = |number: usize| {
+        let mut object = object(&json!({ "number": number }));
+        signer.sign_json(&mut object).unwrap();
+        object
+    };
+    for count in [0, 1, 3, 4, 50] {
+        let objects: Vec<_> = (0..count).map(signed).collect();
+        let check = |objects: &[CanonicalJsonObject]| {
+            let objects: Vec<_> = objects.iter().collect();
+            verify_json_batch(&objects, "domain", "ed25519:1", &key)
+        };
+        check(&objects).unwrap();
+        for at in 0..count {
+            let mut forged = objects.clone();
+            forged[at].insert("number".to_owned(), CanonicalJsonValue::Bool(true));
+            let error = check(&forged).unwrap_err();
+            assert!(matches!(error, SignatureError::Mismatch(_)), "{error:?}");
+            forged[at].remove("signatures");
+            let error = check(&forged).unwrap_err();
+            assert!(matches!(error, SignatureError::Missing { .. }), "{error:?}");
+        }
+    }
+}
+
+#[test]
 fn unsigned_may_change_without_breaking_the_signature() {
     let signer = signer("domain");
     let mut signed = object(&json!({"a": 1}));
