@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event::{Pdu, handshake};
 use ruma::{EventId, RoomId, ServerName, events::room::member::MembershipState};
 use serde_json::value::RawValue;
-use storage::{events, relayed_events};
+use storage::events;
 
 use super::accept::Accepted;
 use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
@@ -105,11 +105,6 @@ impl Rooms {
         let verified = verified.into_iter().next();
         let verified = verified.filter(|event| event.event_id() == pdu.event_id());
         let verified = verified.ok_or(Error::Forbidden("The event is not signed as it must be"))?;
-        // The other servers in the room learn of it from this one.
-        {
-            let mut db = self.0.database.acquire().await?;
-            relayed_events::insert(&mut db, verified.event_id()).await?;
-        }
         let accepted = self.accept(&room, verified).await?;
         Ok((head, accepted))
     }

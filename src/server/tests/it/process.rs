@@ -3,6 +3,7 @@
 mod client;
 mod federation;
 mod federation_joins;
+mod federation_messages;
 mod http;
 mod killed;
 mod model;
