@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::digest::{SHA256, digest};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
     OwnedUserId, ServerName, UInt, events::TimelineEventType,
 };
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use crate::{FormatError, Pdu, RoomVersion, Signer, event_json::EventJson};
 
@@ -157,7 +157,7 @@ pub(crate) fn hash_and_sign(
 /// An id for an event of room versions 1 and 2. Two events differ at least in what they follow, so
 /// that a hash of the event is as good as a random text.
 fn event_id(event: &EventJson, server_name: &ServerName) -> Result<String, FormatError> {
-    let opaque = URL_SAFE_NO_PAD.encode(Sha256::digest(event.text()?));
+    let opaque = URL_SAFE_NO_PAD.encode(digest(&SHA256, event.text()?.as_bytes()));
     Ok(format!("${opaque}:{server_name}"))
 }
 

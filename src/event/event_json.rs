@@ -12,10 +12,10 @@ use base64::{
     alphabet::{Alphabet, STANDARD, URL_SAFE},
     engine::{GeneralPurpose, general_purpose::NO_PAD},
 };
+use ring::digest::{SHA256, digest};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, canonical_json, room_version_rules::RedactionRules,
 };
-use sha2::{Digest, Sha256};
 
 use crate::{FormatError, RoomVersion, Signer, format};
 
@@ -277,7 +277,7 @@ fn is_canonical(number: &str) -> bool {
 }
 
 fn hash(text: &str, alphabet: &Alphabet) -> String {
-    GeneralPurpose::new(alphabet, NO_PAD).encode(Sha256::digest(text))
+    GeneralPurpose::new(alphabet, NO_PAD).encode(digest(&SHA256, text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A digest of a state that can be brought up to date key by key.
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use types::{EventNid, StateKeyNid};
 
 /// How many bytes a digest has.
@@ -60,10 +60,10 @@ impl Digest {
 }
 
 fn hash(key: StateKeyNid, event: EventNid) -> [u64; 4] {
-    let mut hasher = Sha256::new();
-    hasher.update(key.get().to_le_bytes());
-    hasher.update(event.get().to_le_bytes());
-    words(&hasher.finalize()).unwrap_or_default()
+    let mut hasher = Context::new(&SHA256);
+    hasher.update(&key.get().to_le_bytes());
+    hasher.update(&event.get().to_le_bytes());
+    words(hasher.finish().as_ref()).unwrap_or_default()
 }
 
 fn words(bytes: &[u8]) -> Option<[u64; 4]> {
