@@ -40,6 +40,14 @@ pub struct Settings {
     pub limits: config::Limits,
 }
 
+/// The events that a request adds to a room.
+pub(crate) struct RequestedWrite<'w, T> {
+    /// How many it adds at the most.
+    pub(crate) max_events: usize,
+    /// Adds them, with the room locked; called again when another process wrote to the room first.
+    pub(crate) append: &'w mut (dyn FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+}
+
 /// All rooms; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rooms(pub(crate) Arc<Inner>);
@@ -143,16 +151,20 @@ impl Rooms {
         Head::new(live.room_state(room_id).await?.ok_or(Error::UnknownRoom)?)
     }
 
-    /// Adds up to `events` events to a room in one write set, and waits until they are durable.
+    /// Adds up to `max_events` events to a room in one write set, and waits until they are durable.
     ///
-    /// `write` is called with the room locked; it is called again when another process wrote to
+    /// `append` is called with the room locked; it is called again when another process wrote to
     /// the room first, so it decides anew each time. When it adds nothing, nothing is written.
     pub(crate) async fn write<T: Send>(
         &self,
         room_id: &RoomId,
-        events: usize,
-        mut write: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
+        max_events: usize,
+        mut append: impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
+        let mut write = RequestedWrite {
+            max_events,
+            append: &mut append,
+        };
         let entry = self.0.heads.get(room_id);
         for attempt in 0..MAX_ATTEMPTS {
             let mut pending = entry.pending.lock().await;
@@ -163,15 +175,14 @@ impl Rooms {
                 pending = entry.pending.lock().await;
             }
             let written = if entry.has_open_turn() {
-                self.join_turn(&entry, pending, events, &mut write).await?
+                self.join_turn(&entry, pending, &mut write).await?
             } else if is_alone || entry.is_contended() {
                 let others = if is_alone { Others::Wait } else { Others::Join };
-                let turn = self.lead_turn(room_id, &entry, pending, others, events, &mut write);
+                let turn = self.lead_turn(room_id, &entry, pending, others, &mut write);
                 Box::pin(turn).await?
             } else {
                 let head = self.current_head(&entry, room_id, &mut pending).await?;
-                self.write_head(&entry, pending, head, events, &mut write)
-                    .await?
+                self.write_head(&entry, pending, head, &mut write).await?
             };
             match written {
                 Ok(result) => return Ok(result),
@@ -190,10 +201,9 @@ impl Rooms {
         entry: &Arc<HeadEntry>,
         mut pending: MutexGuard<'_, Option<Head>>,
         head: Head,
-        events: usize,
-        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+        write: &mut RequestedWrite<'_, T>,
     ) -> Result<Result<T, CommitError>, Error> {
-        let (result, appender) = self.build(head, events, write).await?;
+        let (result, appender) = self.build(head, write).await?;
         // What is there already may be on its way to the disk only: then an empty set, which fails
         // with it, goes the same way.
         let revision = appender.head().state.revision();
@@ -231,16 +241,15 @@ impl Rooms {
     pub(crate) async fn build<T: Send>(
         &self,
         head: Head,
-        events: usize,
-        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+        write: &mut RequestedWrite<'_, T>,
     ) -> Result<(T, EventAppender<'_>), Error> {
-        let nids = self.0.nids.allocate(nids_for(events)).await?;
+        let nids = self.0.nids.allocate(nids_for(write.max_events)).await?;
         let context = self.append_context();
         let mut known = HashMap::new();
         loop {
             let appender = EventAppender::new(head.clone(), context, nids.clone());
             let mut appender = appender.with_known(known.clone());
-            let result = write(&mut appender);
+            let result = (write.append)(&mut appender);
             if appender.missing().is_empty() {
                 return Ok((result?, appender));
             }

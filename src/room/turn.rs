@@ -19,10 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Rooms,
-    append::{EventAppender, redactions},
-    head::Head,
-    heads::HeadEntry,
+    Error, Rooms, append::redactions, head::Head, heads::HeadEntry, rooms::RequestedWrite,
 };
 
 /// How long a turn waits for the feed, before it reads the room itself.
@@ -63,10 +60,9 @@ impl Rooms {
         &self,
         entry: &HeadEntry,
         mut guard: Guard<'_>,
-        events: usize,
-        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+        write: &mut RequestedWrite<'_, T>,
     ) -> Result<Result<T, CommitError>, Error> {
-        let (result, committed) = self.add(entry, &mut guard, events, write).await?;
+        let (result, committed) = self.add(entry, &mut guard, write).await?;
         drop(guard);
         wait(result, committed).await
     }
@@ -80,8 +76,7 @@ impl Rooms {
         entry: &'e Arc<HeadEntry>,
         mut guard: Guard<'e>,
         others: Others,
-        events: usize,
-        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+        write: &mut RequestedWrite<'_, T>,
     ) -> Result<Result<T, CommitError>, Error> {
         let acquired = self.0.turns.acquire().await;
         let _turn = acquired.map_err(|_| CommitError::Stopping)?;
@@ -98,7 +93,7 @@ impl Rooms {
         *guard = Some(self.locked_head(&mut tx, room_id, &pinned, locked).await?);
         entry.open_turn();
         let open = OpenTurn(entry);
-        let added = self.add(entry, &mut guard, events, write).await;
+        let added = self.add(entry, &mut guard, write).await;
         if others == Others::Join {
             // Locks are granted in the order in which they are asked for: all who waited add theirs.
             drop(guard);
@@ -168,11 +163,10 @@ impl Rooms {
         &self,
         entry: &HeadEntry,
         guard: &mut Guard<'_>,
-        events: usize,
-        write: &mut (impl FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
+        write: &mut RequestedWrite<'_, T>,
     ) -> Result<(T, oneshot::Receiver<Result<(), CommitError>>), Error> {
         let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
-        let (result, appender) = self.build(head, events, write).await?;
+        let (result, appender) = self.build(head, write).await?;
         let (request, committed) = oneshot::channel();
         // What is there already may have been added in this turn: then it is committed with it.
         let (set, head) = appender

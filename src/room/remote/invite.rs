@@ -17,6 +17,7 @@ use crate::{
     Error, Rooms,
     append::{EventAppender, NewEvent},
     outliers::RoomIdentity,
+    rooms::RequestedWrite,
 };
 
 impl Rooms {
@@ -44,7 +45,11 @@ impl Rooms {
             let event = event(appender)?;
             appender.prepare(&event)
         };
-        let (prepared, _) = self.build(head.clone(), 1, &mut prepare).await?;
+        let mut write = RequestedWrite {
+            max_events: 1,
+            append: &mut prepare,
+        };
+        let (prepared, _) = self.build(head.clone(), &mut write).await?;
         let invite = prepared.pdu;
         let mut shown: Vec<Arc<Pdu>> = shown_to_outsiders(&head);
         if let Some(nid) = head

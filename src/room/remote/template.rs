@@ -8,11 +8,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-use crate::{
-    Error, Rooms,
-    append::{EventAppender, NewEvent},
-    head::Head,
-};
+use crate::{Error, Rooms, append::NewEvent, head::Head, rooms::RequestedWrite};
 
 impl Rooms {
     /// The event by which a user of another server may join a room; that server speaks `versions`.
@@ -101,8 +97,11 @@ impl Rooms {
             request.content(authorised_via)?,
         );
         let version = head.version.clone();
-        let mut prepare = |appender: &mut EventAppender<'_>| appender.prepare(&event);
-        let (prepared, _) = self.build(head, 1, &mut prepare).await?;
+        let mut write = RequestedWrite {
+            max_events: 1,
+            append: &mut |appender| appender.prepare(&event),
+        };
+        let (prepared, _) = self.build(head, &mut write).await?;
         let residence = Residence {
             server_name: &self.0.settings.server_name,
             authorised_via,
