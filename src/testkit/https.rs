@@ -59,6 +59,11 @@ impl TestCa {
         self.file.path()
     }
 
+    /// The authority's private key, in PEM.
+    pub fn private_key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// Issues a certificate for names and addresses.
     pub fn certify(&self, names: &[&str]) -> Certified {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

@@ -1,6 +1,7 @@
 //! The server as a process: it starts from nothing, stops on a signal, and survives being killed.
 
 mod client;
+mod complement;
 mod federation;
 mod federation_joins;
 mod federation_messages;

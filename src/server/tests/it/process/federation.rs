@@ -160,7 +160,7 @@ fn policy_and_certificate_are_read_again_on_sighup() {
     other.terminate();
 }
 
-fn rustls_roots(ca: &TestCa) -> Arc<ClientConfig> {
+pub(super) fn rustls_roots(ca: &TestCa) -> Arc<ClientConfig> {
     use rustls_pki_types::{CertificateDer, pem::PemObject as _};
     let mut trusted = RootCertStore::empty();
     trusted
@@ -176,7 +176,7 @@ fn rustls_roots(ca: &TestCa) -> Arc<ClientConfig> {
 }
 
 /// The version of TLS with a server that must have a certificate for `name`; `None` if it has not.
-fn handshake(
+pub(super) fn handshake(
     config: &Arc<ClientConfig>,
     name: &'static str,
     address: &str,

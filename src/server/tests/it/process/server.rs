@@ -38,8 +38,14 @@ impl Server {
     }
 
     pub(super) fn start_on(data: TempDir, environment: &[(&str, &str)]) -> Self {
+        let command = command(&data, environment);
+        Self::start_by(command, data)
+    }
+
+    /// Starts the server by a command that ends up as it, and whose standard error is piped.
+    pub(super) fn start_by(mut command: Command, data: TempDir) -> Self {
         testkit::time_limit(START_AND_USE);
-        let mut process = command(&data, environment).spawn().unwrap();
+        let mut process = command.spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         // Read on even when nobody looks: a full pipe would stop the server.
