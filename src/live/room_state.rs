@@ -12,6 +12,7 @@ use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, UserId,
     events::room::member::MembershipState, push::PushConditionPowerLevelsCtx,
 };
+use serde::Deserialize;
 use storage::{
     room_states::StoredRoomState,
     rooms::{HeadChange, HeadVersion, RoomHead},
@@ -260,6 +261,23 @@ impl RoomState {
     /// The member counts.
     pub fn member_counts(&self) -> MemberCounts {
         self.members.counts()
+    }
+
+    /// Whether the room has a name or a canonical alias; otherwise its heroes stand for it.
+    pub fn is_named(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Content {
+            name: Option<String>,
+            alias: Option<String>,
+        }
+        let is_set = |event_type: &str| {
+            let content = self.core().get(event_type, "");
+            content
+                .and_then(|pdu| pdu.content_as::<Content>().ok())
+                .and_then(|content| content.name.or(content.alias))
+                .is_some_and(|name| !name.is_empty())
+        };
+        is_set("m.room.name") || is_set("m.room.canonical_alias")
     }
 
     /// The heroes, from whom a room without a name takes its name.

@@ -65,12 +65,16 @@ async fn join(
     let AcceptedJoin {
         state,
         auth_chain,
+        servers,
         event,
-    } = app.rooms.accept_join(sent).await?;
+    } = app.rooms.accept_join(sent, request.omit_members).await?;
     let mut room_state = create_join_event::v2::RoomState::new();
     room_state.state = state.iter().map(raw).collect::<Result<_>>()?;
     room_state.auth_chain = auth_chain.iter().map(raw).collect::<Result<_>>()?;
     room_state.event = Some(raw(&event)?);
+    room_state.members_omitted = servers.is_some();
+    let servers = servers.map(|servers| servers.into_iter().map(Into::into).collect());
+    room_state.servers_in_room = servers;
     Ok(room_state)
 }
 

@@ -1,6 +1,9 @@
 //! Adding a membership event of another server to the graph, which was drafted here a moment ago.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use event::{
     Pdu, State, auth,
@@ -71,14 +74,17 @@ impl Rooms {
         Err(CommitError::Conflict.into())
     }
 
-    /// The state before an event that was added.
+    /// The state before an event that was added, without events that are not wanted.
     pub(super) async fn state_before(
         &self,
         accepted: &Accepted,
+        omitted: &HashSet<EventNid>,
     ) -> Result<Vec<(EventNid, Arc<Pdu>)>, Error> {
         let state = self.stored_snapshot(accepted.snapshot_nid).await?.state;
         let nids = state.into_values().filter(|nid| *nid != accepted.event.nid);
-        let events = self.0.live.events(nids.chain(accepted.replaced)).await?;
+        let nids = nids.chain(accepted.replaced);
+        let wanted = nids.filter(|nid| !omitted.contains(nid));
+        let events = self.0.live.events(wanted).await?;
         Ok(events.into_iter().collect())
     }
 

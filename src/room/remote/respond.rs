@@ -1,11 +1,17 @@
 //! Taking in the events by which users of other servers come into rooms here, or out of them.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use event::{Pdu, handshake};
-use ruma::{EventId, RoomId, ServerName, events::room::member::MembershipState};
+use ruma::{
+    EventId, OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState,
+};
 use serde_json::value::RawValue;
 use storage::events;
+use types::EventNid;
 
 use super::accept::Accepted;
 use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
@@ -13,10 +19,13 @@ use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
 /// A room as a server learns of it that joins it.
 #[derive(Debug)]
 pub struct AcceptedJoin {
-    /// The state before the join.
+    /// The state before the join, without most members if that was asked for.
     pub state: Vec<Arc<Pdu>>,
-    /// The events that authorise the state and the join.
+    /// The events that authorise the state and the join; those of `state` need not be repeated if
+    /// members were left out.
     pub auth_chain: Vec<Arc<Pdu>>,
+    /// The servers that had users in the room before the join, if members were left out.
+    pub servers: Option<BTreeSet<OwnedServerName>>,
     /// The join, with the signature of this server if a user of it vouches for the one who joins.
     pub event: Arc<Pdu>,
 }
@@ -46,23 +55,42 @@ impl SentEvent<'_> {
 }
 
 impl Rooms {
-    /// Adds the join of a user of another server, and returns the room.
+    /// Adds the join of a user of another server, and returns the room; with `omit_members` only
+    /// those member events that name a room without a name.
+    ///
+    /// Spec: server-server, `PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}`.
     #[tracing::instrument(name = "room.accept_join", skip_all, fields(room.id = %sent.room_id), err(level = "debug"))]
-    pub async fn accept_join(&self, sent: SentEvent<'_>) -> Result<AcceptedJoin, Error> {
-        let (_, accepted) = self.accept_membership(sent, MembershipState::Join).await?;
-        let state = self.state_before(&accepted).await?;
+    pub async fn accept_join(
+        &self,
+        sent: SentEvent<'_>,
+        omit_members: bool,
+    ) -> Result<AcceptedJoin, Error> {
+        let (head, accepted) = self.accept_membership(sent, MembershipState::Join).await?;
+        let omitted = if omit_members {
+            members_but_heroes(&head, accepted.event.pdu.sender())
+        } else {
+            HashSet::new()
+        };
+        let state = self.state_before(&accepted, &omitted).await?;
+        let stated: Vec<EventNid> = state.iter().map(|(nid, _)| *nid).collect();
+        let named: Vec<EventNid> = stated.iter().copied().chain(accepted.auth_nids).collect();
         let mut db = self.0.database.acquire().await?;
-        let named = state.iter().map(|(nid, _)| *nid).chain(accepted.auth_nids);
-        let named: Vec<_> = named.collect();
-        let chain = events::auth_chain(&mut db, &named).await?;
-        let mut wanted = chain;
-        wanted.extend(&named);
-        wanted.sort_unstable();
-        wanted.dedup();
+        let mut wanted: BTreeSet<EventNid> = events::auth_chain(&mut db, &named)
+            .await?
+            .into_iter()
+            .collect();
+        wanted.extend(named);
+        if omit_members {
+            stated.iter().for_each(|nid| {
+                wanted.remove(nid);
+            });
+        }
+        let wanted: Vec<EventNid> = wanted.into_iter().collect();
         let chain = events::by_nids(&mut db, &wanted).await?;
         Ok(AcceptedJoin {
             state: state.into_iter().map(|(_, pdu)| pdu).collect(),
             auth_chain: chain.into_iter().map(|event| event.pdu).collect(),
+            servers: omit_members.then(|| servers(&head)),
             event: accepted.event.pdu,
         })
     }
@@ -138,4 +166,26 @@ pub(super) fn shown_to_outsiders(head: &Head) -> Vec<Arc<Pdu>> {
         .iter()
         .filter_map(|event_type| state.get(event_type, ""));
     shown.cloned().collect()
+}
+
+/// The member events that a server may do without that joins by a user.
+fn members_but_heroes(head: &Head, user_id: &UserId) -> HashSet<EventNid> {
+    let heroes = if head.state.is_named() {
+        Vec::new()
+    } else {
+        head.state.heroes().for_reader(user_id)
+    };
+    let members = head.state.members().iter();
+    let others = members.filter(|(member, _)| !heroes.iter().any(|hero| hero.as_str() == *member));
+    others.map(|(_, member)| member.event_nid).collect()
+}
+
+/// The servers with joined users.
+fn servers(head: &Head) -> BTreeSet<OwnedServerName> {
+    let members = head.state.members().iter();
+    let joined = members.filter(|(_, member)| member.membership() == MembershipState::Join);
+    let users = joined.filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok());
+    users
+        .map(|user_id| user_id.server_name().to_owned())
+        .collect()
 }

@@ -1,13 +1,16 @@
 //! Events for other servers that are in a room.
 
-use room::EventsBefore;
-use ruma::{OwnedEventId, OwnedRoomId, UserId, server_name};
+use std::sync::Arc;
+
+use event::Pdu;
+use room::{AcceptedJoin, EventsBefore, SentEvent};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId, server_name};
 use serde_json::json;
 use types::ErrorKind;
 
 use crate::{
-    remote::{Branch, Remote},
-    support::{Server, alice, content, error_kind},
+    remote::{Branch, Remote, texts},
+    support::{Server, alice, bob, carol, content, error_kind},
 };
 
 /// A room of Alice in which a user of another server is, who came after two messages.
@@ -145,4 +148,60 @@ async fn a_server_that_is_not_in_the_room_gets_nothing() {
     assert_eq!(error_kind(event), ErrorKind::Forbidden);
     let state = server.serve_state(stranger, &room_id, &sent[0]).await;
     assert_eq!(error_kind(state), ErrorKind::Forbidden);
+}
+
+/// Has a user of the other server join a public room, members left out.
+async fn join_without_members(server: &Server, remote: &Remote, room_id: &RoomId) -> AcceptedJoin {
+    let mut branch = Branch::of(server, room_id).await;
+    let user_id = Remote::user("dave");
+    let place = ("m.room.member", Some(user_id.as_str()));
+    let join = remote.event(
+        &mut branch,
+        &user_id,
+        place,
+        &json!({ "membership": "join" }),
+    );
+    let sent = SentEvent {
+        origin: &remote.name,
+        room_id,
+        event_id: join.event_id(),
+        pdu: &texts([&join])[0],
+    };
+    let accepted = server.accept_join(sent, true).await;
+    accepted.expect("the join is accepted")
+}
+
+/// The state keys of the member events among events, sorted.
+fn members<'a>(events: impl IntoIterator<Item = &'a Arc<Pdu>>) -> Vec<&'a str> {
+    let events = events.into_iter();
+    let of_members = events.filter(|pdu| pdu.event_type() == "m.room.member");
+    let mut members: Vec<_> = of_members.filter_map(|pdu| pdu.state_key()).collect();
+    members.sort_unstable();
+    members
+}
+
+#[tokio::test]
+async fn a_join_without_members_is_answered_with_the_servers_and_who_names_the_room() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    remote.introduce(&server).await;
+    let (alice, bob, carol) = (alice(), bob(), carol());
+    let room_id = server.room(&[&alice, &bob]).await;
+    let joined = join_without_members(&server, &remote, &room_id).await;
+    assert_eq!(members(&joined.state), [alice.as_str(), bob.as_str()]);
+    let servers = joined.servers.expect("the servers");
+    assert_eq!(
+        servers.into_iter().collect::<Vec<_>>(),
+        [testkit::server_name()]
+    );
+    // All that authorises the join is in the state.
+    assert_eq!(joined.auth_chain.len(), 0);
+
+    let room_id = server.room(&[&alice, &bob, &carol]).await;
+    let name = json!({ "name": "Tea" });
+    let set = server.set(&room_id, &alice, "m.room.name", name).await;
+    set.expect("the name is set");
+    let joined = join_without_members(&server, &remote, &room_id).await;
+    assert_eq!(members(&joined.state), [""; 0]);
+    // The creator authorises the state, in which nobody is.
+    assert_eq!(members(&joined.auth_chain), [alice.as_str()]);
 }
