@@ -81,9 +81,9 @@ impl Rooms {
             .collect();
         wanted.extend(named);
         if omit_members {
-            stated.iter().for_each(|nid| {
+            for nid in &stated {
                 wanted.remove(nid);
-            });
+            }
         }
         let wanted: Vec<EventNid> = wanted.into_iter().collect();
         let chain = events::by_nids(&mut db, &wanted).await?;
