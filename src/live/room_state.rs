@@ -3,7 +3,10 @@
 //! It is loaded once and then advanced by what is committed, in this process or another. Who appends
 //! to a room does it on a clone, which shares its structure.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Bound,
+    sync::{Arc, OnceLock},
+};
 
 use equivalent::{Comparable, Equivalent};
 use event::{Pdu, State, StateKey, layers::StateSource};
@@ -226,6 +229,17 @@ impl RoomState {
         }
         let nid = self.keys.get(&StateKey { event_type, key })?;
         self.entries.event(*nid)
+    }
+
+    /// The state keys of a type, other than that of members, and the numbers of their events.
+    pub fn of_type<'a>(&'a self, event_type: &'a str) -> impl Iterator<Item = (&'a str, EventNid)> {
+        let start = Bound::Included(StateKey {
+            event_type,
+            key: "",
+        });
+        let keys = self.keys.range((start, Bound::Unbounded));
+        keys.take_while(move |(text, _)| &*text.event_type == event_type)
+            .filter_map(|(text, key)| Some((&*text.key, self.entries.event(*key)?)))
     }
 
     /// The whole state as numbers.

@@ -2,25 +2,10 @@
 //!
 //! Spec: client-server, "Restricted rooms"; rooms v8, "Authorisation rules".
 
-use event::PowerLevels;
+use event::{JoinRules, PowerLevels};
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
-use serde::Deserialize;
 
 use crate::head::Head;
-
-#[derive(Deserialize)]
-struct JoinRules {
-    join_rule: String,
-    #[serde(default)]
-    allow: Vec<Allow>,
-}
-
-#[derive(Deserialize)]
-struct Allow {
-    #[serde(rename = "type")]
-    condition: String,
-    room_id: Option<OwnedRoomId>,
-}
 
 /// The rooms whose members may join; none when the user needs no membership elsewhere, or when
 /// the room is not restricted.
@@ -33,20 +18,8 @@ pub(super) fn allowed_rooms(head: &Head, user_id: &UserId) -> Option<Vec<OwnedRo
     {
         return None;
     }
-    let rules: JoinRules = head
-        .state
-        .core()
-        .get("m.room.join_rules", "")?
-        .content_as()
-        .ok()?;
-    let restricted = matches!(rules.join_rule.as_str(), "restricted" | "knock_restricted");
-    restricted.then(|| {
-        let rooms = rules
-            .allow
-            .into_iter()
-            .filter(|allow| allow.condition == "m.room_membership");
-        rooms.filter_map(|allow| allow.room_id).collect()
-    })
+    let rules = JoinRules::of(head.state.core());
+    rules.is_restricted().then(|| rules.allowed_rooms())
 }
 
 /// A member of this server who may invite, and so vouch for another.
