@@ -376,6 +376,26 @@ CREATE TABLE login_tokens (
     expires_ts bigint NOT NULL
 );
 
+-- Tokens with which users prove to others who they are, as SHA-256 hashes.
+CREATE TABLE openid_tokens (
+    token_hash bytea PRIMARY KEY,
+    user_id text NOT NULL REFERENCES users,
+    expires_ts bigint NOT NULL
+);
+
+-- What users report to the administrators; the columns that do not apply to a report are empty.
+CREATE TABLE reports (
+    report_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    reporter text NOT NULL REFERENCES users,
+    room_id text NOT NULL,
+    event_id text NOT NULL,
+    -- The user who is reported as such, not the sender of an event.
+    user_id text NOT NULL,
+    reason text,
+    reported_ts bigint NOT NULL,
+    UNIQUE (reporter, room_id, event_id, user_id)
+);
+
 -- User-interactive authentication under way.
 CREATE TABLE uia_sessions (
     session_id text PRIMARY KEY,

@@ -3,8 +3,10 @@
 mod edu;
 pub(crate) mod events;
 pub(crate) mod membership;
+pub(crate) mod public_rooms;
 pub(crate) mod query;
 pub(crate) mod send;
+pub(crate) mod spaces;
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;

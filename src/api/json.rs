@@ -2,10 +2,23 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use types::ErrorKind;
+
+use crate::error::{Error, Result};
 
 /// A response whose JSON text is already written, spliced from stored events.
 #[derive(Clone, Debug)]
 pub struct RawJson(pub Vec<u8>);
+
+impl RawJson {
+    /// The text of a value.
+    pub(crate) fn of(value: &impl Serialize) -> Result<Self> {
+        let text = serde_json::to_vec(value);
+        text.map(Self)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    }
+}
 
 impl From<String> for RawJson {
     fn from(text: String) -> Self {

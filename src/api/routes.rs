@@ -49,6 +49,10 @@ fn federation() -> Routes<App> {
         .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
         .matrix(federation::query::profile)
         .matrix(federation::query::directory)
+        .limited(Class::General, federation::query::openid_user)
+        .matrix(federation::public_rooms::list)
+        .matrix(federation::public_rooms::search)
+        .matrix(federation::spaces::hierarchy)
         .matrix(federation::send::send)
         .merge(federation_events())
         .merge(federation_membership())
@@ -171,6 +175,7 @@ fn user_data() -> Routes<App> {
         .matrix(tags::delete)
         .matrix(filter::create)
         .matrix(filter::one)
+        .matrix(client::openid::request_token)
 }
 
 /// Push rules.
@@ -192,6 +197,7 @@ fn push_rules() -> Routes<App> {
 fn rooms() -> Routes<App> {
     Routes::default()
         .limited(Class::Join, client::create_room::create)
+        .limited(Class::Join, client::upgrade::upgrade)
         .merge(membership())
         .limited(Class::Send, client::send::message)
         .limited(Class::Send, client::send::redact)
@@ -211,6 +217,10 @@ fn rooms() -> Routes<App> {
         .matrix(client::typing::set)
         .matrix(client::receipts::create)
         .matrix(client::receipts::set_markers)
+        .limited(Class::General, client::reports::event)
+        .matrix(client::reports::room)
+        .matrix(client::reports::user)
+        .matrix(client::mutual_rooms::list)
 }
 
 /// Membership.
@@ -288,6 +298,8 @@ fn directory() -> Routes<App> {
         .matrix(client::aliases::resolve)
         .matrix(client::aliases::delete)
         .matrix(client::aliases::of_room)
+        .matrix(client::spaces::hierarchy)
+        .limited(Class::General, client::spaces::summary)
         .matrix(client::public_rooms::list)
         .matrix(client::public_rooms::search)
         .matrix(client::public_rooms::visibility)

@@ -40,6 +40,8 @@ pub struct Federation {
     pub allowed_networks: Vec<AddressRange>,
     /// DNS servers to ask instead of the system's.
     pub dns_servers: Vec<SocketAddr>,
+    /// Whether other servers may read this one's public room directory.
+    pub public_rooms: bool,
     /// How long other servers may keep this one's signing keys without asking again.
     #[serde(with = "duration")]
     pub key_validity: Duration,
@@ -63,6 +65,7 @@ impl Default for Federation {
             ca_file: None,
             allowed_networks: Vec::new(),
             dns_servers: Vec::new(),
+            public_rooms: false,
             key_validity: Duration::from_hours(24),
             max_retry_interval: Duration::from_mins(10),
             parallel_transactions: 32,

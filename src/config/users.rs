@@ -154,7 +154,7 @@ impl RateLimits {
     }
 }
 
-/// Limits of one user's devices, rooms and account data, and of a room's typing users.
+/// Limits of one user's devices, rooms, account data and reports, and of a room's typing users.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -164,6 +164,8 @@ pub struct Limits {
     pub rooms_per_user: u32,
     /// How large all account data of a user may be, of the account and of rooms.
     pub account_data_per_user: ByteSize,
+    /// How many events, rooms and users a user may have reported.
+    pub reports_per_user: u32,
     /// How many users of a room are shown as typing.
     pub typing_users_per_room: u32,
     /// A page that explains these limits to users.
@@ -176,6 +178,7 @@ impl Default for Limits {
             devices_per_user: 500,
             rooms_per_user: 10_000,
             account_data_per_user: ByteSize::mib(20),
+            reports_per_user: 1_000,
             typing_users_per_room: 100,
             info_uri: None,
         }
@@ -198,6 +201,11 @@ impl Limits {
         self.exceeded(format!("{} of account data", self.account_data_per_user))
     }
 
+    /// The error for a user who has reported too much.
+    pub fn too_many_reports(&self) -> UserLimitExceeded {
+        self.exceeded(format!("{} reports", self.reports_per_user))
+    }
+
     fn exceeded(&self, limit: String) -> UserLimitExceeded {
         UserLimitExceeded {
             limit,
@@ -209,6 +217,7 @@ impl Limits {
         for (key, limit) in [
             ("limits.devices_per_user", self.devices_per_user),
             ("limits.rooms_per_user", self.rooms_per_user),
+            ("limits.reports_per_user", self.reports_per_user),
             ("limits.typing_users_per_room", self.typing_users_per_room),
         ] {
             findings.require(limit > 0, key, "must be at least 1");

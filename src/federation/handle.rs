@@ -6,7 +6,9 @@ use ruma::{OwnedServerName, ServerName};
 use storage::Database;
 use types::Clock;
 
-use crate::{OwnKeys, Policy, Result, client::Client, discovery::Ports, keys::Keys};
+use crate::{
+    OwnKeys, Policy, Result, client::Client, discovery::Ports, hierarchy::Hierarchies, keys::Keys,
+};
 
 /// Talks to other servers; cheap to clone.
 #[derive(Clone)]
@@ -17,6 +19,7 @@ pub(crate) struct Inner {
     pub(crate) policy: Policy,
     pub(crate) client: Arc<Client>,
     pub(crate) keys: Keys,
+    pub(crate) hierarchies: Hierarchies,
     pub(crate) clock: Clock,
 }
 
@@ -53,6 +56,7 @@ impl Federation {
             policy,
             client,
             keys,
+            hierarchies: Hierarchies::new(),
             clock,
         })))
     }

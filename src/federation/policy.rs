@@ -22,6 +22,7 @@ struct Inner {
 struct Rules {
     mode: FederationMode,
     allowlist: Vec<ServerPattern>,
+    public_rooms: bool,
 }
 
 impl Policy {
@@ -52,6 +53,11 @@ impl Policy {
         }
     }
 
+    /// Whether other servers may read this one's public room directory.
+    pub fn shows_public_rooms(&self) -> bool {
+        self.0.rules.read().public_rooms
+    }
+
     /// The patterns of the allowed servers; `None` if all are.
     pub fn allowlist(&self) -> Option<Vec<String>> {
         let rules = self.0.rules.read();
@@ -69,6 +75,7 @@ impl Rules {
         Self {
             mode: settings.mode,
             allowlist: settings.allowlist.clone(),
+            public_rooms: settings.public_rooms,
         }
     }
 

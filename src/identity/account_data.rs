@@ -114,6 +114,36 @@ impl Identity {
         }
     }
 
+    /// Makes a room a direct chat with those with whom another is one.
+    ///
+    /// Spec: client-server, "Room upgrades".
+    pub async fn copy_direct_chat(
+        &self,
+        user_id: &UserId,
+        from: &RoomId,
+        to: &RoomId,
+    ) -> Result<()> {
+        const EVENT_TYPE: &str = "m.direct";
+        let content = {
+            let mut db = self.0.database.acquire().await?;
+            storage::account_data::find(&mut db, user_id, None, EVENT_TYPE).await?
+        };
+        if with_direct_chat(content.as_deref(), from, to).is_none() {
+            return Ok(());
+        }
+        let changed = |before: Option<&str>| {
+            let changed = with_direct_chat(before, from, to);
+            let content = changed.or_else(|| before.map(str::to_owned));
+            let content = content.unwrap_or_else(|| "{}".to_owned());
+            if content.len() > MAX_CONTENT {
+                return Err(Error::TooLarge("Account data of one type is too large"));
+            }
+            Ok(content)
+        };
+        self.update_account_data(user_id, None, EVENT_TYPE, changed)
+            .await
+    }
+
     /// The users that the user ignores.
     pub async fn ignored_users(&self, user_id: &UserId) -> Result<Vec<OwnedUserId>> {
         let mut db = self.0.database.acquire().await?;
@@ -141,6 +171,25 @@ pub(crate) async fn room_nid(
         .await?
         .ok_or(Error::UnknownRoom)?;
     Ok(Some(room.room_nid))
+}
+
+/// The content of `m.direct` with one room beside another; none if nothing changes by that. Clients
+/// write it: what they have written wrong stays as it is.
+fn with_direct_chat(content: Option<&str>, from: &RoomId, to: &RoomId) -> Option<String> {
+    let mut content: Map<String, Value> = serde_json::from_str(content?).ok()?;
+    let mut has_changed = false;
+    for rooms in content.values_mut().filter_map(Value::as_array_mut) {
+        let has = |rooms: &[Value], room_id: &RoomId| {
+            rooms
+                .iter()
+                .any(|room| room.as_str() == Some(room_id.as_str()))
+        };
+        if has(rooms, from) && !has(rooms, to) {
+            rooms.push(to.as_str().into());
+            has_changed = true;
+        }
+    }
+    has_changed.then(|| Value::Object(content).to_string())
 }
 
 fn check_event_type(event_type: &str) -> Result<()> {

@@ -23,13 +23,14 @@ impl Identity {
         }
     }
 
-    /// Deletes expired UIA sessions, registration nonces and login tokens.
+    /// Deletes expired UIA sessions, registration nonces, login tokens and OpenID tokens.
     pub async fn delete_expired(&self) -> Result<()> {
         let now = self.now();
         let mut db = self.0.database.acquire().await?;
         storage::uia::delete_expired(&mut db, now).await?;
         storage::registration::delete_expired_nonces(&mut db, now).await?;
         storage::sessions::delete_expired_login_tokens(&mut db, now).await?;
+        storage::openid::delete_expired(&mut db, now).await?;
         Ok(())
     }
 }

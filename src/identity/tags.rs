@@ -54,6 +54,26 @@ impl Identity {
         .await
     }
 
+    /// Gives a room the tags that the user has given another, as far as it has not the same itself.
+    ///
+    /// Spec: client-server, "Room upgrades".
+    pub async fn copy_tags(&self, user_id: &UserId, from: &RoomId, to: &RoomId) -> Result<()> {
+        let tags = match self.tags(user_id, from).await {
+            // Nothing is known of a room that the user was never in.
+            Err(Error::UnknownRoom) => return Ok(()),
+            tags => tags?,
+        };
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.change_tags(user_id, to, |present| {
+            for (tag, info) in &tags {
+                present.entry(tag).or_insert_with(|| info.clone());
+            }
+        })
+        .await
+    }
+
     async fn change_tags(
         &self,
         user_id: &UserId,

@@ -2,9 +2,11 @@
 //!
 //! Spec: client-server, "Room aliases".
 
+use std::{cmp::Reverse, collections::HashMap};
+
 use event::PowerLevels;
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId,
     events::{TimelineEventType, room::member::MembershipState},
 };
 use serde::Deserialize;
@@ -13,7 +15,10 @@ use storage::rooms;
 
 use types::{Admin, ManageAliases};
 
-use crate::{Error, Rooms, Sender, append::NewEvent, create::raw};
+use crate::{Error, Rooms, Sender, append::NewEvent, create::raw, remote::joined};
+
+/// The most servers that are named to somebody who wants to join a room.
+const MAX_SERVERS: usize = 20;
 
 /// The content of `m.room.canonical_alias`. The aliases are text, as they may be anything.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -68,6 +73,21 @@ impl Rooms {
         let mut db = self.0.database.acquire().await?;
         let found = rooms::find_alias(&mut db, alias).await?;
         Ok(found.ok_or(Error::UnknownAlias)?.room_id)
+    }
+
+    /// Servers by which a room can be joined: this one, then those with the most members.
+    pub async fn servers(&self, room_id: &RoomId) -> Result<Vec<OwnedServerName>, Error> {
+        let head = self.head(room_id).await?;
+        let own_name = &self.0.settings.server_name;
+        let mut members: HashMap<&ServerName, usize> = HashMap::new();
+        for user_id in joined(&head).filter(|user_id| !self.is_local(user_id)) {
+            *members.entry(user_id.server_name()).or_default() += 1;
+        }
+        let mut others: Vec<_> = members.into_iter().collect();
+        others.sort_unstable_by_key(|(server, members)| (Reverse(*members), *server));
+        let others = others.into_iter().map(|(server, _)| server.to_owned());
+        let servers = [own_name.clone()].into_iter().chain(others);
+        Ok(servers.take(MAX_SERVERS).collect())
     }
 
     /// Removes an alias: allowed to its creator, to users who may set the room's canonical alias, and

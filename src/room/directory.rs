@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use event::{PowerLevels, RoomVersion, State};
+use event::{PowerLevels, RoomSummary, RoomVersion, State};
 use ruma::{OwnedRoomId, RoomId, events::room::member::MembershipState};
-use serde::Deserialize;
 use storage::{events, memberships, rooms};
 use types::RoomNid;
 
@@ -38,44 +37,21 @@ pub struct DirectoryQuery {
     pub limit: Option<usize>,
     /// Where the page starts: the token of the page before.
     pub from: Option<String>,
+    /// Whether only rooms are wanted that users of other servers may come into.
+    pub for_other_servers: bool,
 }
 
 /// A page of the directory, the largest rooms first.
 #[derive(Clone, Debug)]
 pub struct DirectoryPage {
     /// The rooms.
-    pub rooms: Vec<RoomListing>,
+    pub rooms: Vec<RoomSummary>,
     /// How many rooms there are on all pages.
     pub total: usize,
     /// The token of the next page.
     pub next: Option<String>,
     /// The token of the page before.
     pub previous: Option<String>,
-}
-
-/// A room as the directory shows it.
-#[derive(Clone, Debug)]
-pub struct RoomListing {
-    /// The room.
-    pub room_id: OwnedRoomId,
-    /// How many users are joined.
-    pub joined_members: u64,
-    /// Its name.
-    pub name: Option<String>,
-    /// Its topic.
-    pub topic: Option<String>,
-    /// Its canonical alias.
-    pub canonical_alias: Option<String>,
-    /// Its avatar.
-    pub avatar_url: Option<String>,
-    /// Its type.
-    pub room_type: Option<String>,
-    /// Who may join.
-    pub join_rule: Option<String>,
-    /// Whether everybody may read.
-    pub world_readable: bool,
-    /// Whether guests may join.
-    pub guest_can_join: bool,
 }
 
 impl Rooms {
@@ -89,7 +65,7 @@ impl Rooms {
             None => 0,
         };
         let limit = query.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
-        let mut listings = self.listings().await?;
+        let mut listings = self.listings(query.for_other_servers).await?;
         listings.retain(|listing| query.wants(listing));
         listings.sort_by(|a, b| {
             b.joined_members
@@ -107,8 +83,9 @@ impl Rooms {
         })
     }
 
-    /// All listed rooms; three queries, whatever their number.
-    async fn listings(&self) -> Result<Vec<RoomListing>, Error> {
+    /// All listed rooms, or those that users of other servers may come into; three queries, whatever
+    /// their number.
+    async fn listings(&self, for_other_servers: bool) -> Result<Vec<RoomSummary>, Error> {
         let mut db = self.0.database.acquire().await?;
         let rooms = rooms::in_directory(&mut db).await?;
         let nids: Vec<RoomNid> = rooms.iter().map(|room| room.room_nid).collect();
@@ -120,14 +97,13 @@ impl Rooms {
             .await?
             .into_iter()
             .collect();
-        Ok(rooms
-            .into_iter()
-            .map(|room| {
-                let state = states.remove(&room.room_nid).unwrap_or_default();
-                let joined = joined.get(&room.room_nid).copied().unwrap_or_default();
-                RoomListing::of(room.room_id, &state, joined as u64)
-            })
-            .collect())
+        let listings = rooms.into_iter().filter_map(|room| {
+            let state = states.remove(&room.room_nid).unwrap_or_default();
+            let joined = joined.get(&room.room_nid).copied().unwrap_or_default();
+            let is_wanted = !for_other_servers || event::federates(&state);
+            is_wanted.then(|| listing(room.room_id, &state, joined as u64))
+        });
+        Ok(listings.collect())
     }
 
     /// Whether the room is listed.
@@ -165,7 +141,7 @@ impl Rooms {
 }
 
 impl DirectoryQuery {
-    fn wants(&self, listing: &RoomListing) -> bool {
+    fn wants(&self, listing: &RoomSummary) -> bool {
         let of_type = self
             .room_types
             .as_ref()
@@ -181,43 +157,10 @@ impl DirectoryQuery {
     }
 }
 
-#[derive(Default, Deserialize)]
-struct Content {
-    name: Option<String>,
-    topic: Option<String>,
-    url: Option<String>,
-    alias: Option<String>,
-    #[serde(rename = "type")]
-    room_type: Option<String>,
-    join_rule: Option<String>,
-    history_visibility: Option<String>,
-    guest_access: Option<String>,
-}
-
-impl RoomListing {
-    fn of(room_id: OwnedRoomId, state: &State, joined_members: u64) -> Self {
-        let content = |event_type: &str| {
-            state
-                .get(event_type, "")
-                .and_then(|pdu| pdu.content_as::<Content>().ok())
-                .unwrap_or_default()
-        };
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        Self {
-            room_id,
-            joined_members,
-            name: given(content("m.room.name").name),
-            topic: given(content("m.room.topic").topic),
-            canonical_alias: given(content("m.room.canonical_alias").alias),
-            avatar_url: given(content("m.room.avatar").url),
-            room_type: content("m.room.create").room_type,
-            join_rule: content("m.room.join_rules").join_rule,
-            world_readable: content("m.room.history_visibility")
-                .history_visibility
-                .as_deref()
-                == Some("world_readable"),
-            guest_can_join: content("m.room.guest_access").guest_access.as_deref()
-                == Some("can_join"),
-        }
+/// A room as the directory shows it.
+fn listing(room_id: OwnedRoomId, state: &State, joined_members: u64) -> RoomSummary {
+    RoomSummary {
+        allowed_rooms: Vec::new(),
+        ..RoomSummary::of(room_id, None, state, joined_members)
     }
 }

@@ -74,7 +74,8 @@ impl Rooms {
         }
     }
 
-    fn takes_part_in(&self, head: Option<&Head>) -> bool {
+    /// The same of a room with this head.
+    pub(crate) fn takes_part_in(&self, head: Option<&Head>) -> bool {
         let Some(head) = head else {
             return false;
         };
@@ -106,7 +107,7 @@ impl Rooms {
 
     /// The servers that may let a user into a room: those that the client names, that of whoever
     /// invited the user, that of the room's id, and those of members, as far as they are known.
-    async fn candidates(
+    pub(crate) async fn candidates(
         &self,
         room_id: &RoomId,
         user_id: &UserId,
@@ -164,12 +165,12 @@ impl Rooms {
 }
 
 /// Whether a server may take part in a room, by the room's server ACL.
-fn may_take_part(head: &Head, server: &ServerName) -> bool {
+pub(crate) fn may_take_part(head: &Head, server: &ServerName) -> bool {
     ServerAcl::of(head.state.core()).allows(server)
 }
 
 /// The users who are in a room.
-fn joined(head: &Head) -> impl Iterator<Item = &UserId> {
+pub(crate) fn joined(head: &Head) -> impl Iterator<Item = &UserId> {
     let members = head.state.members().iter();
     let joined = members.filter(|(_, member)| member.membership() == MembershipState::Join);
     joined.filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok())

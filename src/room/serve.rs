@@ -180,7 +180,7 @@ impl Rooms {
 }
 
 /// Whether a user, as text, is of a server.
-fn is_of(user_id: &str, server: &ServerName) -> bool {
+pub(crate) fn is_of(user_id: &str, server: &ServerName) -> bool {
     let user_id = <&ruma::UserId>::try_from(user_id);
     user_id.is_ok_and(|user_id| user_id.server_name() == server)
 }

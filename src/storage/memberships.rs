@@ -135,6 +135,25 @@ pub async fn joined(db: &mut Connection, room_nid: RoomNid) -> Result<Vec<OwnedU
         .collect()
 }
 
+/// The rooms that both users are joined to, in the order in which they became known here.
+pub async fn mutual_rooms(
+    db: &mut Connection,
+    one: &UserId,
+    other: &UserId,
+) -> Result<Vec<OwnedRoomId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "SELECT r.room_id FROM memberships m
+         JOIN memberships o ON o.room_nid = m.room_nid AND o.user_id = $2 AND o.membership = 'join'
+         JOIN rooms r ON r.room_nid = m.room_nid
+         WHERE m.user_id = $1 AND m.membership = 'join' ORDER BY m.room_nid",
+        &*escape(one.as_str()),
+        &*escape(other.as_str())
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(id).collect()
+}
+
 /// The users who are joined to a room that this user is joined to, the user included.
 #[tracing::instrument(name = "storage.memberships.sharing_a_room", level = "debug", skip_all)]
 pub async fn sharing_a_room(

@@ -462,6 +462,27 @@ pub async fn aliases(
     rows.into_iter().map(id).collect()
 }
 
+/// Makes the aliases of a room point to another, and lists that in the public room directory in its
+/// place.
+pub async fn hand_over_names(db: &mut Connection, from: RoomNid, to: &RoomId) -> Result<(), Error> {
+    sqlx::query!(
+        "WITH heir AS (SELECT room_nid FROM rooms WHERE room_id = $2),
+            aliases AS (
+                UPDATE room_aliases a SET room_nid = heir.room_nid FROM heir WHERE a.room_nid = $1
+            ),
+            unlisted AS (
+                UPDATE rooms SET in_directory = false WHERE room_nid = $1 AND in_directory RETURNING 1
+            )
+         UPDATE rooms r SET in_directory = true FROM heir
+         WHERE r.room_nid = heir.room_nid AND EXISTS (SELECT FROM unlisted)",
+        from.get(),
+        to.as_str()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// The ids of events by number, in no order.
 pub async fn event_ids(
     db: &mut Connection,

@@ -41,10 +41,8 @@ pub(crate) async fn resolve(
         return Ok(get_alias::v3::Response::new(found.room_id, found.servers));
     }
     let room_id = app.rooms.resolve_alias(alias).await?;
-    Ok(get_alias::v3::Response::new(
-        room_id,
-        vec![app.server_name.clone()],
-    ))
+    let servers = app.rooms.servers(&room_id).await?;
+    Ok(get_alias::v3::Response::new(room_id, servers))
 }
 
 /// Removes an alias.

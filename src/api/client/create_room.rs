@@ -16,7 +16,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use types::ErrorKind;
 
-use super::{membership::inherit_push_rules, sender};
+use super::{sender, upgrade::inherit_settings};
 use crate::{App, Error, Matrix, Result};
 
 /// Creates a room.
@@ -25,7 +25,7 @@ pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> 
     let request = room_request(&app, call.request).await?;
     let profile = app.profile(&creator.user_id).await?;
     let room_id = app.rooms.create(&creator, profile, request).await?;
-    inherit_push_rules(&app, &room_id, &creator.user_id).await?;
+    inherit_settings(&app, &room_id, &creator.user_id).await?;
     Ok(Response::new(room_id))
 }
 

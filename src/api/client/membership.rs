@@ -2,7 +2,7 @@
 
 use room::{MembershipChange, Sender};
 use ruma::{
-    OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, UserId,
+    OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId,
     api::client::{
         knock::knock_room,
         membership::{
@@ -16,7 +16,7 @@ use ruma::{
 use serde_json::{Map, Value};
 use types::ErrorKind;
 
-use super::sender;
+use super::{sender, upgrade::inherit_settings};
 use crate::{App, Error, Matrix, Result};
 
 /// Joins a room by its id.
@@ -172,7 +172,7 @@ pub(crate) async fn joined_rooms(
 }
 
 /// Resolves a room id or alias; also returns the servers that may know the room.
-async fn room_and_servers(
+pub(super) async fn room_and_servers(
     app: &App,
     id_or_alias: &RoomOrAliasId,
     mut via: Vec<OwnedServerName>,
@@ -206,19 +206,5 @@ async fn join(
     app.rooms
         .join_via(room_id, sender, profile, content, via)
         .await?;
-    inherit_push_rules(app, room_id, &sender.user_id).await
-}
-
-/// Gives a room that replaces another the user's push rules for that one.
-pub(super) async fn inherit_push_rules(
-    app: &App,
-    room_id: &RoomId,
-    user_id: &UserId,
-) -> Result<()> {
-    if let Some(predecessor) = app.rooms.predecessor(room_id).await? {
-        app.identity
-            .copy_room_push_rules(user_id, &predecessor, room_id)
-            .await?;
-    }
-    Ok(())
+    inherit_settings(app, room_id, &sender.user_id).await
 }

@@ -1,21 +1,24 @@
 //! The room directory.
 
-use room::{DirectoryQuery, RoomListing};
+use event::RoomSummary;
+use room::{DirectoryPage, DirectoryQuery};
 use ruma::{
-    UInt,
+    ServerName, UInt,
     api::client::{
         directory::{
             get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
         },
         room::Visibility,
     },
-    directory::RoomTypeFilter,
+    directory::{Filter, RoomTypeFilter},
 };
 use serde_json::{Map, Value, json};
-use types::ErrorKind;
 
 use super::sender;
-use crate::{App, Error, Matrix, Result, json::RawJson};
+use crate::{App, Matrix, Result, json::RawJson};
+
+/// How many rooms of another server's directory are on a page.
+const MAX_REMOTE_PAGE: u32 = 500;
 
 /// Lists public rooms.
 pub(crate) async fn list(app: App, call: Matrix<get_public_rooms::v3::Request>) -> Result<RawJson> {
@@ -25,12 +28,8 @@ pub(crate) async fn list(app: App, call: Matrix<get_public_rooms::v3::Request>) 
         server,
         ..
     } = call.request;
-    let query = DirectoryQuery {
-        limit: count(limit),
-        from: since,
-        ..DirectoryQuery::default()
-    };
-    page(&app, server.as_deref(), query).await
+    let filter = Filter::default();
+    page_of(&app, server.as_deref(), (limit, since, filter)).await
 }
 
 /// Searches public rooms.
@@ -45,23 +44,7 @@ pub(crate) async fn search(
         filter,
         ..
     } = call.request;
-    let room_types: Vec<_> = filter
-        .room_types
-        .iter()
-        .map(RoomTypeFilter::as_str)
-        .collect();
-    let query = DirectoryQuery {
-        search: filter.generic_search_term,
-        room_types: (!room_types.is_empty()).then(|| {
-            room_types
-                .into_iter()
-                .map(|room_type| room_type.map(str::to_owned))
-                .collect()
-        }),
-        limit: count(limit),
-        from: since,
-    };
-    page(&app, server.as_deref(), query).await
+    page_of(&app, server.as_deref(), (limit, since, filter)).await
 }
 
 /// Returns whether a room is listed.
@@ -90,50 +73,63 @@ pub(crate) async fn set_visibility(
     Ok(set_room_visibility::v3::Response::new())
 }
 
-async fn page(
-    app: &App,
-    server: Option<&ruma::ServerName>,
-    query: DirectoryQuery,
-) -> Result<RawJson> {
-    if server.is_some_and(|server| server != app.server_name) {
-        return Err(Error::new(
-            ErrorKind::Forbidden,
-            "This server does not federate",
-        ));
-    }
-    let page = app.rooms.directory(&query).await?;
-    let mut body = json!({
-        "chunk": page.rooms.iter().map(entry).collect::<Vec<_>>(),
-        "total_room_count_estimate": page.total,
-    });
-    if let Some(body) = body.as_object_mut() {
-        insert(body, "next_batch", page.next);
-        insert(body, "prev_batch", page.previous);
-    }
-    Ok(body.to_string().into())
+/// A page of this or another server's directory: how many rooms, from where, and which.
+type Wanted = (Option<UInt>, Option<String>, Filter);
+
+/// A page of the directory of a server.
+async fn page_of(app: &App, server: Option<&ServerName>, wanted: Wanted) -> Result<RawJson> {
+    let other = server.filter(|server| *server != app.server_name);
+    let Some(server) = other else {
+        let page = app.rooms.directory(&query(wanted)).await?;
+        return Ok(body(page).into());
+    };
+    let (limit, since, filter) = wanted;
+    let limit = limit.and_then(|limit| u32::try_from(u64::from(limit)).ok());
+    let limit = limit.unwrap_or(MAX_REMOTE_PAGE).min(MAX_REMOTE_PAGE);
+    let page = app.federation.public_rooms(server, limit, since, filter);
+    let page = page.await?;
+    let body = page_body(&page.rooms, page.total, (page.next, page.previous));
+    Ok(body.into())
 }
 
-fn entry(room: &RoomListing) -> Map<String, Value> {
-    let mut entry = Map::new();
-    entry.insert("room_id".to_owned(), json!(room.room_id));
-    entry.insert("num_joined_members".to_owned(), room.joined_members.into());
-    entry.insert("world_readable".to_owned(), room.world_readable.into());
-    entry.insert("guest_can_join".to_owned(), room.guest_can_join.into());
-    insert(&mut entry, "name", room.name.clone());
-    insert(&mut entry, "topic", room.topic.clone());
-    insert(&mut entry, "canonical_alias", room.canonical_alias.clone());
-    insert(&mut entry, "avatar_url", room.avatar_url.clone());
-    insert(&mut entry, "room_type", room.room_type.clone());
-    insert(&mut entry, "join_rule", room.join_rule.clone());
-    entry
+/// The query for a page of this server's directory.
+pub(crate) fn query((limit, from, filter): Wanted) -> DirectoryQuery {
+    let room_types = filter.room_types.iter().map(RoomTypeFilter::as_str);
+    let room_types: Vec<_> = room_types
+        .map(|room_type| room_type.map(str::to_owned))
+        .collect();
+    DirectoryQuery {
+        search: filter.generic_search_term,
+        room_types: (!room_types.is_empty()).then_some(room_types),
+        limit: limit.and_then(|limit| usize::try_from(u64::from(limit)).ok()),
+        from,
+        for_other_servers: false,
+    }
+}
+
+/// A page of this server's directory as it is returned.
+pub(crate) fn body(page: DirectoryPage) -> String {
+    let total = u64::try_from(page.total).ok();
+    page_body(&page.rooms, total, (page.next, page.previous))
+}
+
+fn page_body(
+    rooms: &[RoomSummary],
+    total: Option<u64>,
+    (next, previous): (Option<String>, Option<String>),
+) -> String {
+    let mut body = Map::new();
+    body.insert("chunk".to_owned(), json!(rooms));
+    if let Some(total) = total {
+        body.insert("total_room_count_estimate".to_owned(), total.into());
+    }
+    insert(&mut body, "next_batch", next);
+    insert(&mut body, "prev_batch", previous);
+    Value::Object(body).to_string()
 }
 
 fn insert(object: &mut Map<String, Value>, name: &str, value: Option<String>) {
     if let Some(value) = value {
         object.insert(name.to_owned(), value.into());
     }
-}
-
-fn count(limit: Option<UInt>) -> Option<usize> {
-    limit.and_then(|limit| usize::try_from(u64::from(limit)).ok())
 }

@@ -27,6 +27,8 @@ pub(crate) async fn versions() -> Response {
             "org.matrix.msc2285.stable": true,
             "org.matrix.msc3771": true,
             "org.matrix.msc3773": true,
+            // Rooms that two users share.
+            "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
         },
     });
     json::json_response(StatusCode::OK, body.to_string()).into_response()

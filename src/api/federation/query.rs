@@ -2,7 +2,10 @@
 //!
 //! Spec: server-server, "Querying for information".
 
-use ruma::api::federation::query::{get_profile_information, get_room_information};
+use ruma::api::federation::{
+    openid::get_openid_userinfo,
+    query::{get_profile_information, get_room_information},
+};
 use serde_json::Value;
 use types::ErrorKind;
 
@@ -33,6 +36,15 @@ pub(crate) async fn directory(
         ));
     }
     let room_id = app.rooms.resolve_alias(alias).await?;
-    let servers = vec![app.server_name.clone()];
+    let servers = app.rooms.servers(&room_id).await?;
     Ok(get_room_information::v1::Response::new(room_id, servers))
+}
+
+/// The user who has created an OpenID token. Whoever has it may ask.
+pub(crate) async fn openid_user(
+    app: App,
+    call: Matrix<get_openid_userinfo::v1::Request>,
+) -> Result<get_openid_userinfo::v1::Response> {
+    let user_id = app.identity.openid_user(&call.request.access_token).await?;
+    Ok(get_openid_userinfo::v1::Response::new(user_id))
 }

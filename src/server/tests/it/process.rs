@@ -3,8 +3,10 @@
 mod client;
 mod complement;
 mod federation;
+mod federation_directory;
 mod federation_joins;
 mod federation_messages;
+mod federation_spaces;
 mod http;
 mod killed;
 mod model;

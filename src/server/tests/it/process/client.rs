@@ -42,7 +42,8 @@ impl Connection {
         })
     }
 
-    /// Sends one request and reads the answer.
+    /// Sends one request and reads the answer. A path is that of the client API's version 3, unless it
+    /// begins with a slash.
     pub(super) fn call(
         &mut self,
         method: &str,
@@ -51,8 +52,12 @@ impl Connection {
         body: &Value,
     ) -> io::Result<Answer> {
         let body = body.to_string();
+        let path = match path.strip_prefix('/') {
+            Some(path) => path.to_owned(),
+            None => format!("_matrix/client/v3/{path}"),
+        };
         let request = format!(
-            "{method} /_matrix/client/v3/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
+            "{method} /{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len(),
