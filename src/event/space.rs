@@ -42,7 +42,7 @@ pub struct SpaceRoom {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Event<'a> {
+struct Stripped<'a> {
     #[serde(rename = "type")]
     event_type: String,
     state_key: String,
@@ -65,7 +65,7 @@ struct Content {
 impl SpaceChild {
     /// The room that an event of the space's state names; none if it names none, or not any more.
     pub fn of(pdu: &Pdu) -> Option<Self> {
-        Self::read(&Event {
+        Self::read(&Stripped {
             event_type: pdu.event_type().to_owned(),
             state_key: pdu.state_key()?.to_owned(),
             content: pdu.content(),
@@ -79,7 +79,7 @@ impl SpaceChild {
         Self::read(&serde_json::from_str(event.get()).ok()?)
     }
 
-    fn read(event: &Event<'_>) -> Option<Self> {
+    fn read(event: &Stripped<'_>) -> Option<Self> {
         if event.event_type != SPACE_CHILD {
             return None;
         }
