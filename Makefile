@@ -1,7 +1,7 @@
 # Each target is one or two readable commands.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deps fmt sql clients bench soak fuzz
+.PHONY: help run test lint deps fmt sql clients interop bench soak fuzz
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -34,6 +34,11 @@ clients: ## Runs the tests with unmodified client SDKs
 	tools/need-postgresql
 	cargo build --locked --bin chancery
 	tests/clients/run
+
+interop: ## Runs the tests with a real Synapse
+	tools/need-postgresql
+	cargo build --locked --bin chancery
+	tests/peers/run
 
 bench: ## Measures the server and Synapse, and writes docs/performance.md
 	tools/need-postgresql

@@ -1,0 +1,44 @@
+"""A Chancery process with a PostgreSQL that it manages itself."""
+
+import os
+from pathlib import Path
+
+from .authority import Authority
+from .link import Link, free_port
+from .process import Process
+from .server import Server
+
+BINARY = os.environ.get("CHANCERY_BINARY", "")
+
+
+class Chancery(Server):
+    """Named by its address, so that the Synapse finds it."""
+
+    def __init__(self, folder: Path, address: str, authority: Authority):
+        link = Link(address)
+        client_port = free_port("127.0.0.1")
+        super().__init__(folder, f"{address}:{link.port}", link, client_port)
+        folder.mkdir()
+        folder.chmod(0o755)
+        certificate, key = authority.certify(address)
+        self.settings = {
+            "CHANCERY_SERVER_NAME": self.name,
+            "CHANCERY_DATA_DIR": str(folder / "data"),
+            "CHANCERY_LISTEN": f"127.0.0.1:{client_port}",
+            "CHANCERY_REGISTRATION": "open",
+            "CHANCERY_RATE_LIMITS": "off",
+            "CHANCERY_FEDERATION_MODE": "open",
+            "CHANCERY_FEDERATION_LISTEN": "{}:{}".format(*link.behind),
+            "CHANCERY_FEDERATION_CERTIFICATE_FILE": str(certificate),
+            "CHANCERY_FEDERATION_PRIVATE_KEY_FILE": str(key),
+            "CHANCERY_FEDERATION_CA_FILE": str(authority.certificate),
+            "CHANCERY_FEDERATION_ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+            "CHANCERY_FEDERATION_MAX_RETRY_INTERVAL": "1s",
+            "CHANCERY_LOG_FILTER": "info,federation=debug,delivery=debug",
+        }
+        self.start()
+
+    def launch(self) -> Process:
+        environment = {"PATH": os.environ["PATH"], **self.settings}
+        log = self.folder / "chancery.log"
+        return Process([BINARY, "serve"], log, lambda: self.answers("/ready"), environment)

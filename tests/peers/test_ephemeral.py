@@ -1,0 +1,37 @@
+"""Receipts of users of another server."""
+
+from harness.user import User
+
+
+def meet(alice: User, bob: User) -> str:
+    room_id = alice.create_room()
+    bob.join(room_id, alice)
+    alice.until_membership(room_id, bob, "join")
+    return room_id
+
+
+def test_receipts_reach_the_other_server(alice: User, bob: User) -> None:
+    room_id = meet(alice, bob)
+    for author, reader in ((alice, bob), (bob, alice)):
+        event_id = author.send(room_id, "read this")
+        reader.until_event(room_id, event_id)
+        reader.post(f"rooms/{room_id}/receipt/m.read/{event_id}")
+        receipt = author.until_ephemeral(
+            room_id, "m.receipt", lambda content: content.get(event_id, {}).get("m.read", {}).get(reader.user_id)
+        )
+        assert receipt["ts"] > 0
+
+
+def test_a_receipt_in_a_thread_says_which(alice: User, bob: User) -> None:
+    room_id = meet(alice, bob)
+    root = alice.send(room_id, "root")
+    relation = {"rel_type": "m.thread", "event_id": root}
+    reply = alice.send_event(
+        room_id, "m.room.message", {"msgtype": "m.text", "body": "reply", "m.relates_to": relation}
+    )
+    bob.until_event(room_id, reply)
+    bob.post(f"rooms/{room_id}/receipt/m.read/{reply}", {"thread_id": root})
+    receipt = alice.until_ephemeral(
+        room_id, "m.receipt", lambda content: content.get(reply, {}).get("m.read", {}).get(bob.user_id)
+    )
+    assert receipt["thread_id"] == root
