@@ -8,7 +8,7 @@ import httpx
 
 from .link import Link
 from .process import Process
-from .user import User
+from .user import Json, User
 
 PASSWORD = "correct horse battery staple"
 
@@ -45,19 +45,35 @@ class Server(ABC):
 
     def answers(self, path: str) -> bool:
         """Whether a GET of the path succeeds."""
-        try:
-            return httpx.get(self.clients_url + path, timeout=5).is_success
-        except httpx.TransportError:
-            return False
+        return answers(self.clients_url + path)
 
     def register(self, name: str) -> User:
-        """Makes an account of that name, which it alone has, and logs it in."""
+        """Makes an account whose name begins so, and logs it in."""
         request = {
             "username": f"{name}{next(self.numbers)}",
             "password": PASSWORD,
             "auth": {"type": "m.login.dummy"},
         }
-        response = httpx.post(f"{self.clients_url}/_matrix/client/v3/register", json=request, timeout=30)
-        assert response.status_code == 200, response.text
-        session = response.json()
-        return User(self.clients_url, self.name, session["user_id"], session["device_id"], session["access_token"])
+        return _session(self.clients_url, self.name, "register", request)
+
+
+def log_in(clients_url: str, server_name: str, name: str) -> User:
+    """Logs an account in that is there."""
+    identifier = {"type": "m.id.user", "user": name}
+    request = {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
+    return _session(clients_url, server_name, "login", request)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of the URL succeeds."""
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _session(clients_url: str, server_name: str, endpoint: str, request: Json) -> User:
+    response = httpx.post(f"{clients_url}/_matrix/client/v3/{endpoint}", json=request, timeout=30)
+    assert response.status_code == 200, response.text
+    session = response.json()
+    return User(clients_url, server_name, session["user_id"], session["device_id"], session["access_token"])
