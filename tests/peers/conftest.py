@@ -4,6 +4,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -25,26 +26,32 @@ class Network:
         self.folder = folder
         self.authority = Authority(folder)
         self.servers: dict[str, Server] = {}
-        self.postgres: Postgres | None = None
+
+    @cached_property
+    def postgres(self) -> Postgres:
+        """For servers that do not manage one themselves."""
+        return Postgres(self.folder / "postgres")
 
     def server(self, name: str) -> Server:
         if name not in self.servers:
             self.servers[name] = self._start(name)
         return self.servers[name]
 
+    def server_of(self, user: User) -> Server:
+        return next(server for server in self.servers.values() if server.name == user.server_name)
+
     def _start(self, name: str) -> Server:
         folder = self.folder / name
         if name != "synapse":
             address = f"127.0.0.{2 + len(self.servers)}"
             return Chancery(folder, address, self.authority)
-        self.postgres = self.postgres or Postgres(self.folder / "postgres")
         return Synapse(folder, "127.0.0.100", self.authority, self.postgres)
 
     def stop(self) -> None:
         for server in self.servers.values():
             server.stop()
             server.link.close()
-        if self.postgres is not None:
+        if "postgres" in self.__dict__:
             self.postgres.stop()
 
 

@@ -16,8 +16,8 @@ class Link:
         self.listener = socket.create_server((address, 0))
         self.address = address
         self.port: int = self.listener.getsockname()[1]
-        # Where the server itself listens.
-        self.behind = (address, free_port(address))
+        # Where the server itself listens; where its processes do, if there are several.
+        self.behind = [(address, free_port(address))]
         self.lock = threading.Lock()
         self.is_cut = False
         self.loses_answers = False
@@ -58,13 +58,23 @@ class Link:
             threading.Thread(target=self._forward, args=(incoming,), daemon=True).start()
 
     def _forward(self, incoming: socket.socket) -> None:
-        with incoming, suppress(OSError), socket.create_connection(self.behind) as outgoing:
+        with incoming, suppress(OSError), self._connect() as outgoing:
             with self._admitted(incoming, outgoing):
                 pipe = _Pipe(self, incoming, outgoing)
                 back = threading.Thread(target=pipe.carry_answers, daemon=True)
                 back.start()
                 pipe.carry_requests()
                 back.join()
+
+    def _connect(self) -> socket.socket:
+        """A connection to the next process that listens."""
+        with self.lock:
+            self.behind.append(self.behind.pop(0))
+            behind = list(self.behind)
+        for address in behind[:-1]:
+            with suppress(OSError):
+                return socket.create_connection(address)
+        return socket.create_connection(behind[-1])
 
     @contextmanager
     def _admitted(self, *connections: socket.socket) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The PostgreSQL of the Synapse."""
+"""A PostgreSQL for servers that do not manage one themselves."""
 
 import shutil
 import signal
@@ -35,6 +35,10 @@ class Postgres:
         """Creates an empty database as Synapse wants it."""
         statement = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
         self._run("psql", "-h", str(self.folder), "-U", "peers", "-d", "postgres", "-qc", statement)
+
+    def url(self, database: str) -> str:
+        """Where a server finds a database."""
+        return f"postgres:///{database}?host={self.folder}&user=peers"
 
     def stop(self) -> None:
         """Stops the cluster without waiting for its clients."""

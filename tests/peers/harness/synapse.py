@@ -1,5 +1,6 @@
 """A Synapse, from the virtual environment that runs the tests."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from .postgres import Postgres
 from .process import Process
 from .server import Server
 
+LOG = "synapse.log"
 HERE = Path(__file__).parent
 
 
@@ -35,7 +37,7 @@ class Synapse(Server):
                 folder=folder,
                 client_port=client_port,
                 address=address,
-                port=link.behind[1],
+                port=link.behind[0][1],
                 certificate=certificate,
                 key=key,
                 database=database,
@@ -48,8 +50,13 @@ class Synapse(Server):
         self.start()
 
     def launch(self) -> Process:
-        log = self.folder / "synapse.log"
+        log = self.folder / LOG
         return Process(self._arguments(), log, lambda: self.answers("/health"))
+
+    def received_events(self, room_id: str) -> list[str]:
+        """The ids of the events of a room that other servers have sent, one for each time."""
+        handled = rf"handling received PDU in room {re.escape(room_id)}: <Event event_id=([^,]+),"
+        return re.findall(handled, (self.folder / LOG).read_text())
 
     def _command(self, argument: str) -> None:
         done = subprocess.run([*self._arguments(), argument], capture_output=True, text=True)

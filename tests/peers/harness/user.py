@@ -37,8 +37,13 @@ class User:
         self.http = httpx.Client(
             base_url=url + "/_matrix/", headers={"Authorization": f"Bearer {token}"}, timeout=DEADLINE_SECONDS
         )
+        self.token = token
         self.since: str | None = None
         self.syncs: list[Json] = []
+
+    def at(self, url: str) -> "User":
+        """The same device at another process of the server."""
+        return User(url, self.server_name, self.user_id, self.device_id, self.token)
 
     # Requests
 
@@ -165,27 +170,30 @@ class User:
         """Takes no more account of what `/sync` has brought so far."""
         self.syncs.clear()
 
-    def until(self, what: str, find: Callable[[Json], T | None]) -> T:
+    def until(
+        self, what: str, find: Callable[[Json], T | None], deadline_seconds: float = DEADLINE_SECONDS
+    ) -> T:
         """Waits for a response of `/sync`, past or to come, in which `find` finds something, and returns that."""
-        end = time.monotonic() + DEADLINE_SECONDS
+        end = time.monotonic() + deadline_seconds
         for response in self._responses(end):
             found = find(response)
             if found:
                 return found
-        raise AssertionError(f"{self.user_id} did not receive within {DEADLINE_SECONDS} s: {what}")
+        raise AssertionError(f"{self.user_id} did not receive within {deadline_seconds} s: {what}")
 
     def _responses(self, end: float) -> Iterator[Json]:
         yield from list(self.syncs)
         while time.monotonic() < end:
             yield self.sync(POLL_MILLISECONDS)
 
-    def until_event(self, room_id: str, event_id: str) -> Json:
+    def until_event(self, room_id: str, event_id: str, deadline_seconds: float = DEADLINE_SECONDS) -> Json:
         """Waits until the timeline of a room has the event."""
         return self.until(
             f"event {event_id}",
             lambda response: next(
                 (event for event in timeline(response, room_id) if event["event_id"] == event_id), None
             ),
+            deadline_seconds,
         )
 
     def until_membership(self, room_id: str, user: "User", membership: str) -> Json:
