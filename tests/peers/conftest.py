@@ -4,6 +4,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -48,8 +49,9 @@ class Network:
         return Synapse(folder, "127.0.0.100", self.authority, self.postgres)
 
     def stop(self) -> None:
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(lambda server: server.stop(), self.servers.values()))
         for server in self.servers.values():
-            server.stop()
             server.link.close()
         if "postgres" in self.__dict__:
             self.postgres.stop()
