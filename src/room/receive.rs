@@ -67,6 +67,10 @@ impl Rooms {
         if refusal.is_none() {
             self.receive_checked(origin, &room, &head, events, &mut results)
                 .await?;
+        } else if !self.has_local_member(&head) {
+            for event_id in self.receive_removals(&room, &head, events).await? {
+                results.insert(event_id, Ok(()));
+            }
         }
         Ok(results.into_iter().collect())
     }

@@ -25,6 +25,7 @@ mod invite;
 mod join;
 mod leave;
 mod outside;
+mod removed;
 mod respond;
 mod template;
 mod write;

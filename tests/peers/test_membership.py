@@ -34,6 +34,28 @@ def test_an_invitation_is_rejected(alice: User, bob: User, version: str) -> None
     alice.until_membership(room_id, bob, "leave")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_invitation_is_withdrawn(alice: User, bob: User, version: str) -> None:
+    room_id = alice.create_room(version, preset="private_chat", invite=[bob.user_id])
+    bob.until_invited(room_id)
+    alice.kick(room_id, bob, "a mistake")
+    bob.until_left(room_id, "a mistake")
+    with pytest.raises(Refused, match="M_FORBIDDEN"):
+        bob.join(room_id, alice)
+
+
+# Synapse neither tells nor believes that.
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if "synapse" not in pair], ids="-".join, indirect=True)
+@pytest.mark.parametrize("version", KNOCKING)
+def test_a_knock_is_turned_down(alice: User, bob: User, version: str) -> None:
+    room_id = alice.create_room(version, preset="private_chat")
+    alice.set_state(room_id, "m.room.join_rules", {"join_rule": "knock"})
+    bob.knock(room_id, alice, "please")
+    alice.until_membership(room_id, bob, "knock")
+    alice.kick(room_id, bob, "no")
+    bob.until_left(room_id, "no")
+
+
 @pytest.mark.parametrize("version", KNOCKING)
 def test_a_knock_is_answered(alice: User, bob: User, version: str) -> None:
     room_id = alice.create_room(version, preset="private_chat")

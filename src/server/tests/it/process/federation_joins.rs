@@ -227,6 +227,47 @@ fn an_invited_user_of_another_server_sees_the_room_joins_it_or_declines() {
 }
 
 #[test]
+fn an_invitation_is_withdrawn_and_a_knock_turned_down_for_a_user_of_another_server() {
+    let ca = TestCa::new();
+    let (alice, bob) = pair(&ca);
+    for version in ["7", "12"] {
+        let rules = json!({
+            "type": "m.room.join_rules", "state_key": "", "content": { "join_rule": "knock" },
+        });
+        let room_id = alice.create(&json!({
+            "preset": "private_chat", "room_version": version, "initial_state": [rules],
+            "invite": [bob.user.user_id],
+        }));
+        assert_ne!(synced(&bob, "invite", &room_id), Value::Null);
+        let refuse = json!({ "user_id": bob.user.user_id, "reason": "not you" });
+        let kick = format!("rooms/{room_id}/kick");
+        alice.ok("POST", &kick, &refuse);
+        until_left(&bob, &room_id, "not you");
+
+        let path = format!("knock/{room_id}?via={}", alice.name);
+        bob.ok("POST", &path, &json!({}));
+        assert_ne!(synced(&bob, "knock", &room_id), Value::Null);
+        let ban = json!({ "user_id": bob.user.user_id, "reason": "never" });
+        alice.ok("POST", &format!("rooms/{room_id}/ban"), &ban);
+        until_left(&bob, &room_id, "never");
+    }
+    alice.server.terminate();
+    bob.server.terminate();
+}
+
+/// Waits until `/sync` has the room among those left, for that reason.
+fn until_left(side: &Side, room_id: &str, reason: &str) {
+    let filter = "%7B%22room%22%3A%7B%22include_leave%22%3Atrue%7D%7D";
+    side.server.until(|_| {
+        let path = format!("sync?timeout=0&filter={filter}");
+        let rooms = side.ok("GET", &path, &Value::Null)["rooms"].clone();
+        rooms["invite"][room_id].is_null()
+            && rooms["knock"][room_id].is_null()
+            && rooms["leave"][room_id].to_string().contains(reason)
+    });
+}
+
+#[test]
 fn an_invitation_of_a_server_that_is_gone_can_be_declined() {
     let ca = TestCa::new();
     let (alice, bob) = pair(&ca);
