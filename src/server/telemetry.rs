@@ -10,8 +10,9 @@ use config::{Log, LogFormat};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-/// Silences a library that logs every event it allows; `log.filter` can override it.
-const DEFAULT_DIRECTIVES: &str = "ruma_state_res=warn";
+/// Silences a library that logs each event that it allows or leaves out, which is not unusual: servers that could not
+/// reach each other have both changed a room. `log.filter` can override it.
+const DEFAULT_DIRECTIVES: &str = "ruma_state_res=error";
 
 /// In seconds; from a cache read to a long poll.
 const DURATION_BUCKETS: [f64; 14] = [
