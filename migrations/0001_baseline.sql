@@ -137,16 +137,22 @@ CREATE UNIQUE INDEX events_history ON events (room_nid, history_order) WHERE his
 CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, history_order)
     WHERE state_key IS NOT NULL;
 CREATE INDEX events_sender ON events (sender);
+CREATE INDEX events_time ON events (room_nid, origin_server_ts, history_order)
+    WHERE history_order IS NOT NULL AND verdict = 0;
 
 -- The parents of each event. One that is not known yet is named: the room's history ends there.
 CREATE TABLE event_edges (
     event_nid bigint NOT NULL,
     prev_nid bigint,
     prev_event_id text,
-    CHECK ((prev_nid IS NULL) <> (prev_event_id IS NULL))
+    -- The room whose history ends there; null where it does not.
+    gap_room_nid bigint,
+    CHECK ((prev_nid IS NULL) <> (prev_event_id IS NULL)),
+    CHECK ((prev_event_id IS NULL) = (gap_room_nid IS NULL))
 );
 CREATE INDEX event_edges_prev ON event_edges (prev_nid) WHERE prev_nid IS NOT NULL;
 CREATE INDEX event_edges_missing ON event_edges (prev_event_id) WHERE prev_event_id IS NOT NULL;
+CREATE INDEX event_edges_gaps ON event_edges (gap_room_nid) WHERE gap_room_nid IS NOT NULL;
 
 -- What redactions have taken away (storage/events/erase.rs).
 CREATE TABLE event_originals (

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ruma::OwnedEventId;
-use types::{EventNid, RoomNid};
+use types::{EventNid, HistoryOrder, RoomNid};
 
 use crate::{Connection, Error, rows::id};
 
@@ -25,22 +25,70 @@ pub async fn children(
         .collect())
 }
 
-/// Where the known history of a room ends: the events in it that name unknown parents, each with
-/// such a parent.
-pub async fn backward_extremities(
+/// A place where the known history of a room ends: an event that names a parent which is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The event.
+    pub child: EventNid,
+    /// Its place.
+    pub order: HistoryOrder,
+    /// Its depth, as its server says.
+    pub depth: u64,
+    /// The parent.
+    pub parent: OwnedEventId,
+}
+
+/// Where the known history of a room ends at or before a place: the latest `limit` of these places,
+/// the latest first.
+#[tracing::instrument(name = "storage.event_edges.gaps", level = "debug", skip_all)]
+pub async fn gaps(
     db: &mut Connection,
     room_nid: RoomNid,
-) -> Result<Vec<(EventNid, OwnedEventId)>, Error> {
+    until: HistoryOrder,
+    limit: i64,
+) -> Result<Vec<Gap>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT d.event_nid, d.prev_event_id AS "prev_event_id!" FROM event_edges d
-         JOIN events e ON e.event_nid = d.event_nid
-         WHERE d.prev_event_id IS NOT NULL AND e.room_nid = $1 AND e.history_order IS NOT NULL"#,
+        r#"SELECT d.event_nid, d.prev_event_id AS "prev_event_id!", e.history_order AS "history_order!", e.depth
+         FROM event_edges d JOIN events e ON e.event_nid = d.event_nid
+         WHERE d.gap_room_nid = $1 AND e.history_order <= $2
+         ORDER BY e.history_order DESC, d.prev_event_id LIMIT $3"#,
+        room_nid.get(),
+        until.get(),
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    let gaps = rows.into_iter().map(|row| {
+        Ok(Gap {
+            child: EventNid(row.event_nid),
+            order: HistoryOrder(row.history_order),
+            depth: u64::try_from(row.depth).unwrap_or_default(),
+            parent: id(row.prev_event_id)?,
+        })
+    });
+    gaps.collect()
+}
+
+/// The places of the events in a room's history that name some events, which are not part of it, as
+/// their parents: pairs of the parent and the child's place.
+pub async fn places_of_children(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    parents: &[OwnedEventId],
+) -> Result<Vec<(OwnedEventId, HistoryOrder)>, Error> {
+    let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!(
+        r#"SELECT d.prev_event_id AS "prev_event_id!", e.history_order AS "history_order!"
+         FROM event_edges d JOIN events e ON e.event_nid = d.event_nid
+         WHERE d.prev_event_id = ANY($1) AND d.gap_room_nid = $2 AND e.history_order IS NOT NULL"#,
+        &parents,
         room_nid.get()
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| Ok((EventNid(row.event_nid), id(row.prev_event_id)?)))
+    let places = rows.into_iter();
+    places
+        .map(|row| Ok((id(row.prev_event_id)?, HistoryOrder(row.history_order))))
         .collect()
 }
 

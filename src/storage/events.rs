@@ -236,10 +236,12 @@ macro_rules! fetch_page {
 pub mod erase;
 // After the macros that they use.
 mod outliers;
+mod places;
 mod related;
 mod unread;
 
 pub use outliers::{auth_chain, by_ids, insert_outliers};
+pub use places::{FreePlaces, at_time, count_between, free_places};
 pub use related::{MAX_RECURSION_DEPTH, Related, related};
 pub use unread::{Unread, UnreadEvent, relations_of, unread};
 

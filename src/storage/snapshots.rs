@@ -269,35 +269,49 @@ impl StoredState {
 
 /// The events of some keys in a snapshot; keys without one are left out. Reads no more than the
 /// layers hold of these keys.
-#[tracing::instrument(name = "storage.snapshots.read_keys", level = "debug", skip_all)]
 pub async fn read_keys(
     db: &mut Connection,
     snapshot: SnapshotNid,
     keys: &[StateKeyNid],
 ) -> Result<StateNids, Error> {
+    let mut found = read_keys_at(db, &[snapshot], keys).await?;
+    Ok(found.remove(&snapshot).unwrap_or_default())
+}
+
+/// The events of some keys in each of some snapshots; keys without one are left out.
+#[tracing::instrument(name = "storage.snapshots.read_keys", level = "debug", skip_all)]
+pub async fn read_keys_at(
+    db: &mut Connection,
+    snapshots: &[SnapshotNid],
+    keys: &[StateKeyNid],
+) -> Result<HashMap<SnapshotNid, StateNids>, Error> {
+    let snapshots: Vec<i64> = snapshots.iter().map(|nid| nid.get()).collect();
     let keys: Vec<i64> = keys.iter().map(|key| key.get()).collect();
     let rows = sqlx::query!(
         r#"WITH RECURSIVE chain AS (
-            SELECT snapshot_nid, parent_nid, 0 AS height FROM snapshots WHERE snapshot_nid = $1
+            SELECT snapshot_nid AS start_nid, snapshot_nid, parent_nid, 0 AS height
+            FROM snapshots WHERE snapshot_nid = ANY($1)
             UNION ALL
-            SELECT s.snapshot_nid, s.parent_nid, c.height + 1
+            SELECT c.start_nid, s.snapshot_nid, s.parent_nid, c.height + 1
             FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
         )
-        SELECT DISTINCT ON (w.key_nid) w.key_nid AS "key_nid!",
+        SELECT DISTINCT ON (c.start_nid, w.key_nid) c.start_nid AS "start_nid!", w.key_nid AS "key_nid!",
             s.event_nids[array_position(s.key_nids, w.key_nid)] AS "event_nid!"
         FROM UNNEST($2::bigint[]) AS w (key_nid)
         CROSS JOIN chain c
         JOIN snapshots s ON s.snapshot_nid = c.snapshot_nid AND array_position(s.key_nids, w.key_nid) IS NOT NULL
-        ORDER BY w.key_nid, c.height"#,
-        snapshot.get(),
+        ORDER BY c.start_nid, w.key_nid, c.height"#,
+        &snapshots,
         &keys
     )
     .fetch_all(db)
     .await?;
-    let present = rows.into_iter().filter(|row| row.event_nid != TOMBSTONE);
-    Ok(present
-        .map(|row| (StateKeyNid(row.key_nid), EventNid(row.event_nid)))
-        .collect())
+    let mut found: HashMap<SnapshotNid, StateNids> = HashMap::new();
+    for row in rows.into_iter().filter(|row| row.event_nid != TOMBSTONE) {
+        let state = found.entry(SnapshotNid(row.start_nid)).or_default();
+        state.insert(StateKeyNid(row.key_nid), EventNid(row.event_nid));
+    }
+    Ok(found)
 }
 
 /// What turns one state into another: each key that differs, with the event that it has in the one

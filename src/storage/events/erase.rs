@@ -7,9 +7,10 @@
 use types::EventNid;
 
 use crate::{
-    Change, Changes, Connection, Error,
+    Change, Changes, Connection, Error, StoredEvent,
     families::{Part, family},
-    stream::{EventChange, Redacted, deduplicate},
+    rooms::{Placement, RoomWrite},
+    stream::{Redacted, deduplicate},
 };
 
 family! {
@@ -24,27 +25,35 @@ family! {
 }
 
 /// Leaves of redacted events what the redactions leave.
-pub(crate) fn collect(changes: &Changes) -> Option<Part> {
-    part(erasures(changes).into_iter().map(|(change, redacted)| Row {
+pub(crate) fn collect(changes: &Changes, rooms: &[&RoomWrite]) -> Option<Part> {
+    let erasures = erasures(changes, rooms).into_iter();
+    part(erasures.map(|(redaction, redacted)| Row {
         event_nid: redacted.event_nid.get(),
-        by_nid: change.event.nid.get(),
+        by_nid: redaction.nid.get(),
         json: redacted.pdu.json().to_owned(),
     }))
 }
 
 /// The redacted events, each with the last of its redactions.
-fn erasures(changes: &Changes) -> Vec<(&EventChange, &Redacted)> {
-    let redactions = changes.numbered().filter_map(|(_, change)| match change {
-        Change::Event(change) => Some((change, change.redacts.as_ref()?)),
+fn erasures<'a>(
+    changes: &'a Changes,
+    rooms: &[&'a RoomWrite],
+) -> Vec<(&'a StoredEvent, &'a Redacted)> {
+    let appended = changes.numbered().filter_map(|(_, change)| match change {
+        Change::Event(change) => Some((&change.event, change.redacts.as_ref()?)),
         _ => None,
     });
-    deduplicate(redactions.map(|(change, redacted)| (redacted.event_nid, (change, redacted))))
+    let filled = rooms.iter().flat_map(|room| &room.events);
+    let filled = filled.filter(|new| matches!(new.placement, Placement::History(_)));
+    let filled = filled.filter_map(|new| Some((&new.event, new.redacts.as_ref()?)));
+    let redactions = filled.chain(appended);
+    deduplicate(redactions.map(|(redaction, redacted)| (redacted.event_nid, (redaction, redacted))))
 }
 
 /// What redacted events were.
 mod originals {
     use super::{Changes, Part, erasures};
-    use crate::families::family;
+    use crate::{families::family, rooms::RoomWrite};
 
     family! {
         "INSERT INTO event_originals (event_nid, json, redacted_by_nid, sealed_ts)
@@ -61,11 +70,12 @@ mod originals {
 
     /// Keeps them; the statement sees them as they are before it. What was redacted before is
     /// kept already.
-    pub(crate) fn collect(changes: &Changes) -> Option<Part> {
-        part(erasures(changes).into_iter().map(|(change, redacted)| Row {
+    pub(crate) fn collect(changes: &Changes, rooms: &[&RoomWrite]) -> Option<Part> {
+        let erasures = erasures(changes, rooms).into_iter();
+        part(erasures.map(|(redaction, redacted)| Row {
             event_nid: redacted.event_nid.get(),
-            by_nid: change.event.nid.get(),
-            sealed_ts: i64::from(change.event.pdu.origin_server_ts().0),
+            by_nid: redaction.nid.get(),
+            sealed_ts: i64::from(redaction.pdu.origin_server_ts().0),
         }))
     }
 }
@@ -73,7 +83,7 @@ mod originals {
 /// What redacted events related to.
 mod relations {
     use super::{Changes, Part, erasures};
-    use crate::families::family;
+    use crate::{families::family, rooms::RoomWrite};
 
     family! {
         "DELETE FROM relations l USING UNNEST($1::bigint[]) AS r (event_nid) WHERE l.event_nid = r.event_nid"
@@ -83,8 +93,9 @@ mod relations {
     }
 
     /// What was redacted relates to nothing any more.
-    pub(crate) fn collect(changes: &Changes) -> Option<Part> {
-        part(erasures(changes).into_iter().map(|(_, redacted)| Row {
+    pub(crate) fn collect(changes: &Changes, rooms: &[&RoomWrite]) -> Option<Part> {
+        let erasures = erasures(changes, rooms).into_iter();
+        part(erasures.map(|(_, redacted)| Row {
             event_nid: redacted.event_nid.get(),
         }))
     }

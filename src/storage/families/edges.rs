@@ -6,12 +6,13 @@ use super::{Part, family};
 use crate::rooms::RoomWrite;
 
 family! {
-    "INSERT INTO event_edges (event_nid, prev_nid, prev_event_id)
-    SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::text[])"
+    "INSERT INTO event_edges (event_nid, prev_nid, prev_event_id, gap_room_nid)
+    SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::bigint[])"
     {
         event_nid: i64,
         prev_nid: Option<i64>,
         prev_event_id: Option<String>,
+        gap_room_nid: Option<i64>,
     }
 }
 
@@ -25,6 +26,10 @@ pub(super) fn collect(rooms: &[&RoomWrite]) -> Option<Part> {
                 Some(_) => None,
                 None => Some(parent.event_id.to_string()),
             },
+            gap_room_nid: match parent.nid {
+                Some(_) => None,
+                None => Some(new.event.room_nid.get()),
+            },
         })
     }))
 }
@@ -34,7 +39,7 @@ mod found {
     use crate::families::family;
 
     family! {
-        "UPDATE event_edges e SET prev_nid = r.event_nid, prev_event_id = NULL
+        "UPDATE event_edges e SET prev_nid = r.event_nid, prev_event_id = NULL, gap_room_nid = NULL
         FROM UNNEST($1::bigint[], $2::text[]) AS r (event_nid, event_id)
         WHERE e.prev_event_id = r.event_id"
         {

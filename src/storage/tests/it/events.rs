@@ -144,15 +144,27 @@ async fn a_parent_that_is_not_known_ends_the_history_until_it_is() {
         .into();
     let child_nid = event(&mut child).event.nid;
     commit(&test, child).await;
-    let ends = event_edges::backward_extremities(&mut db, other.nid()).await;
-    let mut ends = ends.expect("extremities");
-    ends.sort();
-    let mut expected = [(child_nid, missed_id), (child_nid, unknown.clone())];
+    let order = find(&mut db, child_nid).await.history_order;
+    let order = order.expect("in the history");
+    let gaps = async |db: &mut Connection, until| {
+        let gaps = event_edges::gaps(db, other.nid(), until, 9).await;
+        let gaps = gaps.expect("gaps").into_iter();
+        gaps.map(|gap| {
+            assert_eq!((gap.child, gap.order), (child_nid, order));
+            gap.parent
+        })
+        .collect::<Vec<_>>()
+    };
+    let mut expected = [missed_id.clone(), unknown.clone()];
     expected.sort();
-    assert_eq!(ends, expected);
+    assert_eq!(gaps(&mut db, order).await, expected);
+    assert!(gaps(&mut db, order.before()).await.is_empty());
+    let places = event_edges::places_of_children(&mut db, other.nid(), &expected).await;
+    let mut places = places.expect("places");
+    places.sort();
+    assert_eq!(places, expected.clone().map(|parent| (parent, order)));
     commit(&test, missed).await;
-    let ends = event_edges::backward_extremities(&mut db, other.nid()).await;
-    assert_eq!(ends.expect("extremities"), [(child_nid, unknown)]);
+    assert_eq!(gaps(&mut db, order).await, [unknown]);
     let children = event_edges::children(&mut db, &[missed_nid]).await;
     assert_eq!(children.expect("children"), [(missed_nid, child_nid)]);
 }
