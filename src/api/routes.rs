@@ -46,7 +46,9 @@ fn federation() -> Routes<App> {
             "/_matrix/federation/v1/version",
             federation::version,
         )
-        .raw(Method::GET, "/_matrix/key/v2/server", federation::keys)
+        .raw(Method::GET, "/_matrix/key/v2/server", federation::keys::own)
+        .matrix(federation::keys::of_server)
+        .matrix(federation::keys::of_servers)
         .matrix(federation::query::profile)
         .matrix(federation::query::directory)
         .limited(Class::General, federation::query::openid_user)

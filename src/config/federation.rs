@@ -42,6 +42,9 @@ pub struct Federation {
     pub dns_servers: Vec<SocketAddr>,
     /// Whether other servers may read this one's public room directory.
     pub public_rooms: bool,
+    /// Servers that are asked for the signing keys of those that do not answer themselves; none by
+    /// default.
+    pub notaries: Vec<OwnedServerName>,
     /// How long other servers may keep this one's signing keys without asking again.
     #[serde(with = "duration")]
     pub key_validity: Duration,
@@ -66,6 +69,7 @@ impl Default for Federation {
             allowed_networks: Vec::new(),
             dns_servers: Vec::new(),
             public_rooms: false,
+            notaries: Vec::new(),
             key_validity: Duration::from_hours(24),
             max_retry_interval: Duration::from_mins(10),
             parallel_transactions: 32,

@@ -20,6 +20,7 @@ use ruma::{OwnedServerName, ServerName};
 use types::Clock;
 
 use well_known::WellKnown;
+pub(crate) use well_known::read as read_well_known;
 
 /// The port of servers that name none.
 const DEFAULT_PORT: u16 = 8448;

@@ -50,7 +50,13 @@ impl Federation {
     ) -> Result<Self, net::Error> {
         let policy = Policy::new(server_name, settings);
         let client = Arc::new(Client::new(settings, policy.clone(), ports, clock.clone())?);
-        let keys = Keys::new(own_keys, database, clock.clone(), Arc::clone(&client));
+        let keys = Keys::new(
+            own_keys,
+            database,
+            clock.clone(),
+            Arc::clone(&client),
+            settings.notaries.clone(),
+        );
         Ok(Self(Arc::new(Inner {
             server_name: server_name.to_owned(),
             policy,

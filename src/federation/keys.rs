@@ -4,6 +4,7 @@
 
 mod check;
 mod events;
+mod notary;
 mod own;
 
 use std::{
@@ -48,6 +49,8 @@ pub(crate) struct Keys {
     database: Database,
     clock: Clock,
     client: Arc<Client>,
+    /// Servers that are asked for the keys of others.
+    notaries: Vec<OwnedServerName>,
     known: Cache<OwnedServerName, Arc<[ServerKey]>>,
     /// The outcome of recent fetches; simultaneous ones of one server are joined into one.
     fetches: Cache<OwnedServerName, Result<()>>,
@@ -71,12 +74,19 @@ impl Expiry<OwnedServerName, Result<()>> for ByOutcome {
 }
 
 impl Keys {
-    pub(crate) fn new(own: OwnKeys, database: Database, clock: Clock, client: Arc<Client>) -> Self {
+    pub(crate) fn new(
+        own: OwnKeys,
+        database: Database,
+        clock: Clock,
+        client: Arc<Client>,
+        notaries: Vec<OwnedServerName>,
+    ) -> Self {
         Self {
             own,
             database,
             clock,
             client,
+            notaries,
             known: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(CACHE_TTL)
@@ -159,20 +169,19 @@ impl Keys {
     }
 
     async fn fetch_and_store(&self, server: &ServerName) -> Result<()> {
-        let mut request = http::Request::new(Bytes::new());
-        *request.uri_mut() = http::Uri::from_static("/_matrix/key/v2/server");
-        let response = self.client.send(server, request, KEY_RESPONSE).await?;
-        let response = requests::successful(server, response)?;
-        let fetched_ts = self.clock.now_ms();
-        let checked = check::read(server, response.body(), fetched_ts).map_err(|reason| {
-            Error::InvalidResponse {
-                server: server.to_owned(),
-                reason,
+        let checked = match self.fetch_from_itself(server).await {
+            Err(Error::Unreachable { .. } | Error::Remote { .. }) if !self.notaries.is_empty() => {
+                self.fetch_from_notaries(server).await?
             }
-        })?;
+            checked => checked?,
+        };
+        self.store(server, checked).await
+    }
+
+    async fn store(&self, server: &ServerName, checked: check::Checked) -> Result<()> {
         let response = KeyResponse {
             response: checked.text,
-            fetched_ts,
+            fetched_ts: self.clock.now_ms(),
             valid_until_ts: checked.valid_until_ts,
         };
         server_keys::insert(&self.database, server, &checked.keys, &response).await?;
@@ -181,4 +190,23 @@ impl Keys {
             .await;
         Ok(())
     }
+
+    async fn fetch_from_itself(&self, server: &ServerName) -> Result<check::Checked> {
+        let mut request = http::Request::new(Bytes::new());
+        *request.uri_mut() = http::Uri::from_static("/_matrix/key/v2/server");
+        let response = self.client.send(server, request, KEY_RESPONSE).await?;
+        let response = requests::successful(server, response)?;
+        check::read(server, response.body(), self.clock.now_ms()).map_err(|reason| {
+            Error::InvalidResponse {
+                server: server.to_owned(),
+                reason,
+            }
+        })
+    }
+}
+
+/// How many keys a key response has; `None` if it does not hold.
+pub(crate) fn count_keys(server: &ServerName, body: &[u8], now_ms: u64) -> Option<usize> {
+    let checked = check::read(server, body, now_ms).ok()?;
+    Some(checked.keys.len())
 }

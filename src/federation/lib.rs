@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod handle;
 mod hierarchy;
+pub mod inputs;
 mod keys;
 mod membership;
 mod metrics;

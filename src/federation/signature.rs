@@ -25,6 +25,11 @@ impl Credentials {
     }
 }
 
+/// Reads the value of an `Authorization` header.
+pub(crate) fn read(header: &str) -> Result<XMatrix, impl std::fmt::Display + use<>> {
+    XMatrix::parse(quote_values(header))
+}
+
 impl Federation {
     /// Reads the credentials of a request, and checks all that does not need the request's body.
     pub fn credentials(&self, headers: &HeaderMap) -> Result<Credentials> {
@@ -40,7 +45,7 @@ impl Federation {
         let header = headers.get(header::AUTHORIZATION);
         let header = header.ok_or_else(|| invalid(&"there is no Authorization header"))?;
         let header = header.to_str().map_err(|error| invalid(&error))?;
-        let credentials = XMatrix::parse(quote_values(header)).map_err(|error| invalid(&error))?;
+        let credentials = read(header).map_err(|error| invalid(&error))?;
         let own_name = &self.inner().server_name;
         // Older servers leave the destination out.
         if credentials

@@ -24,6 +24,8 @@ use types::{Clock, ErrorKind, Fault as _};
 
 use crate::{Error, Federation, OwnKeys, Result};
 
+mod notary;
+
 const NOW: u64 = 1_700_000_000_000;
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -102,8 +104,17 @@ fn federation(
     database: &testkit::TestDatabase,
     clock: &Clock,
 ) -> Federation {
+    federation_with(ca, &format!("mode = '{mode}'"), database, clock)
+}
+
+fn federation_with(
+    ca: &TestCa,
+    settings: &str,
+    database: &testkit::TestDatabase,
+    clock: &Clock,
+) -> Federation {
     let settings: config::Federation = toml::from_str(&format!(
-        "mode = '{mode}'\nca_file = '{}'\nallowed_networks = ['127.0.0.0/8']\ndns_servers = ['127.0.0.1:1']",
+        "{settings}\nca_file = '{}'\nallowed_networks = ['127.0.0.0/8']\ndns_servers = ['127.0.0.1:1']",
         ca.file().display()
     ))
     .unwrap();

@@ -51,10 +51,15 @@ impl Expiry<String, Answer> for ByTtl {
     }
 }
 
-#[derive(Deserialize)]
-struct Body {
-    #[serde(rename = "m.server")]
-    server: OwnedServerName,
+/// The server name in a body, if it is valid.
+pub(crate) fn read(body: &[u8]) -> Option<OwnedServerName> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(rename = "m.server")]
+        server: OwnedServerName,
+    }
+    let body: Body = serde_json::from_slice(body).ok()?;
+    Some(body.server)
 }
 
 impl WellKnown {
@@ -92,11 +97,11 @@ impl WellKnown {
         });
         if let Ok(response) = response
             && response.status() == StatusCode::OK
-            && let Ok(body) = serde_json::from_slice::<Body>(response.body())
+            && let Some(delegated) = read(response.body())
         {
             self.failures.invalidate(host).await;
             return Answer {
-                delegated: Some(body.server),
+                delegated: Some(delegated),
                 ttl: lifetime(response.headers(), self.clock.now_ms()),
             };
         }

@@ -45,6 +45,11 @@ impl OwnKeys {
         });
     }
 
+    /// What signs as this server.
+    pub(super) fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     /// The key pair to sign requests with.
     pub(crate) fn key_pair(&self) -> &Ed25519KeyPair {
         self.signer.key_pair()
