@@ -70,6 +70,7 @@ fn federation_events() -> Routes<App> {
         .matrix(events::event_auth)
         .matrix(events::backfill)
         .matrix(events::missing_events)
+        .matrix(federation::timestamp::event)
 }
 
 /// How users of other servers come into rooms here.
@@ -211,6 +212,7 @@ fn rooms() -> Routes<App> {
         .merge(messages())
         .matrix(client::messages::context)
         .matrix(client::messages::event)
+        .matrix(client::messages::event_at_time)
         .matrix(client::relations::all)
         .matrix(client::relations::of_type)
         .matrix(client::relations::of_types)

@@ -5,10 +5,17 @@
 use std::time::Duration;
 
 use ruma::{
-    EventId, OwnedEventId, RoomId, ServerName, UInt,
-    api::federation::{
-        authorization::get_event_authorization,
-        event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, ServerName, UInt,
+    api::{
+        Direction,
+        federation::{
+            authorization::get_event_authorization,
+            backfill::get_backfill,
+            event::{
+                get_event, get_event_by_timestamp, get_missing_events, get_room_state,
+                get_room_state_ids,
+            },
+        },
     },
 };
 use serde_json::value::RawValue;
@@ -51,7 +58,29 @@ pub struct Gap<'a> {
     pub limit: u32,
 }
 
+/// A time next to which an event is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct AtTime {
+    /// The time.
+    pub ts: MilliSecondsSinceUnixEpoch,
+    /// The first event at or after it forwards, the last at or before it backwards.
+    pub direction: Direction,
+}
+
 impl Federation {
+    /// Asks a server for the event of a room next to a time; returns its id and time.
+    pub async fn event_at_time(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+        wanted: AtTime,
+    ) -> Result<(OwnedEventId, MilliSecondsSinceUnixEpoch)> {
+        let AtTime { ts, direction } = wanted;
+        let request = get_event_by_timestamp::v1::Request::new(room_id.to_owned(), ts, direction);
+        let response = self.request(server, request, EVENT).await?;
+        Ok((response.event_id, response.origin_server_ts))
+    }
+
     /// Asks a server for one event.
     pub async fn event(&self, server: &ServerName, event_id: &EventId) -> Result<Box<RawValue>> {
         let request = get_event::v1::Request::new(event_id.to_owned());
@@ -70,6 +99,21 @@ impl Federation {
             get_missing_events::v1::Request::new(room_id.to_owned(), earliest, latest);
         request.limit = UInt::from(gap.limit);
         Ok(self.request(server, request, EVENTS).await?.events)
+    }
+
+    /// Asks a server for some events and those before them, `limit` in all.
+    pub async fn backfill(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+        latest: &[OwnedEventId],
+        limit: u32,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let request =
+            get_backfill::v1::Request::new(room_id.to_owned(), latest.to_vec(), limit.into());
+        let mut events = self.request(server, request, EVENTS).await?.pdus;
+        events.truncate(limit as usize);
+        Ok(events)
     }
 
     /// Asks a server for the ids of the state before an event.

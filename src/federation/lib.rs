@@ -17,7 +17,7 @@ mod signature;
 mod transactions;
 
 pub use error::{Error, Result};
-pub use events::{Gap, StateIds};
+pub use events::{AtTime, Gap, StateIds};
 pub use handle::Federation;
 pub use hierarchy::Hierarchy;
 pub use keys::OwnKeys;

@@ -13,7 +13,10 @@ use ruma::{
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use storage::{Connection, Error, StoredEvent, events};
-use types::{HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
+use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
+
+/// What the states before and after events say of a user.
+type Contexts = HashMap<EventNid, [VisibilityContext; 2]>;
 
 /// What one user may see of one room's history (Spec: client-server, "Room history visibility").
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ pub struct UserVisibility {
     memberships: History<MembershipState>,
     visibilities: History<HistoryVisibility>,
     last_leave: Option<LastLeave>,
+    /// What the states before and after events say, where they were looked up.
+    contexts: Option<Box<Contexts>>,
 }
 
 /// The end of a user's last stay in a room: a former member sees the room's state as of then.
@@ -169,7 +174,15 @@ impl UserVisibility {
             last_leave: last_leave.map(|(leave, _)| leave),
             memberships: History::new(member_events, Pdu::membership),
             visibilities: History::new(visibility_events, history_visibility),
+            contexts: None,
         }
+    }
+
+    /// Notes what the states before and after an event say. Where the history has gaps or branches, it
+    /// cannot be told from the place of the event.
+    pub fn set_contexts(&mut self, event: EventNid, contexts: [VisibilityContext; 2]) {
+        let known = self.contexts.get_or_insert_default();
+        known.insert(event, contexts);
     }
 
     /// Whether the user may see an event of the room. A user's own member events are always visible:
@@ -212,6 +225,10 @@ impl UserVisibility {
                 visibility: visibility.cloned().unwrap_or(HistoryVisibility::Shared),
                 membership: membership.cloned().unwrap_or(MembershipState::Leave),
             };
+        let looked_up = self.contexts.as_ref();
+        if let Some([before, after]) = looked_up.and_then(|known| known.get(&event.nid)) {
+            return visibility::may_see(before, after, joined_since);
+        }
         let (visibilities, memberships) = (&self.visibilities, &self.memberships);
         visibility::may_see(
             &context(visibilities.before(order), memberships.before(order)),

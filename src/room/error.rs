@@ -14,6 +14,9 @@ pub enum Error {
     /// There is no such event that the user may see.
     #[error("There is no such event in this room")]
     UnknownEvent,
+    /// There is no event on the wanted side of a time.
+    #[error("There is no event in this room in that direction from that time")]
+    NothingAtTime,
     /// There is no such state in the room.
     #[error("The room has no such state")]
     UnknownState,
@@ -102,9 +105,11 @@ impl Error {
 impl Fault for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownRoom | Self::UnknownEvent | Self::UnknownState | Self::UnknownAlias => {
-                ErrorKind::NotFound
-            }
+            Self::UnknownRoom
+            | Self::UnknownEvent
+            | Self::NothingAtTime
+            | Self::UnknownState
+            | Self::UnknownAlias => ErrorKind::NotFound,
             Self::NotInRoom | Self::Forbidden(_) | Self::Remote(_) | Self::JoinNotGranted => {
                 ErrorKind::Forbidden
             }

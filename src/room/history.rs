@@ -20,9 +20,14 @@ use types::{HistoryOrder, PageToken, RoomNid};
 
 use crate::{Error, Reader, Rooms, head::Head, render::Renderer};
 
+mod at_time;
+mod backfilled;
 mod context;
+mod contexts;
 mod members;
 mod relations;
+
+use contexts::DecidingKeys;
 
 pub use members::MembersQuery;
 pub use relations::RelationsQuery;
@@ -77,15 +82,9 @@ impl Rooms {
         request: &PageRequest,
     ) -> Result<String, Error> {
         let head = self.check_read_access(room_id, reader).await?;
-        let mut db = self.0.database.acquire().await?;
-        let visibility = UserVisibility::load(&mut db, head.room_nid, reader.user_id).await?;
-        let page = page(
-            &mut db,
-            Source::Timeline(head.room_nid),
-            &visibility,
-            request,
-        )
-        .await?;
+        let mut view = self.history_view(&head, reader.user_id).await?;
+        let page = self.backfilled_page(&head, &mut view, request).await?;
+        let visibility = view.visibility;
         let renderer = Renderer {
             reader,
             visibility: &visibility,
@@ -102,7 +101,6 @@ impl Rooms {
             body.push('"');
         }
         if request.filter.lazy_load_members {
-            drop(db);
             let state = self
                 .state_for_lazy_members(&head, reader.user_id, &visibility, &page.events)
                 .await?;
@@ -123,10 +121,12 @@ impl Rooms {
         reader: Reader<'_>,
         event_id: &EventId,
     ) -> Result<String, Error> {
-        let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
+        let (event, view) = self
+            .visible_event_of_any_server(room_id, reader, event_id)
+            .await?;
         let renderer = Renderer {
             reader,
-            visibility: &visibility,
+            visibility: &view.visibility,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = String::new();
@@ -140,20 +140,59 @@ impl Rooms {
         room_id: &RoomId,
         reader: Reader<'_>,
         event_id: &EventId,
-    ) -> Result<(StoredEvent, UserVisibility), Error> {
+    ) -> Result<(StoredEvent, HistoryView), Error> {
         let head = match self.check_read_access(room_id, reader).await {
             Err(Error::NotInRoom) => return Err(Error::UnknownEvent),
             head => head?,
         };
+        let mut view = self.history_view(&head, reader.user_id).await?;
         let mut db = self.0.database.acquire().await?;
-        let visibility = UserVisibility::load(&mut db, head.room_nid, reader.user_id).await?;
         let event = events::find(&mut db, head.room_nid, event_id).await?;
-        let event = event
-            .filter(|event| {
-                event.is_accepted() && event.history_order.is_some() && visibility.may_see(event)
-            })
-            .ok_or(Error::UnknownEvent)?;
-        Ok((event, visibility))
+        let event = event.filter(|event| event.is_accepted() && event.history_order.is_some());
+        let event = event.ok_or(Error::UnknownEvent)?;
+        view.look_up(&mut db, std::slice::from_ref(&event)).await?;
+        if view.visibility.may_see(&event) {
+            Ok((event, view))
+        } else {
+            Err(Error::UnknownEvent)
+        }
+    }
+
+    /// An event that the reader may see; one that is not known is asked of other servers.
+    async fn visible_event_of_any_server(
+        &self,
+        room_id: &RoomId,
+        reader: Reader<'_>,
+        event_id: &EventId,
+    ) -> Result<(StoredEvent, HistoryView), Error> {
+        let unknown = match self.visible_event(room_id, reader, event_id).await {
+            Err(error @ Error::UnknownEvent) => error,
+            found => return found,
+        };
+        let Ok(head) = self.check_read_access(room_id, reader).await else {
+            return Err(unknown);
+        };
+        // One that is known may not be seen.
+        if self.is_in_history(&head, event_id).await? || !self.fetch_unknown(&head, event_id).await
+        {
+            return Err(unknown);
+        }
+        self.visible_event(room_id, reader, event_id).await
+    }
+
+    /// Whether an event is part of a room's known history.
+    async fn is_in_history(&self, head: &Head, event_id: &EventId) -> Result<bool, Error> {
+        let mut db = self.0.database.acquire().await?;
+        let found = events::find(&mut db, head.room_nid, event_id).await?;
+        Ok(found.is_some_and(|found| found.history_order.is_some()))
+    }
+
+    /// What a user sees of a room's history.
+    async fn history_view(&self, head: &Head, user_id: &UserId) -> Result<HistoryView, Error> {
+        let keys = self.deciding_keys_for(head, user_id).await?;
+        let mut db = self.0.database.acquire().await?;
+        let visibility = UserVisibility::load(&mut db, head.room_nid, user_id).await?;
+        Ok(HistoryView { visibility, keys })
     }
 
     /// The state from which lazy-loaded members of a page are taken: of the current one the senders,
@@ -221,6 +260,26 @@ impl Rooms {
     }
 }
 
+/// What a user sees of a room's history, with what must be looked up to tell it of each event.
+pub(crate) struct HistoryView {
+    visibility: UserVisibility,
+    keys: Option<DecidingKeys>,
+}
+
+impl HistoryView {
+    /// Looks up what is needed to tell whether the user sees the events.
+    async fn look_up(
+        &mut self,
+        db: &mut storage::Connection,
+        events: &[StoredEvent],
+    ) -> Result<(), storage::Error> {
+        match self.keys {
+            Some(keys) => keys.look_up(db, &mut self.visibility, events).await,
+            None => Ok(()),
+        }
+    }
+}
+
 /// What is paged through.
 #[derive(Clone, Copy)]
 enum Source<'a> {
@@ -256,6 +315,8 @@ impl Source<'_> {
 struct Page {
     start: PageToken,
     end: Option<PageToken>,
+    /// Up to where was read.
+    reached: HistoryOrder,
     events: Vec<StoredEvent>,
 }
 
@@ -305,7 +366,7 @@ impl Remaining {
 async fn page(
     db: &mut storage::Connection,
     source: Source<'_>,
-    visibility: &UserVisibility,
+    view: &mut HistoryView,
     request: &PageRequest,
 ) -> Result<Page, Error> {
     let limit = request.limit.clamp(1, MAX_PAGE);
@@ -319,6 +380,7 @@ async fn page(
         let found = source.read(db, &remaining, batch as i64).await?;
         let exhausted = found.len() < batch;
         scanned += found.len();
+        view.look_up(db, &found).await?;
         for event in found {
             if events.len() == limit {
                 break;
@@ -327,7 +389,7 @@ async fn page(
                 continue;
             };
             remaining.skip(order);
-            if visibility.may_see(&event) && request.filter.events.allows(&event.pdu) {
+            if view.visibility.may_see(&event) && request.filter.events.allows(&event.pdu) {
                 events.push(event);
             }
         }
@@ -342,7 +404,12 @@ async fn page(
     // What a filter passed over does not show where the room ends, and forward it goes on: only an
     // empty page is the last one.
     let end = end.or((!events.is_empty()).then_some(remaining.token()));
-    Ok(Page { start, end, events })
+    Ok(Page {
+        start,
+        end,
+        reached: remaining.token().0,
+        events,
+    })
 }
 
 /// Those who sent the events, each once.

@@ -5,6 +5,7 @@
 
 mod aliases;
 mod append;
+mod backfill;
 mod create;
 mod directory;
 mod error;
@@ -21,6 +22,7 @@ mod redact;
 mod remote;
 mod render;
 mod reports;
+mod room_locks;
 mod rooms;
 mod send;
 mod sender;

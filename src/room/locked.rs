@@ -53,6 +53,22 @@ impl Rooms {
 }
 
 impl LockedRoom<'_> {
+    /// Commits what is filled into the history, which leaves the head as it is, and unlocks the room.
+    pub(crate) async fn commit_history(self, rooms: &Rooms, write: RoomWrite) -> Result<(), Error> {
+        let set = WriteSet {
+            room: Some(write),
+            ..WriteSet::default()
+        };
+        let sets = [set];
+        let results = commit_locked(self.tx, &sets).await;
+        let committed = results.into_iter().next();
+        committed.unwrap_or(Err(storage::CommitError::Stopping))?;
+        for (nid, left) in sets.iter().flat_map(redactions) {
+            rooms.0.live.event_cache().redact(nid, &left);
+        }
+        Ok(())
+    }
+
     /// Commits a write, and unlocks the room.
     pub(crate) async fn commit(mut self, rooms: &Rooms, write: RoomWrite) -> Result<(), Error> {
         let revision = write.next.version.revision;

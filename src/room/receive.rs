@@ -4,7 +4,7 @@
 //! not known is fetched first; then the room is locked, and the events are added to its graph.
 
 mod missing;
-mod order;
+pub(crate) mod order;
 mod transaction;
 
 use std::{
@@ -170,7 +170,7 @@ impl Rooms {
     }
 
     /// Those of the events that are not in the room's history.
-    async fn unknown(
+    pub(crate) async fn unknown(
         &self,
         room: &RoomIdentity,
         events: Vec<Arc<Pdu>>,

@@ -3,17 +3,9 @@
 //!
 //! Spec: server-server, "Joining Rooms".
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-};
-
 use event::{Pdu, RoomVersion, acl::ServerAcl, handshake::MembershipRequest};
 use federation::Template;
-use parking_lot::Mutex;
-use ruma::{
-    OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState,
-};
+use ruma::{OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value};
 use storage::memberships;
 
@@ -34,24 +26,6 @@ pub use respond::{AcceptedJoin, SentEvent};
 
 /// The most servers that are asked to let a user in.
 const MAX_CANDIDATES: usize = 8;
-
-/// The rooms of other servers that users of this process are joining now: one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct RemoteJoins(Mutex<HashMap<OwnedRoomId, Weak<tokio::sync::Mutex<()>>>>);
-
-impl RemoteJoins {
-    /// The lock of a room.
-    fn of(&self, room_id: &RoomId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut rooms = self.0.lock();
-        if let Some(lock) = rooms.get(room_id).and_then(Weak::upgrade) {
-            return lock;
-        }
-        rooms.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::default();
-        rooms.insert(room_id.to_owned(), Arc::downgrade(&lock));
-        lock
-    }
-}
 
 /// A change of the own membership that another server must accept.
 #[derive(Clone, Copy, Debug)]

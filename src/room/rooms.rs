@@ -13,11 +13,12 @@ use types::{Clock, EventNid, StreamPosition};
 use crate::{
     Error,
     append::{AppendContext, EventAppender, nids_for, redactions},
+    backfill::Backfill,
     create::CreationTimestamps,
     head::Head,
     heads::{HeadEntry, Heads},
     receive::ReceivedTransactions,
-    remote::RemoteJoins,
+    room_locks::RoomLocks,
     transactions::Transactions,
     turn::Others,
 };
@@ -67,7 +68,9 @@ pub(crate) struct Inner {
     pub(crate) creation_timestamps: CreationTimestamps,
     pub(crate) heads: Heads,
     pub(crate) received_transactions: ReceivedTransactions,
-    pub(crate) remote_joins: RemoteJoins,
+    /// Of the rooms of other servers that users of this process are joining now.
+    pub(crate) remote_joins: RoomLocks,
+    pub(crate) backfill: Backfill,
     /// Turns that may be open at once: each has a connection while it waits for the feed, which
     /// needs one, too.
     pub(crate) turns: Semaphore,
@@ -91,7 +94,8 @@ impl Rooms {
             creation_timestamps: CreationTimestamps::default(),
             heads: Heads::default(),
             received_transactions: ReceivedTransactions::default(),
-            remote_joins: RemoteJoins::default(),
+            remote_joins: RoomLocks::default(),
+            backfill: Backfill::new(),
             turns: Semaphore::new(turns.max(1)),
             settings,
             database,

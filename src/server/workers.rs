@@ -101,6 +101,14 @@ impl Workers {
             let delivery = sending.clone();
             async move { delivery.send(stopping).await }
         });
+        let rooms = app.rooms.clone();
+        self.supervisor.spawn("room.backfill", move |stopping| {
+            let rooms = rooms.clone();
+            async move {
+                stopping.run_until_cancelled(rooms.fill_ahead()).await;
+                Ok::<_, Infallible>(())
+            }
+        });
         let jobs = periodic_jobs(database, app);
         self.supervisor.spawn("worker.jobs", move |stopping| {
             let jobs = jobs.clone();

@@ -1,4 +1,4 @@
-//! Federation that talks to nobody.
+//! Federation with nobody, or with servers of a test.
 
 use std::time::Duration;
 
@@ -9,14 +9,23 @@ use types::Clock;
 
 /// Federation in closed mode, as the server that signs.
 pub fn closed_federation(database: &Database, signer: &Signer, clock: &Clock) -> Federation {
+    federation(database, signer, clock, &config::Federation::default())
+}
+
+/// Federation with some settings, as the server that signs.
+pub fn federation(
+    database: &Database,
+    signer: &Signer,
+    clock: &Clock,
+    settings: &config::Federation,
+) -> Federation {
     let own_keys = OwnKeys::new(signer.clone(), Duration::from_hours(24));
-    let settings = config::Federation::default();
     let federation = Federation::new(
         signer.server_name(),
-        &settings,
+        settings,
         own_keys,
         database.clone(),
         clock.clone(),
     );
-    federation.expect("no certificates are read")
+    federation.expect("the certificates are read")
 }

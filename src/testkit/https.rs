@@ -4,7 +4,7 @@ use std::{io::Write, net::SocketAddr, path::Path, sync::Arc};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, crypto::ring};
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -116,6 +117,27 @@ impl HttpsServer {
     ) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         Self::start_at(free, ca, names, answer).await
+    }
+
+    /// Starts a server that answers with JSON, or that it knows nothing of what it is asked for.
+    pub async fn start_json(
+        ca: &TestCa,
+        names: &[&str],
+        answer: impl Fn(&Received) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
+        let answer = move |received: &Received| {
+            let found = answer(received);
+            let status = match found {
+                Some(_) => StatusCode::OK,
+                None => StatusCode::NOT_FOUND,
+            };
+            let unknown = || json!({ "errcode": "M_NOT_FOUND", "error": "unknown" });
+            let body = found.unwrap_or_else(unknown).to_string();
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = status;
+            response
+        };
+        Self::start(ca, names, answer).await
     }
 
     /// The same at an address, such as that of a server that has ended.

@@ -16,7 +16,7 @@ pub use database::{
     TestDatabase, Writer, age_snapshots, database, register_device, server_name, template,
 };
 pub use dns::DnsServer;
-pub use federation::closed_federation;
+pub use federation::{closed_federation, federation};
 pub use https::{Certified, HttpsServer, Received, TestCa};
 pub use queries::{Queries, queries_of};
 pub use sqlx::postgres::PgConnectOptions;

@@ -1,11 +1,14 @@
-//! Room history: `/messages`, `/context`, `/event`.
+//! Room history: `/messages`, `/context`, `/event`, `/timestamp_to_event`.
 
+use federation::AtTime;
 use room::{HistoryFilter, PageRequest};
 use ruma::{
     UInt,
     api::client::{
-        context::get_context, filter::RoomEventFilter, message::get_message_events,
-        room::get_room_event,
+        context::get_context,
+        filter::RoomEventFilter,
+        message::get_message_events,
+        room::{get_event_by_timestamp, get_room_event},
     },
 };
 use types::PageToken;
@@ -64,6 +67,20 @@ pub(crate) async fn event(app: App, call: Matrix<get_room_event::v3::Request>) -
     } = call.request;
     let reader = reader(&call.caller);
     Ok(app.rooms.event(&room_id, reader, &event_id).await?.into())
+}
+
+/// Finds the event next to a time.
+pub(crate) async fn event_at_time(
+    app: App,
+    call: Matrix<get_event_by_timestamp::v1::Request>,
+) -> Result<get_event_by_timestamp::v1::Response> {
+    let get_event_by_timestamp::v1::Request {
+        room_id, ts, dir, ..
+    } = call.request;
+    let wanted = AtTime { ts, direction: dir };
+    let reader = reader(&call.caller);
+    let (event_id, ts) = app.rooms.event_at_time(&room_id, reader, wanted).await?;
+    Ok(get_event_by_timestamp::v1::Response::new(event_id, ts))
 }
 
 /// The smaller of the request's limit and its filter's.

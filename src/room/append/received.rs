@@ -6,6 +6,7 @@
 
 mod event_state;
 mod extremities;
+mod fill;
 mod redaction;
 mod resolution;
 mod states;
@@ -28,6 +29,7 @@ use storage::{
 };
 use types::{EventNid, SnapshotNid, StateKeyNid};
 
+pub(crate) use self::fill::{Passed, StateBefore};
 use self::states::StateAt;
 use crate::{Error, Rooms, head::Head};
 
@@ -197,14 +199,28 @@ impl<'a> Graph<'a> {
             Ok(verdict) => verdict,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
+        let event = self.numbered(pdu, outlier, verdict)?;
+        self.insert(event, parents, &before, Placement::Timeline)
+            .await?;
+        Ok(Outcome::Stored(verdict))
+    }
+
+    /// A judged event with its number, which it has if it is an outlier. An outlier is taken as it is
+    /// known: a server may tell less of it than another.
+    fn numbered(
+        &mut self,
+        pdu: &Pdu,
+        outlier: Option<(EventNid, Verdict)>,
+        verdict: Verdict,
+    ) -> Result<StateEvent, Error> {
         let nid = match outlier {
             Some((nid, _)) => nid,
             None => EventNid(self.next_nid()?),
         };
-        let pdu = Arc::new(Pdu::clone(pdu).with_verdict(verdict));
-        let event = StateEvent { nid, pdu };
-        self.insert(event, parents, &before).await?;
-        Ok(Outcome::Stored(verdict))
+        let known = self.known.get(pdu.event_id());
+        let pdu = known.map_or(pdu, |known| &*known.pdu);
+        let pdu = Arc::new(pdu.clone().with_verdict(verdict));
+        Ok(StateEvent { nid, pdu })
     }
 
     /// The parents of an event. Outliers count as not known: the history has a gap there.
@@ -245,6 +261,7 @@ impl<'a> Graph<'a> {
         event: StateEvent,
         parents: Vec<Parent>,
         before: &StateAt,
+        placement: Placement,
     ) -> Result<(), Error> {
         let verdict = event.pdu.verdict();
         let (mut after, mut replaces) = (before.clone(), None);
@@ -269,7 +286,10 @@ impl<'a> Graph<'a> {
             nid: event.nid,
             room_nid: self.head.room_nid,
             position: None,
-            history_order: None,
+            history_order: match placement {
+                Placement::History(order) => Some(order),
+                Placement::Timeline | Placement::Outlier => None,
+            },
             pdu: event.pdu.clone(),
             snapshot_nid: Some(after.snapshot_nid),
             replaces,
@@ -279,14 +299,15 @@ impl<'a> Graph<'a> {
         };
         self.known
             .insert(event.pdu.event_id().clone(), stored.clone());
-        let delta = if verdict == Verdict::Accepted {
+        let is_latest = placement == Placement::Timeline;
+        let delta = if is_latest && verdict == Verdict::Accepted {
             self.advance(&event, &parents, after.snapshot_nid).await?
         } else {
             Vec::new()
         };
         self.events.push(rooms::NewEvent {
             event: stored,
-            placement: Placement::Timeline,
+            placement,
             parents,
             may_be_missed: true,
             redacts,

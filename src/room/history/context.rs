@@ -3,7 +3,7 @@
 use ruma::{EventId, RoomId, api::Direction as Way};
 use types::PageToken;
 
-use super::{HistoryFilter, PageRequest, Source, page};
+use super::{HistoryFilter, PageRequest};
 use crate::{
     Error, Reader, Rooms,
     render::{self, Renderer},
@@ -20,7 +20,9 @@ impl Rooms {
         limit: usize,
         filter: HistoryFilter,
     ) -> Result<String, Error> {
-        let (event, visibility) = self.visible_event(room_id, reader, event_id).await?;
+        let (event, mut view) = self
+            .visible_event_of_any_server(room_id, reader, event_id)
+            .await?;
         let at = event.history_order.ok_or(Error::UnknownEvent)?;
         let around = |direction, from, limit: usize| PageRequest {
             from: Some(PageToken(from)),
@@ -31,12 +33,13 @@ impl Rooms {
         };
         // The odd event belongs to the later side.
         let (limit_before, limit_after) = (limit / 2, limit - limit / 2);
-        let timeline = Source::Timeline(event.room_nid);
-        let mut db = self.0.database.acquire().await?;
+        let head = self.head(room_id).await?;
         let earlier = around(Way::Backward, at.before(), limit_before);
         let later = around(Way::Forward, at, limit_after);
-        let mut before = page(&mut db, timeline, &visibility, &earlier).await?;
-        let mut after = page(&mut db, timeline, &visibility, &later).await?;
+        let mut before = self.backfilled_page(&head, &mut view, &earlier).await?;
+        let mut after = self.backfilled_page(&head, &mut view, &later).await?;
+        let mut db = self.0.database.acquire().await?;
+        let visibility = view.visibility;
         before.events.truncate(limit_before);
         after.events.truncate(limit_after);
         let last = after.events.last().unwrap_or(&event);

@@ -33,7 +33,7 @@ impl Rooms {
         event_id: &EventId,
         query: &RelationsQuery,
     ) -> Result<String, Error> {
-        let (target, visibility) = self.visible_event(room_id, reader, event_id).await?;
+        let (target, mut view) = self.visible_event(room_id, reader, event_id).await?;
         let source = Source::Related(Related {
             room_nid: target.room_nid,
             target: event_id,
@@ -42,10 +42,10 @@ impl Rooms {
             recurse: query.recurse,
         });
         let mut db = self.0.database.acquire().await?;
-        let found = page(&mut db, source, &visibility, &query.page).await?;
+        let found = page(&mut db, source, &mut view, &query.page).await?;
         let renderer = Renderer {
             reader,
-            visibility: &visibility,
+            visibility: &view.visibility,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = format!(r#"{{"chunk":{}"#, renderer.events(&found.events));

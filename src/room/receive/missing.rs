@@ -94,7 +94,7 @@ impl Rooms {
         let missing = self.missing_parents(room, &events).await?;
         let mut told: HashMap<OwnedEventId, ToldState> = HashMap::new();
         for event_id in missing.into_iter().take(MAX_STATES) {
-            match self.state_after_missing(origin, room, &event_id).await {
+            match self.fetch_state(origin, room, &event_id, true).await {
                 Ok(state) => {
                     told.insert(event_id, state);
                 }
@@ -166,7 +166,7 @@ impl Rooms {
     }
 
     /// Stores the events that authorise others and are neither known nor among these.
-    async fn fetch_auth_events(
+    pub(crate) async fn fetch_auth_events(
         &self,
         origin: &ServerName,
         room: &RoomIdentity,
@@ -207,20 +207,21 @@ impl Rooms {
         self.store_outliers(room, verified).await
     }
 
-    /// The state after an event that is not known, as another server tells it: the state before it,
-    /// with the event if it is state.
-    async fn state_after_missing(
+    /// The state before an event, as another server tells it; with `including` the state after it,
+    /// which has the event if it is state.
+    pub(crate) async fn fetch_state(
         &self,
         origin: &ServerName,
         room: &RoomIdentity,
         event_id: &OwnedEventId,
+        including: bool,
     ) -> Result<ToldState, Error> {
         let federation = &self.0.federation;
         let ids = federation
             .state_ids(origin, &room.room_id, event_id)
             .await?;
         let mut wanted: Vec<OwnedEventId> = ids.state.clone();
-        wanted.push(event_id.clone());
+        wanted.extend(including.then(|| event_id.clone()));
         let mut all = wanted.clone();
         all.extend(ids.auth_chain);
         let mut known = self.known_events(room, &all).await?;

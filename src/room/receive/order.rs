@@ -11,7 +11,7 @@ use ruma::EventId;
 use crate::append::received::Received;
 
 /// The events, each once and after those that it names; as they came, as far as that leaves it open.
-pub(super) fn sorted(events: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
+pub(crate) fn sorted(events: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
     let by_id: HashMap<&EventId, &Arc<Pdu>> =
         events.iter().map(|pdu| (&**pdu.event_id(), pdu)).collect();
     let mut sorted = Vec::with_capacity(by_id.len());
@@ -37,7 +37,7 @@ pub(super) fn sorted(events: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
 }
 
 /// The events of each write: a redaction comes into another one than what it redacts.
-pub(super) fn writes(events: Vec<Received>, most: usize) -> Vec<Vec<Received>> {
+pub(crate) fn writes(events: Vec<Received>, most: usize) -> Vec<Vec<Received>> {
     let mut writes: Vec<Vec<Received>> = Vec::new();
     for event in events {
         let is_redaction = event.pdu.event_type() == "m.room.redaction";

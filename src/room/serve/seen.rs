@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use event::{
     Pdu,
-    visibility::{VisibilityContext, for_server, history_visibility},
+    visibility::{VisibilityContext, for_server, history_visibility, may_see},
 };
 use ruma::{ServerName, events::room::history_visibility::HistoryVisibility};
 use storage::{StoredEvent, events, snapshots};
@@ -45,6 +45,27 @@ impl Rooms {
             seen.push(Arc::new(shown.into_owned()));
         }
         Ok(seen)
+    }
+
+    /// The first of some events that a server may see as it is.
+    pub(crate) async fn first_seen_by(
+        &self,
+        head: &Head,
+        server: &ServerName,
+        events: Vec<StoredEvent>,
+    ) -> Result<Option<Arc<Pdu>>, Error> {
+        if self.is_shared_throughout(head).await? {
+            return Ok(super::pdus(events).into_iter().next());
+        }
+        let keys = self.deciding_keys(head, server).await?;
+        for event in events {
+            if let Some((before, after)) = self.contexts(&event, &keys).await?
+                && may_see(&before, &after, true)
+            {
+                return Ok(Some(event.pdu));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether members have always been allowed to see what came before them.

@@ -6,6 +6,7 @@
     reason = "what a test needs and does not get fails it"
 )]
 
+mod backfill;
 mod budget;
 mod creation;
 mod directory;

@@ -11,14 +11,14 @@ use crate::{
     support::{Server, alice},
 };
 
-const NAME: (&str, Option<&str>) = ("m.room.name", Some(""));
+pub(crate) const NAME: (&str, Option<&str>) = ("m.room.name", Some(""));
 const TOPIC: (&str, Option<&str>) = ("m.room.topic", Some(""));
 const LEVELS: (&str, Option<&str>) = ("m.room.power_levels", Some(""));
-const MESSAGE: (&str, Option<&str>) = ("m.room.message", None);
+pub(crate) const MESSAGE: (&str, Option<&str>) = ("m.room.message", None);
 
 /// A public room of Alice that Bob and Carol of another server have joined; Bob is a moderator of
 /// it.
-async fn room(server: &Server, remote: &Remote) -> (OwnedRoomId, Branch) {
+pub(crate) async fn room(server: &Server, remote: &Remote) -> (OwnedRoomId, Branch) {
     remote.introduce(server).await;
     let room_id = server.room(&[&alice()]).await;
     let mut branch = Branch::of(server, &room_id).await;
@@ -42,7 +42,12 @@ fn join(remote: &Remote, branch: &mut Branch, user_id: &UserId) -> Arc<Pdu> {
     remote.event(branch, user_id, place, &json!({ "membership": "join" }))
 }
 
-fn set(remote: &Remote, branch: &mut Branch, place: (&str, Option<&str>), text: &str) -> Arc<Pdu> {
+pub(crate) fn set(
+    remote: &Remote,
+    branch: &mut Branch,
+    place: (&str, Option<&str>),
+    text: &str,
+) -> Arc<Pdu> {
     let content = match place {
         MESSAGE => json!({ "body": text }),
         _ => json!({ "name": text, "topic": text }),

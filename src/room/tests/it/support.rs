@@ -113,7 +113,24 @@ impl Server {
         Self::with(testkit::database().await, self.signer.clone(), 64 << 20)
     }
 
+    /// A server that talks to others.
+    pub(crate) async fn start_federating(federation: &config::Federation) -> Self {
+        let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
+        Self::with_federation(testkit::database().await, signer, 64 << 20, federation)
+            .with_devices()
+            .await
+    }
+
     fn with(test: TestDatabase, signer: Signer, budget: usize) -> Self {
+        Self::with_federation(test, signer, budget, &config::Federation::default())
+    }
+
+    fn with_federation(
+        test: TestDatabase,
+        signer: Signer,
+        budget: usize,
+        federation: &config::Federation,
+    ) -> Self {
         let clock = Clock::fixed(NOW);
         let settings = Settings {
             server_name: testkit::server_name(),
@@ -135,7 +152,7 @@ impl Server {
             live.clone(),
             test.committer.clone(),
             (
-                testkit::closed_federation(&test.database, &signer, &clock),
+                testkit::federation(&test.database, &signer, &clock, federation),
                 signer.clone(),
             ),
             clock.clone(),

@@ -4,6 +4,7 @@ mod client;
 mod complement;
 mod federation;
 mod federation_directory;
+mod federation_history;
 mod federation_joins;
 mod federation_messages;
 mod federation_spaces;

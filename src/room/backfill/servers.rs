@@ -1,0 +1,69 @@
+//! Which servers are asked for what is not known of a room.
+
+use std::collections::HashMap;
+
+use event::acl::ServerAcl;
+use ruma::{OwnedServerName, ServerName, UserId, events::room::member::MembershipState};
+
+use crate::{Error, Rooms, head::Head};
+
+/// The most servers that are asked for one thing.
+const MAX_SERVERS: usize = 6;
+
+impl Rooms {
+    /// Whether anybody of another server is or was in a room, so that there may be more of it than
+    /// is known here.
+    pub(crate) fn has_remote_members(&self, head: &Head) -> bool {
+        let own = self.0.settings.server_name.as_str();
+        let mut members = head.state.members().iter();
+        members.any(|(user_id, _)| {
+            let server = user_id.split_once(':').map(|(_, server)| server);
+            server != Some(own)
+        })
+    }
+
+    /// The servers that are in a room and may be asked about it, the most promising first: that which
+    /// must know, then those with the most members. Those that failed a moment ago are left out.
+    pub(crate) fn servers_to_ask(
+        &self,
+        head: &Head,
+        first: Option<&ServerName>,
+    ) -> Vec<OwnedServerName> {
+        let mut counts: HashMap<&ServerName, usize> = HashMap::new();
+        for (user_id, member) in head.state.members().iter() {
+            if member.membership() == MembershipState::Join
+                && let Ok(user_id) = <&UserId>::try_from(user_id)
+            {
+                *counts.entry(user_id.server_name()).or_default() += 1;
+            }
+        }
+        let mut servers: Vec<(&ServerName, usize)> = counts.into_iter().collect();
+        servers.sort_by_key(|(server, count)| {
+            let is_first = first == Some(*server);
+            (!is_first, std::cmp::Reverse(*count), *server)
+        });
+        let acl = ServerAcl::of(head.state.core());
+        let servers = servers.into_iter().map(|(server, _)| server);
+        let servers = servers.filter(|server| acl.allows(server));
+        let mut servers = self.0.federation.candidates(servers);
+        let failing = &self.0.backfill.failing_servers;
+        servers.retain(|server| !failing.contains_key(server));
+        servers.truncate(MAX_SERVERS);
+        servers
+    }
+
+    /// Notes that a server did not answer, so that it is not asked for a while; whether it did, and
+    /// refused.
+    pub(crate) fn note_failure_of(&self, server: &ServerName, error: &Error) -> bool {
+        use federation::Error::{InvalidResponse, Remote, Unreachable};
+        match error {
+            Error::Federation(Unreachable { .. } | InvalidResponse { .. }) => {
+                let failing = &self.0.backfill.failing_servers;
+                failing.insert(server.to_owned(), ());
+                false
+            }
+            Error::Federation(Remote { status, .. }) => (400..500).contains(status),
+            _ => false,
+        }
+    }
+}
