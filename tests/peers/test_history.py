@@ -5,6 +5,26 @@ from concurrent.futures import ThreadPoolExecutor
 from harness.agreement import agree
 from harness.user import User
 
+EVENTS = 500
+
+
+def test_the_history_before_the_join_is_read(alice: User, bob: User) -> None:
+    room_id = alice.create_room()
+    for number in range(EVENTS):
+        alice.send(room_id, f"{number}")
+    bob.join(room_id, alice)
+    assert bob.texts(room_id) == [f"{number}" for number in range(EVENTS)]
+    agree(room_id, alice, bob)
+
+
+def test_an_event_is_found_by_its_time(alice: User, bob: User) -> None:
+    room_id = alice.create_room()
+    sent = [alice.send(room_id, f"{number}") for number in range(30)]
+    bob.join(room_id, alice)
+    at = alice.get(f"rooms/{room_id}/event/{sent[3]}")["origin_server_ts"]
+    found = bob.request("GET", f"rooms/{room_id}/timestamp_to_event", ts=at, dir="f", version="v1")
+    assert found["origin_server_ts"] >= at
+
 
 def test_history_from_before_the_invitation_stays_hidden(alice: User, bob: User) -> None:
     room_id = alice.create_room(preset="private_chat")
