@@ -23,7 +23,7 @@ impl Identity {
         }
     }
 
-    /// Deletes expired UIA sessions, registration nonces, login tokens and OpenID tokens.
+    /// Deletes expired UIA sessions, registration nonces, login tokens and `OpenID` tokens.
     pub async fn delete_expired(&self) -> Result<()> {
         let now = self.now();
         let mut db = self.0.database.acquire().await?;

@@ -1,6 +1,6 @@
 //! Tokens with which users prove to others who they are.
 //!
-//! Spec: client-server, "OpenID"; server-server, "OpenID".
+//! Spec: `OpenID` in client-server and server-server.
 
 use std::time::Duration;
 

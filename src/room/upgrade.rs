@@ -171,15 +171,16 @@ fn create_content(
     let before = before.and_then(|pdu| pdu.content_as::<Map<String, Value>>().ok());
     let mut content = before.unwrap_or_default();
     content.retain(|field, _| KEPT.contains(&field.as_str()));
-    let mut predecessor = json!({ "room_id": head.state.room_id() });
+    let mut predecessor = Map::new();
+    predecessor.insert("room_id".to_owned(), json!(head.state.room_id()));
     let last = head.state.extremities().first();
     // Since version 12 the event that ends the old room names the hash of this one.
     if let Some((_, event_id)) = last
         && !version.room_id_is_create_hash()
     {
-        predecessor["event_id"] = json!(event_id);
+        predecessor.insert("event_id".to_owned(), json!(event_id));
     }
-    content.insert("predecessor".to_owned(), predecessor);
+    content.insert("predecessor".to_owned(), predecessor.into());
     if !creators.is_empty() {
         content.insert("additional_creators".to_owned(), json!(creators));
     }

@@ -74,7 +74,7 @@ pub(crate) async fn set_visibility(
 }
 
 /// A page of this or another server's directory: how many rooms, from where, and which.
-type Wanted = (Option<UInt>, Option<String>, Filter);
+pub(crate) type Wanted = (Option<UInt>, Option<String>, Filter);
 
 /// A page of the directory of a server.
 async fn page_of(app: &App, server: Option<&ServerName>, wanted: Wanted) -> Result<RawJson> {

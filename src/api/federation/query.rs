@@ -40,7 +40,7 @@ pub(crate) async fn directory(
     Ok(get_room_information::v1::Response::new(room_id, servers))
 }
 
-/// The user who has created an OpenID token. Whoever has it may ask.
+/// The user who has created an `OpenID` token. Whoever has it may ask.
 pub(crate) async fn openid_user(
     app: App,
     call: Matrix<get_openid_userinfo::v1::Request>,

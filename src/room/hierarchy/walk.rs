@@ -66,13 +66,13 @@ enum Answer {
 /// What the server of a space says of a room in it.
 enum Mentioned {
     /// It is no space.
-    Room(RoomSummary),
+    Room(Box<RoomSummary>),
     Inaccessible,
 }
 
 /// What the user may see of a room.
 enum Visited {
-    Shown(SpaceRoom),
+    Shown(Box<SpaceRoom>),
     Hidden,
     /// There was no time to ask other servers.
     NotAsked,
@@ -112,9 +112,9 @@ impl<'a> Walk<'a> {
             }
             match self.visit(&step).await? {
                 Visited::Shown(room) => {
-                    let space = (step.depth < self.token.max_depth).then_some(&room);
+                    let space = (step.depth < self.token.max_depth).then_some(&*room);
                     self.expand(&step, space, limit).await?;
-                    shown.push(room);
+                    shown.push(*room);
                 }
                 _ if step.depth == 0 => {
                     return Err(Error::Forbidden("You are not allowed to see this room"));
@@ -154,10 +154,10 @@ impl<'a> Walk<'a> {
             }
             let suggested_only = self.token.suggested_only;
             let room = self.rooms.space_room(&head, summary, suggested_only);
-            return room.await.map(Visited::Shown);
+            return Ok(Visited::Shown(Box::new(room.await?)));
         }
         match self.mentioned.remove(&step.room_id) {
-            Some(Mentioned::Room(summary)) => self.if_shown(summary, Vec::new()).await,
+            Some(Mentioned::Room(summary)) => self.if_shown(*summary, Vec::new()).await,
             Some(Mentioned::Inaccessible) => Ok(Visited::Hidden),
             None => {
                 let answer = self.ask(step).await;
@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
         children: Vec<SpaceChild>,
     ) -> Result<Visited, Error> {
         if self.rooms.shows_remote(&summary, self.user_id).await? {
-            Ok(Visited::Shown(SpaceRoom { summary, children }))
+            Ok(Visited::Shown(Box::new(SpaceRoom { summary, children })))
         } else {
             Ok(Visited::Hidden)
         }
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
         let children = hierarchy.room.children.iter();
         let children: HashSet<_> = children.map(|child| &child.room_id).collect();
         let rooms = hierarchy.children.iter().filter(|room| !room.is_space());
-        let rooms = rooms.map(|room| (&room.room_id, Mentioned::Room(room.clone())));
+        let rooms = rooms.map(|room| (&room.room_id, Mentioned::Room(room.clone().into())));
         let hidden = hierarchy.inaccessible.iter();
         let hidden = hidden.map(|room_id| (room_id, Mentioned::Inaccessible));
         for (room_id, mentioned) in rooms.chain(hidden) {
