@@ -11,7 +11,8 @@ use crate::{Connection, Error, rows::id};
 /// The changes of device lists for one user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceListChanges {
-    /// Users whose devices or keys changed, or who share a room with the user only since then.
+    /// Users whose devices or keys changed, or who share a room with the user only since then; the
+    /// user, too, after joining a room with such users.
     pub changed: BTreeSet<OwnedUserId>,
     /// Users who shared a room with the user then and do no longer.
     pub left: BTreeSet<OwnedUserId>,
@@ -38,12 +39,19 @@ pub async fn changed_between(
         return Ok(changes);
     }
     let sharing = sharing(db, from, &rooms, &members.candidates).await?;
-    for user_id in members.candidates {
-        let before = sharing.before.contains(&user_id) || members.shared_before.contains(&user_id);
-        let after = sharing.after.contains(&user_id) || members.shared_after.contains(&user_id);
+    for candidate in members.candidates {
+        let before =
+            sharing.before.contains(&candidate) || members.shared_before.contains(&candidate);
+        let after = sharing.after.contains(&candidate) || members.shared_after.contains(&candidate);
         match (before, after) {
-            (false, true) => changes.changed.insert(user_id),
-            (true, false) => changes.left.insert(user_id),
+            (false, true) => {
+                if rooms.has_joined {
+                    // Of the user's devices, one has joined: the clients of the others may not know.
+                    changes.changed.insert(user_id.to_owned());
+                }
+                changes.changed.insert(candidate)
+            }
+            (true, false) => changes.left.insert(candidate),
             _ => continue,
         };
     }
@@ -159,6 +167,8 @@ struct Rooms {
     stayed: Vec<i64>,
     /// Those of only one.
     changed: Vec<i64>,
+    /// Whether some of them are new.
+    has_joined: bool,
 }
 
 impl Rooms {
@@ -188,7 +198,10 @@ impl Rooms {
             match (before, after) {
                 (true, true) => rooms.stayed.push(row.room_nid),
                 (false, false) => {}
-                _ => rooms.changed.push(row.room_nid),
+                _ => {
+                    rooms.changed.push(row.room_nid);
+                    rooms.has_joined |= after;
+                }
             }
         }
         Ok(rooms)
