@@ -306,12 +306,56 @@ CREATE TABLE to_device (
 );
 CREATE INDEX to_device_position ON to_device (position);
 
+-- Messages to devices of other servers, until they are in the queues of those (queued_edus).
+CREATE TABLE outgoing_to_device (
+    position bigint PRIMARY KEY,
+    server_name text NOT NULL,
+    sender text NOT NULL,
+    event_type text NOT NULL,
+    -- JSON: contents by user and device, as in `m.direct_to_device`.
+    messages text NOT NULL
+);
+
 -- The last time that a user's devices, their keys or the cross-signing keys changed.
 CREATE TABLE device_lists (
     user_id text PRIMARY KEY,
     position bigint NOT NULL
 );
 CREATE INDEX device_lists_position ON device_lists (position);
+
+-- What other servers were last told of the devices and cross-signing keys of this server's users.
+CREATE TABLE published_device_lists (
+    user_id text PRIMARY KEY,
+    -- Of the last update; each is greater than the one before.
+    stream_id bigint NOT NULL,
+    -- JSON, the contents of the last `m.device_list_update` and `m.signing_key_update`; empty: none yet.
+    last_update text NOT NULL,
+    signing_keys text NOT NULL
+);
+
+-- The devices that other servers were told of, by a hash of name and keys.
+CREATE TABLE published_devices (
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    digest bytea NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+);
+
+-- Users of other servers whose devices and keys are cached here. They share a room with a user of this
+-- server: what changes is told by their servers.
+CREATE TABLE remote_device_lists (
+    user_id text PRIMARY KEY,
+    -- The last update that is known, as the user's server numbers them.
+    stream_id bigint NOT NULL,
+    -- Updates were missed: the list is to be read anew.
+    is_stale boolean NOT NULL,
+    -- Counts how often the list became stale: one that becomes so while it is read is read once more.
+    generation bigint NOT NULL DEFAULT 0,
+    -- How often in a row it could not be read, and when it is tried again.
+    failures integer NOT NULL DEFAULT 0,
+    retry_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+CREATE INDEX remote_device_lists_stale ON remote_device_lists (retry_at) WHERE is_stale;
 
 -- The last time that a user signed another user's master key, which only the signer gets to see.
 CREATE TABLE user_signatures (
@@ -561,9 +605,12 @@ CREATE TABLE queued_edus (
     -- A later one of the same key replaces an earlier one; null: it must arrive.
     key text,
     -- JSON.
-    content text NOT NULL
+    content text NOT NULL,
+    -- It is not worth sending any more.
+    expires_at timestamptz
 );
 CREATE INDEX queued_edus_order ON queued_edus (server_name, edu_nid);
+CREATE INDEX queued_edus_expiry ON queued_edus (server_name, expires_at) WHERE expires_at IS NOT NULL;
 CREATE UNIQUE INDEX queued_edus_key ON queued_edus (server_name, key) WHERE key IS NOT NULL;
 
 -- Events of other servers that this one passes on: joins, leaves and knocks that it has accepted.

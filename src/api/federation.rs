@@ -1,5 +1,6 @@
 //! The server-server API: keys and version, and what other servers may query.
 
+pub(crate) mod devices;
 mod edu;
 pub(crate) mod events;
 pub(crate) mod keys;

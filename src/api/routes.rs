@@ -56,6 +56,9 @@ fn federation() -> Routes<App> {
         .matrix(federation::public_rooms::search)
         .matrix(federation::spaces::hierarchy)
         .matrix(federation::send::send)
+        .matrix(federation::devices::list)
+        .matrix(federation::devices::query_keys)
+        .matrix(federation::devices::claim_keys)
         .merge(federation_events())
         .merge(federation_membership())
 }

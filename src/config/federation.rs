@@ -53,6 +53,8 @@ pub struct Federation {
     pub max_retry_interval: Duration,
     /// How many servers are sent to at the same time.
     pub parallel_transactions: u32,
+    /// Whether other servers are told the names that users give their devices.
+    pub send_device_names: bool,
     /// What is different for single servers.
     pub peers: BTreeMap<OwnedServerName, Peer>,
 }
@@ -73,6 +75,7 @@ impl Default for Federation {
             key_validity: Duration::from_hours(24),
             max_retry_interval: Duration::from_mins(10),
             parallel_transactions: 32,
+            send_device_names: true,
             peers: BTreeMap::new(),
         }
     }

@@ -24,6 +24,8 @@ pub struct Settings {
     /// How many events may wait for a server that cannot be reached before all but the last of each
     /// room are left out.
     pub max_waiting: i64,
+    /// Whether other servers are told the names of devices.
+    pub send_device_names: bool,
 }
 
 /// Sends to other servers; cheap to clone.
@@ -58,6 +60,7 @@ impl Settings {
             parallel: settings.parallel_transactions as usize,
             lease: Duration::from_secs(15),
             max_waiting: 1_000,
+            send_device_names: settings.send_device_names,
         }
     }
 }

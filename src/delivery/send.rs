@@ -58,7 +58,7 @@ impl Delivery {
         stopping: &CancellationToken,
     ) -> Result<Duration, Error> {
         let settings = &self.0.settings;
-        if self.is_closed() {
+        if self.0.federation.policy().is_closed() {
             return Ok(self.poll());
         }
         let mut db = self.0.database.acquire().await?;

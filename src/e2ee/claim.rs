@@ -1,6 +1,9 @@
 //! Claiming one-time keys, with which clients establish sessions with other devices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ruma::{
     OneTimeKeyAlgorithm, OwnedDeviceId, OwnedOneTimeKeyId, OwnedServerName, OwnedUserId,
@@ -10,6 +13,9 @@ use serde_json::value::RawValue;
 use storage::one_time_keys::KeyRequest;
 
 use crate::{Error, Keys, identifiers::is_valid_identifier};
+
+/// The algorithms of the keys that are wanted, by user and device.
+pub type Claims = BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, OneTimeKeyAlgorithm>>;
 
 /// The claimed keys.
 #[derive(Clone, Debug, Default)]
@@ -24,33 +30,40 @@ pub struct ClaimedKeys {
 }
 
 impl Keys {
-    /// Claims one key per device: a one-time key if one is left, else the fallback key.
+    /// Claims one key per device: a one-time key if one is left, else the fallback key. Other servers
+    /// are asked for no longer than `timeout`.
     #[tracing::instrument(name = "e2ee.claim", skip_all, err(level = "debug"))]
-    pub async fn claim(
-        &self,
-        wanted: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, OneTimeKeyAlgorithm>>,
-    ) -> Result<ClaimedKeys, Error> {
+    pub async fn claim(&self, wanted: Claims, timeout: Duration) -> Result<ClaimedKeys, Error> {
+        let (local, remote): (Claims, Claims) = wanted
+            .into_iter()
+            .partition(|(user_id, _)| self.is_local(user_id));
+        let mut claimed = self.claim_local(local).await?;
+        if !remote.is_empty() {
+            self.ask_for_one_time_keys(remote, timeout, &mut claimed)
+                .await;
+        }
+        Ok(claimed)
+    }
+
+    /// Claims keys of this server's users.
+    pub(crate) async fn claim_local(&self, wanted: Claims) -> Result<ClaimedKeys, Error> {
         let mut claimed = ClaimedKeys::default();
-        let mut local = Vec::new();
+        let mut requests = Vec::new();
         for (user_id, devices) in wanted {
-            if !self.is_local(&user_id) {
-                claimed.failures.insert(user_id.server_name().to_owned());
-                continue;
-            }
             // An identifier that cannot be stored has no key.
             let devices = devices.into_iter().filter(|(device_id, algorithm)| {
                 is_valid_identifier(device_id.as_str()) && is_valid_identifier(algorithm.as_str())
             });
-            local.extend(devices.map(|(device_id, algorithm)| KeyRequest {
+            requests.extend(devices.map(|(device_id, algorithm)| KeyRequest {
                 user_id: user_id.clone(),
                 device_id,
                 algorithm: algorithm.as_str().to_owned(),
             }));
         }
-        if local.is_empty() {
+        if requests.is_empty() {
             return Ok(claimed);
         }
-        for key in self.committer.claim_keys(local).await? {
+        for key in self.committer.claim_keys(requests).await? {
             let id = format!("{}:{}", key.key.algorithm, key.key.key_id);
             let id = OwnedOneTimeKeyId::try_from(id).map_err(corrupt)?;
             let json = RawValue::from_string(key.key.key).map_err(corrupt)?;

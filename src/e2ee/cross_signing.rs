@@ -36,11 +36,11 @@ pub enum KeyReplacement {
     Forbidden,
 }
 
-/// One key of an upload.
-struct UploadedKey {
-    usage: KeyUsage,
-    public_key: String,
-    key: Signed,
+/// One key of an upload, or as another server tells it.
+pub(crate) struct UploadedKey {
+    pub(crate) usage: KeyUsage,
+    pub(crate) public_key: String,
+    pub(crate) key: Signed,
 }
 
 impl Keys {
@@ -175,7 +175,7 @@ impl CrossSigningUpload {
 }
 
 impl UploadedKey {
-    fn parse(user_id: &UserId, usage: KeyUsage, json: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(user_id: &UserId, usage: KeyUsage, json: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Shape {
             user_id: OwnedUserId,
@@ -213,10 +213,15 @@ impl UploadedKey {
     /// the server knows: devices and cross-signing keys.
     fn verify(&self, user_id: &UserId, master: &str, signers: &PublicKeys) -> Result<(), Error> {
         if self.usage != KeyUsage::Master {
-            self.key
-                .verify(user_id, &format!("ed25519:{master}"), master)?;
+            self.verify_by(user_id, master)?;
         }
         self.key.verify_known(user_id, signers)
+    }
+
+    /// Checks that the master key signed this one.
+    pub(crate) fn verify_by(&self, user_id: &UserId, master: &str) -> Result<(), Error> {
+        self.key
+            .verify(user_id, &format!("ed25519:{master}"), master)
     }
 
     /// The public key by its key id.

@@ -35,6 +35,9 @@ pub enum Error {
     /// Replacing cross-signing keys requires user-interactive authentication.
     #[error("Existing cross-signing keys cannot be replaced without authentication")]
     ReplacementForbidden,
+    /// There is no such user on this server.
+    #[error("There is no such user on this server")]
+    UnknownUser,
     /// The signed key is unknown.
     #[error("There is no such key")]
     UnknownKey,
@@ -73,7 +76,7 @@ impl Fault for Error {
             Self::TooManyKeys | Self::KeyTooLarge | Self::MessageTooLarge => ErrorKind::TooLarge,
             Self::NoMasterKey => ErrorKind::MissingParam,
             Self::KeyIsDeviceId | Self::ReplacementForbidden => ErrorKind::Forbidden,
-            Self::UnknownKey => ErrorKind::NotFound,
+            Self::UnknownKey | Self::UnknownUser => ErrorKind::NotFound,
             Self::Changing => ErrorKind::Unavailable,
             Self::UnknownDevice => ErrorKind::UnknownToken { soft_logout: false },
             Self::Storage(error) => error.kind(),

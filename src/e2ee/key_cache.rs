@@ -1,4 +1,5 @@
-//! The published keys of this server's users in memory, kept up to date by the change feed.
+//! The published keys of users in memory, kept up to date by the change feed: those of this server's
+//! users, and those of others that are cached in the database.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,23 +24,23 @@ const ENTRY_BYTES: usize = 256;
 /// The keys that a user has published.
 #[derive(Debug, Default)]
 pub(crate) struct UserKeys {
-    /// Identity keys by device, JSON with the device's name.
-    pub(crate) devices: Vec<(OwnedDeviceId, Box<str>)>,
-    /// The master key with the owner's signatures.
-    pub(crate) master: Option<MasterKey>,
+    /// The devices with identity keys.
+    pub(crate) devices: Vec<CachedDevice>,
+    /// The master key with the owner's signatures, JSON.
+    pub(crate) master: Option<Box<str>>,
     /// The self-signing key, JSON.
     pub(crate) self_signing: Option<Box<str>>,
     /// The user-signing key, JSON.
     pub(crate) user_signing: Option<Box<str>>,
 }
 
-/// A user's master key.
+/// A device with identity keys.
 #[derive(Debug)]
-pub(crate) struct MasterKey {
-    /// The public key, unpadded base64.
-    pub(crate) public_key: Box<str>,
-    /// The key, JSON.
-    pub(crate) key: Box<str>,
+pub(crate) struct CachedDevice {
+    pub(crate) device_id: OwnedDeviceId,
+    /// The keys, JSON without `unsigned`.
+    pub(crate) keys: Box<str>,
+    pub(crate) display_name: Option<Box<str>>,
 }
 
 /// The signatures that a user has added to the master keys of others: by owner and public key, the
@@ -167,18 +168,13 @@ impl KeyCache {
 
 impl UserKeys {
     fn bytes(&self) -> usize {
-        let devices = self.devices.iter();
-        let devices =
-            devices.map(|(device_id, keys)| ENTRY_BYTES + device_id.as_str().len() + keys.len());
-        let others = [&self.self_signing, &self.user_signing]
-            .into_iter()
-            .flatten();
-        let master = self.master.iter().map(|master| master.key.len());
-        ENTRY_BYTES
-            + devices
-                .chain(others.map(|key| key.len()))
-                .chain(master)
-                .sum::<usize>()
+        let devices = self.devices.iter().map(|device| {
+            let name = device.display_name.as_ref().map_or(0, |name| name.len());
+            ENTRY_BYTES + device.device_id.as_str().len() + device.keys.len() + name
+        });
+        let others = [&self.master, &self.self_signing, &self.user_signing];
+        let others = others.into_iter().flatten().map(|key| key.len());
+        ENTRY_BYTES + devices.chain(others).sum::<usize>()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedServerName, ServerName, UserId};
+use federation::Federation;
+use ruma::{OwnedServerName, UserId};
 use storage::{Committer, Database, feed::Subscription};
+use tokio::sync::Notify;
 use types::Clock;
 
 use crate::key_cache::KeyCache;
@@ -13,26 +15,43 @@ use crate::key_cache::KeyCache;
 pub struct Keys {
     pub(crate) database: Database,
     pub(crate) committer: Committer,
-    pub(crate) server_name: OwnedServerName,
+    pub(crate) federation: Federation,
+    pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) cache: Arc<KeyCache>,
+    /// Lists of users of other servers are to be read anew.
+    pub(crate) stale_lists: Arc<Notify>,
+}
+
+/// What keys are to be handled like.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This server's name.
+    pub server_name: OwnedServerName,
+    /// How much memory keys may take that were asked for, in bytes.
+    pub cache_bytes: u64,
+    /// Whether other servers are told the names of devices.
+    pub send_device_names: bool,
 }
 
 impl Keys {
-    /// A handle to the keys in this database, with so much memory for those that were asked for.
+    /// A handle to the keys in this database.
     pub fn new(
+        settings: Settings,
         database: Database,
         committer: Committer,
-        server_name: &ServerName,
+        federation: Federation,
         clock: Clock,
-        cache_bytes: u64,
     ) -> Self {
+        let cache = Arc::new(KeyCache::new(settings.cache_bytes));
         Self {
             database,
             committer,
-            server_name: server_name.to_owned(),
+            federation,
+            settings,
             clock,
-            cache: Arc::new(KeyCache::new(cache_bytes)),
+            cache,
+            stale_lists: Arc::default(),
         }
     }
 
@@ -43,6 +62,6 @@ impl Keys {
 
     /// Whether the user id belongs to this server.
     pub(crate) fn is_local(&self, user_id: &UserId) -> bool {
-        user_id.server_name() == self.server_name
+        user_id.server_name() == self.settings.server_name
     }
 }

@@ -3,6 +3,7 @@
 //! The server verifies the signatures that it has keys for and returns the others unchanged; clients
 //! verify all of them.
 
+mod ask;
 mod claim;
 mod cross_signing;
 mod device_lists;
@@ -11,16 +12,20 @@ mod identifiers;
 mod key_cache;
 mod keys;
 mod query;
+mod remote_lists;
+mod serve;
 mod signatures;
 mod signed;
 mod to_device;
 mod upload;
 
-pub use claim::ClaimedKeys;
+pub use claim::{ClaimedKeys, Claims};
 pub use cross_signing::{CrossSigningUpload, KeyReplacement};
 pub use error::Error;
-pub use keys::Keys;
+pub use keys::{Keys, Settings};
 pub use query::QueriedKeys;
+pub use remote_lists::{DeviceListUpdate, SigningKeyUpdate};
+pub use serve::DeviceList;
 pub use signatures::SignatureFailures;
 pub use to_device::{MAX_MESSAGE_BYTES, Messages};
 pub use upload::KeyUpload;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use ruma::{
@@ -11,11 +12,11 @@ use ruma::{
     serde::Raw,
 };
 use serde_json::value::RawValue;
-use storage::{cross_signing, device_keys};
+use storage::{Connection, cross_signing, device_keys};
 
 use crate::{
     Error, Keys,
-    key_cache::{MasterKey, SignaturesMade, Ticket, UserKeys},
+    key_cache::{CachedDevice, SignaturesMade, Ticket, UserKeys},
     signed::Signed,
 };
 
@@ -36,49 +37,47 @@ pub struct QueriedKeys {
 
 impl Keys {
     /// The keys of these users: of the listed devices, or of all if the list is empty.
+    ///
+    /// Those of users of other servers that are not cached are asked for, for no longer than
+    /// `timeout`.
     #[tracing::instrument(name = "e2ee.query", skip_all, fields(user.id = %requester), err(level = "debug"))]
     pub async fn query(
         &self,
         requester: &UserId,
         wanted: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+        timeout: Duration,
     ) -> Result<QueriedKeys, Error> {
-        let (local, remote): (BTreeMap<_, _>, BTreeMap<_, _>) = wanted
-            .into_iter()
-            .partition(|(user_id, _)| self.is_local(user_id));
-        let mut keys = QueriedKeys {
-            failures: remote
-                .keys()
-                .map(|user_id| user_id.server_name().to_owned())
-                .collect(),
-            ..QueriedKeys::default()
-        };
-        if local.is_empty() {
-            return Ok(keys);
-        }
-        let user_ids: Vec<OwnedUserId> = local.keys().cloned().collect();
-        let found = self.published(&user_ids).await?;
-        let made = if found.iter().any(|(_, user)| user.master.is_some()) {
-            self.signatures_made(requester).await?
-        } else {
-            Arc::default()
-        };
+        let mut keys = QueriedKeys::default();
+        let found = self.published(wanted.keys()).await?;
+        let mut unknown = wanted.clone();
         for (user_id, user) in found {
-            let chosen = local.get(&user_id);
-            let is_wanted = |device_id: &OwnedDeviceId| {
-                chosen.is_none_or(|chosen| chosen.is_empty() || chosen.contains(device_id))
-            };
-            keys.add(user_id, &user, requester, &made, is_wanted)?;
+            unknown.remove(&user_id);
+            if let Some(key) = user.user_signing.as_ref().filter(|_| user_id == requester) {
+                keys.user_signing_keys.insert(user_id.clone(), raw(key)?);
+            }
+            keys.add(user_id, &user, &wanted, true)?;
+        }
+        unknown.retain(|user_id, _| !self.is_local(user_id));
+        if !unknown.is_empty() {
+            self.ask_for_keys(unknown, timeout, &mut keys).await?;
+        }
+        if !keys.master_keys.is_empty() {
+            let made = self.signatures_made(requester).await?;
+            keys.sign(requester, &made)?;
         }
         Ok(keys)
     }
 
-    /// The keys of those of the users who have an account here.
-    async fn published(
+    /// The keys of those of the users who have an account here, or whose keys are cached.
+    pub(crate) async fn published(
         &self,
-        user_ids: &[OwnedUserId],
+        user_ids: impl Iterator<Item = &OwnedUserId>,
     ) -> Result<Vec<(OwnedUserId, Arc<UserKeys>)>, Error> {
-        let mut found = Vec::with_capacity(user_ids.len());
-        let mut missing = user_ids.to_vec();
+        let mut missing: Vec<OwnedUserId> = user_ids.cloned().collect();
+        let mut found = Vec::with_capacity(missing.len());
+        if missing.is_empty() {
+            return Ok(found);
+        }
         if self.cache.is_followed() {
             // Commits of other processes count: their clients may already have shown them to others.
             let committed = self.database.latest_position().await?;
@@ -99,7 +98,11 @@ impl Keys {
             .iter()
             .map(|user_id| (user_id.clone(), self.cache.ticket(user_id)))
             .collect();
-        for (user_id, keys) in self.load(&missing).await? {
+        // One snapshot for all: device keys fit the cross-signing keys that signed them.
+        let mut snapshot = self.database.snapshot().await?;
+        let loaded = Self::load_from(&mut snapshot, &missing).await?;
+        snapshot.commit().await?;
+        for (user_id, keys) in loaded {
             let keys = Arc::new(keys);
             if let Some(ticket) = tickets.get(&user_id).filter(|_| self.cache.is_followed()) {
                 let keys = Arc::clone(&keys);
@@ -110,28 +113,28 @@ impl Keys {
         Ok(found)
     }
 
-    /// Reads the keys of users from the database.
-    async fn load(
-        &self,
+    /// Reads the keys of users from a snapshot of the database.
+    pub(crate) async fn load_from(
+        snapshot: &mut Connection,
         user_ids: &[OwnedUserId],
     ) -> Result<BTreeMap<OwnedUserId, UserKeys>, Error> {
-        // One snapshot for all: device keys fit the cross-signing keys that signed them.
-        let mut snapshot = self.database.snapshot().await?;
         let mut found: BTreeMap<OwnedUserId, UserKeys> = BTreeMap::new();
-        for (user_id, device) in device_keys::of_users(&mut snapshot, user_ids).await? {
+        for (user_id, device) in device_keys::of_users(&mut *snapshot, user_ids).await? {
             let user = found.entry(user_id).or_default();
             if let Some(device) = device {
-                let json = with_display_name(&device.keys, device.display_name.as_deref())?;
-                user.devices.push((device.device_id, json.into()));
+                user.devices.push(CachedDevice {
+                    device_id: device.device_id,
+                    keys: device.keys.into(),
+                    display_name: device.display_name.map(Into::into),
+                });
             }
         }
-        let stored = cross_signing::of_users(&mut snapshot, user_ids).await?;
+        let stored = cross_signing::of_users(&mut *snapshot, user_ids).await?;
         let added = if stored.is_empty() {
             Vec::new()
         } else {
-            cross_signing::signatures_by_owners(&mut snapshot, user_ids).await?
+            cross_signing::signatures_by_owners(snapshot, user_ids).await?
         };
-        snapshot.commit().await?;
         for key in stored {
             let Some(user) = found.get_mut(&key.user_id) else {
                 continue;
@@ -142,10 +145,7 @@ impl Keys {
                     for added in added.iter().filter(|added| added.user_id == key.user_id) {
                         signed.add_signature(&added.signer, &added.signer_key, &added.signature);
                     }
-                    user.master = Some(MasterKey {
-                        public_key: key.public_key.into(),
-                        key: signed.to_json().into(),
-                    });
+                    user.master = Some(signed.to_json().into());
                 }
                 KeyUsage::SelfSigning => user.self_signing = Some(key.key.into()),
                 KeyUsage::UserSigning => user.user_signing = Some(key.key.into()),
@@ -178,45 +178,54 @@ impl Keys {
 }
 
 impl QueriedKeys {
-    /// Adds the keys of a user, as visible to the requester.
-    fn add(
+    /// Adds the keys of a user that everybody may see: of the devices that are wanted, with their
+    /// names or without.
+    pub(crate) fn add(
         &mut self,
         user_id: OwnedUserId,
         user: &UserKeys,
-        requester: &UserId,
-        made: &SignaturesMade,
-        is_wanted: impl Fn(&OwnedDeviceId) -> bool,
+        wanted: &BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+        names: bool,
     ) -> Result<(), Error> {
+        let chosen = wanted.get(&user_id).filter(|chosen| !chosen.is_empty());
         let devices = self.device_keys.entry(user_id.clone()).or_default();
-        for (device_id, keys) in user.devices.iter().filter(|(id, _)| is_wanted(id)) {
-            devices.insert(device_id.clone(), raw(keys)?);
+        for device in &user.devices {
+            if chosen.is_none_or(|chosen| chosen.contains(&device.device_id)) {
+                let name = device.display_name.as_deref().filter(|_| names);
+                let keys = with_display_name(&device.keys, name)?;
+                devices.insert(device.device_id.clone(), raw(&keys)?);
+            }
         }
-        if let Some(master) = &user.master {
-            let key = (user_id.clone(), master.public_key.to_string());
-            let master = match made.get(&key) {
-                Some(signatures) => {
-                    let mut signed = Signed::parse(&master.key)?;
-                    for (signer_key, signature) in signatures {
-                        signed.add_signature(requester, signer_key, signature);
-                    }
-                    raw(&signed.to_json())?
-                }
-                None => raw(&master.key)?,
-            };
-            self.master_keys.insert(user_id.clone(), master);
+        if let Some(key) = &user.master {
+            self.master_keys.insert(user_id.clone(), raw(key)?);
         }
         if let Some(key) = &user.self_signing {
-            self.self_signing_keys.insert(user_id.clone(), raw(key)?);
+            self.self_signing_keys.insert(user_id, raw(key)?);
         }
-        if let Some(key) = user.user_signing.as_ref().filter(|_| user_id == requester) {
-            self.user_signing_keys.insert(user_id, raw(key)?);
+        Ok(())
+    }
+
+    /// Adds the signatures to master keys that only the requester gets to see.
+    fn sign(&mut self, requester: &UserId, made: &SignaturesMade) -> Result<(), Error> {
+        for ((owner, public_key), signatures) in made {
+            let Some(master) = self.master_keys.get_mut(owner) else {
+                continue;
+            };
+            let mut signed = Signed::parse(master.json().get())?;
+            if !signed.is_key(public_key) {
+                continue;
+            }
+            for (signer_key, signature) in signatures {
+                signed.add_signature(requester, signer_key, signature);
+            }
+            *master = raw(&signed.to_json())?;
         }
         Ok(())
     }
 }
 
 /// Adds the device's display name to the keys, which are a JSON object without `unsigned`.
-fn with_display_name(keys: &str, display_name: Option<&str>) -> Result<String, Error> {
+pub(crate) fn with_display_name(keys: &str, display_name: Option<&str>) -> Result<String, Error> {
     let Some((display_name, rest)) = display_name.zip(keys.strip_prefix('{')) else {
         return Ok(keys.to_owned());
     };
@@ -226,7 +235,7 @@ fn with_display_name(keys: &str, display_name: Option<&str>) -> Result<String, E
     ))
 }
 
-fn raw<T>(json: &str) -> Result<Raw<T>, Error> {
+pub(crate) fn raw<T>(json: &str) -> Result<Raw<T>, Error> {
     Ok(Raw::from_json(
         RawValue::from_string(json.to_owned()).map_err(corrupt)?,
     ))

@@ -1,7 +1,10 @@
 //! `/keys/signatures/upload`: signatures on the user's own devices and master key, and on other
 //! users' master keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ruma::{OwnedUserId, UserId, encryption::KeyUsage};
 use serde_json::value::RawValue;
@@ -13,11 +16,15 @@ use storage::{
 
 use crate::{
     Error, Keys,
+    ask::parse,
     cross_signing::{StoredKeys, device_signers},
     identifiers::is_valid_identifier,
     signed::{PublicKeys, Signed},
     upload::public_key,
 };
+
+/// How long other servers are asked for keys that are signed.
+const REMOTE_KEYS: Duration = Duration::from_secs(10);
 
 /// Rejected signatures with their errors, by user and key id.
 pub type SignatureFailures = BTreeMap<OwnedUserId, BTreeMap<String, Error>>;
@@ -27,6 +34,8 @@ struct SigningUser<'a> {
     user_id: &'a UserId,
     keys: StoredKeys,
     devices: PublicKeys,
+    /// The master keys of users of other servers.
+    remote_masters: BTreeMap<OwnedUserId, CrossSigningKey>,
 }
 
 impl Keys {
@@ -37,10 +46,12 @@ impl Keys {
         user_id: &UserId,
         signed: BTreeMap<OwnedUserId, BTreeMap<String, Box<RawValue>>>,
     ) -> Result<SignatureFailures, Error> {
+        let remote_masters = self.remote_masters(user_id, signed.keys()).await?;
         let mut tx = self.database.begin().await?;
         cross_signing::lock(&mut tx, user_id).await?;
         let signer = SigningUser {
             user_id,
+            remote_masters,
             keys: StoredKeys::of(&mut tx, user_id).await?,
             devices: device_signers(&mut tx, user_id).await?,
         };
@@ -66,6 +77,29 @@ impl Keys {
         let changes = changed.into_iter().map(|owner| change_for(user_id, owner));
         tx.commit_with(changes.collect()).await?;
         Ok(failures)
+    }
+
+    /// The master keys of those of the users who are of other servers.
+    async fn remote_masters(
+        &self,
+        user_id: &UserId,
+        owners: impl Iterator<Item = &OwnedUserId>,
+    ) -> Result<BTreeMap<OwnedUserId, CrossSigningKey>, Error> {
+        let remote = owners.filter(|owner| !self.is_local(owner));
+        let wanted = remote.map(|owner| (owner.clone(), Vec::new())).collect();
+        let found = self.query(user_id, wanted, REMOTE_KEYS).await?;
+        let masters = found.master_keys.into_iter();
+        let masters = masters.filter_map(|(owner, key)| {
+            let key = parse(&owner, KeyUsage::Master, &key)?;
+            let row = CrossSigningKey {
+                user_id: owner.clone(),
+                usage: key.usage,
+                public_key: key.public_key,
+                key: key.key.to_json(),
+            };
+            Some((owner, row))
+        });
+        Ok(masters.collect())
     }
 }
 
@@ -96,7 +130,8 @@ impl SigningUser<'_> {
         let object = Signed::parse(json)?;
         if owner != self.user_id {
             let keys = StoredKeys::of(&mut *db, owner).await?;
-            let master = keys.find(&KeyUsage::Master);
+            let remote = self.remote_masters.get(owner);
+            let master = remote.or_else(|| keys.find(&KeyUsage::Master));
             let master = master
                 .filter(|master| master.public_key == key_id)
                 .ok_or(Error::UnknownKey)?;

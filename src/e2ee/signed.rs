@@ -29,6 +29,12 @@ impl Signed {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 
+    /// Whether it is the cross-signing key with this public key.
+    pub(crate) fn is_key(&self, public_key: &str) -> bool {
+        let keys = self.0.get("keys").and_then(CanonicalJsonValue::as_object);
+        keys.is_some_and(|keys| keys.contains_key(&*format!("ed25519:{public_key}")))
+    }
+
     /// Whether both are equal apart from signatures.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
         let content = |object: &Self| {

@@ -6,12 +6,12 @@ use std::{
 };
 
 use ruma::{
-    DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId, events::AnyToDeviceEventContent,
-    serde::Raw, to_device::DeviceIdOrAllDevices,
+    DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, TransactionId, UserId,
+    events::AnyToDeviceEventContent, serde::Raw, to_device::DeviceIdOrAllDevices,
 };
 use storage::{
     UserChange,
-    stream::{ToDevice, ToDeviceTransaction},
+    stream::{OutgoingToDevice, ToDevice, ToDeviceTransaction},
     to_device,
 };
 
@@ -24,6 +24,8 @@ use crate::{
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
 /// The most that one request may queue, all copies counted.
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+/// What goes to another server as one message, unless a single one is larger.
+const MAX_PIECE_BYTES: usize = 256 * 1024;
 
 /// Contents by user and device.
 pub type Messages =
@@ -34,7 +36,7 @@ type Addressed = (OwnedUserId, OwnedDeviceId, Arc<str>);
 
 impl Keys {
     /// Queues messages for devices, once per transaction id of the sending device. Unknown devices
-    /// are ignored.
+    /// are ignored, and servers that this one does not talk to.
     #[tracing::instrument(name = "e2ee.send_to_device", skip_all, fields(user.id = %sender), err(level = "debug"))]
     pub async fn send_to_device(
         &self,
@@ -48,16 +50,22 @@ impl Keys {
         for content in messages.values().flat_map(BTreeMap::values) {
             check_content(content.json().get())?;
         }
-        let messages = self.addressed(messages).await?;
-        if messages
-            .iter()
-            .map(|(.., content)| content.len())
-            .sum::<usize>()
-            > MAX_REQUEST_BYTES
-        {
+        let (local, remote): (Messages, Messages) = messages
+            .into_iter()
+            .partition(|(user_id, _)| self.is_local(user_id));
+        let messages = self.addressed(local).await?;
+        // Nothing is passed on from one server to another.
+        let outgoing = if self.is_local(sender) {
+            self.outgoing(remote)?
+        } else {
+            Vec::new()
+        };
+        let bytes = messages.iter().map(|(.., content)| content.len());
+        let outgoing_bytes = outgoing.iter().map(|(_, messages)| messages.len());
+        if bytes.chain(outgoing_bytes).sum::<usize>() > MAX_REQUEST_BYTES {
             return Err(Error::MessageTooLarge);
         }
-        if messages.is_empty() {
+        if messages.is_empty() && outgoing.is_empty() {
             return Ok(());
         }
         let transaction = Arc::new(ToDeviceTransaction {
@@ -75,8 +83,65 @@ impl Keys {
                 transaction: Some(Arc::clone(&transaction)),
             })
         });
-        self.committer.commit_changes(changes.collect()).await?;
+        let outgoing = outgoing.into_iter().map(|(server_name, messages)| {
+            UserChange::OutgoingToDevice(OutgoingToDevice {
+                server_name,
+                sender: sender.to_owned(),
+                event_type: event_type.to_owned(),
+                messages,
+                transaction: Some(Arc::clone(&transaction)),
+            })
+        });
+        let changes = changes.chain(outgoing).collect();
+        self.committer.commit_changes(changes).await?;
         Ok(())
+    }
+
+    /// The messages to users of other servers that this one talks to, in pieces of bounded size.
+    fn outgoing(&self, messages: Messages) -> Result<Vec<(OwnedServerName, Arc<str>)>, Error> {
+        let mut by_server: BTreeMap<OwnedServerName, Vec<Messages>> = BTreeMap::new();
+        let mut bytes: BTreeMap<OwnedServerName, usize> = BTreeMap::new();
+        for (user_id, contents) in messages {
+            let server_name = user_id.server_name().to_owned();
+            if !self.federation.policy().allows(&server_name) {
+                continue;
+            }
+            let pieces = by_server.entry(server_name.clone()).or_default();
+            let bytes = bytes.entry(server_name).or_default();
+            // A message to all devices of a user leaves out those that are named: they stay together.
+            let together = contents.contains_key(&DeviceIdOrAllDevices::AllDevices);
+            let split = if together {
+                vec![contents]
+            } else {
+                contents
+                    .into_iter()
+                    .map(|one| BTreeMap::from([one]))
+                    .collect()
+            };
+            for contents in split {
+                let size = contents.values().map(|content| content.json().get().len());
+                let size = size.sum::<usize>();
+                if pieces.is_empty() || *bytes + size > MAX_PIECE_BYTES {
+                    pieces.push(Messages::new());
+                    *bytes = 0;
+                }
+                *bytes += size;
+                if let Some(piece) = pieces.last_mut() {
+                    piece.entry(user_id.clone()).or_default().extend(contents);
+                }
+            }
+        }
+        let pieces = by_server.into_iter().flat_map(|(server_name, pieces)| {
+            pieces
+                .into_iter()
+                .map(move |piece| (server_name.clone(), piece))
+        });
+        let pieces = pieces.map(|(server_name, piece)| {
+            let json = serde_json::to_string(&piece);
+            let json = json.map_err(|error| Error::Malformed(error.to_string()))?;
+            Ok((server_name, json.into()))
+        });
+        pieces.collect()
     }
 
     /// The messages to users of this server, by device. Whether a device that is named exists is
@@ -84,9 +149,7 @@ impl Keys {
     async fn addressed(&self, messages: Messages) -> Result<Vec<Addressed>, Error> {
         let to_all: Vec<OwnedUserId> = messages
             .iter()
-            .filter(|(user_id, devices)| {
-                self.is_local(user_id) && devices.contains_key(&DeviceIdOrAllDevices::AllDevices)
-            })
+            .filter(|(_, devices)| devices.contains_key(&DeviceIdOrAllDevices::AllDevices))
             .map(|(user_id, _)| user_id.clone())
             .collect();
         let mut devices_of: BTreeMap<OwnedUserId, BTreeSet<OwnedDeviceId>> = BTreeMap::new();
@@ -98,9 +161,6 @@ impl Keys {
         }
         let mut addressed = Vec::new();
         for (user_id, contents) in messages {
-            if !self.is_local(&user_id) {
-                continue;
-            }
             let mut others = devices_of.remove(&user_id).unwrap_or_default();
             let mut to_others = None;
             for (device, content) in contents {

@@ -4,9 +4,10 @@
 //! for requests of other servers that are about a room, and for their PDUs and EDUs.
 
 use ruma::{ServerName, events::room::server_acl::RoomServerAclEventContent};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{Pdu, State};
+use crate::State;
 
 /// The servers that may take part in a room.
 #[derive(Clone, Debug)]
@@ -16,7 +17,18 @@ impl ServerAcl {
     /// The list in a state of the room; without one, all servers may.
     pub fn of(state: &State) -> Self {
         let event = state.get("m.room.server_acl", "");
-        Self(event.map(|event| read(event)))
+        Self(event.map(|event| read(&event.content_as().unwrap_or_default())))
+    }
+
+    /// The list that an event sets, given as JSON.
+    pub fn of_event(json: &str) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Event {
+            content: Map<String, Value>,
+        }
+        let event: Event = serde_json::from_str(json).unwrap_or_default();
+        Self(Some(read(&event.content)))
     }
 
     /// Whether a server may take part. Its port does not count.
@@ -28,8 +40,7 @@ impl ServerAcl {
 
 /// Reads the content as far as it is well formed: a list or entry that is not counts as absent, so
 /// that one bad entry does not let all servers in, or in an empty list of allowed servers, none.
-fn read(event: &Pdu) -> RoomServerAclEventContent {
-    let content: Map<String, Value> = event.content_as().unwrap_or_default();
+fn read(content: &Map<String, Value>) -> RoomServerAclEventContent {
     let list = |field: &str| -> Vec<String> {
         let entries = content.get(field).and_then(Value::as_array);
         let entries = entries.into_iter().flatten().filter_map(Value::as_str);

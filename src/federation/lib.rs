@@ -1,6 +1,7 @@
 //! Talks to other servers: federation policy, server discovery, their signing keys, signed requests in both directions.
 
 mod client;
+mod devices;
 mod discovery;
 mod error;
 mod events;
@@ -16,6 +17,7 @@ mod requests;
 mod signature;
 mod transactions;
 
+pub use devices::{OneTimeKeys, UserDevices, UserKeys};
 pub use error::{Error, Result};
 pub use events::{AtTime, Gap, StateIds};
 pub use handle::Federation;

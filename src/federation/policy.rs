@@ -44,6 +44,16 @@ impl Policy {
         *server_name == *self.0.own_name || self.0.rules.read().allow(server_name)
     }
 
+    /// Whether this server talks to no other.
+    pub fn is_closed(&self) -> bool {
+        let rules = self.0.rules.read();
+        match rules.mode {
+            FederationMode::Closed => true,
+            FederationMode::Allowlist => rules.allowlist.is_empty(),
+            FederationMode::Open => false,
+        }
+    }
+
     /// An error unless this server talks to another one.
     pub fn check(&self, server_name: &ServerName) -> Result<()> {
         if self.allows(server_name) {

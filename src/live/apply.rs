@@ -85,6 +85,8 @@ impl Memory {
                     last_changed.advance(position);
                 });
             }
+            // For devices that no client of this server has.
+            Change::OutgoingToDevice(_) => {}
             Change::KeyCounts { user_id, device_id } => {
                 self.record(user_id, notifications, |last_changed| {
                     let mut devices = last_changed.devices.lock();

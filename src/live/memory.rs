@@ -9,7 +9,8 @@ use std::{
 };
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
-use storage::feed::ChangeBatch;
+use storage::{cluster::TypingMessage, feed::ChangeBatch};
+use tokio::sync::mpsc;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{
@@ -40,6 +41,8 @@ pub(crate) struct Memory {
     /// The cached users that are joined to each room.
     pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<LastChanged>>>,
     pub(crate) typing: HashMap<RoomNid, TypingUsers>,
+    /// Who in this process is notified of what becomes of this process's entries.
+    pub(crate) typing_notices: Option<mpsc::Sender<TypingMessage>>,
     /// When the typing users of each room last changed.
     pub(crate) typing_changes: LastChanges<RoomNid, EphemeralPosition>,
     /// Users that are not cached and whose device lists changed, by the position of the change, until
@@ -97,6 +100,7 @@ impl Memory {
             changes: LastChanges::default(),
             joined: HashMap::new(),
             typing: HashMap::new(),
+            typing_notices: None,
             typing_changes: LastChanges::default(),
             unresolved_device_lists: BTreeMap::new(),
             loads: BTreeMap::new(),

@@ -16,7 +16,7 @@ use storage::{
     Message, PeerEvent,
     cluster::{Typing, TypingMessage},
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use types::{EphemeralPosition, RoomNid};
 
 use crate::{
@@ -64,6 +64,12 @@ impl Live {
         notifications.notify();
         self.0.typing_changed.notify_one();
         Ok(true)
+    }
+
+    /// Sends what becomes of this process's entries: that a user types, which is repeated while that
+    /// goes on, and that a user has stopped. What the receiver cannot keep up with is left out.
+    pub fn notify_typing(&self, notices: mpsc::Sender<TypingMessage>) {
+        self.0.memory.write().typing_notices = Some(notices);
     }
 
     /// Applies a message of another process.
@@ -184,18 +190,28 @@ impl Memory {
         typing: Typing,
         notifications: &mut Notifications,
     ) {
+        let list = self.typing.get(&room_nid);
         let position = match typing {
             // Perhaps nothing changed here.
             Typing::Stopped => Some(self.ephemeral.last()),
-            Typing::Started | Typing::Ended => self.typing.get(&room_nid).map(|list| list.position),
+            Typing::Started | Typing::Ended => list.map(|list| list.position),
         };
-        notifications.announce(Message::Typing(TypingMessage {
+        let message = TypingMessage {
             process: self.ephemeral.process(),
             room_nid,
             user_id: user_id.to_owned(),
             typing,
             position: position.unwrap_or_default(),
-        }));
+        };
+        // Another process may still have an entry of the user.
+        let goes_on = list.is_some_and(|list| list.contains(user_id));
+        if let Some(notices) = &self.typing_notices
+            && (typing == Typing::Started || !goes_on)
+        {
+            // Whoever cannot keep up misses some.
+            let _full = notices.try_send(message.clone());
+        }
+        notifications.announce(Message::Typing(message));
     }
 
     fn announce_ended(

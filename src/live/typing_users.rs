@@ -9,6 +9,10 @@ use types::EphemeralPosition;
 /// A user who does not repeat the request counts as typing no longer than this.
 pub(crate) const MAX_TYPING: Duration = Duration::from_mins(2);
 
+/// How often an entry is announced: in other processes it expires after `MAX_TYPING`, at other servers
+/// after less than a minute.
+const REPEAT: Duration = Duration::from_secs(30);
+
 /// The typing users of a room.
 ///
 /// A user whose requests went to several processes has an entry of each of them. Each process ends
@@ -92,9 +96,8 @@ impl TypingUsers {
         let announced_at = self
             .take(user_id, Entry::is_local)
             .and_then(Entry::announced_at);
-        // In the others the entry expires after `MAX_TYPING`.
         let announced_at =
-            announced_at.filter(|announced_at| now.duration_since(*announced_at) < MAX_TYPING / 2);
+            announced_at.filter(|announced_at| now.duration_since(*announced_at) < REPEAT);
         let owner = Owner::Here {
             announced_at: announced_at.unwrap_or(now),
         };
@@ -158,7 +161,7 @@ impl TypingUsers {
         }
     }
 
-    fn contains(&self, user_id: &UserId) -> bool {
+    pub(crate) fn contains(&self, user_id: &UserId) -> bool {
         self.entries.iter().any(|entry| entry.user_id == user_id)
     }
 
@@ -220,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn continued_typing_is_announced_once_a_minute() {
+    fn continued_typing_is_announced_twice_a_minute() {
         let mut list = TypingUsers::default();
         let start = Instant::now();
         for (seconds, is_announced) in
-            [(0, true), (10, false), (59, false), (60, true), (70, false)]
+            [(0, true), (10, false), (29, false), (30, true), (40, false)]
         {
             let now = start + Duration::from_secs(seconds);
             let change = list.start(alice(), now, now + MINUTE, LIMIT);

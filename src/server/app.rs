@@ -45,11 +45,15 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
     let delivery = delivery(config, database.clone(), federation.clone());
     let identity = identity(config, database.clone(), committer.clone(), clock.clone());
     let keys = Keys::new(
+        e2ee::Settings {
+            server_name: config.server_name.clone(),
+            cache_bytes: config.cache.total.get() / 16,
+            send_device_names: config.federation.send_device_names,
+        },
         database.clone(),
         committer.clone(),
-        &config.server_name,
+        federation.clone(),
         clock.clone(),
-        config.cache.total.get() / 16,
     );
     let media = Media::open(
         database.clone(),

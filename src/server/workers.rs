@@ -7,7 +7,7 @@ use config::Config;
 use live::Live;
 use room::Sender;
 use storage::{Committer, Database, Feed, feed::Subscription, maintenance};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use types::{Clock, RoomNid};
 use worker::{
@@ -21,6 +21,8 @@ use crate::{app::Dependencies, database::Opened};
 const HOURLY: Duration = Duration::from_hours(1);
 /// The pause between two collections of state snapshots.
 const DAILY: Duration = Duration::from_hours(24);
+/// How many typing notifications wait to be sent to other servers.
+const TYPING_NOTICES: usize = 1024;
 /// Rooms whose snapshots are collected in one transaction.
 const ROOMS_AT_ONCE: i64 = 100;
 
@@ -82,6 +84,7 @@ impl Workers {
     pub(crate) fn run_maintenance(&self, database: &Database, app: &App, changes: Subscription) {
         let keys = app.keys.clone();
         self.spawn_until_drained("e2ee.follow", async move { keys.follow(changes).await });
+        self.keep_remote_device_lists(app);
         let identity = app.identity.clone();
         self.supervisor
             .spawn("identity.maintenance", move |stopping| {
@@ -96,6 +99,7 @@ impl Workers {
             let delivery = following.clone();
             async move { delivery.follow(stopping).await }
         });
+        self.send_typing(app);
         let sending = app.delivery.clone();
         self.supervisor.spawn("delivery.send", move |stopping| {
             let delivery = sending.clone();
@@ -114,6 +118,34 @@ impl Workers {
             let jobs = jobs.clone();
             async move { jobs.run(stopping).await }
         });
+    }
+
+    /// Sends to other servers what this process notices of its users' typing.
+    fn send_typing(&self, app: &App) {
+        let (sender, notices) = mpsc::channel(TYPING_NOTICES);
+        app.live.notify_typing(sender);
+        let (delivery, notices) = (app.delivery.clone(), Arc::new(Mutex::new(notices)));
+        self.supervisor
+            .spawn("delivery.send_typing", move |stopping| {
+                let (delivery, notices) = (delivery.clone(), Arc::clone(&notices));
+                async move { delivery.send_typing(&notices, stopping).await }
+            });
+    }
+
+    /// Keeps what is cached of the devices of users of other servers up to date.
+    fn keep_remote_device_lists(&self, app: &App) {
+        let keys = app.keys.clone();
+        self.supervisor
+            .spawn("e2ee.refresh_device_lists", move |stopping| {
+                let keys = keys.clone();
+                async move { keys.refresh_device_lists(stopping).await }
+            });
+        let keys = app.keys.clone();
+        self.supervisor
+            .spawn("e2ee.follow_memberships", move |stopping| {
+                let keys = keys.clone();
+                async move { keys.follow_memberships(stopping).await }
+            });
     }
 
     /// Stops all tasks after the last request and waits for them.

@@ -1,7 +1,10 @@
 //! The queues of what is sent to other servers: filled by one follower of the stream, emptied
 //! through [`destinations`](crate::destinations).
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use types::{EventNid, RoomNid, StreamPosition};
@@ -10,6 +13,7 @@ use crate::{
     Connection, Error,
     escape::unescape,
     events::Span,
+    leases::milliseconds,
     rows::id,
     state_deltas,
     stream::{Receipt, StateDelta},
@@ -161,6 +165,40 @@ pub async fn joined_servers(
     Ok(joined)
 }
 
+/// The ids of rooms.
+pub async fn room_ids(
+    db: &mut Connection,
+    rooms: &[RoomNid],
+) -> Result<HashMap<RoomNid, OwnedRoomId>, Error> {
+    let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        "SELECT room_nid, room_id FROM rooms WHERE room_nid = ANY($1)",
+        &room_nids
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((RoomNid(row.room_nid), id(row.room_id)?)))
+        .collect()
+}
+
+/// The events that set the server ACLs of rooms now, JSON; not every room has one.
+pub async fn server_acls(
+    db: &mut Connection,
+    rooms: &[RoomNid],
+) -> Result<HashMap<RoomNid, String>, Error> {
+    let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        "SELECT c.room_nid, e.json FROM current_state c JOIN events e USING (event_nid)
+         WHERE c.room_nid = ANY($1) AND c.event_type = 'm.room.server_acl' AND c.state_key = ''",
+        &room_nids
+    )
+    .fetch_all(db)
+    .await?;
+    let acls = rows.into_iter();
+    Ok(acls.map(|row| (RoomNid(row.room_nid), row.json)).collect())
+}
+
 /// What changed in the state of these rooms after `from`, in order.
 pub async fn state_since(
     db: &mut Connection,
@@ -199,6 +237,37 @@ pub async fn queue_pdus(db: &mut Connection, pdus: &[QueuedPdu]) -> Result<(), E
 /// Puts what else is sent into queues, in this order, and the servers to work.
 #[tracing::instrument(name = "storage.deliveries.queue_edus", level = "debug", skip_all)]
 pub async fn queue_edus(db: &mut Connection, edus: &[NewEdu]) -> Result<(), Error> {
+    queue(db, edus, None).await
+}
+
+/// The same of what is worth sending for some time only; nothing of it is for servers that cannot be
+/// reached now.
+pub async fn queue_ephemeral_edus(
+    db: &mut Connection,
+    edus: &[NewEdu],
+    lifetime: Duration,
+) -> Result<(), Error> {
+    let servers: Vec<String> = edus.iter().map(|edu| edu.server_name.to_string()).collect();
+    let failing: HashSet<String> = sqlx::query_scalar!(
+        "SELECT server_name FROM destinations WHERE server_name = ANY($1) AND failures > 0",
+        &servers
+    )
+    .fetch_all(&mut *db)
+    .await?
+    .into_iter()
+    .collect();
+    let edus = edus
+        .iter()
+        .filter(|edu| !failing.contains(edu.server_name.as_str()));
+    let edus: Vec<NewEdu> = edus.cloned().collect();
+    queue(db, &edus, Some(lifetime)).await
+}
+
+async fn queue(
+    db: &mut Connection,
+    edus: &[NewEdu],
+    lifetime: Option<Duration>,
+) -> Result<(), Error> {
     let servers: Vec<String> = edus.iter().map(|edu| edu.server_name.to_string()).collect();
     announce(&mut *db, &servers).await?;
     let keys: Vec<Option<String>> = edus.iter().map(|edu| edu.key.clone()).collect();
@@ -213,13 +282,14 @@ pub async fn queue_edus(db: &mut Connection, edus: &[NewEdu]) -> Result<(), Erro
     .execute(&mut *db)
     .await?;
     sqlx::query!(
-        "INSERT INTO queued_edus (server_name, key, content)
-         SELECT server_name, key, content
+        "INSERT INTO queued_edus (server_name, key, content, expires_at)
+         SELECT server_name, key, content, clock_timestamp() + $4::bigint * interval '1 millisecond'
          FROM UNNEST($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS r (server_name, key, content, place)
          ORDER BY place",
         &servers,
         &keys as &[Option<String>],
-        &contents
+        &contents,
+        lifetime.map(milliseconds)
     )
     .execute(db)
     .await?;

@@ -14,6 +14,9 @@ use crate::{Connection, Error, cluster::Process, leases::milliseconds, rows::id}
 /// Spec: server-server, "Transactions".
 const MAX_PDUS: i64 = 50;
 const MAX_EDUS: i64 = 100;
+/// What the events of a transaction take at the most, and as much its EDUs, in bytes; one that is larger goes
+/// on its own. Together they are below the megabyte that reverse proxies let through by default.
+const MAX_BYTES: i64 = 400 * 1024;
 /// A server is tried no sooner after a failure, even if it is known to be there again.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -204,16 +207,37 @@ impl ClaimedDestination {
     /// What has waited longest, as much as a transaction holds.
     async fn longest_waiting(&self, db: &mut Connection) -> Result<(Vec<i64>, Vec<i64>), Error> {
         let positions = sqlx::query_scalar!(
-            "SELECT position FROM queued_pdus WHERE server_name = $1 ORDER BY position LIMIT $2",
+            r#"SELECT position AS "position!" FROM (
+                SELECT position, row_number() OVER w AS place, sum(bytes) OVER w AS bytes
+                FROM (
+                    SELECT q.position, octet_length(e.json) AS bytes
+                    FROM queued_pdus q LEFT JOIN events e ON e.event_nid = q.event_nid
+                    WHERE q.server_name = $1 ORDER BY q.position LIMIT $2
+                ) AS first
+                WINDOW w AS (ORDER BY position)
+             ) AS waiting
+             WHERE place = 1 OR bytes <= $3 ORDER BY position"#,
             self.server_name.as_str(),
-            MAX_PDUS
+            MAX_PDUS,
+            MAX_BYTES
         )
         .fetch_all(&mut *db)
         .await?;
         let edus = sqlx::query_scalar!(
-            "SELECT edu_nid FROM queued_edus WHERE server_name = $1 ORDER BY edu_nid LIMIT $2",
+            r#"SELECT edu_nid AS "edu_nid!" FROM (
+                SELECT edu_nid, row_number() OVER w AS place, sum(bytes) OVER w AS bytes
+                FROM (
+                    SELECT edu_nid, octet_length(content) AS bytes
+                    FROM queued_edus
+                    WHERE server_name = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())
+                    ORDER BY edu_nid LIMIT $2
+                ) AS first
+                WINDOW w AS (ORDER BY edu_nid)
+             ) AS waiting
+             WHERE place = 1 OR bytes <= $3 ORDER BY edu_nid"#,
             self.server_name.as_str(),
-            MAX_EDUS
+            MAX_EDUS,
+            MAX_BYTES
         )
         .fetch_all(db)
         .await?;
@@ -270,8 +294,9 @@ impl ClaimedDestination {
         .execute(&mut *db)
         .await?;
         sqlx::query!(
-            "DELETE FROM queued_edus WHERE edu_nid = ANY($1)",
-            &row.edu_nids
+            "DELETE FROM queued_edus WHERE edu_nid = ANY($1) OR (server_name = $2 AND expires_at <= clock_timestamp())",
+            &row.edu_nids,
+            self.server_name.as_str()
         )
         .execute(&mut *db)
         .await?;
@@ -310,7 +335,7 @@ impl ClaimedDestination {
 
     /// If more than `limit` events wait, leaves the last one of each room besides those of the
     /// transaction under way: with it the server finds out what else it has missed. Of the
-    /// rest, what must arrive is left. Returns how many events it took away.
+    /// rest, receipts and typing notifications are taken away. Returns how many events it took away.
     #[tracing::instrument(name = "storage.destinations.shorten", level = "debug", skip_all)]
     pub async fn shorten(&self, db: &mut Connection, limit: i64) -> Result<u64, Error> {
         if queued_pdus(&mut *db, &self.server_name).await? <= limit {
@@ -328,7 +353,7 @@ impl ClaimedDestination {
         .execute(&mut *db)
         .await?;
         sqlx::query!(
-            "DELETE FROM queued_edus WHERE server_name = $1 AND key IS NOT NULL",
+            "DELETE FROM queued_edus WHERE server_name = $1 AND (key LIKE 'm.receipt %' OR expires_at IS NOT NULL)",
             self.server_name.as_str()
         )
         .execute(db)

@@ -66,8 +66,8 @@ pub async fn replace(
     Ok(())
 }
 
-/// For each of these users that has an account here, the user and one of the devices with keys;
-/// a user without any is listed once without a device.
+/// For each of these users that has an account here or whose devices are cached and up to date, the
+/// user and one of the devices with keys; a user without any is listed once without a device.
 #[tracing::instrument(name = "storage.device_keys.of_users", level = "debug", skip_all)]
 pub async fn of_users(
     db: &mut Connection,
@@ -76,10 +76,13 @@ pub async fn of_users(
     let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!(
         r#"SELECT u.user_id AS "user_id!", k.device_id AS "device_id?", k.keys AS "keys?", d.display_name AS "display_name?"
-         FROM users u
+         FROM (
+            SELECT user_id FROM users WHERE user_id = ANY($1)
+            UNION ALL
+            SELECT user_id FROM remote_device_lists WHERE user_id = ANY($1) AND NOT is_stale
+         ) AS u
          LEFT JOIN device_keys k ON k.user_id = u.user_id
-         LEFT JOIN devices d ON d.user_id = k.user_id AND d.device_id = k.device_id
-         WHERE u.user_id = ANY($1)"#,
+         LEFT JOIN devices d ON d.user_id = k.user_id AND d.device_id = k.device_id"#,
         &user_ids
     )
     .fetch_all(db)

@@ -8,7 +8,7 @@ use std::{
 
 use event::Pdu;
 use ruma::{
-    OwnedDeviceId, OwnedEventId, OwnedTransactionId, OwnedUserId,
+    OwnedDeviceId, OwnedEventId, OwnedServerName, OwnedTransactionId, OwnedUserId,
     events::room::member::MembershipState,
 };
 use types::{EventNid, HistoryOrder, RoomNid, StateKeyNid, StreamPosition};
@@ -32,6 +32,9 @@ pub enum Change {
     AccountData(AccountData),
     /// A message waits for a device.
     ToDevice(ToDevice),
+    /// Messages are to go to devices of another server. Who follows the stream reads them from their
+    /// table: they are no kind of their own.
+    OutgoingToDevice(OutgoingToDevice),
     /// A user's devices, their keys or the cross-signing keys changed.
     DeviceList {
         /// Whose.
@@ -136,6 +139,13 @@ impl StateChange {
         event.map(|event| &event.pdu)
     }
 
+    /// Whether a member has joined who was not joined before.
+    pub fn is_join(&self) -> bool {
+        let joined = |membership| membership == Some(MembershipState::Join);
+        let memberships = self.memberships();
+        memberships.is_some_and(|(before, after)| joined(after) && !joined(before))
+    }
+
     /// The memberships of the user before and after, if it is a member that changed.
     pub fn memberships(&self) -> Option<(Option<MembershipState>, Option<MembershipState>)> {
         let event = self.event()?;
@@ -205,6 +215,21 @@ pub struct ToDevice {
     pub transaction: Option<Arc<ToDeviceTransaction>>,
 }
 
+/// A row of `outgoing_to_device`.
+#[derive(Clone, Debug)]
+pub struct OutgoingToDevice {
+    /// The server of the users for whom the messages are.
+    pub server_name: OwnedServerName,
+    /// From whom.
+    pub sender: OwnedUserId,
+    /// The event type.
+    pub event_type: String,
+    /// Contents by user and device, a JSON object.
+    pub messages: Arc<str>,
+    /// The request that sends them; none of messages that are stored already.
+    pub transaction: Option<Arc<ToDeviceTransaction>>,
+}
+
 /// A request of a device to send messages. It is carried out once; when it is repeated within a day,
 /// its messages are not stored again.
 #[derive(Debug)]
@@ -226,6 +251,8 @@ pub enum UserChange {
     AccountData(AccountData),
     /// See [`Change::ToDevice`].
     ToDevice(ToDevice),
+    /// See [`Change::OutgoingToDevice`].
+    OutgoingToDevice(OutgoingToDevice),
     /// See [`Change::DeviceList`].
     DeviceList {
         /// Whose.
@@ -253,6 +280,7 @@ impl From<UserChange> for Change {
             UserChange::Receipt(receipt) => Self::Receipt(receipt),
             UserChange::AccountData(data) => Self::AccountData(data),
             UserChange::ToDevice(message) => Self::ToDevice(message),
+            UserChange::OutgoingToDevice(messages) => Self::OutgoingToDevice(messages),
             UserChange::DeviceList { user_id } => Self::DeviceList { user_id },
             UserChange::UserSigned { signer, user_id } => Self::UserSigned { signer, user_id },
             UserChange::KeyCounts { user_id, device_id } => Self::KeyCounts { user_id, device_id },

@@ -1,9 +1,13 @@
-//! Pending to-device messages.
+//! Pending to-device messages, and those that are to go to other servers.
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use types::StreamPosition;
 
-use crate::{Connection, Error, rows::id, stream::ToDevice};
+use crate::{
+    Connection, Error,
+    rows::id,
+    stream::{OutgoingToDevice, ToDevice},
+};
 
 /// The messages for a device after `from`, up to and including `to`, the oldest first.
 pub async fn pending(
@@ -74,5 +78,41 @@ pub async fn recipients(
     .await?;
     rows.into_iter()
         .map(|row| Ok((id(row.user_id)?, row.device_id.into())))
+        .collect()
+}
+
+/// Takes the first messages up to `until` that are to go to other servers out of their table.
+///
+/// To be called in the transaction that puts them into the queues of those servers.
+#[tracing::instrument(name = "storage.to_device.take_outgoing", level = "debug", skip_all)]
+pub async fn take_outgoing(
+    db: &mut Connection,
+    until: StreamPosition,
+    limit: i64,
+) -> Result<Vec<OutgoingToDevice>, Error> {
+    let rows = sqlx::query!(
+        r#"WITH taken AS (
+            DELETE FROM outgoing_to_device WHERE position IN (
+                SELECT position FROM outgoing_to_device WHERE position <= $1 ORDER BY position LIMIT $2
+            )
+            RETURNING position, server_name, sender, event_type, messages
+        )
+        SELECT server_name AS "server_name!", sender AS "sender!", event_type AS "event_type!", messages AS "messages!"
+        FROM taken ORDER BY position"#,
+        until.get(),
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(OutgoingToDevice {
+                server_name: id(row.server_name)?,
+                sender: id(row.sender)?,
+                event_type: row.event_type,
+                messages: row.messages.into(),
+                transaction: None,
+            })
+        })
         .collect()
 }

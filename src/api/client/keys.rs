@@ -1,6 +1,6 @@
 //! Encryption keys: upload, query, claim, signatures, changes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use e2ee::{CrossSigningUpload, KeyReplacement};
 use ruma::{
@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 use types::{Fault, SyncToken};
 
 use crate::{App, Matrix, Result, errcode, json::RawJson, uia::UiaRequest};
+
+/// How long other servers are asked for keys, if the client does not say, and at the most.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Stores a device's keys and returns its key counts.
 pub(crate) async fn upload(
@@ -42,9 +46,10 @@ pub(crate) async fn query(
     app: App,
     call: Matrix<get_keys::v3::Request>,
 ) -> Result<get_keys::v3::Response> {
+    let timeout = remote_timeout(call.request.timeout);
     let keys = app
         .keys
-        .query(call.caller.user_id(), call.request.device_keys)
+        .query(call.caller.user_id(), call.request.device_keys, timeout)
         .await?;
     let mut response = get_keys::v3::Response::new();
     response.failures = federation_failures(keys.failures);
@@ -60,7 +65,8 @@ pub(crate) async fn claim(
     app: App,
     call: Matrix<claim_keys::v3::Request>,
 ) -> Result<claim_keys::v3::Response> {
-    let claimed = app.keys.claim(call.request.one_time_keys).await?;
+    let timeout = remote_timeout(call.request.timeout);
+    let claimed = app.keys.claim(call.request.one_time_keys, timeout).await?;
     let mut response = claim_keys::v3::Response::new(claimed.one_time_keys);
     response.failures = federation_failures(claimed.failures);
     Ok(response)
@@ -135,6 +141,11 @@ pub(crate) async fn changes(
         changed.collect(),
         left.collect(),
     ))
+}
+
+/// How long other servers are asked: as long as the client says, within bounds.
+fn remote_timeout(asked: Option<Duration>) -> Duration {
+    asked.map_or(REMOTE_TIMEOUT, |asked| asked.min(MAX_REMOTE_TIMEOUT))
 }
 
 /// The `failures` of servers that could not be reached.

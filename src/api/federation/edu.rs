@@ -1,16 +1,18 @@
-//! EDUs: typing notifications, receipts and to-device messages of users of other servers.
+//! EDUs: typing notifications, receipts, to-device messages and changed keys of users of other servers.
 //!
-//! Spec: server-server, "EDUs", "Typing Notifications", "Receipts", "Send-to-device messaging". What
-//! is malformed, of a user of another server than the one that sends it, or about a room or event
+//! Spec: server-server, "EDUs", "Typing Notifications", "Receipts", "Send-to-device messaging", "Device
+//! Management", "End-to-End Encryption". What is malformed, of a user of another server than the one that sends it, or about a room or event
 //! that is not known, is passed over.
 
 use std::time::Duration;
 
+use e2ee::{DeviceListUpdate, SigningKeyUpdate};
 use room::{ReadUpTo, ReceiptKind, Sender};
 use ruma::{
     DeviceId, OwnedRoomId, ServerName,
     api::federation::transactions::edu::{
-        DirectDeviceContent, Edu, ReceiptContent, ReceiptMap, TypingContent,
+        DeviceListUpdateContent, DirectDeviceContent, Edu, ReceiptContent, ReceiptMap,
+        SigningKeyUpdateContent, TypingContent,
     },
     events::receipt::{Receipt, ReceiptThread},
     serde::Raw,
@@ -30,6 +32,8 @@ pub(super) async fn receive(app: &App, origin: &ServerName, edu: Raw<Edu>) -> Re
         Ok(Edu::Typing(content)) => typing(app, origin, &content).await,
         Ok(Edu::Receipt(content)) => receipts(app, origin, content).await,
         Ok(Edu::DirectToDevice(content)) => to_device(app, origin, content).await,
+        Ok(Edu::DeviceListUpdate(content)) => device_list_update(app, origin, content).await,
+        Ok(Edu::SigningKeyUpdate(content)) => signing_key_update(app, origin, content).await,
         Ok(_) => Ok(()),
         Err(error) => {
             tracing::debug!(server.name = %origin, %error, "A malformed EDU is passed over");
@@ -103,6 +107,42 @@ async fn to_device(app: &App, origin: &ServerName, content: DirectDeviceContent)
         .keys
         .send_to_device(sender, &content.message_id, &event_type, content.messages);
     passed_over(sent.await)
+}
+
+async fn device_list_update(
+    app: &App,
+    origin: &ServerName,
+    content: DeviceListUpdateContent,
+) -> Result<()> {
+    if content.user_id.server_name() != origin {
+        return Ok(());
+    }
+    let update = DeviceListUpdate {
+        user_id: content.user_id,
+        device_id: content.device_id,
+        display_name: content.device_display_name,
+        stream_id: content.stream_id.into(),
+        prev_ids: content.prev_id.into_iter().map(u64::from).collect(),
+        is_deleted: content.deleted.unwrap_or_default(),
+        keys: content.keys,
+    };
+    passed_over(app.keys.receive_device_list_update(update).await)
+}
+
+async fn signing_key_update(
+    app: &App,
+    origin: &ServerName,
+    content: SigningKeyUpdateContent,
+) -> Result<()> {
+    if content.user_id.server_name() != origin {
+        return Ok(());
+    }
+    let update = SigningKeyUpdate {
+        user_id: content.user_id,
+        master_key: content.master_key,
+        self_signing_key: content.self_signing_key,
+    };
+    passed_over(app.keys.receive_signing_key_update(update).await)
 }
 
 /// Errors that do not go away are no reason to send the transaction again.

@@ -5,6 +5,7 @@
     reason = "what a test needs and does not get fails it"
 )]
 
+mod devices;
 mod events;
 mod processes;
 mod support;

@@ -230,6 +230,11 @@ impl Process {
         });
     }
 
+    /// Runs something else until the process is killed.
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     /// Does both.
     pub(crate) fn start(&mut self) {
         self.follow();

@@ -10,7 +10,7 @@ use ruma::OneTimeKeyAlgorithm;
 use testkit::TestDatabase;
 use tokio::task::JoinSet;
 
-use crate::support::{Device, Setting, key_id, setting};
+use crate::support::{Device, Setting, TIMEOUT, key_id, keys, setting};
 
 /// The id of the key that a claim yields.
 async fn claim(setting: &Setting, device: &Device) -> Option<String> {
@@ -22,7 +22,7 @@ async fn claim_by(process: &Keys, device: &Device) -> Option<String> {
     let algorithm = OneTimeKeyAlgorithm::SignedCurve25519;
     let devices = BTreeMap::from([(device.device_id.clone(), algorithm)]);
     let wanted = BTreeMap::from([(device.user_id.clone(), devices)]);
-    let claimed = process.claim(wanted).await.expect("claimed");
+    let claimed = process.claim(wanted, TIMEOUT).await.expect("claimed");
     let keys = claimed
         .one_time_keys
         .get(&device.user_id)?
@@ -69,13 +69,7 @@ async fn two_processes_give_out_no_key_twice_and_leave_none_over() {
         .await
         .expect("uploaded");
     let other = TestDatabase::open(setting.test.options.clone()).await;
-    let there = Keys::new(
-        other.database,
-        other.committer,
-        &testkit::server_name(),
-        setting.clock.clone(),
-        1 << 20,
-    );
+    let there = keys(other.database, other.committer, &setting.clock);
     let mut claimers = JoinSet::new();
     for claimer in 0..16 {
         let process = [&setting.keys, &there][claimer % 2].clone();
@@ -138,7 +132,7 @@ async fn unknown_devices_are_missing_and_other_servers_are_failures() {
     let remote = ruma::owned_user_id!("@carol:elsewhere.example");
     let claimed = setting
         .keys
-        .claim(BTreeMap::from([(remote.clone(), devices)]))
+        .claim(BTreeMap::from([(remote.clone(), devices)]), TIMEOUT)
         .await;
     let claimed = claimed.expect("claimed");
     assert!(claimed.one_time_keys.is_empty());
@@ -154,7 +148,7 @@ async fn claimed_keys_are_as_they_were_uploaded() {
     let devices = BTreeMap::from([(device.device_id.clone(), algorithm)]);
     let claimed = setting
         .keys
-        .claim(BTreeMap::from([(alice.clone(), devices)]))
+        .claim(BTreeMap::from([(alice.clone(), devices)]), TIMEOUT)
         .await;
     let claimed = claimed.expect("claimed");
     let key = &claimed.one_time_keys[&alice][&device.device_id][&key_id("A")];

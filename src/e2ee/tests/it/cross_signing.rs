@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ruma::UserId;
 use serde_json::{Value, json};
 
-use crate::support::{CrossSigner, Pair, Setting, raw, setting, value};
+use crate::support::{CrossSigner, Pair, Setting, TIMEOUT, raw, setting, value};
 use e2ee::{CrossSigningUpload, Error, KeyReplacement};
 
 #[tokio::test]
@@ -158,7 +158,11 @@ async fn a_new_master_key_that_signed_the_other_keys_keeps_them() {
 /// The user's keys by usage, as the user sees them.
 async fn stored(setting: &Setting, user_id: &UserId) -> [Value; 3] {
     let users = BTreeMap::from([(user_id.to_owned(), vec![])]);
-    let keys = setting.keys.query(user_id, users).await.expect("keys");
+    let keys = setting
+        .keys
+        .query(user_id, users, TIMEOUT)
+        .await
+        .expect("keys");
     [
         value(&keys.master_keys[user_id]),
         value(&keys.self_signing_keys[user_id]),
@@ -274,6 +278,10 @@ async fn new_signatures_on_the_same_keys_are_added_without_authentication() {
     assert_eq!(stored(&setting, &alice).await[0], master);
     // The keys are the same: what the user signed with them is still there.
     let users = BTreeMap::from([(bob.clone(), vec![])]);
-    let seen = setting.keys.query(&alice, users).await.expect("keys");
+    let seen = setting
+        .keys
+        .query(&alice, users, TIMEOUT)
+        .await
+        .expect("keys");
     assert!(value(&seen.master_keys[&bob])["signatures"][alice.as_str()].is_object());
 }

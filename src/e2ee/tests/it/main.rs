@@ -9,6 +9,7 @@
 mod claim;
 mod cross_signing;
 mod query;
+mod remote;
 mod signatures;
 mod support;
 mod to_device;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{CrossSigner, setting, value};
-use e2ee::{KeyReplacement, Keys, QueriedKeys};
+use crate::support::{CrossSigner, TIMEOUT, keys, setting, value};
+use e2ee::{KeyReplacement, QueriedKeys};
 use testkit::TestDatabase;
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn device_keys_come_with_the_name_of_the_device() {
     setting.device(&alice, "KEYLESS").await;
     let all = setting
         .keys
-        .query(&bob, BTreeMap::from([(alice.clone(), vec![])]))
+        .query(&bob, BTreeMap::from([(alice.clone(), vec![])]), TIMEOUT)
         .await;
     let all = all.expect("keys");
     assert_eq!(all.device_keys[&alice].len(), 2);
@@ -24,7 +24,7 @@ async fn device_keys_come_with_the_name_of_the_device() {
     expected["unsigned"]["device_display_name"] = "A phone".into();
     assert_eq!(value(&all.device_keys[&alice][&phone.device_id]), expected);
     let one = BTreeMap::from([(alice.clone(), vec![laptop.device_id.clone()])]);
-    let one = setting.keys.query(&bob, one).await.expect("keys");
+    let one = setting.keys.query(&bob, one, TIMEOUT).await.expect("keys");
     assert_eq!(
         one.device_keys[&alice].keys().collect::<Vec<_>>(),
         [&laptop.device_id]
@@ -40,7 +40,7 @@ async fn users_without_keys_are_empty_unknown_users_missing_and_remote_servers_f
     let wanted = [&alice, &stranger, &remote].map(|user_id| (user_id.clone(), vec![]));
     let found = setting
         .keys
-        .query(&alice, BTreeMap::from(wanted))
+        .query(&alice, BTreeMap::from(wanted), TIMEOUT)
         .await
         .expect("keys");
     assert!(found.device_keys[&alice].is_empty());
@@ -65,7 +65,11 @@ async fn only_the_user_sees_the_user_signing_key() {
     uploaded.expect("uploaded");
     let seen_by = async |viewer| -> QueriedKeys {
         let wanted = BTreeMap::from([(alice.clone(), vec![])]);
-        setting.keys.query(viewer, wanted).await.expect("keys")
+        setting
+            .keys
+            .query(viewer, wanted, TIMEOUT)
+            .await
+            .expect("keys")
     };
     let by_bob = seen_by(&*bob).await;
     assert!(by_bob.master_keys.contains_key(&alice));
@@ -88,16 +92,10 @@ async fn keys_in_memory_are_as_another_process_has_changed_them() {
     let other = TestDatabase::open(setting.test.options.clone()).await;
     let mut feed = other.feed;
     let changes = feed.subscribe();
-    let keys = Keys::new(
-        other.database,
-        other.committer,
-        &testkit::server_name(),
-        setting.clock.clone(),
-        1 << 20,
-    );
+    let keys = keys(other.database, other.committer, &setting.clock);
     let ask = async || {
         let wanted = BTreeMap::from([(alice.clone(), vec![])]);
-        let (found, statements) = testkit::queries_of(keys.query(&bob, wanted)).await;
+        let (found, statements) = testkit::queries_of(keys.query(&bob, wanted, TIMEOUT)).await;
         (found.expect("keys").device_keys[&alice].len(), statements)
     };
     let asking = async {
@@ -114,7 +112,7 @@ async fn keys_in_memory_are_as_another_process_has_changed_them() {
             .await;
         uploaded.expect("uploaded");
         let wanted = BTreeMap::from([(alice.clone(), vec![])]);
-        let found = keys.query(&alice, wanted).await.expect("keys");
+        let found = keys.query(&alice, wanted, TIMEOUT).await.expect("keys");
         assert!(found.user_signing_keys.contains_key(&alice));
     };
     let reading = async { while feed.next().await.expect("the database").is_some() {} };

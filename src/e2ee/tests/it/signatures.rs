@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedUserId, UserId};
 use serde_json::Value;
 
-use crate::support::{CrossSigner, Pair, Setting, raw_value, setting, value};
+use crate::support::{CrossSigner, Pair, Setting, TIMEOUT, raw_value, setting, value};
 use e2ee::{Error, KeyReplacement, SignatureFailures};
 
 async fn cross_signer(setting: &Setting, user_id: &UserId) -> CrossSigner {
@@ -42,7 +42,11 @@ fn reason(refused: SignatureFailures) -> Error {
 
 async fn master_key(setting: &Setting, owner: &OwnedUserId, viewer: &UserId) -> Value {
     let wanted = BTreeMap::from([(owner.clone(), vec![])]);
-    let keys = setting.keys.query(viewer, wanted).await.expect("keys");
+    let keys = setting
+        .keys
+        .query(viewer, wanted, TIMEOUT)
+        .await
+        .expect("keys");
     value(&keys.master_keys[owner])
 }
 
@@ -69,7 +73,11 @@ async fn a_device_signed_by_its_owner_is_seen_so_by_all() {
         .await
         .expect("uploaded");
     let wanted = BTreeMap::from([(alice.clone(), vec![])]);
-    let keys = setting.keys.query(&bob, wanted).await.expect("keys");
+    let keys = setting
+        .keys
+        .query(&bob, wanted, TIMEOUT)
+        .await
+        .expect("keys");
     let seen = value(&keys.device_keys[&alice][&device.device_id]);
     assert_eq!(seen["signatures"], signed["signatures"]);
 }

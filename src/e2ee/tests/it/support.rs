@@ -1,8 +1,9 @@
 //! Users with devices that sign as clients do.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use event::Signer;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, DeviceId, OwnedDeviceId, OwnedOneTimeKeyId,
@@ -11,10 +12,14 @@ use ruma::{
     serde::Raw,
 };
 use serde_json::{Value, json, value::RawValue};
+use storage::{Committer, Database};
 use testkit::TestDatabase;
 use types::Clock;
 
 use e2ee::{CrossSigningUpload, KeyUpload, Keys};
+
+/// How long other servers are asked.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Setting {
     pub(crate) test: TestDatabase,
@@ -25,14 +30,20 @@ pub(crate) struct Setting {
 pub(crate) async fn setting() -> Setting {
     let test = testkit::database().await;
     let clock = Clock::fixed(1_000_000);
-    let keys = Keys::new(
-        test.database.clone(),
-        test.committer.clone(),
-        &testkit::server_name(),
-        clock.clone(),
-        1 << 20,
-    );
+    let keys = keys(test.database.clone(), test.committer.clone(), &clock);
     Setting { test, keys, clock }
+}
+
+/// A process's handle to the keys.
+pub(crate) fn keys(database: Database, committer: Committer, clock: &Clock) -> Keys {
+    let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
+    let settings = e2ee::Settings {
+        server_name: testkit::server_name(),
+        cache_bytes: 1 << 20,
+        send_device_names: true,
+    };
+    let federation = testkit::closed_federation(&database, &signer, clock);
+    Keys::new(settings, database, committer, federation, clock.clone())
 }
 
 impl Setting {

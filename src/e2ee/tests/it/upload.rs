@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::support::{CrossSigner, Device, Pair, key_id, raw, setting, value};
+use crate::support::{CrossSigner, Device, Pair, TIMEOUT, key_id, raw, setting, value};
 use e2ee::{Error, KeyReplacement, KeyUpload};
 
 #[tokio::test]
@@ -208,7 +208,11 @@ async fn device_signed_before_its_first_upload_stays_verified() {
         uploaded.expect("uploaded");
     }
     let users = BTreeMap::from([(alice.clone(), vec![])]);
-    let seen = setting.keys.query(&bob, users).await.expect("keys");
+    let seen = setting
+        .keys
+        .query(&bob, users, TIMEOUT)
+        .await
+        .expect("keys");
     let seen = value(&seen.device_keys[&alice][&device.device_id]);
     assert_eq!(seen["signatures"], keys["signatures"]);
 

@@ -3,6 +3,7 @@
 mod client;
 mod complement;
 mod federation;
+mod federation_devices;
 mod federation_directory;
 mod federation_history;
 mod federation_joins;

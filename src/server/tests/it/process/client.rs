@@ -15,8 +15,11 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) user_id: String,
+    pub(super) device_id: String,
     token: String,
 }
+
+const PASSWORD: &str = "correct horse battery staple";
 
 /// A connection to the server.
 pub(super) struct Connection {
@@ -104,15 +107,27 @@ impl Answer {
 impl Client {
     pub(super) fn register(address: &str, name: &str) -> Self {
         let body = json!({
-            "username": name, "password": "correct horse battery staple",
-            "auth": { "type": "m.login.dummy" },
+            "username": name, "password": PASSWORD, "auth": { "type": "m.login.dummy" },
         });
+        Self::new(address, "register", &body)
+    }
+
+    /// The user on a further device.
+    pub(super) fn login(address: &str, name: &str) -> Self {
+        let body = json!({
+            "type": "m.login.password", "password": PASSWORD,
+            "identifier": { "type": "m.id.user", "user": name },
+        });
+        Self::new(address, "login", &body)
+    }
+
+    fn new(address: &str, path: &str, body: &Value) -> Self {
         let mut connection = Connection::open(address).unwrap();
-        let answer = connection.call("POST", "register", "", &body).unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let text = |field: &str| answer.body[field].as_str().unwrap().to_owned();
+        let answer = connection.call("POST", path, "", body).unwrap().ok();
+        let text = |field: &str| answer[field].as_str().unwrap().to_owned();
         Self {
             user_id: text("user_id"),
+            device_id: text("device_id"),
             token: text("access_token"),
         }
     }

@@ -50,24 +50,47 @@ impl Place {
 
     /// Starts a server that trusts the authority in the file `ca`, with more settings in a file.
     pub(super) fn start(&self, ca: &Path, settings: &str) -> Server {
+        let environment = self.environment(ca, settings);
+        Server::start(
+            &environment
+                .each_ref()
+                .map(|(name, value)| (*name, &**value)),
+        )
+    }
+
+    /// The same on the data of a server that has ended.
+    pub(super) fn start_on(&self, data: TempDir, ca: &Path, settings: &str) -> Server {
+        let environment = self.environment(ca, settings);
+        Server::start_on(
+            data,
+            &environment
+                .each_ref()
+                .map(|(name, value)| (*name, &**value)),
+        )
+    }
+
+    fn environment(&self, ca: &Path, settings: &str) -> [(&'static str, String); 9] {
         self.write_settings(settings);
-        Server::start(&[
-            ("CHANCERY_CONFIG", &self.file("chancery.toml")),
-            ("CHANCERY_SERVER_NAME", &self.name),
-            ("CHANCERY_REGISTRATION", "open"),
-            ("CHANCERY_RATE_LIMITS", "off"),
-            ("CHANCERY_FEDERATION_LISTEN", &self.name),
+        [
+            ("CHANCERY_CONFIG", self.file("chancery.toml")),
+            ("CHANCERY_SERVER_NAME", self.name.clone()),
+            ("CHANCERY_REGISTRATION", "open".to_owned()),
+            ("CHANCERY_RATE_LIMITS", "off".to_owned()),
+            ("CHANCERY_FEDERATION_LISTEN", self.name.clone()),
             (
                 "CHANCERY_FEDERATION_CERTIFICATE_FILE",
-                &self.file("certificate.pem"),
+                self.file("certificate.pem"),
+            ),
+            ("CHANCERY_FEDERATION_PRIVATE_KEY_FILE", self.file("key.pem")),
+            (
+                "CHANCERY_FEDERATION_CA_FILE",
+                ca.to_str().unwrap().to_owned(),
             ),
             (
-                "CHANCERY_FEDERATION_PRIVATE_KEY_FILE",
-                &self.file("key.pem"),
+                "CHANCERY_FEDERATION_ALLOWED_NETWORKS",
+                r#"["127.0.0.0/8"]"#.to_owned(),
             ),
-            ("CHANCERY_FEDERATION_CA_FILE", ca.to_str().unwrap()),
-            ("CHANCERY_FEDERATION_ALLOWED_NETWORKS", r#"["127.0.0.0/8"]"#),
-        ])
+        ]
     }
 
     fn write_settings(&self, settings: &str) {

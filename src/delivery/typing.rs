@@ -1,0 +1,99 @@
+//! Typing notifications for the servers in a room. They are not durable: one that does not go out soon
+//! is left out, as is one for a server that cannot be reached.
+//!
+//! Spec: server-server, "Typing Notifications".
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    time::Duration,
+};
+
+use ruma::OwnedUserId;
+use storage::{
+    Error,
+    cluster::{Typing, TypingMessage},
+    deliveries::{self, NewEdu},
+};
+use tokio::sync::{Mutex, mpsc::Receiver};
+use tokio_util::sync::CancellationToken;
+use types::RoomNid;
+
+use crate::{Delivery, acls::Acls, edus};
+
+/// How many notifications are worked on at once.
+const BATCH: usize = 256;
+/// How long a notification is worth sending.
+const LIFETIME: Duration = Duration::from_secs(20);
+
+/// Whether users type in rooms, the last that is known of each.
+type TypingUsers = BTreeMap<(RoomNid, OwnedUserId), bool>;
+
+impl Delivery {
+    /// Sends what this process notices of its users' typing, until it is told to stop.
+    pub async fn send_typing(
+        &self,
+        notices: &Mutex<Receiver<TypingMessage>>,
+        stopping: CancellationToken,
+    ) -> Result<(), Infallible> {
+        let mut notices = notices.lock().await;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let received = notices.recv_many(&mut batch, BATCH);
+            match stopping.run_until_cancelled(received).await {
+                None | Some(0) => return Ok(()),
+                Some(_) => {}
+            }
+            let typing = self.typing_users(batch.drain(..));
+            if let Err(error) = self.queue_typing(typing).await {
+                tracing::warn!(%error, "Typing notifications could not be sent");
+            }
+        }
+    }
+
+    /// What of it is about this server's users, if there is anybody to tell.
+    fn typing_users(&self, notices: impl Iterator<Item = TypingMessage>) -> TypingUsers {
+        let own_name = &self.0.settings.server_name;
+        let is_closed = self.0.federation.policy().is_closed();
+        let is_news =
+            |notice: &TypingMessage| !is_closed && notice.user_id.server_name() == own_name;
+        notices.filter(is_news).map(entry).collect()
+    }
+
+    async fn queue_typing(&self, typing: TypingUsers) -> Result<(), Error> {
+        if typing.is_empty() {
+            return Ok(());
+        }
+        let rooms: BTreeSet<RoomNid> = typing.keys().map(|(room_nid, _)| *room_nid).collect();
+        let rooms: Vec<RoomNid> = rooms.into_iter().collect();
+        let mut tx = self.0.database.begin().await?;
+        let joined = deliveries::joined_servers(&mut tx, &rooms).await?;
+        let room_ids = deliveries::room_ids(&mut tx, &rooms).await?;
+        let acls = Acls::load(&mut tx, &rooms).await?;
+        let mut new: Vec<NewEdu> = Vec::new();
+        for ((room_nid, user_id), is_typing) in &typing {
+            let Some(room_id) = room_ids.get(room_nid) else {
+                continue;
+            };
+            let servers = joined.get(room_nid).into_iter().flatten();
+            let servers = servers.map(|(server_name, _)| server_name);
+            let servers = servers.filter(|server_name| {
+                self.is_allowed(server_name) && acls.allow(*room_nid, server_name)
+            });
+            new.extend(
+                servers.map(|server_name| edus::typing(server_name, room_id, user_id, *is_typing)),
+            );
+        }
+        if !new.is_empty() {
+            deliveries::queue_ephemeral_edus(&mut tx, &new, LIFETIME).await?;
+        }
+        tx.commit().await?;
+        self.0.wake.notify_one();
+        Ok(())
+    }
+}
+
+fn entry(notice: TypingMessage) -> ((RoomNid, OwnedUserId), bool) {
+    let is_typing = notice.typing == Typing::Started;
+    ((notice.room_nid, notice.user_id), is_typing)
+}
