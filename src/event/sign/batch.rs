@@ -1,6 +1,15 @@
-//! Signatures by one key over many objects, checked together: at fifty, in less than half the time.
+//! Signatures by one key over many objects, checked together: at fifty, in a third of the time.
 
-use ed25519_dalek::{Signature, VerifyingKey, verify_batch};
+use std::iter::once;
+
+use curve25519_dalek::{
+    EdwardsPoint, Scalar,
+    constants::ED25519_BASEPOINT_POINT,
+    edwards::CompressedEdwardsY,
+    traits::{IsIdentity, VartimeMultiscalarMul},
+};
+use ed25519_dalek::{Signature, VerifyingKey};
+use ring::digest::{Context, SHA512};
 use ruma::{CanonicalJsonObject, signatures::to_canonical_json_string_for_signing};
 
 use super::{SignatureError, decode, signature_of, verify_json};
@@ -52,6 +61,64 @@ fn holds_for_all(
         let message = to_canonical_json_string_for_signing(object);
         messages.push(message.map_err(|error| unreadable(&error))?);
     }
-    let messages: Vec<&[u8]> = messages.iter().map(String::as_bytes).collect();
-    Ok(verify_batch(&messages, &signatures, &vec![key; objects.len()]).is_ok())
+    Ok(equation_holds(&key, &messages, &signatures).unwrap_or(false))
+}
+
+/// Whether the sum of the equations that [`verify_json`] checks, each times a number that its
+/// signatures decide and nobody can choose, holds: s·B = R + h·A for each signature (R, s) by A, h
+/// being the hash of R, A and the message. The terms of A, which is the same in all, and of B come
+/// to one each. `None` if a signature is no point and canonical number.
+fn equation_holds(
+    key: &VerifyingKey,
+    messages: &[String],
+    signatures: &[Signature],
+) -> Option<bool> {
+    let mut seed = Context::new(&SHA512);
+    let mut hashes = Vec::with_capacity(messages.len());
+    for (message, signature) in messages.iter().zip(signatures) {
+        let hash = sha512(&[signature.r_bytes(), key.as_bytes(), message.as_bytes()]);
+        seed.update(&hash);
+        seed.update(signature.s_bytes());
+        hashes.push(Scalar::from_bytes_mod_order_wide(&hash));
+    }
+    let factors = factors(seed.finish().as_ref(), signatures.len());
+    let (mut of_base, mut of_key) = (Scalar::ZERO, Scalar::ZERO);
+    for ((signature, hash), factor) in signatures.iter().zip(&hashes).zip(&factors) {
+        let number = Scalar::from_canonical_bytes(*signature.s_bytes());
+        of_base -= factor * Option::<Scalar>::from(number)?;
+        of_key += factor * hash;
+    }
+    let points = signatures
+        .iter()
+        .map(|signature| CompressedEdwardsY(*signature.r_bytes()).decompress());
+    let sum = EdwardsPoint::optional_multiscalar_mul(
+        once(of_base)
+            .chain(once(of_key))
+            .chain(factors.iter().copied()),
+        once(Some(ED25519_BASEPOINT_POINT))
+            .chain(once(Some(key.to_edwards())))
+            .chain(points),
+    )?;
+    Some(sum.is_identity())
+}
+
+/// Numbers of 128 bits that follow from a seed.
+fn factors(seed: &[u8], count: usize) -> Vec<Scalar> {
+    let blocks = (0_u64..).map(|block| sha512(&[seed, &block.to_le_bytes()]));
+    let numbers = blocks.flat_map(|block| {
+        let (numbers, _) = block.as_chunks::<16>();
+        let numbers = numbers.iter().copied().map(u128::from_le_bytes);
+        numbers.map(Scalar::from).collect::<Vec<_>>()
+    });
+    numbers.take(count).collect()
+}
+
+fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    let mut context = Context::new(&SHA512);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = [0; 64];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }

@@ -1,3 +1,4 @@
+use curve25519_dalek::Scalar;
 use ruma::{server_name, signatures::hash_and_sign_event};
 use serde_json::{Value, json};
 
@@ -175,6 +176,28 @@ fn signatures_of_one_key_are_checked_together_as_each_alone() {
             assert!(matches!(error, SignatureError::Missing { .. }), "{error:?}");
         }
     }
+}
+
+#[test]
+fn forgeries_that_cancel_each_other_out_are_found() {
+    let signer = signer("domain");
+    let mut objects: Vec<_> = (0..8)
+        .map(|number| object(&json!({ "number": number })))
+        .collect();
+    for object in &mut objects {
+        signer.sign_json(object).unwrap();
+    }
+    for (at, difference) in [(2, Scalar::ONE), (5, -Scalar::ONE)] {
+        let mut signature = decode(&domain_signature(&objects[at])).unwrap();
+        let number = Scalar::from_canonical_bytes(signature[32..].try_into().unwrap()).unwrap();
+        signature[32..].copy_from_slice((number + difference).as_bytes());
+        let signature = STANDARD_NO_PAD.encode(signature);
+        let signatures = json!({ "domain": { "ed25519:1": signature } });
+        objects[at].insert("signatures".to_owned(), signatures.try_into().unwrap());
+    }
+    let objects: Vec<_> = objects.iter().collect();
+    let checked = verify_json_batch(&objects, "domain", "ed25519:1", &signer.public_key_base64());
+    assert!(matches!(checked, Err(SignatureError::Mismatch(_))));
 }
 
 #[test]
