@@ -136,7 +136,6 @@ CREATE UNIQUE INDEX events_timeline ON events (room_nid, position) WHERE positio
 CREATE UNIQUE INDEX events_history ON events (room_nid, history_order) WHERE history_order IS NOT NULL;
 CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, history_order)
     WHERE state_key IS NOT NULL;
-CREATE INDEX events_sender ON events (sender);
 CREATE INDEX events_time ON events (room_nid, origin_server_ts, history_order)
     WHERE history_order IS NOT NULL AND verdict = 0;
 
@@ -366,14 +365,14 @@ CREATE TABLE user_signatures (
 );
 CREATE INDEX user_signatures_position ON user_signatures (position);
 
--- The last time that the number of a device's one-time or fallback keys changed.
-CREATE TABLE key_counts (
-    user_id text NOT NULL,
-    device_id text NOT NULL,
-    position bigint NOT NULL,
-    PRIMARY KEY (user_id, device_id)
+-- The devices whose numbers of one-time or fallback keys changed lately. A row stands for changes that follow
+-- each other in the stream, and has the position of the last.
+CREATE TABLE key_count_changes (
+    position bigint PRIMARY KEY,
+    -- JSON: pairs of user and device.
+    devices text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX key_counts_position ON key_counts (position);
 
 -- Accounts. Rows stay after deactivation, so that a name is never given away twice.
 CREATE TABLE users (
@@ -553,7 +552,7 @@ CREATE TABLE event_transactions (
     PRIMARY KEY (user_id, device_id, room_nid, event_type, transaction_id)
 );
 CREATE INDEX event_transactions_event ON event_transactions (event_nid);
-CREATE INDEX event_transactions_sent ON event_transactions (sent_ts);
+CREATE INDEX event_transactions_sent ON event_transactions USING brin (sent_ts);
 
 -- Recent client transactions of to-device messages, for idempotency.
 CREATE TABLE to_device_transactions (

@@ -173,10 +173,8 @@ async fn delete_leftovers(
              DELETE FROM one_time_keys WHERE user_id = $1 AND device_id = ANY($2)
          ), last_keys AS (
              DELETE FROM fallback_keys WHERE user_id = $1 AND device_id = ANY($2)
-         ), identity_keys AS (
-             DELETE FROM device_keys WHERE user_id = $1 AND device_id = ANY($2)
          )
-         DELETE FROM key_counts WHERE user_id = $1 AND device_id = ANY($2)",
+         DELETE FROM device_keys WHERE user_id = $1 AND device_id = ANY($2)",
         user_id.as_str(),
         device_ids
     )

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use types::RoomNid;
 
-use crate::{Connection, Error, events, jobs, relayed_events, snapshots};
+use crate::{Connection, Error, events, jobs, leases::milliseconds, relayed_events, snapshots};
 
 /// How long client transactions are kept, in milliseconds.
 const TRANSACTIONS_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long finished jobs can be looked at.
 const FINISHED_JOBS: Duration = Duration::from_hours(7 * 24);
+/// How long changes of key counts are kept for processes that have not read them.
+const KEY_COUNT_CHANGES: Duration = Duration::from_hours(24);
 /// How long the mark of an event to be passed on is kept if the event was never written.
 const RELAYED_EVENTS: Duration = Duration::from_hours(24);
 
 /// Deletes client transactions that clients do not repeat any more, what is left of devices that are
-/// gone, and jobs that were finished long ago; returns how many rows.
+/// gone, changes of key counts that every process has read, and jobs that were finished long ago;
+/// returns how many rows.
 #[tracing::instrument(name = "storage.maintenance.delete_expired", level = "debug", skip_all)]
 pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Error> {
     let before = now_ms.saturating_sub(TRANSACTIONS_MS);
@@ -34,6 +37,14 @@ pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Err
         )
         DELETE FROM to_device t
         WHERE NOT EXISTS (SELECT FROM devices d WHERE d.user_id = t.user_id AND d.device_id = t.device_id)"
+    )
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    deleted += sqlx::query!(
+        "DELETE FROM key_count_changes
+         WHERE changed_at < clock_timestamp() - $1::bigint * interval '1 millisecond'",
+        milliseconds(KEY_COUNT_CHANGES)
     )
     .execute(&mut *db)
     .await?

@@ -1,31 +1,38 @@
-//! When the numbers of devices' one-time or fallback keys changed last.
+//! The devices whose numbers of one-time or fallback keys changed.
+
+use ruma::{DeviceId, UserId};
 
 use super::{Part, family};
-use crate::{Change, Changes, stream::deduplicate};
+use crate::{Change, Changes};
 
 family! {
-    "INSERT INTO key_counts (user_id, device_id, position)
-    SELECT r.user_id, r.device_id, base + r.ordinal
-    FROM taken, UNNEST($1::bigint[], $2::text[], $3::text[]) AS r (ordinal, user_id, device_id)
-    ON CONFLICT (user_id, device_id) DO UPDATE SET position = excluded.position"
+    "INSERT INTO key_count_changes (position, devices)
+    SELECT base + r.ordinal, r.devices FROM taken, UNNEST($1::bigint[], $2::text[]) AS r (ordinal, devices)"
     {
         ordinal: i64,
-        user_id: String,
-        device_id: String,
+        devices: String,
     }
 }
 
+/// One row for changes that follow each other: a claim changes the numbers of many devices.
 pub(super) fn collect(changes: &Changes) -> Option<Part> {
-    let rows = changes.numbered().filter_map(|(ordinal, change)| {
+    let mut runs: Vec<(i64, Vec<(&UserId, &DeviceId)>)> = Vec::new();
+    for (ordinal, change) in changes.numbered() {
         let Change::KeyCounts { user_id, device_id } = change else {
-            return None;
+            continue;
         };
-        let row = Row {
-            ordinal,
-            user_id: user_id.to_string(),
-            device_id: device_id.to_string(),
-        };
-        Some(((user_id, device_id), row))
-    });
-    part(deduplicate(rows))
+        let device = (&**user_id, &**device_id);
+        match runs.last_mut() {
+            Some((last, devices)) if *last + 1 == ordinal => {
+                *last = ordinal;
+                devices.push(device);
+            }
+            _ => runs.push((ordinal, vec![device])),
+        }
+    }
+    part(runs.into_iter().map(|(ordinal, devices)| Row {
+        ordinal,
+        // Texts cannot fail to be written.
+        devices: serde_json::to_string(&devices).unwrap_or_default(),
+    }))
 }

@@ -63,9 +63,11 @@ pub(crate) async fn write(
     // One statement sees no rows of its own: a device's second upload takes another one.
     while !left.is_empty() {
         let mut devices = HashSet::new();
-        let (now, later): (Vec<_>, Vec<_>) = left
+        let (mut now, later): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|(_, upload)| devices.insert((&upload.user_id, &upload.device_id)));
+        // Devices are locked in this order.
+        now.sort_unstable_by_key(|(_, upload)| (&upload.user_id, &upload.device_id));
         let mut found: HashMap<i64, UploadResult> = HashMap::new();
         for row in store(db, &now).await? {
             found.entry(row.upload).or_default().add(row);
@@ -225,9 +227,11 @@ impl<'a> KeyColumns<'a> {
 async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<Vec<Row>, Error> {
     let columns = Columns::of(uploads);
     let [one_time, fallback] = &columns.keys;
-    // Rows are locked in the order of their keys: two processes must not wait for each other. An
-    // upload is decided on (`accepted`) before any of it is written; identity keys are compared and
-    // swapped (`swapped`), and the other keys are only written if that did not fail (`stored`).
+    // Rows are locked in the order of their keys: two processes must not wait for each other. They
+    // are looked up one by one (LATERAL): a join would be planned to read whole tables while they are
+    // small. An upload is decided on (`accepted`) before any of it is written; identity keys are
+    // compared and swapped (`swapped`), and the other keys are only written if that did not fail
+    // (`stored`).
     let rows = sqlx::query_as!(
         Row,
         r#"WITH uploads AS MATERIALIZED (
@@ -235,23 +239,34 @@ async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<V
             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
                 WITH ORDINALITY AS u (user_id, device_id, keys, replaces, key_limit, upload)
         ), held AS MATERIALIZED (
-            SELECT u.upload FROM devices d JOIN uploads u USING (user_id, device_id)
-            ORDER BY d.user_id, d.device_id FOR KEY SHARE OF d
+            SELECT u.upload FROM uploads u CROSS JOIN LATERAL (
+                SELECT FROM devices d WHERE d.user_id = u.user_id AND d.device_id = u.device_id FOR KEY SHARE
+            ) d
+        ), counts AS MATERIALIZED (
+            SELECT u.upload, s.algorithm, s.count FROM uploads u CROSS JOIN LATERAL (
+                SELECT s.algorithm, count(*) AS count FROM one_time_keys s
+                WHERE s.user_id = u.user_id AND s.device_id = u.device_id GROUP BY s.algorithm
+            ) s
+        ), totals AS MATERIALIZED (
+            SELECT u.*, (SELECT COALESCE(sum(count), 0) FROM counts c WHERE c.upload = u.upload) AS total
+            FROM uploads u
         ), new_keys AS MATERIALIZED (
             SELECT k.upload, u.user_id, u.device_id, k.algorithm, k.key_id, k.key, s.key AS present
             FROM UNNEST($6::bigint[], $7::text[], $8::text[], $9::text[]) AS k (upload, algorithm, key_id, key)
-            JOIN uploads u USING (upload)
-            LEFT JOIN one_time_keys s ON s.user_id = u.user_id AND s.device_id = u.device_id
-                AND s.algorithm = k.algorithm AND s.key_id = k.key_id
-        ), counts AS MATERIALIZED (
-            SELECT u.upload, s.algorithm, count(*) AS count
-            FROM uploads u JOIN one_time_keys s USING (user_id, device_id) GROUP BY u.upload, s.algorithm
+            JOIN totals u USING (upload)
+            LEFT JOIN LATERAL (
+                SELECT s.key FROM one_time_keys s
+                WHERE u.total > 0 AND s.user_id = u.user_id AND s.device_id = u.device_id
+                    AND s.algorithm = k.algorithm AND s.key_id = k.key_id OFFSET 0
+            ) s ON true
         ), taken AS (
             SELECT upload, algorithm, key_id, present FROM new_keys WHERE present <> key
         ), crowded AS (
-            SELECT upload FROM uploads u
-            WHERE key_limit < (SELECT COALESCE(sum(count), 0) FROM counts c WHERE c.upload = u.upload)
-                + (SELECT count(*) FROM new_keys k WHERE k.upload = u.upload AND k.present IS NULL)
+            SELECT upload FROM totals u
+            LEFT JOIN (
+                SELECT upload, count(*) AS count FROM new_keys WHERE present IS NULL GROUP BY upload
+            ) n USING (upload)
+            WHERE key_limit < total + COALESCE(n.count, 0)
         ), accepted AS MATERIALIZED (
             SELECT u.* FROM uploads u JOIN held USING (upload)
             WHERE upload NOT IN (SELECT upload FROM taken) AND upload NOT IN (SELECT upload FROM crowded)
@@ -299,7 +314,10 @@ async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<V
             FROM inserted JOIN uploads USING (user_id, device_id) GROUP BY upload, algorithm
         UNION ALL SELECT upload, 'fallback', algorithm, '', '', 0 FROM fallback JOIN uploads USING (user_id, device_id)
         UNION ALL SELECT upload, 'unused', f.algorithm, '', '', 0
-            FROM uploads JOIN fallback_keys f USING (user_id, device_id) WHERE NOT f.used"#,
+            FROM uploads u CROSS JOIN LATERAL (
+                SELECT f.algorithm FROM fallback_keys f
+                WHERE f.user_id = u.user_id AND f.device_id = u.device_id AND NOT f.used OFFSET 0
+            ) f"#,
         &columns.user_ids as &[&str],
         &columns.device_ids as &[&str],
         &columns.device_keys as &[Option<&str>],

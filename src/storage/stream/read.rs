@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ruma::{OwnedDeviceId, OwnedUserId};
 use types::{HistoryOrder, RoomNid, StreamPosition};
 
 use super::{AccountData, Change, ChangeKind, EventChange, Receipt, ToDevice};
@@ -191,24 +192,25 @@ async fn device_lists(
     Ok(())
 }
 
+/// The changes that a row stands for are all found at the position of the last.
 async fn key_counts(
     db: &mut Connection,
     from: StreamPosition,
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let counts = fetch_between!(
+    let rows = fetch_between!(
         db,
         from,
         to,
-        "SELECT user_id, device_id, position FROM key_counts"
+        "SELECT position, devices FROM key_count_changes"
     )?;
-    for row in counts {
-        let change = Change::KeyCounts {
-            user_id: id(row.user_id)?,
-            device_id: row.device_id.into(),
-        };
-        changes.push((StreamPosition(row.position), change));
+    for row in rows {
+        let devices: Vec<(OwnedUserId, OwnedDeviceId)> = serde_json::from_str(&row.devices)
+            .map_err(|error| Error::Corrupt(format!("key counts at {}: {error}", row.position)))?;
+        let position = StreamPosition(row.position);
+        let change = |(user_id, device_id)| (position, Change::KeyCounts { user_id, device_id });
+        changes.extend(devices.into_iter().map(change));
     }
     Ok(())
 }

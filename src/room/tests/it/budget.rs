@@ -26,7 +26,7 @@ async fn sending_to_a_cached_room_reads_nothing_and_commits_once() {
     assert_eq!(
         statements(&queries),
         [
-            "BEGIN",
+            "BEGIN; SET LOCAL plan_cache_mode …",
             "WITH locked AS ( …",
             "WITH taken AS (UPDATE …",
             "COMMIT"
@@ -55,7 +55,7 @@ async fn state_costs_the_same_and_nothing_when_it_is_set_already() {
     assert_eq!(
         statements(&queries),
         [
-            "BEGIN",
+            "BEGIN; SET LOCAL plan_cache_mode …",
             "WITH locked AS ( …",
             "WITH taken AS (UPDATE …",
             "COMMIT",
@@ -90,7 +90,7 @@ async fn concurrent_messages_share_a_commit() {
         assert_eq!(
             batch,
             [
-                "BEGIN",
+                "BEGIN; SET LOCAL plan_cache_mode …",
                 "WITH locked AS ( …",
                 "WITH taken AS (UPDATE …",
                 "COMMIT"

@@ -19,7 +19,6 @@ const FILL: &str = "
         SELECT user_id, device_id, 'a', 'k', '{}' FROM devices;
     INSERT INTO fallback_keys (user_id, device_id, algorithm, key_id, key)
         SELECT user_id, device_id, 'a', 'k', '{}' FROM devices;
-    INSERT INTO key_counts (user_id, device_id, position) SELECT user_id, device_id, 0 FROM devices;
     INSERT INTO to_device (user_id, device_id, position, sender, event_type, content)
         SELECT user_id, device_id, 0, user_id, 't', '{}' FROM devices;
     INSERT INTO event_transactions (user_id, device_id, room_nid, event_type, transaction_id, event_nid, sent_ts)

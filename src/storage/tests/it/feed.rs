@@ -1,6 +1,7 @@
 //! The feed yields every change once, in order, whoever made it.
 
-use storage::Change;
+use ruma::OwnedDeviceId;
+use storage::{Change, UserChange, UserChanges, maintenance, stream};
 use types::StreamPosition;
 
 use crate::support::{account_data, alice};
@@ -70,4 +71,48 @@ async fn the_feed_yields_commits_of_other_processes() {
         () = tell => panic!("the notifier ended"),
         () = listen => panic!("the listener ended"),
     }
+}
+
+#[tokio::test]
+async fn changes_of_key_counts_are_read_together_and_deleted_in_the_end() {
+    let test = testkit::database().await;
+    let counts = |device: &str| UserChange::KeyCounts {
+        user_id: alice(),
+        device_id: OwnedDeviceId::from(device),
+    };
+    let lists = UserChange::DeviceList { user_id: alice() };
+    let changes = [counts("A"), counts("B \"1\""), lists, counts("C")];
+    let committed = test
+        .committer
+        .commit_changes(UserChanges::from_iter(changes));
+    committed.await.expect("committed");
+    let mut db = test.database.acquire().await.expect("a connection");
+    let mut read = async |from, to| {
+        let (from, to) = (StreamPosition(from), StreamPosition(to));
+        let changes = stream::read(&mut db, from, to).await.expect("changes");
+        let devices = changes
+            .into_iter()
+            .filter_map(|(position, change)| match change {
+                Change::KeyCounts { device_id, .. } => {
+                    Some((position.get(), device_id.to_string()))
+                }
+                _ => None,
+            });
+        devices.collect::<Vec<_>>()
+    };
+    let device = |position, device: &str| (position, device.to_owned());
+    let all = [device(2, "A"), device(2, "B \"1\""), device(4, "C")];
+    assert_eq!(read(0, 4).await, all);
+    // Who has read the first of two that belong together gets both with the second.
+    assert_eq!(read(0, 1).await, []);
+    assert_eq!(read(1, 3).await, all[..2]);
+    test.execute(
+        "UPDATE key_count_changes SET changed_at = now() - interval '25 hours' WHERE position = 2",
+    )
+    .await;
+    let mut connection = test.database.acquire().await.expect("a connection");
+    maintenance::delete_expired(&mut connection, 0)
+        .await
+        .expect("deleted");
+    assert_eq!(read(0, 4).await, all[2..]);
 }
