@@ -4,19 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
 
-const (
+const pioneers = 20 // who wait before, so that what is counted is not what the first one costs
+
+var (
 	waitingClients = 1000
 	// waitingCrowd is the size of the room that all of them are in.
 	waitingCrowd = 2000
-	pioneers     = 20 // who wait before, so that what is counted is not what the first one costs
+	waitingTime  = 45 * time.Second
 )
 
-var waitingMeasures = []Measure{
-	{Name: "1000 waiting clients", part: crowdPart(waitingCrowd), prepare: prepareWaiting, run: runWaiting, inMiB: true, once: true},
+func waitingMeasures() []Measure {
+	return []Measure{{
+		Name: strconv.Itoa(waitingClients) + " waiting clients", part: crowdPart(waitingCrowd), prepare: prepareWaiting, run: runWaiting,
+		inMiB: true, once: true,
+	}}
 }
 
 // prepareWaiting lets all clients have a token of a sync that took nothing to make, then empties the server's memory.
@@ -44,7 +50,7 @@ func runWaiting(target *Target, watch *Stopwatch) error {
 	}
 	target.WaitUntilIdle()
 	idle := target.ResidentMiB("VmRSS")
-	full, err := waitAtOnce(target, waiting, 45*time.Second)
+	full, err := waitAtOnce(target, waiting, waitingTime)
 	watch.MiB = full - idle
 	return err
 }

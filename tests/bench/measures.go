@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Measure is one thing that is measured. Its part of the world is filled once; prepare and finish come before and after
@@ -35,11 +36,30 @@ type Part struct {
 	fill func(*Target) error
 }
 
-// measures in the order in which they run.
-var measures = slices.Concat(
-	messageMeasures, syncMeasures, residentMeasures, keyMeasures, mediaMeasures, processMeasures, waitingMeasures,
-	roomsMeasures, membersMeasures, eventsMeasures, usersMeasures,
-)
+// measures are all of them, in the order in which they run.
+func measures() []Measure {
+	return slices.Concat(
+		messageMeasures, syncMeasures, residentMeasures, keyMeasures, mediaMeasures, processMeasures, waitingMeasures(),
+		roomsMeasures, membersMeasures, eventsMeasures, usersMeasures,
+	)
+}
+
+// quickSizes are the largest sizes that a quick run measures.
+var quickSizes = map[string]int{roomsAxis: 50, membersAxis: 200, eventsAxis: 100, usersAxis: 1000}
+
+// makeQuick makes everything small that takes long: a quick run shows that all measures work, and their figures mean
+// little.
+func makeQuick() {
+	*runs, loopTime = 1, 500*time.Millisecond
+	waitingClients, waitingCrowd, waitingTime = 100, 200, 10*time.Second
+}
+
+// quickMeasures are those whose sizes are small.
+func quickMeasures(all []Measure) []Measure {
+	return slices.DeleteFunc(all, func(measure Measure) bool {
+		return measure.axis != "" && measure.size > quickSizes[measure.axis]
+	})
+}
 
 // key names a measure and its size.
 func (m Measure) key() string { return measureKey(m.Name, m.axis, m.size) }
