@@ -24,7 +24,9 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
     let filter = match filter {
         None => Arc::default(),
         Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
-        Some(Filter::FilterId(filter_id)) => app.syncs.filter(&user_id, &filter_id).await?,
+        Some(Filter::FilterId(filter_id)) => {
+            Box::pin(app.syncs.filter(&user_id, &filter_id)).await?
+        }
         Some(_) => return Err(sync::Error::UnknownFilter.into()),
     };
     // Some clients send an empty token at first.
