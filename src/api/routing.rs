@@ -91,16 +91,15 @@ impl<S: ApiState> Routes<S> {
         A: IntoMatrixResponse + Send,
         F: Future<Output = Result<A>> + Send,
     {
-        let endpoint =
-            async move |State(state): State<S>, request: Request| {
-                // Boxed: it is over before the handler begins, which may wait for long, and would
-                // take its memory.
-                let received = Box::pin(Matrix::<R>::receive(&state, request, class, defaults));
-                match received.await {
-                    Ok(call) => respond(handler(state, call).await),
-                    Err(error) => error.into_response(),
-                }
-            };
+        let endpoint = async move |State(state): State<S>, request: Request| {
+            // Boxed: it is over before the handler begins, which may wait for long, and would
+            // take its memory.
+            let received = Box::pin(Matrix::<R>::receive(&state, request, class, defaults));
+            match received.await {
+                Ok(call) => respond(handler(state, call).await),
+                Err(error) => error.into_response(),
+            }
+        };
         self.add(R::METHOD, path, class, endpoint);
         self
     }

@@ -83,7 +83,7 @@ impl Rooms {
         // Loaded before the lock is taken, and kept.
         let pinned = self.0.live.pin_room_state(room_id).await?;
         let pinned = pinned.ok_or(Error::UnknownRoom)?;
-        let mut tx = self.0.database.begin().await?;
+        let mut tx = self.0.database.begin_batch().await?;
         let locked = rooms::lock(&mut tx, room_id).await?;
         let locked = locked.ok_or(Error::UnknownRoom)?;
         if locked.writer == self.0.database.process().number {

@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use ruma::ServerName;
 use sqlx::{
-    PgPool, Postgres,
+    PgPool, Postgres, SqlStr,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -30,6 +30,11 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
 /// Distinct statements are few hundred; the default of 100 would make PostgreSQL plan them anew.
 const STATEMENT_CACHE: usize = 512;
+
+/// The few statements of a batch are planned once, since planning one takes as long as it does, and
+/// with indexes, since the tables may have been small when they were.
+pub(crate) const BEGIN_BATCH: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
+                                      SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 /// A connection idle for less than this is used without a ping.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
@@ -109,12 +114,22 @@ impl Database {
 
     /// Begins a transaction. Nothing that waits for the network may happen while it is open.
     pub async fn begin(&self) -> Result<Tx, Error> {
+        self.begin_by("BEGIN").await
+    }
+
+    /// Begins a transaction in which the rows of rooms are written, as the committer does.
+    pub async fn begin_batch(&self) -> Result<Tx, Error> {
+        self.begin_by(BEGIN_BATCH).await
+    }
+
+    async fn begin_by(&self, statement: &'static str) -> Result<Tx, Error> {
         let db = self.pool.acquire().await?;
+        let statement = Some(SqlStr::from_static(statement));
         #[expect(
             clippy::disallowed_methods,
             reason = "a `BEGIN` that nobody waits for any more must not leave its transaction open"
         )]
-        let begun = tokio::spawn(sqlx::Transaction::begin(db, None)).await;
+        let begun = tokio::spawn(sqlx::Transaction::begin(db, statement)).await;
         Ok(Tx {
             // It fails by a panic only, or at the end of the runtime.
             inner: begun.map_err(|_| sqlx::Error::WorkerCrashed)??,
@@ -124,11 +139,8 @@ impl Database {
 
     /// Begins a read-only transaction whose statements all see the same snapshot.
     pub async fn snapshot(&self) -> Result<Tx, Error> {
-        let mut tx = self.begin().await?;
-        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx)
+        self.begin_by("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
     }
 
     /// How far this process knows the stream to be committed, its own commits included.

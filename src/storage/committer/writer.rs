@@ -8,15 +8,12 @@ use types::StreamPosition;
 
 use super::{CommitError, CommitResult, Committed, WriteSet, duplicates, user_writes, write};
 use crate::{
-    Changes, Connection, Database, Error, families, feed::Committing, stream::UserChanges,
+    Changes, Connection, Database, Error, database::BEGIN_BATCH, families, feed::Committing,
+    stream::UserChanges,
 };
 
 /// How many dead connections are discarded before `BEGIN` gives up.
 const MAX_RECONNECTS: usize = 64;
-
-/// The few statements of a batch are planned once, since planning one takes as long as it does, and
-/// with indexes, since the tables may have been small when they were.
-const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 /// Writes batches, one after the other.
 #[derive(Debug)]
@@ -110,7 +107,7 @@ impl Writer {
                 None => self.database.acquire().await?,
             };
             attempts += 1;
-            match db.execute(BEGIN).await.map_err(Error::from) {
+            match db.execute(BEGIN_BATCH).await.map_err(Error::from) {
                 Ok(_) => return Ok(db),
                 // Nothing has been written yet: another connection may work.
                 Err(error) if error.is_unavailable() && attempts < MAX_RECONNECTS => {

@@ -42,7 +42,12 @@ pub async fn read_kinds(
     kinds: &[ChangeKind],
 ) -> Result<Vec<(StreamPosition, Change)>, Error> {
     let mut changes = Vec::new();
-    for kind in kinds {
+    let present = if kinds.len() > 1 {
+        present_kinds(db, from, to).await?
+    } else {
+        kinds.to_vec()
+    };
+    for kind in kinds.iter().filter(|kind| present.contains(kind)) {
         match kind {
             ChangeKind::Event => timeline_events(db, from, to, &mut changes).await?,
             ChangeKind::State => state(db, from, to, &mut changes).await?,
@@ -56,6 +61,40 @@ pub async fn read_kinds(
     }
     changes.sort_by_key(|(position, _)| *position);
     Ok(changes)
+}
+
+/// The kinds of which there are changes: most often one or two, found in one query.
+async fn present_kinds(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Result<Vec<ChangeKind>, Error> {
+    let found = sqlx::query!(
+        r#"SELECT EXISTS (SELECT FROM events WHERE position > $1 AND position <= $2) AS "events!",
+            EXISTS (SELECT FROM state_deltas WHERE position > $1 AND position <= $2) AS "state!",
+            EXISTS (SELECT FROM receipts WHERE position > $1 AND position <= $2) AS "receipts!",
+            EXISTS (SELECT FROM account_data WHERE position > $1 AND position <= $2) AS "account_data!",
+            EXISTS (SELECT FROM to_device WHERE position > $1 AND position <= $2) AS "to_device!",
+            EXISTS (SELECT FROM device_lists WHERE position > $1 AND position <= $2) AS "device_lists!",
+            EXISTS (SELECT FROM user_signatures WHERE position > $1 AND position <= $2) AS "user_signatures!",
+            EXISTS (SELECT FROM key_count_changes WHERE position > $1 AND position <= $2) AS "key_counts!""#,
+        from.get(),
+        to.get()
+    )
+    .fetch_one(db)
+    .await?;
+    let kinds = [
+        (ChangeKind::Event, found.events),
+        (ChangeKind::State, found.state),
+        (ChangeKind::Receipt, found.receipts),
+        (ChangeKind::AccountData, found.account_data),
+        (ChangeKind::ToDevice, found.to_device),
+        (ChangeKind::DeviceList, found.device_lists),
+        (ChangeKind::UserSigned, found.user_signatures),
+        (ChangeKind::KeyCounts, found.key_counts),
+    ];
+    let present = kinds.into_iter().filter(|(_, is_present)| *is_present);
+    Ok(present.map(|(kind, _)| kind).collect())
 }
 
 type PositionedChanges = Vec<(StreamPosition, Change)>;

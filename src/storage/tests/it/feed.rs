@@ -74,6 +74,21 @@ async fn the_feed_yields_commits_of_other_processes() {
 }
 
 #[tokio::test]
+async fn of_kinds_without_changes_nothing_is_read() {
+    let mut here = testkit::database().await;
+    let there = testkit::TestDatabase::open(here.options.clone()).await;
+    let set = account_data(&alice(), "from.there", "{}");
+    let committed = there.committer.submit(set).await;
+    committed.durable().await.expect("committed");
+    here.database.latest_position().await.expect("a position");
+    let (batch, queries) = testkit::queries_of(here.feed.next()).await;
+    let batch = batch.expect("the database").expect("a batch");
+    assert!(matches!(&*batch.changes, [(_, Change::AccountData(_))]));
+    // The position, which kinds there are, the account data, and the end of the transaction.
+    assert_eq!(queries.len(), 4, "{queries:?}");
+}
+
+#[tokio::test]
 async fn changes_of_key_counts_are_read_together_and_deleted_in_the_end() {
     let test = testkit::database().await;
     let counts = |device: &str| UserChange::KeyCounts {
