@@ -67,7 +67,7 @@ impl Rooms {
         if refusal.is_none() {
             self.receive_checked(origin, &room, &head, events, &mut results)
                 .await?;
-        } else if !self.has_local_member(&head) {
+        } else if !self.is_resident(&head) {
             for event_id in self.receive_removals(&room, &head, events).await? {
                 results.insert(event_id, Ok(()));
             }
@@ -77,7 +77,7 @@ impl Rooms {
 
     /// Why nothing is taken from a server for a room.
     pub(crate) fn refusal(&self, head: &Head, origin: &ServerName) -> Option<&'static str> {
-        if !self.has_local_member(head) {
+        if !self.is_resident(head) {
             return Some("This server is not in the room");
         }
         if !ServerAcl::of(head.state.core()).allows(origin) {
@@ -158,15 +158,6 @@ impl Rooms {
             locked.commit(self, write).await?;
         }
         Ok(outcomes)
-    }
-
-    /// Whether a user of this server is in a room.
-    fn has_local_member(&self, head: &Head) -> bool {
-        let mut members = head.state.members().iter();
-        members.any(|(user_id, member)| {
-            member.membership() == ruma::events::room::member::MembershipState::Join
-                && <&ruma::UserId>::try_from(user_id).is_ok_and(|user_id| self.is_local(user_id))
-        })
     }
 
     /// Those of the events that are not in the room's history.

@@ -62,7 +62,7 @@ impl Rooms {
     }
 
     /// Whether a user of this server is in a room, so that it may act for the room.
-    fn is_resident(&self, head: &Head) -> bool {
+    pub(crate) fn is_resident(&self, head: &Head) -> bool {
         joined(head).any(|user_id| self.is_local(user_id))
     }
 
@@ -80,8 +80,9 @@ impl Rooms {
         }
     }
 
-    /// The servers that may let a user into a room: those that the client names, that of whoever
-    /// invited the user, that of the room's id, and those of members, as far as they are known.
+    /// The servers that may let a user into a room: those that the client names, and that of whoever
+    /// invited the user. If the client names none, also that of the room's id and those of members,
+    /// as far as they are known.
     pub(crate) async fn candidates(
         &self,
         room_id: &RoomId,
@@ -95,23 +96,28 @@ impl Rooms {
         let inviter = membership
             .filter(|found| found.membership == MembershipState::Invite)
             .map(|found| found.sender.server_name().to_owned());
-        let head = match self.head(room_id).await {
-            Ok(head) => Some(head),
-            Err(Error::UnknownRoom) => None,
-            Err(error) => return Err(error),
-        };
-        let create = head.as_ref().and_then(|head| {
-            let create = head.state.core().get("m.room.create", "")?;
-            Some(create.sender().server_name())
-        });
-        let members = head.iter().flat_map(joined);
+        let federation = &self.0.federation;
         let named = via.iter().map(|server| &**server);
-        let all = named
-            .chain(inviter.as_deref())
-            .chain(room_id.server_name())
-            .chain(create)
-            .chain(members.map(UserId::server_name));
-        let mut candidates = self.0.federation.candidates(all);
+        let named = named.chain(inviter.as_deref());
+        let mut candidates = if federation
+            .candidates(via.iter().map(|server| &**server))
+            .is_empty()
+        {
+            let head = match self.head(room_id).await {
+                Ok(head) => Some(head),
+                Err(Error::UnknownRoom) => None,
+                Err(error) => return Err(error),
+            };
+            let create = head.as_ref().and_then(|head| {
+                let create = head.state.core().get("m.room.create", "")?;
+                Some(create.sender().server_name())
+            });
+            let members = head.iter().flat_map(joined);
+            let likely = room_id.server_name().into_iter().chain(create);
+            federation.candidates(named.chain(likely).chain(members.map(UserId::server_name)))
+        } else {
+            federation.candidates(named)
+        };
         candidates.truncate(MAX_CANDIDATES);
         Ok(candidates)
     }

@@ -61,7 +61,7 @@ impl Rooms {
     }
 
     /// Those of the rooms that grant joining a restricted room to their members which the user is
-    /// a member of.
+    /// a member of. Of rooms that this server is not in any more it does not know who is.
     async fn granting_rooms(
         &self,
         room_id: &RoomId,
@@ -71,7 +71,10 @@ impl Rooms {
         let mut granting = Vec::new();
         for room in restricted::allowed_rooms(&head, user_id).unwrap_or_default() {
             match self.head(&room).await {
-                Ok(other) if other.state.membership(user_id) == MembershipState::Join => {
+                Ok(other)
+                    if self.is_resident(&other)
+                        && other.state.membership(user_id) == MembershipState::Join =>
+                {
                     granting.push(room);
                 }
                 Ok(_) | Err(Error::UnknownRoom) => {}

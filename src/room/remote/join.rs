@@ -21,7 +21,7 @@ impl Rooms {
         mut content: Map<String, Value>,
         via: &[OwnedServerName],
     ) -> Result<(), Error> {
-        let refused = if self.takes_part(room_id).await? {
+        let refusal = if self.takes_part(room_id).await? {
             let joined = self.join(room_id, sender, profile.clone(), content.clone());
             match joined.await {
                 // Another server may know more of the rooms whose members may join, or have a member
@@ -34,7 +34,7 @@ impl Rooms {
         };
         let candidates = self.candidates(room_id, &sender.user_id, via).await?;
         if candidates.is_empty() {
-            return Err(refused);
+            return Err(refusal);
         }
         self.check_room_limit(&sender.user_id).await?;
         for ours in ["membership", "displayname", "avatar_url", AUTHORISED_VIA] {
@@ -47,13 +47,15 @@ impl Rooms {
             profile: &profile,
             extra: &content,
         };
-        self.join_through_any(join, &candidates).await
+        self.join_through_any(join, &candidates, refusal).await
     }
 
+    /// `refusal` is what this server says itself.
     async fn join_through_any(
         &self,
         join: OwnMembership<'_>,
         candidates: &[OwnedServerName],
+        refusal: Error,
     ) -> Result<(), Error> {
         let lock = self.0.remote_joins.of(join.room_id);
         let _joining = lock.lock().await;
@@ -64,7 +66,7 @@ impl Rooms {
             // While this request waited for the room.
             return Ok(());
         }
-        let mut failures = Vec::new();
+        let mut failures = vec![refusal];
         for server in candidates {
             match self.join_through(join, server).await {
                 Ok(()) => return Ok(()),
@@ -107,11 +109,13 @@ impl Rooms {
 /// was not reached.
 pub(super) fn most_telling(failures: Vec<Error>) -> Error {
     let rank = |error: &Error| match error {
-        Error::Federation(federation::Error::Remote { status: 403, .. }) => 0,
+        Error::JoinNotGranted
+        | Error::Federation(federation::Error::Remote { status: 403, .. }) => 0,
         Error::Federation(federation::Error::Remote {
             status: 400..=499, ..
         }) => 1,
         Error::Federation(_) => 3,
+        Error::UnknownRoom => 4,
         _ => 2,
     };
     let first = failures.into_iter().min_by_key(rank);

@@ -126,7 +126,7 @@ impl Rooms {
         let pdu = Pdu::parse(sent.pdu.get(), &room.version)?;
         handshake::check_sent(&pdu, sent.room_id, &membership, sent.origin)?;
         sent.check_id(&pdu)?;
-        let pdu = self.countersigned(pdu, &head)?;
+        let pdu = self.countersigned(pdu, &head).await?;
         let text = RawValue::from_string(pdu.json().to_owned());
         let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
         let verified = self.verify_events(&room, vec![text]).await?;
@@ -137,14 +137,17 @@ impl Rooms {
         Ok((head, accepted))
     }
 
-    /// A join that a user of this server vouches for, with this server's signature.
-    fn countersigned(&self, pdu: Pdu, head: &Head) -> Result<Pdu, Error> {
+    /// A join that a user of this server vouches for, with this server's signature. Fails if the user
+    /// who joins meets none of the conditions of the room: what was drafted is not known any more.
+    ///
+    /// Spec: server-server, "Restricted rooms".
+    async fn countersigned(&self, pdu: Pdu, head: &Head) -> Result<Pdu, Error> {
         let authoriser = handshake::authorised_via(&pdu);
-        if authoriser.is_some_and(|user_id| self.is_local(&user_id)) {
-            Ok(handshake::countersign(&pdu, &head.version, &self.0.signer)?)
-        } else {
-            Ok(pdu)
+        if !authoriser.is_some_and(|user_id| self.is_local(&user_id)) {
+            return Ok(pdu);
         }
+        self.authoriser_for_remote(head, pdu.sender()).await?;
+        Ok(handshake::countersign(&pdu, &head.version, &self.0.signer)?)
     }
 }
 

@@ -9,6 +9,7 @@ mod federation_history;
 mod federation_joins;
 mod federation_messages;
 mod federation_spaces;
+mod federation_three;
 mod http;
 mod killed;
 mod model;

@@ -17,6 +17,18 @@ pub(super) struct Side {
 }
 
 impl Side {
+    /// Starts a server at an address, with a user of this name.
+    pub(super) fn start(ca: &TestCa, address: &str, name: &str) -> Self {
+        let place = Place::new(ca, address);
+        let server = place.start(ca.file(), OPEN);
+        let user = Client::register(&server.clients(), name);
+        Self {
+            name: place.name.clone(),
+            server,
+            user,
+        }
+    }
+
     pub(super) fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.user.call(&self.server.clients(), method, path, body);
         (answer.status, answer.body)
@@ -62,17 +74,10 @@ impl Side {
 
 /// Two servers with a user each, Alice here and Bob there.
 pub(super) fn pair(ca: &TestCa) -> (Side, Side) {
-    let side = |address: &str, name: &str| {
-        let place = Place::new(ca, address);
-        let server = place.start(ca.file(), OPEN);
-        let user = Client::register(&server.clients(), name);
-        Side {
-            name: place.name.clone(),
-            server,
-            user,
-        }
-    };
-    (side("127.0.0.2", "alice"), side("127.0.0.3", "bob"))
+    (
+        Side::start(ca, "127.0.0.2", "alice"),
+        Side::start(ca, "127.0.0.3", "bob"),
+    )
 }
 
 #[test]

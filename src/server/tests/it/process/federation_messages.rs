@@ -6,21 +6,21 @@ use testkit::TestCa;
 use super::federation_joins::{Side, pair};
 
 /// A client that waits for events by `/sync`.
-struct Waiting<'s> {
+pub(super) struct Waiting<'s> {
     side: &'s Side,
     since: String,
 }
 
 impl<'s> Waiting<'s> {
     /// Waits for what comes from now on.
-    fn on(side: &'s Side) -> Self {
+    pub(super) fn on(side: &'s Side) -> Self {
         let answer = side.ok("GET", "sync?timeout=0", &Value::Null);
         let since = answer["next_batch"].as_str().unwrap().to_owned();
         Self { side, since }
     }
 
     /// The next section of the room with something in it, by the key of its kind.
-    fn section(&mut self, kind: &str, room_id: &str) -> Value {
+    pub(super) fn section(&mut self, kind: &str, room_id: &str) -> Value {
         loop {
             let path = format!("sync?since={}&timeout=60000", self.since);
             let answer = self.side.ok("GET", &path, &Value::Null);
@@ -36,7 +36,7 @@ impl<'s> Waiting<'s> {
     }
 
     /// The next events of the room's timeline, of one type: as many as are asked for.
-    fn events(&mut self, room_id: &str, event_type: &str, count: usize) -> Vec<Value> {
+    pub(super) fn events(&mut self, room_id: &str, event_type: &str, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
         while found.len() < count {
             let section = self.section("join", room_id);
@@ -51,14 +51,14 @@ impl<'s> Waiting<'s> {
         found
     }
 
-    fn texts(&mut self, room_id: &str, count: usize) -> Vec<String> {
+    pub(super) fn texts(&mut self, room_id: &str, count: usize) -> Vec<String> {
         let events = self.events(room_id, "m.room.message", count);
         let text = |event: &Value| event["content"]["body"].as_str().unwrap().to_owned();
         events.iter().map(text).collect()
     }
 }
 
-fn send(side: &Side, room_id: &str, text: &str) {
+pub(super) fn send(side: &Side, room_id: &str, text: &str) {
     let path = format!("rooms/{room_id}/send/m.room.message/{text}");
     side.ok("PUT", &path, &json!({ "msgtype": "m.text", "body": text }));
 }
