@@ -57,6 +57,7 @@ impl Draft {
         signer: &Signer,
     ) -> Result<Pdu, FormatError> {
         let event = self.into_object(version, &parents)?;
+        crate::format::check_bytes(&event)?;
         hash_and_sign(event.into(), version, signer)
     }
 

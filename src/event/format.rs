@@ -9,7 +9,8 @@ use crate::{RoomVersion, event_json::EventJson};
 
 /// The largest event in bytes: canonical JSON of the federation format with signatures.
 pub const MAX_EVENT_BYTES: usize = 65_536;
-/// The largest `type`, `state_key`, `sender`, `room_id` in bytes.
+/// The largest `type`, `state_key`, `sender`, `room_id` in bytes; in events of other servers in rooms
+/// of old versions in characters ([`RoomVersion::limits_bytes`]).
 pub const MAX_FIELD_BYTES: usize = 255;
 /// The most parents that an event may name.
 pub const MAX_PREV_EVENTS: usize = 20;
@@ -105,6 +106,9 @@ pub(crate) fn check(json: &EventJson, version: &RoomVersion) -> Result<(), Forma
     let is_create = required_string(event, "type")? == "m.room.create";
     required_string(event, "sender")?;
     optional_string(event, "state_key")?;
+    if version.limits_bytes() {
+        check_bytes(event)?;
+    }
     if rules.require_room_create_room_id || !is_create {
         required_string(event, "room_id")?;
     } else {
@@ -141,6 +145,15 @@ pub(crate) fn check(json: &EventJson, version: &RoomVersion) -> Result<(), Forma
     Ok(())
 }
 
+/// Checks that the fields are not larger in bytes than events of this server may have them.
+pub(crate) fn check_bytes(event: &CanonicalJsonObject) -> Result<(), FormatError> {
+    for field in ["type", "state_key", "sender", "room_id"] {
+        let text = event.get(field).and_then(CanonicalJsonValue::as_str);
+        limit(field, text.map_or(0, str::len), MAX_FIELD_BYTES)?;
+    }
+    Ok(())
+}
+
 /// Refuses `bytes` above `limit`.
 pub(crate) fn limit(what: &'static str, bytes: usize, limit: usize) -> Result<(), FormatError> {
     if bytes > limit {
@@ -157,7 +170,9 @@ fn optional_string<'a>(
     match event.get(field) {
         None => Ok(None),
         Some(CanonicalJsonValue::String(text)) => {
-            limit(field, text.len(), MAX_FIELD_BYTES)?;
+            if text.chars().nth(MAX_FIELD_BYTES).is_some() {
+                limit(field, text.len(), MAX_FIELD_BYTES)?;
+            }
             Ok(Some(text))
         }
         Some(_) => Err(FormatError::malformed(format_args!(

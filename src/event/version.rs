@@ -138,6 +138,12 @@ impl RoomVersion {
         self.rules.authorization.use_room_create_sender
     }
 
+    /// Whether fields of events are limited in bytes (since 11). In rooms of earlier versions there are
+    /// events whose servers have counted characters.
+    pub fn limits_bytes(&self) -> bool {
+        self.rules.authorization.use_room_create_sender
+    }
+
     /// Whether `redacts` stands in the content of a redaction, not beside it (since 11).
     pub fn redacts_in_content(&self) -> bool {
         self.rules.redaction.content_field_redacts

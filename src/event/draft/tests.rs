@@ -97,6 +97,15 @@ fn too_large_events_have_their_own_error() {
 }
 
 #[test]
+fn fields_of_own_events_are_limited_in_bytes_in_every_version() {
+    for (characters, is_allowed) in [(127, true), (128, false)] {
+        let key = "é".repeat(characters);
+        let built = build("10", draft(ALICE, "m.x", Some(&key), &json!({})));
+        assert_eq!(built.is_ok(), is_allowed);
+    }
+}
+
+#[test]
 fn only_the_create_event_of_version_12_needs_no_room() {
     let signer = signer("example.org");
     let create = draft(

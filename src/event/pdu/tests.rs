@@ -232,9 +232,10 @@ fn an_event_of_64_kibibytes_is_allowed_and_one_byte_more_is_not() {
 fn a_field_of_255_bytes_is_allowed_and_one_more_is_not() {
     // Bytes, not characters.
     let long = format!("{}y", "é".repeat(127));
+    let parse_11 = |json: &str| Pdu::parse(json, &version("11"));
     for field in ["state_key", "type"] {
-        assert!(parse(&with(field, json!(long))).is_ok());
-        let error = parse(&with(field, json!(format!("{long}z")))).unwrap_err();
+        assert!(parse_11(&with(field, json!(long))).is_ok());
+        let error = parse_11(&with(field, json!(format!("{long}z")))).unwrap_err();
         assert!(
             matches!(error, FormatError::TooLarge { limit: 255, .. }),
             "{error:?}"
@@ -248,6 +249,26 @@ fn a_field_of_255_bytes_is_allowed_and_one_more_is_not() {
             matches!(error, FormatError::TooLarge { limit: 255, .. }),
             "{error:?}"
         );
+    }
+}
+
+#[test]
+fn before_version_11_events_of_others_may_have_fields_of_255_characters() {
+    for (number, is_allowed) in [("1", true), ("10", true), ("11", false), ("12", false)] {
+        let mut event = plain();
+        event["event_id"] = json!("$event:example.org");
+        event["state_key"] = json!("💥".repeat(255));
+        let [prev_events, auth_events] = match number {
+            "1" => [json!([]), json!([])],
+            _ => [event["prev_events"].clone(), event["auth_events"].clone()],
+        };
+        event["prev_events"] = prev_events;
+        event["auth_events"] = auth_events;
+        let parsed = Pdu::parse(&event.to_string(), &version(number));
+        assert_eq!(parsed.is_ok(), is_allowed, "version {number}");
+        event["state_key"] = json!("💥".repeat(256));
+        let parsed = Pdu::parse(&event.to_string(), &version(number));
+        assert!(matches!(parsed, Err(FormatError::TooLarge { .. })));
     }
 }
 
