@@ -65,7 +65,11 @@ fn request() -> CreateRoom {
         topic: None,
         creation_content: Map::new(),
         power_level_content_override: Map::from_iter(levels),
-        initial_state: Vec::new(),
+        initial_state: vec![(
+            "m.room.guest_access".into(),
+            String::new(),
+            raw(&json!({ "guest_access": "forbidden" })),
+        )],
         invite: Vec::new(),
         is_direct: false,
     }

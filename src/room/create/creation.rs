@@ -109,7 +109,7 @@ impl<'a, 's> Creation<'a, 's> {
 
     fn preset(&mut self, request: &CreateRoom) -> Result<(), Error> {
         let public = request.preset == Preset::PublicChat;
-        let settings = [
+        let mut settings = vec![
             (
                 "m.room.join_rules",
                 json!({ "join_rule": if public { "public" } else { "invite" } }),
@@ -118,11 +118,14 @@ impl<'a, 's> Creation<'a, 's> {
                 "m.room.history_visibility",
                 json!({ "history_visibility": "shared" }),
             ),
-            (
-                "m.room.guest_access",
-                json!({ "guest_access": if public { "forbidden" } else { "can_join" } }),
-            ),
         ];
+        if !public {
+            // Without the event guests are forbidden.
+            settings.push((
+                "m.room.guest_access",
+                json!({ "guest_access": "can_join" }),
+            ));
+        }
         for (event_type, content) in settings {
             // What the client sets itself need not be set twice.
             let given = request.initial_state.iter().any(|(given, state_key, _)| {

@@ -365,7 +365,11 @@ pub(crate) fn create(preset: Preset) -> CreateRoom {
 }
 
 pub(crate) fn public() -> CreateRoom {
-    create(Preset::PublicChat)
+    let guests = raw(&serde_json::json!({ "guest_access": "forbidden" }));
+    CreateRoom {
+        initial_state: vec![("m.room.guest_access".into(), String::new(), guests)],
+        ..create(Preset::PublicChat)
+    }
 }
 
 pub(crate) fn of_version(version: &str) -> CreateRoom {

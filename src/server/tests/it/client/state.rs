@@ -52,7 +52,6 @@ async fn whole_state_lists_each_event_once() {
         event_types,
         [
             "m.room.create",
-            "m.room.guest_access",
             "m.room.history_visibility",
             "m.room.join_rules",
             "m.room.member",
