@@ -27,6 +27,8 @@ use crate::{
 const MAX_ROUNDS: usize = 5;
 /// How many of them it is asked for at once.
 const MAX_MISSING: u32 = 50;
+/// How many it returns at least if it has more: servers send no more than this at once.
+const FULL_PAGE: usize = 20;
 /// The most parents of which the state is fetched.
 const MAX_STATES: usize = 20;
 /// The most events that are fetched one by one; of more the whole state is.
@@ -60,6 +62,7 @@ impl Rooms {
         head: &Head,
         events: Vec<Arc<Pdu>>,
     ) -> Result<Vec<Received>, Error> {
+        let sent: HashSet<OwnedEventId> = events.iter().map(|pdu| pdu.event_id().clone()).collect();
         let mut events = events;
         let mut missing = self.missing_parents(room, &events).await?;
         for _ in 0..MAX_ROUNDS {
@@ -69,6 +72,7 @@ impl Rooms {
             let found = self
                 .fetch_before(origin, room, head, &events, &missing)
                 .await;
+            let is_full = found.len() >= FULL_PAGE;
             let known: HashSet<&OwnedEventId> = events.iter().map(|pdu| pdu.event_id()).collect();
             let mut found = found;
             found.retain(|pdu| !known.contains(pdu.event_id()));
@@ -78,22 +82,34 @@ impl Rooms {
             }
             events.extend(found);
             missing = self.missing_parents(room, &events).await?;
+            if !is_full {
+                break;
+            }
         }
-        self.with_states(origin, room, order::sorted(events)).await
+        self.with_states(origin, room, order::sorted(events), &sent)
+            .await
     }
 
     /// The verified events with the states where the events before them are not known. What
     /// authorises them is stored.
+    ///
+    /// What is before the events that the server has `sent` it must tell: they may become the only
+    /// end of the graph, whose state is not to be taken from it alone.
     pub(super) async fn with_states(
         &self,
         origin: &ServerName,
         room: &RoomIdentity,
         events: Vec<Arc<Pdu>>,
+        sent: &HashSet<OwnedEventId>,
     ) -> Result<Vec<Received>, Error> {
         self.fetch_auth_events(origin, room, &events).await?;
         let missing = self.missing_parents(room, &events).await?;
+        let fetched = events.iter().filter(|pdu| !sent.contains(pdu.event_id()));
+        let of_fetched: HashSet<&OwnedEventId> =
+            fetched.flat_map(|pdu| pdu.prev_events()).collect();
+        let missing = missing.into_iter().filter(|id| of_fetched.contains(id));
         let mut told: HashMap<OwnedEventId, ToldState> = HashMap::new();
-        for event_id in missing.into_iter().take(MAX_STATES) {
+        for event_id in missing.take(MAX_STATES) {
             match self.fetch_state(origin, room, &event_id, true).await {
                 Ok(state) => {
                     told.insert(event_id, state);
@@ -105,7 +121,10 @@ impl Rooms {
         }
         let received = events.into_iter().map(|pdu| {
             let states = pdu.prev_events().iter().filter_map(|id| told.get(id));
-            let told = states.cloned().collect();
+            let told = match sent.contains(pdu.event_id()) {
+                true => Vec::new(),
+                false => states.cloned().collect(),
+            };
             Received { pdu, told }
         });
         Ok(received.collect())
@@ -230,6 +249,9 @@ impl Rooms {
             let fetched = self.fetch_events(origin, room, event_id, all).await?;
             self.store_fetched(room, fetched).await?;
             known = self.known_events(room, &wanted).await?;
+        }
+        if including && !known.contains_key(event_id) {
+            return Err(Error::Invalid("The event itself is not known".to_owned()));
         }
         let state: Vec<&StateEvent> = (wanted.iter().filter_map(|id| known.get(id)))
             .filter(|event| event.pdu.verdict() != Verdict::Rejected && event.pdu.is_state())
