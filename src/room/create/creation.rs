@@ -121,10 +121,7 @@ impl<'a, 's> Creation<'a, 's> {
         ];
         if !public {
             // Without the event guests are forbidden.
-            settings.push((
-                "m.room.guest_access",
-                json!({ "guest_access": "can_join" }),
-            ));
+            settings.push(("m.room.guest_access", json!({ "guest_access": "can_join" })));
         }
         for (event_type, content) in settings {
             // What the client sets itself need not be set twice.
