@@ -199,6 +199,10 @@ CREATE TABLE state_deltas (
     PRIMARY KEY (room_nid, position, state_key_nid)
 );
 CREATE INDEX state_deltas_position ON state_deltas (position);
+-- What a key was at a position: what the first later delta has replaced.
+CREATE INDEX state_deltas_key ON state_deltas (room_nid, state_key_nid, position);
+-- Keys that vanished, which is rare.
+CREATE INDEX state_deltas_vanished ON state_deltas (room_nid, position) WHERE event_nid IS NULL;
 
 -- Follows the deltas.
 CREATE TABLE current_state (

@@ -1,12 +1,16 @@
 //! Changes of device lists, as `device_lists` in `/sync` and `/keys/changes` report them.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 use types::StreamPosition;
 
-use crate::{Connection, Error, rows::id};
+use crate::{
+    Connection, Error,
+    escape::{escape, unescape},
+    rows::id,
+};
 
 /// The changes of device lists for one user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +74,7 @@ async fn updated(
         r#"SELECT d.user_id AS "user_id!" FROM device_lists d
          WHERE d.position > $2 AND d.position <= $3 AND (d.user_id = $1 OR EXISTS (
             SELECT FROM memberships m JOIN memberships o USING (room_nid)
-            WHERE m.user_id = $1 AND m.membership = 'join' AND o.user_id = d.user_id AND o.membership = 'join'
+            WHERE m.user_id = $1 AND m.membership = 'join' AND o.user_id = replace(d.user_id, '\', '\\') AND o.membership = 'join'
          ))
          UNION
          SELECT user_id FROM user_signatures
@@ -96,24 +100,36 @@ struct MembershipTransition {
 }
 
 /// Selects membership transitions between the positions `$2` and `$3`.
+///
+/// What a membership was at a position is what the first later delta says that it replaced, whatever
+/// arrived when: an event may be known without a position, and the last one to arrive may have lost
+/// against another.
 macro_rules! select_transitions {
     ($condition:literal, $($argument:expr),*) => {
         sqlx::query_as!(
             MembershipTransition,
-            r#"SELECT m.room_nid, m.user_id, m.membership = 'join' AS "joined!", m.position > $2 AS "changed!",
+            r#"SELECT m.room_nid AS "room_nid!", m.user_id AS "user_id!", m.membership = 'join' AS "joined!", m.position > $2 AS "changed!",
                 previous.json AS "previous?", m.position > $3 AS "changed_later!", current.json AS "current?"
-             FROM memberships m
+             FROM (
+                SELECT room_nid, user_id, membership, position FROM memberships
+                UNION ALL
+                SELECT d.room_nid, k.state_key, 'leave', d.position
+                FROM state_deltas d JOIN state_keys k USING (state_key_nid)
+                WHERE d.event_nid IS NULL AND k.event_type = 'm.room.member' AND NOT EXISTS (
+                    SELECT FROM memberships m WHERE m.room_nid = d.room_nid AND m.user_id = k.state_key)
+             ) m
+             JOIN state_keys k ON k.event_type = 'm.room.member' AND k.state_key = m.user_id
              LEFT JOIN LATERAL (
-                SELECT e.json FROM events e
-                WHERE m.position > $2 AND e.room_nid = m.room_nid AND e.event_type = 'm.room.member'
-                    AND e.state_key = m.user_id AND e.position <= $2 AND e.verdict = 0
-                ORDER BY e.position DESC LIMIT 1
+                SELECT e.json FROM state_deltas d LEFT JOIN events e ON e.event_nid = d.previous_nid
+                WHERE m.position > $2 AND d.room_nid = m.room_nid
+                    AND d.state_key_nid = k.state_key_nid AND d.position > $2
+                ORDER BY d.position LIMIT 1
              ) previous ON true
              LEFT JOIN LATERAL (
-                SELECT e.json FROM events e
-                WHERE m.position > $3 AND e.room_nid = m.room_nid AND e.event_type = 'm.room.member'
-                    AND e.state_key = m.user_id AND e.position <= $3 AND e.verdict = 0
-                ORDER BY e.position DESC LIMIT 1
+                SELECT e.json FROM state_deltas d LEFT JOIN events e ON e.event_nid = d.previous_nid
+                WHERE m.position > $3 AND d.room_nid = m.room_nid
+                    AND d.state_key_nid = k.state_key_nid AND d.position > $3
+                ORDER BY d.position LIMIT 1
              ) current ON true
              WHERE "#
                 + $condition,
@@ -243,7 +259,7 @@ async fn changed_members(
     for row in rows {
         let shared_before = row.was_joined() && rooms.before.contains(&row.room_nid);
         let shared_after = row.is_joined() && rooms.after.contains(&row.room_nid);
-        let user_id: OwnedUserId = id(row.user_id)?;
+        let user_id: OwnedUserId = id(unescape(row.user_id))?;
         if shared_before {
             members.shared_before.insert(user_id.clone());
         }
@@ -271,7 +287,8 @@ async fn sharing(
     rooms: &Rooms,
     candidates: &BTreeSet<OwnedUserId>,
 ) -> Result<Sharing, Error> {
-    let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+    let candidates = candidates.iter().map(|user_id| escape(user_id.as_str()));
+    let candidates: Vec<String> = candidates.map(Cow::into_owned).collect();
     let rows = sqlx::query!(
         r#"SELECT user_id, bool_or(room_nid = ANY($3)) AS "before!", bool_or(room_nid = ANY($4)) AS "after!"
          FROM memberships
@@ -290,7 +307,7 @@ async fn sharing(
         after: BTreeSet::new(),
     };
     for row in rows {
-        let user_id: OwnedUserId = id(row.user_id)?;
+        let user_id: OwnedUserId = id(unescape(row.user_id))?;
         if row.before {
             sharing.before.insert(user_id.clone());
         }

@@ -33,7 +33,7 @@ async fn main() {
 async fn measure(test: &TestDatabase, writers: usize, events: usize) {
     let mut rooms = Vec::new();
     for _ in 0..writers {
-        let mut room = support::Room::new(&test.nids).await;
+        let mut room = support::Room::new(test).await;
         let created = test.committer.submit(room.next().await).await;
         created.durable().await.expect("created");
         rooms.push(room);

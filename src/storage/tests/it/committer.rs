@@ -46,7 +46,7 @@ async fn the_last_of_two_writes_to_one_row_in_a_batch_wins() {
 #[tokio::test]
 async fn a_room_is_written_once_for_each_revision() {
     let test = testkit::database().await;
-    let mut room = Room::new(&test.nids).await;
+    let mut room = Room::new(&test).await;
     let created = test.committer.submit(room.next().await).await;
     let sent = test.committer.submit(room.next().await).await;
     created.durable().await.expect("created");
@@ -54,7 +54,7 @@ async fn a_room_is_written_once_for_each_revision() {
     // A second process that has not seen the message.
     room.rewind(1);
     let conflicts = test.committer.submit(room.next().await).await;
-    let mut other = Room::new(&test.nids).await;
+    let mut other = Room::new(&test).await;
     let unaffected = test.committer.submit(other.next().await).await;
     assert!(matches!(
         conflicts.durable().await,
@@ -86,7 +86,7 @@ async fn a_room_is_written_once_for_each_revision() {
 #[tokio::test]
 async fn a_revision_that_another_process_reached_by_other_events_does_not_match() {
     let test = testkit::database().await;
-    let mut here = Room::new(&test.nids).await;
+    let mut here = Room::new(&test).await;
     let created = test.committer.submit(here.next().await).await;
     created.durable().await.expect("created");
     let mut there = here.clone();
@@ -104,11 +104,11 @@ async fn a_revision_that_another_process_reached_by_other_events_does_not_match(
 #[tokio::test]
 async fn a_refused_set_does_not_fail_the_rest_of_the_batch() {
     let test = testkit::database().await;
-    let mut room = Room::new(&test.nids).await;
+    let mut room = Room::new(&test).await;
     let mut poisoned = room.next().await;
     if let Some(write) = &mut poisoned.room {
         // A room number that exists already.
-        let mut first = Room::new(&test.nids).await;
+        let mut first = Room::new(&test).await;
         test.committer
             .submit(first.next().await)
             .await

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use ruma::{OwnedUserId, UserId, owned_user_id};
 use storage::{
-    UserChange, UserChanges,
+    StoredEvent, UserChange, UserChanges,
     committer::WriteSet,
     device_lists::{DeviceListChanges, changed_between},
+    events,
+    stream::StateChange,
 };
 use testkit::TestDatabase;
 use types::StreamPosition;
 
-use crate::support::{Room, alice};
+use crate::support::{Room, alice, delta};
 
 fn bob() -> OwnedUserId {
     owned_user_id!("@bob:test.localhost")
@@ -28,7 +30,7 @@ async fn commit(test: &TestDatabase, set: WriteSet) -> StreamPosition {
 
 /// A room with these members.
 async fn room(test: &TestDatabase, members: &[&UserId]) -> Room {
-    let mut room = Room::new(&test.nids).await;
+    let mut room = Room::new(test).await;
     commit(test, room.next().await).await;
     for member in members {
         commit(test, room.member(member, "join").await).await;
@@ -232,4 +234,109 @@ async fn a_user_who_left_and_came_back_is_still_there() {
     commit(&test, room.member(&bob(), "join").await).await;
     assert_eq!(changes_for_alice(&test, from).await, changed([bob()]));
     assert_eq!(changes_for_alice(&test, between).await, changed([bob()]));
+}
+
+#[tokio::test]
+async fn a_member_known_from_the_state_of_another_server_leaves() {
+    let test = testkit::database().await;
+    let mut room = room(&test, &[&alice()]).await;
+    // Bob's join is an outlier: it has no position.
+    let mut join = room.clone().member(&bob(), "join").await;
+    let change = delta(&mut join)[0].clone();
+    let joined = join.room.and_then(|mut room| room.events.pop());
+    let outlier = StoredEvent {
+        snapshot_nid: None,
+        ..joined.expect("an event").event
+    };
+    let mut db = test.database.acquire().await.expect("a connection");
+    let stored = events::insert_outliers(&mut db, &[outlier]).await;
+    assert_eq!(stored.expect("stored"), 1);
+    let before = test.database.committed();
+    let mut set = room.next().await;
+    *delta(&mut set) = vec![change.clone()];
+    let imported = commit(&test, set).await;
+    let mut leave = room.member(&bob(), "leave").await;
+    delta(&mut leave)[0].from = change.to;
+    let last = commit(&test, leave).await;
+
+    assert_eq!(
+        changes_between(&test, before, imported).await,
+        changed([bob()])
+    );
+    assert_eq!(changes_between(&test, imported, last).await, left([bob()]));
+}
+
+#[tokio::test]
+async fn a_leave_that_lost_against_a_join_ends_nothing() {
+    let test = testkit::database().await;
+    let mut room = room(&test, &[&alice()]).await;
+    let mut join = room.member(&bob(), "join").await;
+    let joined = delta(&mut join)[0].to.clone();
+    let start = commit(&test, join).await;
+    // It is accepted in its branch, but the resolved state has the join.
+    let mut leave = room.member(&bob(), "leave").await;
+    delta(&mut leave).clear();
+    let lost = commit(&test, leave).await;
+    let mut leave = room.member(&bob(), "leave").await;
+    delta(&mut leave)[0].from = joined;
+    let last = commit(&test, leave).await;
+
+    assert_eq!(
+        changes_between(&test, start, lost).await,
+        DeviceListChanges::default()
+    );
+    assert_eq!(changes_between(&test, lost, last).await, left([bob()]));
+}
+
+#[tokio::test]
+async fn members_that_vanish_from_the_state_leave() {
+    let test = testkit::database().await;
+    let mut room = room(&test, &[&alice()]).await;
+    let mut join = room.member(&bob(), "join").await;
+    let joined = delta(&mut join)[0].clone();
+    let start = commit(&test, join).await;
+    let mut set = room.next().await;
+    *delta(&mut set) = vec![StateChange {
+        key: joined.key,
+        from: joined.to.clone(),
+        to: None,
+    }];
+    let vanished = commit(&test, set).await;
+    assert_eq!(changes_between(&test, start, vanished).await, left([bob()]));
+    let mut set = room.next().await;
+    *delta(&mut set) = vec![StateChange {
+        from: None,
+        ..joined
+    }];
+    let returned = commit(&test, set).await;
+    assert_eq!(
+        changes_between(&test, vanished, returned).await,
+        changed([bob()])
+    );
+    assert_eq!(
+        changes_between(&test, start, returned).await,
+        DeviceListChanges::default()
+    );
+}
+
+#[tokio::test]
+async fn users_with_a_backslash_in_their_names_are_told_like_others() {
+    let test = testkit::database().await;
+    let historical = owned_user_id!(r"@bo\b:test.localhost");
+    let mut room = room(&test, &[&alice()]).await;
+    let start = test.database.committed();
+    let joined = commit(&test, room.member(&historical, "join").await).await;
+    let updated = update(&test, historical.clone()).await;
+    let last = commit(&test, room.member(&historical, "leave").await).await;
+    let expected = || changed([historical.clone()]);
+    assert_eq!(changes_between(&test, start, joined).await, expected());
+    // Judged by who shares a room now.
+    assert_eq!(
+        changes_between(&test, joined, updated).await,
+        DeviceListChanges::default()
+    );
+    commit(&test, room.member(&historical, "join").await).await;
+    assert_eq!(changes_between(&test, joined, updated).await, expected());
+    let all = changes_between(&test, updated, last).await;
+    assert_eq!(all, left([historical]));
 }

@@ -31,7 +31,7 @@ async fn commit(test: &TestDatabase, set: WriteSet) -> StreamPosition {
 
 /// A room with a create event and two messages, by number.
 async fn room(test: &TestDatabase) -> (Room, [EventNid; 3]) {
-    let mut room = Room::new(&test.nids).await;
+    let mut room = Room::new(&test).await;
     let mut nids = [EventNid(0); 3];
     for nid in &mut nids {
         let mut set = room.next().await;
@@ -133,7 +133,7 @@ async fn a_parent_that_is_not_known_ends_the_history_until_it_is() {
     let known = event_edges::children(&mut db, &[first]).await;
     assert_eq!(known.expect("children"), [(first, second)]);
     // The child comes first.
-    let mut other = Room::new(&test.nids).await;
+    let mut other = Room::new(&test).await;
     let mut child = other.next().await;
     let unknown = owned_event_id!("$unknown");
     event(&mut child).parents = [missed_id.clone(), unknown.clone()]

@@ -8,7 +8,7 @@ use crate::support::{Room, alice};
 #[tokio::test]
 async fn outliers_are_stored_once_and_found_by_their_ids_and_auth_chains() {
     let test = testkit::database().await;
-    let mut room = Room::new(&test.nids).await;
+    let mut room = Room::new(&test).await;
     let created = test.committer.submit(room.next().await).await;
     created.durable().await.expect("the room");
 

@@ -11,13 +11,7 @@ use storage::{
 use testkit::TestDatabase;
 use types::StreamPosition;
 
-use crate::support::{Room, alice};
-
-/// The changes of state of a write set's only event.
-fn delta(set: &mut WriteSet) -> &mut Vec<StateChange> {
-    let room = set.room.as_mut().expect("a room");
-    &mut room.events.first_mut().expect("an event").delta
-}
+use crate::support::{Room, alice, delta};
 
 async fn commit(test: &TestDatabase, set: WriteSet) -> StreamPosition {
     let commit = test.committer.submit(set).await;
@@ -32,7 +26,7 @@ async fn members(db: &mut Connection) -> Vec<MembershipState> {
 #[tokio::test]
 async fn a_key_that_vanishes_or_returns_changes_state_and_membership() {
     let test = testkit::database().await;
-    let mut room = Room::new(&test.nids).await;
+    let mut room = Room::new(&test).await;
     commit(&test, room.next().await).await;
     let mut joins = room.member(&alice(), "join").await;
     let joined = delta(&mut joins)[0].clone();
@@ -91,7 +85,7 @@ async fn a_key_that_vanishes_or_returns_changes_state_and_membership() {
 async fn another_process_reads_a_delta_right_after_its_event() {
     let mut here = testkit::database().await;
     let there = TestDatabase::open(here.options.clone()).await;
-    let mut room = Room::new(&there.nids).await;
+    let mut room = Room::new(&there).await;
     let mut sets = vec![room.next().await, room.member(&alice(), "join").await];
     let mut message = room.next().await;
     // The state forgets the member by a message.

@@ -1,17 +1,18 @@
 //! Write sets to try the committer with.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use event::{Draft, Parents, Pdu, RoomVersion, Signer, layers::Digest};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, UserId, owned_user_id, uint};
 use serde_json::{Value, json, value::to_raw_value};
 use storage::{
-    IdAllocator, StoredEvent, UserChange, UserChanges,
+    IdAllocator, StateKeys, StoredEvent, UserChange, UserChanges,
     committer::WriteSet,
     rooms::{HeadVersion, NewEvent, NewRoom, Parent, Placement, RoomHead, RoomStatus, RoomWrite},
     snapshots::NewSnapshot,
     stream::{AccountData, StateChange, StateEvent},
 };
+use testkit::TestDatabase;
 use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid};
 
 pub(crate) fn alice() -> OwnedUserId {
@@ -32,6 +33,12 @@ pub(crate) fn account_data(user_id: &UserId, event_type: &str, content: &str) ->
     }
 }
 
+/// The changes of state of a write set's only event.
+pub(crate) fn delta(set: &mut WriteSet) -> &mut Vec<StateChange> {
+    let room = set.room.as_mut().expect("a room");
+    &mut room.events.first_mut().expect("an event").delta
+}
+
 /// A room whose graph is a chain of unchecked events: enough for the committer.
 #[derive(Clone)]
 pub(crate) struct Room {
@@ -39,20 +46,25 @@ pub(crate) struct Room {
     revision: i64,
     last: Option<(EventNid, Arc<Pdu>)>,
     snapshot: SnapshotNid,
+    state: HashMap<StateKeyNid, StateEvent>,
     signer: Signer,
     nids: IdAllocator,
+    state_keys: StateKeys,
 }
 
 impl Room {
-    pub(crate) async fn new(nids: &IdAllocator) -> Self {
+    pub(crate) async fn new(test: &TestDatabase) -> Self {
+        let nids = &test.nids;
         let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
         Self {
             nid: RoomNid(nids.allocate_one().await.expect("a number")),
             revision: 0,
             last: None,
             snapshot: SnapshotNid(0),
+            state: HashMap::new(),
             signer,
             nids: nids.clone(),
+            state_keys: StateKeys::new(test.database.clone()),
         }
     }
 
@@ -102,20 +114,21 @@ impl Room {
         let event_nid = EventNid(self.nids.allocate_one().await.expect("a number"));
         let create = self.last.is_none();
         let pdu = self.build(sender, event_type, state_key, &content);
+        let delta = self.change(event_nid, &pdu).await;
         let mut snapshots = Vec::new();
-        if create {
+        if let (true, Some(StateChange { key, .. })) = (create, &delta) {
             self.snapshot = SnapshotNid(event_nid.get());
             snapshots.push(NewSnapshot {
                 nid: self.snapshot,
                 parent: None,
                 depth: 0,
-                entries: vec![(StateKeyNid(1), Some(event_nid))],
-                digest: Digest::of([(StateKeyNid(1), event_nid)]),
+                entries: vec![(*key, Some(event_nid))],
+                digest: Digest::of([(*key, event_nid)]),
                 is_partial: false,
             });
         }
         let expected = self.head();
-        let new = self.new_event(event_nid, &pdu);
+        let new = self.new_event(event_nid, &pdu, delta);
         self.revision += 1;
         self.last = Some((event_nid, pdu.clone()));
         let write = RoomWrite {
@@ -175,19 +188,26 @@ impl Room {
         Arc::new(pdu.expect("an event"))
     }
 
-    fn new_event(&self, nid: EventNid, pdu: &Arc<Pdu>) -> NewEvent {
+    /// The change of state by an event.
+    async fn change(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<StateChange> {
+        let key = (pdu.event_type().to_owned(), pdu.state_key()?.to_owned());
+        let found = self.state_keys.ids([key.clone()]).await;
+        let key = found.expect("the database answers")[&key];
+        let event = StateEvent {
+            nid,
+            pdu: pdu.clone(),
+        };
+        Some(StateChange {
+            key,
+            from: self.state.insert(key, event.clone()),
+            to: Some(event),
+        })
+    }
+
+    fn new_event(&self, nid: EventNid, pdu: &Arc<Pdu>, delta: Option<StateChange>) -> NewEvent {
         let parents = self.last.iter().map(|(nid, pdu)| Parent {
             nid: Some(*nid),
             event_id: pdu.event_id().to_owned(),
-        });
-        // Each key stands for itself: no two are compared here.
-        let delta = pdu.is_state().then(|| StateChange {
-            key: StateKeyNid(nid.get()),
-            from: None,
-            to: Some(StateEvent {
-                nid,
-                pdu: pdu.clone(),
-            }),
         });
         NewEvent {
             event: StoredEvent {
