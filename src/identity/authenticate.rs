@@ -53,15 +53,18 @@ impl TokenCache {
         }
     }
 
-    /// Handles a message from another process.
-    pub(crate) fn handle_peer_event(&self, event: PeerEvent<'_>) {
+    /// Applies a message of another process. When some may have been missed, all tokens are evicted.
+    pub(crate) fn apply_peer_event(&self, event: &PeerEvent) {
         match event {
-            PeerEvent::Message(Message::TokensEnded(hashes)) => self.evict(hashes),
-            PeerEvent::Listening => {
+            PeerEvent::Message(message) => {
+                if let Message::TokensEnded(hashes) = &**message {
+                    self.evict(hashes);
+                }
+            }
+            PeerEvent::Resync => {
                 self.revocations.fetch_add(1, Ordering::AcqRel);
                 self.entries.invalidate_all();
             }
-            PeerEvent::Message(_) | PeerEvent::Changes(_) => {}
         }
     }
 
@@ -75,6 +78,16 @@ impl TokenCache {
 }
 
 impl Identity {
+    /// Evicts the tokens that other processes revoke, until it is cancelled.
+    pub async fn follow_peers(&self) {
+        let mut events = self.0.database.subscribe();
+        // Messages from before were missed.
+        self.0.tokens.apply_peer_event(&PeerEvent::Resync);
+        while let Some(event) = events.next().await {
+            self.0.tokens.apply_peer_event(&event);
+        }
+    }
+
     /// The caller with an access token.
     ///
     /// The first use of a refreshed token revokes the tokens that it replaced.

@@ -72,7 +72,7 @@ struct Inner {
     clock: Clock,
     server_name: OwnedServerName,
     passwords: Passwords,
-    tokens: Arc<TokenCache>,
+    tokens: TokenCache,
     last_seen: LastSeenCache,
 }
 
@@ -85,11 +85,8 @@ impl Identity {
         clock: Clock,
         server_name: OwnedServerName,
     ) -> Self {
-        let tokens = Arc::new(TokenCache::new(settings.token_cache_bytes));
-        let cache = Arc::clone(&tokens);
-        database.subscribe(move |event| cache.handle_peer_event(event));
         Self(Arc::new(Inner {
-            tokens,
+            tokens: TokenCache::new(settings.token_cache_bytes),
             passwords: Passwords::new(),
             last_seen: LastSeenCache::default(),
             settings,

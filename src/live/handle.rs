@@ -56,7 +56,7 @@ impl Live {
         let position = feed.position();
         let ephemeral = EphemeralCounter::new(database.process());
         let (events, budget) = (EventCache::new(budget / 2), budget - budget / 2);
-        let inner = Arc::new(Inner {
+        Self(Arc::new(Inner {
             database,
             events,
             memory: RwLock::new(Memory::new(position, ephemeral, budget)),
@@ -68,14 +68,7 @@ impl Live {
             typing_changed: Notify::new(),
             device_lists_unresolved: Notify::new(),
             position: watch::Sender::new(position),
-        });
-        let weak = Arc::downgrade(&inner);
-        inner.database.subscribe(move |event| {
-            if let Some(inner) = weak.upgrade() {
-                Self(inner).handle_peer_event(event);
-            }
-        });
-        Self(inner)
+        }))
     }
 
     /// Applies the feed until it ends. No change becomes visible while this does not run.

@@ -72,34 +72,52 @@ impl Live {
         self.0.memory.write().typing_notices = Some(notices);
     }
 
-    /// Applies a message of another process.
-    pub(crate) fn handle_peer_event(&self, event: PeerEvent<'_>) {
+    /// Applies what other processes publish about typing users, until it is cancelled.
+    pub async fn follow_peers(&self) {
+        let mut events = self.0.database.subscribe();
+        // Messages from before were missed.
+        self.apply_peer_event(&PeerEvent::Resync);
+        while let Some(event) = events.next().await {
+            self.apply_peer_event(&event);
+        }
+    }
+
+    /// Applies a message of another process; to be called in the order of the messages. When some may
+    /// have been missed, the entries of other processes end, and they are asked for them again.
+    pub fn apply_peer_event(&self, event: &PeerEvent) {
         let mut notifications = Notifications::default();
         match event {
-            PeerEvent::Message(Message::Typing(message)) => {
-                let mut memory = self.0.memory.write();
-                memory.apply_typing_message(message, self.0.max_typing_users, &mut notifications);
-                notifications.publish(&self.0.database);
-            }
-            PeerEvent::Message(Message::RequestTyping) => {
-                let memory = self.0.memory.read();
-                for (room_nid, list) in &memory.typing {
-                    for user_id in list.local() {
-                        memory.announce(*room_nid, user_id, Typing::Started, &mut notifications);
-                    }
-                }
-                notifications.publish(&self.0.database);
-            }
-            PeerEvent::Listening => {
+            PeerEvent::Message(message) => match &**message {
+                Message::Typing(message) => self.apply_typing(message, &mut notifications),
+                Message::RequestTyping => self.announce_typing(&mut notifications),
+                Message::TokensEnded(_) => return,
+            },
+            PeerEvent::Resync => {
                 self.0.database.publish(Message::RequestTyping);
                 // The others announce again who is still typing.
                 let mut memory = self.0.memory.write();
                 memory.end_typing(&mut notifications, TypingUsers::end_at_peers);
             }
-            PeerEvent::Message(_) | PeerEvent::Changes(_) => return,
         }
         notifications.notify();
         self.0.typing_changed.notify_one();
+    }
+
+    fn apply_typing(&self, message: &TypingMessage, notifications: &mut Notifications) {
+        let mut memory = self.0.memory.write();
+        memory.apply_typing_message(message, self.0.max_typing_users, notifications);
+        notifications.publish(&self.0.database);
+    }
+
+    /// Announces the entries of this process, which another one asks for.
+    fn announce_typing(&self, notifications: &mut Notifications) {
+        let memory = self.0.memory.read();
+        for (room_nid, list) in &memory.typing {
+            for user_id in list.local() {
+                memory.announce(*room_nid, user_id, Typing::Started, notifications);
+            }
+        }
+        notifications.publish(&self.0.database);
     }
 
     /// Removes typing users whose time has expired.

@@ -70,6 +70,11 @@ impl Workers {
         let live = Live::new(database.clone(), &feed, live);
         let changes = feed.subscribe();
         self.follow(live.clone(), feed);
+        let typing = live.clone();
+        self.restart_until_drained("live.follow_peers", move || {
+            let live = typing.clone();
+            async move { live.follow_peers().await }
+        });
         let dependencies = Dependencies {
             database,
             committer,
@@ -85,6 +90,11 @@ impl Workers {
         let keys = app.keys.clone();
         self.spawn_until_drained("e2ee.follow", async move { keys.follow(changes).await });
         self.keep_remote_device_lists(app);
+        let sessions = app.identity.clone();
+        self.restart_until_drained("identity.follow_peers", move || {
+            let identity = sessions.clone();
+            async move { identity.follow_peers().await }
+        });
         let identity = app.identity.clone();
         self.supervisor
             .spawn("identity.maintenance", move |stopping| {
@@ -165,6 +175,22 @@ impl Workers {
                     Some(result) => result,
                     None => live.store_unread_counts().await,
                 }
+            }
+        });
+    }
+
+    /// Runs a task until the last request; starts it again if it panics.
+    fn restart_until_drained<F: Future<Output = ()> + Send>(
+        &self,
+        name: &'static str,
+        mut task: impl FnMut() -> F + Send + 'static,
+    ) {
+        let drained = self.drained.clone();
+        self.supervisor.spawn(name, move |_stopping| {
+            let (drained, task) = (drained.clone(), task());
+            async move {
+                drained.run_until_cancelled(task).await;
+                Ok::<_, Infallible>(())
             }
         });
     }

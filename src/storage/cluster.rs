@@ -2,17 +2,26 @@
 
 use std::{fmt, sync::Arc};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
+    time::Instant,
+};
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
-use crate::{Change, Connection, Database, Error, sessions::TokenHash};
+use crate::{Connection, Database, Error, sessions::TokenHash};
 
 mod notify;
 
 pub(crate) use notify::{listen, notify};
+
+/// Messages that a subscriber may be behind.
+const EVENT_CAPACITY: usize = 1024;
 
 /// A message between processes, beside the stream. Delivery is best effort: a lost message may cost
 /// freshness, never correctness.
@@ -54,16 +63,36 @@ pub enum Typing {
     Ended,
 }
 
-/// An event that subscribers in this process are notified of.
-#[derive(Clone, Copy, Debug)]
-pub enum PeerEvent<'a> {
-    /// A batch of changes was read from the tables, because another process wrote all or some of
-    /// them. None are skipped.
-    Changes(&'a [(StreamPosition, Change)]),
-    /// Another process published a message.
-    Message(&'a Message),
-    /// The listener is connected; messages sent before may have been missed.
-    Listening,
+/// What a subscriber to the messages of other processes receives.
+#[derive(Clone, Debug)]
+pub enum PeerEvent {
+    /// Another process published a message. Those of one process arrive in their order.
+    Message(Arc<Message>),
+    /// Messages may have been missed: the listener has connected, or this subscriber was too slow.
+    /// What was learned from messages before is to be forgotten, or asked for again.
+    Resync,
+}
+
+/// The messages of other processes, for one subscriber, in the order in which they arrive.
+///
+/// Bounded: a subscriber that is too far behind misses the oldest ones and receives
+/// [`PeerEvent::Resync`] in their place.
+#[derive(Debug)]
+pub struct PeerEvents(broadcast::Receiver<PeerEvent>);
+
+impl PeerEvents {
+    /// Waits for the next one; `None` when the database handle is gone.
+    pub async fn next(&mut self) -> Option<PeerEvent> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "A subscriber missed messages of other processes");
+                metrics::counter!("chancery_storage_peer_messages_missed_total").increment(missed);
+                Some(PeerEvent::Resync)
+            }
+            Err(RecvError::Closed) => None,
+        }
+    }
 }
 
 /// What is sent to the other processes.
@@ -72,8 +101,6 @@ pub(crate) enum Outgoing {
     Committed(StreamPosition),
     Message(Message),
 }
-
-type Subscriber = Box<dyn Fn(PeerEvent<'_>) + Send + Sync>;
 
 /// The identity of this process in the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -86,13 +113,13 @@ pub struct Process {
     pub opened: Instant,
 }
 
-/// The subscribers in this process, and the channel to the task that notifies the other processes.
+/// The channels to the subscribers in this process, and to the task that notifies the other processes.
 #[derive(Clone)]
 pub(crate) struct Cluster(Arc<Inner>);
 
 struct Inner {
     process: Process,
-    subscribers: RwLock<Vec<Subscriber>>,
+    events: broadcast::Sender<PeerEvent>,
     /// `None` until the sending task is created.
     outgoing: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
 }
@@ -117,11 +144,15 @@ impl Cluster {
             opened_ms: row.opened_ms,
             opened: Instant::now(),
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::new(process))
+    }
+
+    fn new(process: Process) -> Self {
+        Self(Arc::new(Inner {
             process,
-            subscribers: RwLock::default(),
+            events: broadcast::Sender::new(EVENT_CAPACITY),
             outgoing: Mutex::default(),
-        })))
+        }))
     }
 
     /// Opens the queue of outgoing messages; the sending task takes the receiver.
@@ -139,26 +170,21 @@ impl Cluster {
         }
     }
 
-    /// Calls all subscribers in this process.
-    pub(crate) fn notify_subscribers(&self, event: PeerEvent<'_>) {
-        for subscriber in &*self.0.subscribers.read() {
-            subscriber(event);
-        }
+    fn subscribe(&self) -> PeerEvents {
+        PeerEvents(self.0.events.subscribe())
+    }
+
+    /// Hands an event to all subscribers in this process.
+    pub(crate) fn notify_subscribers(&self, event: PeerEvent) {
+        // Perhaps there are none.
+        let _subscribers = self.0.events.send(event);
     }
 }
 
 impl Database {
-    /// Registers a callback for the events of other processes. Callbacks run in the order of
-    /// registration and must not block.
-    ///
-    /// It lives as long as the database handle and must not hold a clone of it. Changes are
-    /// delivered before [`committed`](Self::committed) advances and before the feed yields them.
-    pub fn subscribe(&self, subscriber: impl Fn(PeerEvent<'_>) + Send + Sync + 'static) {
-        self.cluster()
-            .0
-            .subscribers
-            .write()
-            .push(Box::new(subscriber));
+    /// Subscribes to the messages of other processes that arrive from here on.
+    pub fn subscribe(&self) -> PeerEvents {
+        self.cluster().subscribe()
     }
 
     /// Publishes a message to the other processes, asynchronously and with best effort.
@@ -169,5 +195,35 @@ impl Database {
     /// The identity of this process in the cluster.
     pub fn process(&self) -> Process {
         self.cluster().0.process
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_subscriber_that_is_too_slow_resyncs_and_goes_on_in_order() {
+        let cluster = Cluster::new(Process {
+            number: 1,
+            opened_ms: 0,
+            opened: Instant::now(),
+        });
+        let mut events = cluster.subscribe();
+        let sent = EVENT_CAPACITY + 10;
+        for number in 0..sent {
+            let message = Message::TokensEnded(vec![[(number % 251) as u8; 32]]);
+            cluster.notify_subscribers(PeerEvent::Message(Arc::new(message)));
+        }
+        assert!(matches!(events.next().await, Some(PeerEvent::Resync)));
+        for number in 10..sent {
+            let Some(PeerEvent::Message(message)) = events.next().await else {
+                panic!("a message is missing");
+            };
+            let expected = Message::TokensEnded(vec![[(number % 251) as u8; 32]]);
+            assert_eq!(*message, expected);
+        }
+        drop(cluster);
+        assert!(events.next().await.is_none());
     }
 }

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Interval, MissedTickBehavior},
 };
 use types::StreamPosition;
 
 use crate::{
     Change, Changes, Database, Error,
-    cluster::{self, Outgoing, PeerEvent},
+    cluster::{self, Outgoing},
     rooms::{self, HeadChange},
     stream,
 };
@@ -86,8 +86,8 @@ pub struct Feed {
     /// The last position that is known to be committed.
     committed: StreamPosition,
     heartbeat: Interval,
-    /// Positions that other processes commit, once the listener is connected.
-    peer_commits: Option<mpsc::UnboundedReceiver<StreamPosition>>,
+    /// The last position that another process committed, once the listener is connected.
+    peer_commits: Option<watch::Receiver<StreamPosition>>,
     subscribers: Vec<mpsc::UnboundedSender<Arc<ChangeBatch>>>,
 }
 
@@ -163,7 +163,7 @@ impl Feed {
         impl Future<Output = ()> + Send + 'static,
         impl Future<Output = ()> + Send + 'static,
     ) {
-        let (sender, peer_commits) = mpsc::unbounded_channel();
+        let (sender, peer_commits) = watch::channel(self.position);
         self.peer_commits = Some(peer_commits);
         let outgoing = self.database.cluster().connect();
         let database = self.database.clone();
@@ -265,9 +265,6 @@ impl Feed {
         self.position = until;
         self.committed = self.committed.max(until);
         self.early.retain(|base, _| *base >= until);
-        self.database
-            .cluster()
-            .notify_subscribers(PeerEvent::Changes(&changes));
         self.database.advance(until);
         Ok(ChangeBatch {
             until,
@@ -280,10 +277,10 @@ impl Feed {
     /// Waits for a commit of this process, a notification, or the heartbeat.
     async fn next_event(&mut self) -> FeedEvent {
         let peer_committed = async {
-            match &mut self.peer_commits {
-                Some(peer_commits) => peer_commits.recv().await,
-                None => None,
-            }
+            let peer_commits = self.peer_commits.as_mut()?;
+            // The listener ends with the process.
+            peer_commits.changed().await.ok()?;
+            Some(*peer_commits.borrow_and_update())
         };
         tokio::select! {
             biased;

@@ -48,7 +48,7 @@ pub mod uia;
 pub mod unread_counts;
 pub mod users;
 
-pub use cluster::{Message, PeerEvent};
+pub use cluster::{Message, PeerEvent, PeerEvents};
 pub use committer::{Commit, CommitError, Committer};
 pub use database::{Database, Tx};
 pub use error::Error;

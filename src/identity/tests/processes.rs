@@ -2,9 +2,9 @@
 
 use config::RegistrationMode;
 use ruma::OwnedDeviceId;
-use storage::PeerEvent;
+use storage::{PeerEvent, PeerEvents};
 use testkit::TestDatabase;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::task::JoinSet;
 use types::{ErrorKind, Fault, Secret};
 
 use super::{World, credentials, device, refreshable, world_on};
@@ -14,16 +14,10 @@ use crate::{DeviceRequest, Error, Login};
 struct Pair {
     here: World,
     there: World,
-    /// The events that the second one has received and applied.
-    received: mpsc::UnboundedReceiver<PeerNotice>,
+    /// What the second one receives.
+    events: PeerEvents,
     database: TestDatabase,
     _tasks: JoinSet<()>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum PeerNotice {
-    Message,
-    Listening,
 }
 
 impl Pair {
@@ -34,30 +28,39 @@ impl Pair {
             world_on(database, RegistrationMode::Open)
         };
         let (mut here, mut there) = (open().await, open().await);
-        let (sender, mut received) = mpsc::unbounded_channel();
-        there.identity.0.database.subscribe(move |event| {
-            let notice = match event {
-                PeerEvent::Message(_) => PeerNotice::Message,
-                PeerEvent::Listening => PeerNotice::Listening,
-                PeerEvent::Changes(_) => return,
-            };
-            // Nobody looks any more at the end of a test.
-            let _ended = sender.send(notice);
-        });
+        let events = there.identity.0.database.subscribe();
         let mut tasks = JoinSet::new();
         for world in [&mut here, &mut there] {
-            let (tell, listen) = world.feed.connect_cluster();
-            tasks.spawn(tell);
+            let (publish, listen) = world.feed.connect_cluster();
+            tasks.spawn(publish);
             tasks.spawn(listen);
         }
-        assert_eq!(received.recv().await, Some(PeerNotice::Listening));
-        Self {
+        let mut pair = Self {
             here,
             there,
-            received,
+            events,
             database,
             _tasks: tasks,
-        }
+        };
+        pair.apply_resync().await;
+        pair
+    }
+
+    /// Waits until the second process receives something, and lets it apply that.
+    async fn apply_next(&mut self) -> PeerEvent {
+        let event = self.events.next().await.expect("the process lives");
+        self.there.identity.0.tokens.apply_peer_event(&event);
+        event
+    }
+
+    async fn apply_message(&mut self) {
+        let event = self.apply_next().await;
+        assert!(matches!(event, PeerEvent::Message(_)), "{event:?}");
+    }
+
+    async fn apply_resync(&mut self) {
+        let event = self.apply_next().await;
+        assert!(matches!(event, PeerEvent::Resync), "{event:?}");
     }
 
     /// Logs in at the first process and calls the second one.
@@ -70,7 +73,7 @@ impl Pair {
     /// Waits until the second process has received a message and checks that it does not know the
     /// session any more.
     async fn is_over(&mut self, login: &Login) {
-        assert_eq!(self.received.recv().await, Some(PeerNotice::Message));
+        self.apply_message().await;
         self.is_refused(login).await;
     }
 
@@ -159,8 +162,8 @@ async fn revocations_of_many_tokens_reach_other_processes() {
     let user = pair.here.active(&logins[0]).await;
     pair.here.identity.logout_all(&user.user_id).await.unwrap();
     // They do not fit into one message.
-    assert_eq!(pair.received.recv().await, Some(PeerNotice::Message));
-    assert_eq!(pair.received.recv().await, Some(PeerNotice::Message));
+    pair.apply_message().await;
+    pair.apply_message().await;
     for login in &logins {
         pair.is_refused(login).await;
     }
@@ -174,7 +177,7 @@ async fn nothing_is_believed_after_the_others_may_have_been_missed() {
     pair.database.execute("DELETE FROM session_tokens").await;
     pair.there.active(&login).await;
     pair.database.disconnect().await;
-    assert_eq!(pair.received.recv().await, Some(PeerNotice::Listening));
+    pair.apply_resync().await;
     loop {
         let identity = &pair.there.identity;
         match identity.authenticate(&login.tokens.access_token).await {

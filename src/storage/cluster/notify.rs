@@ -1,13 +1,13 @@
 //! The two tasks that exchange messages with the other processes, by `NOTIFY` and `LISTEN`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
     PgPool,
     postgres::{PgListener, PgNotification},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use types::StreamPosition;
 
 use super::{Message, Outgoing, PeerEvent};
@@ -31,10 +31,7 @@ struct Envelope {
 
 /// Receives the notifications of other processes, reconnecting as needed: forwards positions to
 /// `peer_commits` and messages to the subscribers.
-pub(crate) async fn listen(
-    database: Database,
-    peer_commits: mpsc::UnboundedSender<StreamPosition>,
-) {
+pub(crate) async fn listen(database: Database, peer_commits: watch::Sender<StreamPosition>) {
     while !peer_commits.is_closed() {
         if let Err(error) = listen_once(&database, &peer_commits).await {
             tracing::warn!(%error, "Not listening to other processes for a while; the heartbeat does");
@@ -45,18 +42,24 @@ pub(crate) async fn listen(
 
 async fn listen_once(
     database: &Database,
-    peer_commits: &mpsc::UnboundedSender<StreamPosition>,
+    peer_commits: &watch::Sender<StreamPosition>,
 ) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(database.pool()).await?;
     listener.listen_all([STREAM, MESSAGES]).await?;
     loop {
-        database.cluster().notify_subscribers(PeerEvent::Listening);
+        database.cluster().notify_subscribers(PeerEvent::Resync);
         while let Some(notification) = listener.try_recv().await? {
             if notification.channel() == MESSAGES {
                 deliver(database, &notification);
-            } else if let Ok(position) = notification.payload().parse()
-                && peer_commits.send(StreamPosition(position)).is_err()
-            {
+            } else if let Ok(position) = notification.payload().parse() {
+                let position = StreamPosition(position);
+                peer_commits.send_if_modified(|last| {
+                    let is_later = position > *last;
+                    *last = position.max(*last);
+                    is_later
+                });
+            }
+            if peer_commits.is_closed() {
                 return Ok(());
             }
         }
@@ -69,7 +72,7 @@ fn deliver(database: &Database, notification: &PgNotification) {
         Ok(envelope) if envelope.from == database.process().number => {}
         Ok(envelope) => database
             .cluster()
-            .notify_subscribers(PeerEvent::Message(&envelope.message)),
+            .notify_subscribers(PeerEvent::Message(Arc::new(envelope.message))),
         Err(error) => {
             tracing::debug!(%error, "Another version of the server sent something unknown");
         }

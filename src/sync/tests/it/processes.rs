@@ -47,16 +47,14 @@ impl Process {
         let (send, listen) = database.feed.connect_cluster();
         let server = follow(database);
         let (sender, mut received) = mpsc::unbounded_channel();
-        server.db.database.subscribe(move |event| {
-            let message = match event {
-                PeerEvent::Message(Message::Typing(message)) => {
-                    Some((message.user_id.clone(), message.typing))
-                }
-                PeerEvent::Listening | PeerEvent::Message(Message::RequestTyping) => None,
-                PeerEvent::Message(_) | PeerEvent::Changes(_) => return,
-            };
-            // The receiver is gone at the end of a test.
-            let _ended = sender.send(message);
+        let mut events = server.db.database.subscribe();
+        let live = server.live.clone();
+        tasks.spawn(async move {
+            while let Some(event) = events.next().await {
+                live.apply_peer_event(&event);
+                // The receiver is gone at the end of a test.
+                let _ended = sender.send(typing_message(&event));
+            }
         });
         tasks.spawn(listen);
         assert_eq!(received.recv().await, Some(None));
@@ -105,6 +103,17 @@ impl Process {
     /// The typing users of a room in an initial sync.
     async fn typing_users(&self, room: &TestRoom) -> Value {
         typing(&self.sync(&alice(), None).await, room)
+    }
+}
+
+/// What a message says about a typing user; the messages of these tests are about nothing else.
+fn typing_message(event: &PeerEvent) -> Option<(OwnedUserId, Typing)> {
+    match event {
+        PeerEvent::Message(message) => match &**message {
+            Message::Typing(message) => Some((message.user_id.clone(), message.typing)),
+            Message::RequestTyping | Message::TokensEnded(_) => None,
+        },
+        PeerEvent::Resync => None,
     }
 }
 
