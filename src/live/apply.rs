@@ -59,7 +59,7 @@ impl Memory {
             Change::Event(change) => self.apply_event(position, change, notifications),
             Change::State(delta) => self.apply_state(position, delta, notifications),
             Change::Receipt(receipt) => {
-                self.changes.insert(receipt.room_nid, position);
+                self.record_change(receipt.room_nid, position);
                 self.update_room(receipt.room_nid, position, |room| {
                     room.insert_receipt(position, receipt.clone());
                 });
@@ -117,7 +117,7 @@ impl Memory {
             return;
         }
         let room_nid = event.room_nid;
-        self.changes.insert(room_nid, position);
+        self.record_change(room_nid, position);
         self.update_room(room_nid, position, |room| room.apply(change));
         if let Some(redacted) = &change.redacts {
             self.update_state(room_nid, position, |state| state.redact(&redacted.pdu));
@@ -134,7 +134,7 @@ impl Memory {
         notifications: &mut Notifications,
     ) {
         let room_nid = delta.room_nid;
-        self.changes.insert(room_nid, position);
+        self.record_change(room_nid, position);
         self.update_state(room_nid, position, |state| state.apply(&delta.changes));
         self.update_room(room_nid, position, |room| {
             room.push_delta(position, delta.changes.as_slice().into());

@@ -36,6 +36,20 @@ impl<K: Clone + Eq + Hash + Ord, P: Copy + Ord> LastChanges<K, P> {
         self.by_key.get(key)
     }
 
+    /// Forgets the earliest changes until no more than `max` are left; returns the position of the last
+    /// one that is forgotten.
+    pub(crate) fn forget_all_but(&mut self, max: usize) -> Option<(P, Vec<K>)> {
+        let mut forgotten = Vec::new();
+        let mut until = None;
+        while self.by_position.len() > max {
+            let (position, key) = self.by_position.pop_first()?;
+            self.by_key.remove(&key);
+            until = Some(position);
+            forgotten.push(key);
+        }
+        Some((until?, forgotten))
+    }
+
     /// What changed after a position, the last first.
     pub(crate) fn after(&self, position: P) -> impl Iterator<Item = &K> {
         let newest_first = self.by_position.iter().rev();
@@ -61,5 +75,17 @@ mod tests {
         assert_eq!(after(4), [""; 0]);
         assert_eq!(changes.get(&"a"), Some(&3));
         assert_eq!(changes.get(&"d"), None);
+    }
+
+    #[test]
+    fn the_earliest_changes_are_forgotten() {
+        let mut changes = LastChanges::default();
+        for (key, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
+            changes.insert(key, position);
+        }
+        assert_eq!(changes.forget_all_but(3), None);
+        assert_eq!(changes.forget_all_but(1), Some((3, vec!["b", "a"])));
+        assert_eq!(changes.after(0).collect::<Vec<_>>(), [&"c"]);
+        assert_eq!(changes.get(&"a"), None);
     }
 }

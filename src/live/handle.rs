@@ -11,7 +11,7 @@ use types::{RoomNid, StreamPosition, SyncToken};
 use crate::{
     ephemeral::EphemeralCounter,
     event_cache::EventCache,
-    memory::Memory,
+    memory::{Budget, Memory},
     notifications::Notifications,
     unread::{history::Histories, store::UnstoredCounts},
 };
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// The maximum size in bytes. Half of it is for events of state that rooms do not hold
-    /// themselves.
+    /// themselves, a thirty-second for when rooms last changed.
     pub budget: usize,
     /// How many users of a room are shown as typing.
     pub max_typing_users: usize,
@@ -52,17 +52,16 @@ impl Live {
     ///
     /// Nothing happens before [`Live::run`] is given the feed.
     pub fn new(database: Database, feed: &Feed, settings: Settings) -> Self {
-        let budget = settings.budget;
+        let budget = Budget::divide(settings.budget);
         let position = feed.position();
         let ephemeral = EphemeralCounter::new(database.process());
-        let (events, budget) = (EventCache::new(budget / 2), budget - budget / 2);
         Self(Arc::new(Inner {
             database,
-            events,
-            memory: RwLock::new(Memory::new(position, ephemeral, budget)),
-            budget,
+            events: EventCache::new(budget.events),
+            memory: RwLock::new(Memory::new(position, ephemeral, &budget)),
+            budget: budget.entries,
             max_typing_users: settings.max_typing_users,
-            histories: Histories::new(budget / 16),
+            histories: Histories::new(budget.entries / 16),
             unstored_counts: UnstoredCounts::default(),
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),

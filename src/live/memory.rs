@@ -22,6 +22,31 @@ use crate::{
     user::{LastChanged, User},
 };
 
+/// What a room in `changes` or `typing_changes` takes, with an empty list of typing users, in bytes.
+const CHANGE_BYTES: usize = 256;
+
+/// The parts of the size of the cache, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Users and rooms.
+    pub(crate) entries: usize,
+    /// Events of state that rooms do not hold themselves.
+    pub(crate) events: usize,
+    /// When rooms last changed.
+    pub(crate) changes: usize,
+}
+
+impl Budget {
+    pub(crate) fn divide(bytes: usize) -> Self {
+        let (events, changes) = (bytes / 2, bytes / 32);
+        Self {
+            entries: bytes - events - changes,
+            events,
+            changes,
+        }
+    }
+}
+
 /// The cached users and rooms, as of a position.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -43,8 +68,12 @@ pub(crate) struct Memory {
     pub(crate) typing: HashMap<RoomNid, TypingUsers>,
     /// Who in this process is notified of what becomes of this process's entries.
     pub(crate) typing_notices: Option<mpsc::Sender<TypingMessage>>,
-    /// When the typing users of each room last changed.
+    /// When the typing users of each room last changed, after `typing_started`.
     pub(crate) typing_changes: LastChanges<RoomNid, EphemeralPosition>,
+    /// `typing_changes` holds every change after this.
+    pub(crate) typing_started: EphemeralPosition,
+    /// How many rooms `changes` and `typing_changes` hold at the most.
+    max_changes: usize,
     /// Users that are not cached and whose device lists changed, by the position of the change, until
     /// it is known which users share a room with them.
     pub(crate) unresolved_device_lists: BTreeMap<StreamPosition, OwnedUserId>,
@@ -87,7 +116,7 @@ impl Memory {
     pub(crate) fn new(
         position: StreamPosition,
         ephemeral: EphemeralCounter,
-        budget: usize,
+        budget: &Budget,
     ) -> Self {
         Self {
             position,
@@ -102,11 +131,13 @@ impl Memory {
             typing: HashMap::new(),
             typing_notices: None,
             typing_changes: LastChanges::default(),
+            typing_started: EphemeralPosition::default(),
+            max_changes: budget.changes / CHANGE_BYTES,
             unresolved_device_lists: BTreeMap::new(),
             loads: BTreeMap::new(),
             log: Vec::new(),
             bytes: 0,
-            max_charge: budget / 2 + 1,
+            max_charge: budget.entries / 2 + 1,
             uses: AtomicU64::new(0),
         }
     }
@@ -126,6 +157,33 @@ impl Memory {
     /// The next value of the use counter; the entry with the lowest one is evicted first.
     pub(crate) fn next_use(&self) -> u64 {
         self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Records a change of a room. Of rooms that changed too long ago the database knows.
+    pub(crate) fn record_change(&mut self, room_nid: RoomNid, position: StreamPosition) {
+        self.changes.insert(room_nid, position);
+        if let Some((until, _)) = self.changes.forget_all_but(self.max_changes) {
+            self.started = self.started.max(until);
+        }
+    }
+
+    /// Records that the typing users of a room changed. Rooms where nobody is typing any more are
+    /// forgotten after a while.
+    pub(crate) fn record_typing(&mut self, room_nid: RoomNid, position: EphemeralPosition) {
+        self.typing_changes.insert(room_nid, position);
+        let Some((until, forgotten)) = self.typing_changes.forget_all_but(self.max_changes) else {
+            return;
+        };
+        self.typing_started = until;
+        for room_nid in forgotten {
+            if self
+                .typing
+                .get(&room_nid)
+                .is_some_and(TypingUsers::is_empty)
+            {
+                self.typing.remove(&room_nid);
+            }
+        }
     }
 
     /// The position of the last known change of a room after `started`.
@@ -272,5 +330,64 @@ impl Memory {
             self.remove_user(&user_id);
             self.users.remove(&user_id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ruma::user_id;
+    use storage::cluster::Process;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A cache that remembers the changes of two rooms.
+    fn memory() -> Memory {
+        let process = Process {
+            number: 1,
+            opened_ms: 0,
+            opened: Instant::now(),
+        };
+        let budget = Budget {
+            entries: 1 << 20,
+            events: 0,
+            changes: 2 * CHANGE_BYTES,
+        };
+        Memory::new(StreamPosition(0), EphemeralCounter::new(process), &budget)
+    }
+
+    #[test]
+    fn changes_of_the_longest_unchanged_rooms_are_left_to_the_database() {
+        let mut memory = memory();
+        for number in 1..=3 {
+            memory.record_change(RoomNid(number), StreamPosition(number));
+        }
+        assert_eq!(memory.started, StreamPosition(1));
+        assert_eq!(memory.last_change(RoomNid(1)), None);
+        assert_eq!(memory.last_change(RoomNid(2)), Some(StreamPosition(2)));
+    }
+
+    #[test]
+    fn rooms_without_typing_users_are_forgotten_and_others_kept() {
+        let mut memory = memory();
+        let now = Instant::now();
+        let mut positions = Vec::new();
+        for number in 1..=4 {
+            let list = memory.typing.entry(RoomNid(number)).or_default();
+            let until = now + Duration::from_mins(1);
+            list.start(user_id!("@alice:test.localhost"), now, until, 1);
+            if number == 1 {
+                list.stop(user_id!("@alice:test.localhost"));
+            }
+            let position = memory.ephemeral.next();
+            memory.record_typing(RoomNid(number), position);
+            positions.push(position);
+        }
+        let mut rooms: Vec<i64> = memory.typing.keys().map(|nid| nid.get()).collect();
+        rooms.sort_unstable();
+        assert_eq!(rooms, [2, 3, 4]);
+        assert_eq!(Some(&memory.typing_started), positions.get(1));
     }
 }

@@ -123,7 +123,9 @@ impl Live {
         state.loaded_at = position;
         let mut memory = self.0.memory.write();
         let last = memory.changes.get(&state.room_nid());
-        if last.is_none_or(|last| *last <= position) {
+        // Later changes may have been forgotten.
+        let is_known = memory.started <= position;
+        if is_known && last.is_none_or(|last| *last <= position) {
             memory.insert_state(Arc::new(state));
             memory.evict(self.0.budget);
         }

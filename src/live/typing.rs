@@ -53,7 +53,8 @@ impl Live {
                 let limit = self.0.max_typing_users;
                 memory.start_typing(room_nid, user_id, time, limit, &mut notifications);
             } else {
-                let ended = memory.typing.entry(room_nid).or_default().stop(user_id);
+                let list = memory.typing.get_mut(&room_nid);
+                let ended = list.map(|list| list.stop(user_id)).unwrap_or_default();
                 memory.record_ended(room_nid, &ended, &mut notifications);
                 memory.ephemeral.next();
                 memory.announce(room_nid, user_id, Typing::Stopped, &mut notifications);
@@ -180,18 +181,21 @@ impl Memory {
             typing,
             position,
         } = message;
-        let list = self.typing.entry(*room_nid).or_default();
+        let list = self.typing.get_mut(room_nid);
         let ended = match typing {
             Typing::Started => {
                 // The owner announces a user that goes on typing again by then.
                 let until = Instant::now() + MAX_TYPING;
+                let list = self.typing.entry(*room_nid).or_default();
                 Ended {
                     is_changed: list.start_at_peer(user_id, *process, until, limit),
                     local: Vec::new(),
                 }
             }
-            Typing::Stopped => list.stop(user_id),
-            Typing::Ended => list.end_at_peer(user_id, *process),
+            Typing::Stopped => list.map(|list| list.stop(user_id)).unwrap_or_default(),
+            Typing::Ended => list
+                .map(|list| list.end_at_peer(user_id, *process))
+                .unwrap_or_default(),
         };
         if ended.is_changed {
             let position = self.ephemeral.next_after(*position);
@@ -252,7 +256,7 @@ impl Memory {
         if let Some(list) = self.typing.get_mut(&room_nid) {
             list.position = position;
         }
-        self.typing_changes.insert(room_nid, position);
+        self.record_typing(room_nid, position);
         notifications.add_members(self, room_nid, |last_changed| {
             last_changed.advance_ephemeral(position);
         });

@@ -67,6 +67,11 @@ impl TypingUsers {
         users.filter(move |user_id| seen.insert(*user_id))
     }
 
+    /// Whether nobody is typing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Users with an entry of this process.
     pub(crate) fn local(&self) -> impl Iterator<Item = &OwnedUserId> {
         let local = self.entries.iter().filter(|entry| entry.is_local());

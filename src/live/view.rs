@@ -176,6 +176,8 @@ impl Live {
             }
             if let Some(typing_users) = typing_users {
                 typing.insert(room_nid, typing_users.users().cloned().collect());
+            } else if memory.may_have_missed_typing(room_nid, query) {
+                typing.insert(room_nid, Vec::new());
             }
             let entry = memory.rooms.get(&room_nid);
             match entry.and_then(|entry| Some((entry, entry.room.as_ref()?))) {
@@ -250,8 +252,10 @@ impl Memory {
         last_changed: &LastChanged,
         query: &ViewQuery<'_>,
     ) -> Vec<&'u Membership> {
-        let since = query.since.filter(|since| since.stream >= self.started);
-        let Some(since) = since else {
+        let is_remembered = |since: &SyncToken| {
+            since.stream >= self.started && since.ephemeral >= self.typing_started
+        };
+        let Some(since) = query.since.filter(is_remembered) else {
             return user.rooms().collect();
         };
         if last_changed.changed() <= since.stream
@@ -270,6 +274,13 @@ impl Memory {
         let changed: HashSet<RoomNid> = changed.into_iter().collect();
         let rooms = changed.into_iter();
         rooms.filter_map(|room_nid| user.room(room_nid)).collect()
+    }
+
+    /// Whether users may have been typing in a room at the query's token of whom it is forgotten that
+    /// they stopped.
+    fn may_have_missed_typing(&self, room_nid: RoomNid, query: &ViewQuery<'_>) -> bool {
+        let is_forgotten = |since: SyncToken| since.ephemeral < self.typing_started;
+        query.since.is_some_and(is_forgotten) && !self.typing.contains_key(&room_nid)
     }
 
     /// Whether the query selects a room; `None` if only the database knows.

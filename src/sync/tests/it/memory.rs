@@ -126,3 +126,38 @@ async fn one_large_room_does_not_empty_the_cache() {
         assert_eq!(queries, [""; 0]);
     }
 }
+
+#[tokio::test]
+async fn a_client_that_was_away_for_more_changes_than_are_remembered_misses_none() {
+    // The changes of two rooms are remembered.
+    let server = follow_within(testkit::database().await, 2 * 256 * 32);
+    let mut rooms = Vec::new();
+    for _ in 0..4 {
+        let room = TestRoom::create(&server.db, &alice()).await;
+        room.member(&server.db, &bob(), &bob(), "join").await;
+        rooms.push(room);
+    }
+    let set_typing = async |room: &TestRoom, time| {
+        let set = server.live.set_typing(&bob(), &room.room_id, time).await;
+        assert!(set.expect("the database answers"));
+    };
+    let long = std::time::Duration::from_mins(1);
+    set_typing(&rooms[0], Some(long)).await;
+    let before = server.sync(&alice(), None).await;
+    let typing = |answer: &serde_json::Value, room: &TestRoom| {
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        section["ephemeral"]["events"][0]["content"]["user_ids"].clone()
+    };
+    assert_eq!(typing(&before, &rooms[0]), serde_json::json!([bob()]));
+    for room in &rooms {
+        set_typing(room, Some(long)).await;
+        set_typing(room, None).await;
+        room.message(&server.db, &bob(), "sent").await;
+    }
+    let after = server.sync(&alice(), Some(&next(&before))).await;
+    for room in &rooms {
+        let section = &after["rooms"]["join"][room.room_id.as_str()];
+        assert_eq!(bodies(&section["timeline"]["events"]), ["sent"]);
+        assert_eq!(typing(&after, room), serde_json::json!([]));
+    }
+}
