@@ -6,6 +6,19 @@ use std::{borrow::Cow, fmt::Write};
 
 use crate::Pdu;
 
+/// The types of the events in stripped state, besides member events.
+///
+/// Spec: client-server, "Stripped state".
+pub const STRIPPED_STATE_TYPES: [&str; 7] = [
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.canonical_alias",
+    "m.room.avatar",
+    "m.room.name",
+    "m.room.topic",
+    "m.room.encryption",
+];
+
 /// An event for a client.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientEvent<'a> {

@@ -10,7 +10,7 @@ use std::{
 
 use ruma::{OwnedRoomId, UserId};
 use storage::{
-    Connection, Error, StoredEvent, account_data, events,
+    Connection, Error, account_data, events,
     events::Span,
     memberships, receipts,
     room_states::{self, StoredRoomState, Wanted, Which},
@@ -236,8 +236,15 @@ async fn read_rooms(
     position: StreamPosition,
 ) -> Result<HashMap<RoomNid, Room>, Error> {
     let room_nids: Vec<RoomNid> = states.iter().map(|state| state.room_nid()).collect();
-    let until: Vec<_> = room_nids.iter().map(|nid| (*nid, position)).collect();
-    let mut recent = by_room(events::recent(db, &until, TIMELINE_LOADED as i64).await?);
+    let spans: Vec<Span> = room_nids
+        .iter()
+        .map(|nid| Span {
+            room_nid: *nid,
+            after: StreamPosition::START,
+            until: position,
+        })
+        .collect();
+    let mut recent = events::by_room(events::latest(db, &spans, TIMELINE_LOADED as i64).await?);
     let mut read = receipts::since(db, &room_nids, StreamPosition::START).await?;
     let mut rooms: HashMap<RoomNid, Room> = HashMap::new();
     for state in states {
@@ -264,12 +271,4 @@ async fn read_rooms(
         }
     }
     Ok(rooms)
-}
-
-fn by_room(events: Vec<StoredEvent>) -> HashMap<RoomNid, Vec<StoredEvent>> {
-    let mut rooms: HashMap<RoomNid, Vec<_>> = HashMap::new();
-    for event in events {
-        rooms.entry(event.room_nid).or_default().push(event);
-    }
-    rooms
 }

@@ -374,32 +374,13 @@ pub async fn history(
     collect(rows)
 }
 
-/// The last `limit` accepted events of each room up to its position, oldest first within a room.
-#[tracing::instrument(name = "storage.events.recent", level = "debug", skip_all)]
-pub async fn recent(
-    db: &mut Connection,
-    rooms: &[(RoomNid, StreamPosition)],
-    limit: i64,
-) -> Result<Vec<StoredEvent>, Error> {
-    let (room_nids, until): (Vec<i64>, Vec<i64>) = rooms
-        .iter()
-        .map(|(room, until)| (room.get(), until.get()))
-        .unzip();
-    let rows = select_events!(
-        "JOIN (
-            SELECT l.event_nid FROM UNNEST($1::bigint[], $2::bigint[]) AS w (room_nid, until),
-            LATERAL (
-                SELECT i.event_nid FROM events i
-                WHERE i.room_nid = w.room_nid AND i.position <= w.until AND i.verdict = 0
-                ORDER BY i.position DESC LIMIT $3
-            ) l
-        ) wanted ON wanted.event_nid = e.event_nid
-        ORDER BY e.room_nid, e.position",
-        &room_nids,
-        &until,
-        limit
-    );
-    collect(rows.fetch_all(db).await?)
+/// The events of each room, in the order given.
+pub fn by_room(events: Vec<StoredEvent>) -> HashMap<RoomNid, Vec<StoredEvent>> {
+    let mut rooms: HashMap<RoomNid, Vec<_>> = HashMap::new();
+    for event in events {
+        rooms.entry(event.room_nid).or_default().push(event);
+    }
+    rooms
 }
 
 /// A part of a room's timeline: `after < position <= until`.

@@ -7,6 +7,22 @@ use types::{HistoryOrder, RoomNid, StreamPosition};
 
 use crate::{Connection, Error, rows::id, stream::Receipt};
 
+/// The receipt of a row.
+macro_rules! receipt {
+    ($row:ident) => {
+        $crate::stream::Receipt {
+            room_nid: ::types::RoomNid($row.room_nid),
+            user_id: $crate::rows::id($row.user_id)?,
+            receipt_type: $row.receipt_type,
+            thread_id: $row.thread_id,
+            event_id: $crate::rows::id($row.event_id)?,
+            event_order: $row.event_order.map(::types::HistoryOrder),
+            ts: $row.ts,
+        }
+    };
+}
+pub(crate) use receipt;
+
 /// The receipts of each room that changed after `from`, with their positions.
 pub async fn since(
     db: &mut Connection,
@@ -23,18 +39,7 @@ pub async fn since(
     .fetch_all(db)
     .await?;
     rows.into_iter()
-        .map(|row| {
-            let receipt = Receipt {
-                room_nid: RoomNid(row.room_nid),
-                user_id: id(row.user_id)?,
-                receipt_type: row.receipt_type,
-                thread_id: row.thread_id,
-                event_id: id(row.event_id)?,
-                event_order: row.event_order.map(HistoryOrder),
-                ts: row.ts,
-            };
-            Ok((StreamPosition(row.position), receipt))
-        })
+        .map(|row| Ok((StreamPosition(row.position), receipt!(row))))
         .collect()
 }
 

@@ -11,9 +11,12 @@ use std::{
 use live::Live;
 use postgres::ManagedPostgres;
 use room::Rooms;
-use ruma::{DeviceId, ServerName, UserId, owned_server_name};
+use ruma::{DeviceId, OwnedUserId, ServerName, UserId, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use storage::{Committer, Database, Feed, IdAllocator};
+use storage::{
+    Committer, Database, Feed, IdAllocator,
+    users::{self, NewUser},
+};
 use tokio::sync::OnceCell;
 
 use crate::time_limit::{self, time_limit};
@@ -254,6 +257,22 @@ fn unique() -> String {
     types::random::letters(16)
         .expect("randomness")
         .to_lowercase()
+}
+
+/// Creates a user without a password.
+pub async fn register_user(database: &Database, name: &str) -> OwnedUserId {
+    let user_id: OwnedUserId = format!("@{name}:{}", server_name())
+        .try_into()
+        .expect("a user id");
+    let user = NewUser {
+        user_id: &user_id,
+        password_hash: None,
+        is_admin: false,
+        created_ts: 0,
+    };
+    let mut db = database.acquire().await.expect("a connection");
+    users::insert(&mut db, user).await.expect("a user");
+    user_id
 }
 
 /// Makes a user and a device known, as far as they are not.

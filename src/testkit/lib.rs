@@ -5,6 +5,7 @@
 )]
 
 mod database;
+mod dice;
 mod dns;
 mod federation;
 mod https;
@@ -13,8 +14,10 @@ pub mod room;
 mod time_limit;
 
 pub use database::{
-    TestDatabase, Writer, age_snapshots, database, register_device, server_name, template,
+    TestDatabase, Writer, age_snapshots, database, register_device, register_user, server_name,
+    template,
 };
+pub use dice::Dice;
 pub use dns::DnsServer;
 pub use federation::{closed_federation, federation};
 pub use https::{Certified, HttpsServer, Received, TestCa};

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use event::{Pdu, handshake};
+use event::{Pdu, handshake, view::STRIPPED_STATE_TYPES};
 use ruma::{
     EventId, OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState,
 };
@@ -155,17 +155,8 @@ impl Rooms {
 ///
 /// Spec: client-server, "Stripped state".
 pub(super) fn shown_to_outsiders(head: &Head) -> Vec<Arc<Pdu>> {
-    const SHOWN: [&str; 7] = [
-        "m.room.create",
-        "m.room.join_rules",
-        "m.room.canonical_alias",
-        "m.room.avatar",
-        "m.room.name",
-        "m.room.topic",
-        "m.room.encryption",
-    ];
     let state = head.state.core();
-    let shown = SHOWN
+    let shown = STRIPPED_STATE_TYPES
         .iter()
         .filter_map(|event_type| state.get(event_type, ""));
     shown.cloned().collect()

@@ -3,21 +3,25 @@
 use std::collections::HashMap;
 
 use ruma::{OwnedDeviceId, OwnedUserId};
-use types::{HistoryOrder, RoomNid, StreamPosition};
+use types::{RoomNid, StreamPosition};
 
-use super::{AccountData, Change, ChangeKind, EventChange, Receipt, ToDevice};
-use crate::{Connection, Error, events, rows::id, state_deltas};
+use super::{AccountData, Change, ChangeKind, EventChange, ToDevice};
+use crate::{Connection, Error, events, receipts::receipt, rows::id, state_deltas};
 
-/// Fetches the rows of a table with a position after `from`, up to and including `to`.
-macro_rules! fetch_between {
-    ($db:expr, $from:expr, $to:expr, $select:literal) => {
-        sqlx::query!(
+/// Adds a change for each row of a table with a position after `$from`, up to and including `$to`.
+macro_rules! read_rows {
+    ($db:ident, $from:ident, $to:ident, $changes:ident, $select:literal, |$row:ident| $change:expr) => {
+        let rows = sqlx::query!(
             $select + " WHERE position > $1 AND position <= $2",
             $from.get(),
             $to.get()
         )
         .fetch_all(&mut *$db)
-        .await
+        .await?;
+        for $row in rows {
+            let position = StreamPosition($row.position);
+            $changes.push((position, $change));
+        }
     };
 }
 
@@ -141,25 +145,15 @@ async fn receipts(
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let rows = fetch_between!(
+    read_rows!(
         db,
         from,
         to,
+        changes,
         "SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_order, ts, position
-         FROM receipts"
-    )?;
-    for row in rows {
-        let receipt = Receipt {
-            room_nid: RoomNid(row.room_nid),
-            user_id: id(row.user_id)?,
-            receipt_type: row.receipt_type,
-            thread_id: row.thread_id,
-            event_id: id(row.event_id)?,
-            event_order: row.event_order.map(HistoryOrder),
-            ts: row.ts,
-        };
-        changes.push((StreamPosition(row.position), Change::Receipt(receipt)));
-    }
+         FROM receipts",
+        |row| Change::Receipt(receipt!(row))
+    );
     Ok(())
 }
 
@@ -169,21 +163,19 @@ async fn account_data(
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let rows = fetch_between!(
+    read_rows!(
         db,
         from,
         to,
-        "SELECT user_id, room_nid, event_type, content, position FROM account_data"
-    )?;
-    for row in rows {
-        let data = AccountData {
+        changes,
+        "SELECT user_id, room_nid, event_type, content, position FROM account_data",
+        |row| Change::AccountData(AccountData {
             user_id: id(row.user_id)?,
             room_nid: (row.room_nid != 0).then_some(RoomNid(row.room_nid)),
             event_type: row.event_type,
             content: row.content,
-        };
-        changes.push((StreamPosition(row.position), Change::AccountData(data)));
-    }
+        })
+    );
     Ok(())
 }
 
@@ -193,23 +185,21 @@ async fn to_device(
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let messages = fetch_between!(
+    read_rows!(
         db,
         from,
         to,
-        "SELECT user_id, device_id, position, sender, event_type, content FROM to_device"
-    )?;
-    for row in messages {
-        let message = ToDevice {
+        changes,
+        "SELECT user_id, device_id, position, sender, event_type, content FROM to_device",
+        |row| Change::ToDevice(ToDevice {
             user_id: id(row.user_id)?,
             device_id: row.device_id.into(),
             sender: id(row.sender)?,
             event_type: row.event_type,
             content: row.content.into(),
             transaction: None,
-        };
-        changes.push((StreamPosition(row.position), Change::ToDevice(message)));
-    }
+        })
+    );
     Ok(())
 }
 
@@ -219,15 +209,16 @@ async fn device_lists(
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let lists = fetch_between!(db, from, to, "SELECT user_id, position FROM device_lists")?;
-    for row in lists {
-        changes.push((
-            StreamPosition(row.position),
-            Change::DeviceList {
-                user_id: id(row.user_id)?,
-            },
-        ));
-    }
+    read_rows!(
+        db,
+        from,
+        to,
+        changes,
+        "SELECT user_id, position FROM device_lists",
+        |row| Change::DeviceList {
+            user_id: id(row.user_id)?,
+        }
+    );
     Ok(())
 }
 
@@ -238,12 +229,13 @@ async fn key_counts(
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let rows = fetch_between!(
-        db,
-        from,
-        to,
-        "SELECT position, devices FROM key_count_changes"
-    )?;
+    let rows = sqlx::query!(
+        "SELECT position, devices FROM key_count_changes WHERE position > $1 AND position <= $2",
+        from.get(),
+        to.get()
+    )
+    .fetch_all(db)
+    .await?;
     for row in rows {
         let devices: Vec<(OwnedUserId, OwnedDeviceId)> = serde_json::from_str(&row.devices)
             .map_err(|error| Error::Corrupt(format!("key counts at {}: {error}", row.position)))?;
@@ -260,18 +252,16 @@ async fn user_signatures(
     to: StreamPosition,
     changes: &mut PositionedChanges,
 ) -> Result<(), Error> {
-    let signatures = fetch_between!(
+    read_rows!(
         db,
         from,
         to,
-        "SELECT signer, user_id, position FROM user_signatures"
-    )?;
-    for row in signatures {
-        let change = Change::UserSigned {
+        changes,
+        "SELECT signer, user_id, position FROM user_signatures",
+        |row| Change::UserSigned {
             signer: id(row.signer)?,
             user_id: id(row.user_id)?,
-        };
-        changes.push((StreamPosition(row.position), change));
-    }
+        }
+    );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use live::UserVisibility;
 use ruma::events::room::member::MembershipState;
-use storage::{StoredEvent, events, events::Span, state_deltas, stream::StateChange};
+use storage::{events, events::Span, state_deltas, stream::StateChange};
 use types::{RoomNid, StreamPosition};
 
 use super::{
@@ -138,7 +138,7 @@ async fn backfill_timelines(
     let limits = limits.map(|room| Timeline::read_limit(room.request.query.timeline));
     let limit = limits.max().unwrap_or_default();
     let mut db = context.database.acquire().await?;
-    let mut older = by_room(events::latest(&mut db, &spans, limit).await?);
+    let mut older = events::by_room(events::latest(&mut db, &spans, limit).await?);
     // The visibility of the cached timeline does not cover older events.
     let uncovered: Vec<RoomNid> = rooms
         .iter()
@@ -267,8 +267,8 @@ async fn load_past_states(
         .map(|room| room.request.membership.event_nid)
         .collect();
     let mut db = context.database.acquire().await?;
-    let mut states = by_room(events::state_of(&mut db, &snapshots).await?);
-    let mut members = by_room(events::by_nids(&mut db, &members).await?);
+    let mut states = events::by_room(events::state_of(&mut db, &snapshots).await?);
+    let mut members = events::by_room(events::by_nids(&mut db, &members).await?);
     for room in rooms.iter_mut().filter(|room| is_needed(room)) {
         let state = states.remove(&room.room_nid()).unwrap_or_default();
         let own = members.remove(&room.room_nid()).unwrap_or_default();
@@ -276,12 +276,4 @@ async fn load_past_states(
         room.state = Some(events.collect());
     }
     Ok(())
-}
-
-fn by_room(events: Vec<StoredEvent>) -> HashMap<RoomNid, Vec<StoredEvent>> {
-    let mut rooms: HashMap<RoomNid, Vec<_>> = HashMap::new();
-    for event in events {
-        rooms.entry(event.room_nid).or_default().push(event);
-    }
-    rooms
 }

@@ -2,6 +2,7 @@
 //!
 //! Spec: client-server, "Stripped state".
 
+use event::view::STRIPPED_STATE_TYPES;
 use ruma::events::room::member::MembershipState;
 
 use crate::{
@@ -9,17 +10,6 @@ use crate::{
     query::RoomRequest,
     updates::{RoomChange, RoomUpdate, StrippedState},
 };
-
-/// The state in stripped state, besides member events.
-const SHOWN: [&str; 7] = [
-    "m.room.create",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-    "m.room.avatar",
-    "m.room.name",
-    "m.room.topic",
-    "m.room.encryption",
-];
 
 /// An invitation or a knock, if it is new, and its sender is not ignored.
 pub(super) fn update<'a>(
@@ -55,7 +45,7 @@ pub(super) fn update<'a>(
 fn stripped_state<'a>(context: &SyncContext<'a>, request: &RoomRequest<'a>) -> StrippedState<'a> {
     let (room, view) = (request.room, context.view);
     let state = room.state().core();
-    let shown = SHOWN
+    let shown = STRIPPED_STATE_TYPES
         .iter()
         .filter_map(|event_type| state.get(event_type, ""));
     let member = view.member(room, context.user_id);

@@ -53,16 +53,7 @@ impl Setting {
     }
 
     pub(crate) async fn user(&self, name: &str) -> OwnedUserId {
-        let user_id = user_id(name);
-        let mut db = self.test.database.acquire().await.expect("a connection");
-        let user = storage::users::NewUser {
-            user_id: &user_id,
-            password_hash: None,
-            is_admin: false,
-            created_ts: 0,
-        };
-        storage::users::insert(&mut db, user).await.expect("a user");
-        user_id
+        testkit::register_user(&self.test.database, name).await
     }
 
     pub(crate) async fn device(&self, user_id: &UserId, device_id: &str) -> Device {

@@ -44,18 +44,7 @@ pub(crate) async fn setting() -> Setting {
 
 impl Setting {
     pub(crate) async fn user(&self, name: &str) -> OwnedUserId {
-        let user_id: OwnedUserId = format!("@{name}:{}", testkit::server_name())
-            .try_into()
-            .expect("a user id");
-        let mut db = self.test.database.acquire().await.expect("a connection");
-        let user = storage::users::NewUser {
-            user_id: &user_id,
-            password_hash: None,
-            is_admin: false,
-            created_ts: 0,
-        };
-        storage::users::insert(&mut db, user).await.expect("a user");
-        user_id
+        testkit::register_user(&self.test.database, name).await
     }
 
     /// The files in the folder, unfinished ones included.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use event::Pdu;
 use ruma::{OwnedRoomId, UserId};
 use serde_json::json;
+use testkit::Dice;
 
 use crate::{
     remote::{Branch, Remote},
@@ -192,19 +193,6 @@ async fn a_redaction_takes_effect_on_what_came_in_the_same_transaction() {
     assert!(refused.is_empty());
     let left = server.read(&room_id, &alice(), message.event_id()).await;
     assert_eq!(left.expect("the event")["content"], json!({}));
-}
-
-/// A sequence of numbers that looks random.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % sides
-    }
 }
 
 /// What Bob does on a branch. All of it is allowed whatever the other branches do.

@@ -7,27 +7,15 @@ use storage::{
     StateKeys,
     snapshots::{self, NewState, StateNids},
 };
+use testkit::Dice;
 use types::{EventNid, SnapshotNid, StateKeyNid};
 
 use crate::support::{Server, alice};
 
 /// Different state keys.
-const KEYS: u64 = 60;
+const KEYS: usize = 60;
 /// State events that are set, one after the other.
 const SETS: u64 = 200;
-
-/// A sequence that looks random and is always the same.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
 
 #[tokio::test]
 async fn the_snapshot_of_each_event_is_the_state_after_it() {

@@ -12,27 +12,13 @@ use storage::{
     events::{self, Direction},
     snapshots,
 };
-use testkit::room::{TestRoom, commit_changes};
+use testkit::{
+    Dice,
+    room::{TestRoom, commit_changes},
+};
 use types::{HistoryOrder, StreamPosition};
 
 use crate::support::{Server, alice, bob, server};
-
-/// A sequence that looks random and is always the same.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % sides
-    }
-
-    fn pick<'t, T>(&mut self, things: &'t [T]) -> &'t T {
-        &things[self.roll(things.len())]
-    }
-}
 
 fn users() -> Vec<OwnedUserId> {
     let more = ["@carol:test.localhost", "@dave:test.localhost"];

@@ -3,17 +3,13 @@
 use live::{PushEvaluator, ViewQuery};
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
-use storage::{
-    UserChange,
-    stream::AccountData,
-    unread_counts::{self, RoomCounts},
-};
+use storage::unread_counts::{self, RoomCounts};
 use testkit::{
     queries_of,
     room::{TestRoom, commit_changes},
 };
 
-use crate::support::{Server, alice, bob, server};
+use crate::support::{Server, alice, bob, mute_for_bob, server};
 
 /// More messages than a room is loaded with.
 const MANY: u64 = 40;
@@ -22,11 +18,15 @@ const MANY: u64 = 40;
 async fn room(server: &Server) -> TestRoom {
     let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
+    send_many(server, &room).await;
+    room
+}
+
+async fn send_many(server: &Server, room: &TestRoom) {
     for number in 0..MANY {
         room.message(&server.db, &alice(), &number.to_string())
             .await;
     }
-    room
 }
 
 /// The notifications that a new device of a user is told of.
@@ -63,10 +63,7 @@ async fn counting_continues_after_a_restart_from_what_was_stored() {
     let room = room(&server).await;
     assert_eq!(count(&server, &bob(), &room).await, MANY);
     store_with(&server, 100).await;
-    for number in 0..MANY {
-        room.message(&server.db, &alice(), &number.to_string())
-            .await;
-    }
+    send_many(&server, &room).await;
     let restarted = server.restarted().await;
     assert_eq!(count(&restarted, &bob(), &room).await, MANY + 100 + MANY);
 }
@@ -81,10 +78,7 @@ async fn what_was_counted_and_redacted_since_is_not_unread_after_a_restart() {
     room.redact(&server.db, &alice(), &event_id).await;
     let restarted = server.restarted().await;
     assert_eq!(count(&restarted, &bob(), &room).await, MANY);
-    for number in 0..MANY {
-        room.message(&server.db, &alice(), &number.to_string())
-            .await;
-    }
+    send_many(&server, &room).await;
     let restarted = server.restarted().await;
     assert_eq!(count(&restarted, &bob(), &room).await, MANY + MANY);
 }
@@ -97,10 +91,7 @@ async fn a_redaction_of_what_came_after_the_stored_count_keeps_it() {
     store_with(&server, 100).await;
     let event_id = room.message(&server.db, &alice(), "secret").await;
     room.redact(&server.db, &alice(), &event_id).await;
-    for number in 0..MANY {
-        room.message(&server.db, &alice(), &number.to_string())
-            .await;
-    }
+    send_many(&server, &room).await;
     let restarted = server.restarted().await;
     assert_eq!(count(&restarted, &bob(), &room).await, MANY + 100 + MANY);
 }
@@ -110,10 +101,7 @@ async fn receipts_and_settings_that_changed_since_end_the_stored_count() {
     let server = server().await;
     let room = room(&server).await;
     let read = room.message(&server.db, &alice(), "read").await;
-    for number in 0..MANY {
-        room.message(&server.db, &alice(), &number.to_string())
-            .await;
-    }
+    send_many(&server, &room).await;
     assert_eq!(count(&server, &bob(), &room).await, 2 * MANY + 1);
     store_with(&server, 100).await;
     let receipt = room.receipt(&server.db, &bob(), "m.read", "", &read).await;
@@ -121,16 +109,7 @@ async fn receipts_and_settings_that_changed_since_end_the_stored_count() {
     let restarted = server.restarted().await;
     assert_eq!(count(&restarted, &bob(), &room).await, MANY);
     store_with(&restarted, 100).await;
-    let rules = json!({ "global": { "room": [{
-        "rule_id": room.room_id, "actions": [], "default": false, "enabled": true,
-    }] } });
-    let rules = UserChange::AccountData(AccountData {
-        user_id: bob(),
-        room_nid: None,
-        event_type: "m.push_rules".to_owned(),
-        content: rules.to_string(),
-    });
-    commit_changes(&server.db, [rules]).await;
+    commit_changes(&server.db, [mute_for_bob(&room)]).await;
     let restarted = server.restarted().await;
     assert_eq!(count(&restarted, &bob(), &room).await, 0);
 }
@@ -145,10 +124,7 @@ async fn an_older_count_does_not_replace_a_newer_one() {
     let old = unread_counts::of_user(&mut db, &bob())
         .await
         .expect("counts");
-    for number in 0..MANY {
-        room.message(&server.db, &alice(), &number.to_string())
-            .await;
-    }
+    send_many(&server, &room).await;
     assert_eq!(count(&server, &bob(), &room).await, 2 * MANY);
     store_with(&server, 0).await;
     let new = unread_counts::of_user(&mut db, &bob())
@@ -172,10 +148,7 @@ async fn users_of_a_room_share_what_is_read_for_their_counts() {
     for user_id in &users {
         room.member(&server.db, user_id, user_id, "join").await;
     }
-    for number in 0..MANY {
-        room.message(&server.db, &alice(), &number.to_string())
-            .await;
-    }
+    send_many(&server, &room).await;
     let restarted = server.restarted().await;
     let mut tasks = tokio::task::JoinSet::new();
     for user_id in users {

@@ -7,6 +7,7 @@ use ruma::{
     OwnedUserId, UserId, api::client::filter::FilterDefinition, owned_device_id, owned_user_id,
 };
 use serde_json::{Value, json};
+use storage::{UserChange, stream::AccountData};
 use sync::{Request, Syncs};
 use testkit::{PgConnectOptions, TestDatabase, Writer, room::TestRoom};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,19 @@ pub(crate) fn alice() -> OwnedUserId {
 
 pub(crate) fn bob() -> OwnedUserId {
     owned_user_id!("@bob:test.localhost")
+}
+
+/// The push rules of Bob without notifications of a room.
+pub(crate) fn mute_for_bob(room: &TestRoom) -> UserChange {
+    let rules = json!({ "global": { "room": [{
+        "rule_id": room.room_id, "actions": [], "default": false, "enabled": true,
+    }] } });
+    UserChange::AccountData(AccountData {
+        user_id: bob(),
+        room_nid: None,
+        event_type: "m.push_rules".to_owned(),
+        content: rules.to_string(),
+    })
 }
 
 pub(crate) fn request(user_id: &UserId, since: Option<&str>) -> Request {

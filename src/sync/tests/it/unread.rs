@@ -2,13 +2,12 @@
 
 use ruma::OwnedEventId;
 use serde_json::{Value, json};
-use storage::{UserChange, stream::AccountData};
 use testkit::{
     queries_of,
     room::{TestRoom, commit_changes},
 };
 
-use crate::support::{Server, alice, bob, filter, next, request, server};
+use crate::support::{Server, alice, bob, filter, mute_for_bob, next, request, server};
 
 /// A room of Alice's that Bob has joined.
 async fn room(server: &Server) -> TestRoom {
@@ -154,16 +153,7 @@ async fn muting_a_room_empties_its_count() {
     let room = room(&server).await;
     room.message(&server.db, &alice(), "one").await;
     assert_eq!(bobs(&server, &room).await, (1, 0));
-    let rules = json!({ "global": { "room": [{
-        "rule_id": room.room_id, "actions": [], "default": false, "enabled": true,
-    }] } });
-    let rules = UserChange::AccountData(AccountData {
-        user_id: bob(),
-        room_nid: None,
-        event_type: "m.push_rules".to_owned(),
-        content: rules.to_string(),
-    });
-    commit_changes(&server.db, [rules]).await;
+    commit_changes(&server.db, [mute_for_bob(&room)]).await;
     assert_eq!(bobs(&server, &room).await, (0, 0));
 }
 
