@@ -13,15 +13,15 @@ use storage::{
 use types::{RoomNid, StreamPosition};
 
 use crate::{
+    cache::LiveCache,
     event_cache::EventCache,
-    memory::Memory,
     notifications::Notifications,
     room::Room,
     room_state::RoomState,
     user::{LastChanged, User},
 };
 
-impl Memory {
+impl LiveCache {
     /// Applies a batch; events of state of the cached rooms go to `events`.
     pub(crate) fn apply_batch(
         &mut self,

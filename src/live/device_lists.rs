@@ -8,7 +8,7 @@ use storage::memberships;
 use tokio::time::sleep;
 use types::StreamPosition;
 
-use crate::{Live, memory::Memory, notifications::Notifications, user::LastChanged};
+use crate::{Live, cache::LiveCache, notifications::Notifications, user::LastChanged};
 
 /// How long to wait after the database has failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -16,9 +16,9 @@ const RETRY: Duration = Duration::from_secs(1);
 impl Live {
     /// Whether it is not known yet which users a change after the position concerns.
     pub(crate) fn has_unresolved_device_list_since(&self, since: StreamPosition) -> bool {
-        let memory = self.0.memory.read();
+        let cache = self.0.cache.read();
         let after = (Bound::Excluded(since), Bound::Unbounded);
-        memory.unresolved_device_lists.range(after).next().is_some()
+        cache.unresolved_device_lists.range(after).next().is_some()
     }
 
     /// Records changes of device lists for the users that share a room, as soon as they are known.
@@ -26,7 +26,7 @@ impl Live {
     pub(crate) async fn resolve_device_lists(&self) {
         loop {
             let changed = self.0.device_lists_unresolved.notified();
-            let next = self.0.memory.read().next_unresolved_device_list();
+            let next = self.0.cache.read().next_unresolved_device_list();
             let Some((position, user_id)) = next else {
                 changed.await;
                 continue;
@@ -49,21 +49,21 @@ impl Live {
     fn record_device_list(&self, position: StreamPosition, users: &[OwnedUserId]) {
         let mut notifications = Notifications::default();
         {
-            let mut memory = self.0.memory.write();
+            let mut cache = self.0.cache.write();
             let record = |last_changed: &LastChanged| {
                 last_changed.advance_device_lists(position);
                 last_changed.advance(position);
             };
             for user_id in users {
-                memory.record(user_id, &mut notifications, record);
+                cache.record(user_id, &mut notifications, record);
             }
-            memory.unresolved_device_lists.remove(&position);
+            cache.unresolved_device_lists.remove(&position);
         }
         notifications.notify();
     }
 }
 
-impl Memory {
+impl LiveCache {
     pub(crate) fn has_unresolved_device_lists(&self) -> bool {
         !self.unresolved_device_lists.is_empty()
     }

@@ -3,7 +3,7 @@
 use storage::cluster::Process;
 use types::EphemeralPosition;
 
-/// How many bits tell processes apart; the others count milliseconds since the epoch.
+/// How many bits identify the process; the others count milliseconds since the epoch.
 const PROCESS_BITS: u32 = 10;
 const PROCESS_MASK: i64 = (1 << PROCESS_BITS) - 1;
 /// The longest time that a message between processes takes, in milliseconds.
@@ -32,7 +32,7 @@ impl EphemeralCounter {
         self.process.number
     }
 
-    /// What tells the positions of this process apart.
+    /// The bits that identify this process in its positions.
     fn tag(&self) -> i64 {
         // Numbers of processes are drawn in blocks of 1,024.
         (self.process.number >> PROCESS_BITS) & PROCESS_MASK
@@ -126,9 +126,9 @@ mod tests {
     #[test]
     fn what_the_process_has_told_itself_is_not_told_again() {
         let mut counter = counter(1);
-        let told = counter.next();
-        assert_eq!(counter.changes_since(told), told);
-        assert_eq!(counter.possibly_missed_since(told), told);
+        let returned = counter.next();
+        assert_eq!(counter.changes_since(returned), returned);
+        assert_eq!(counter.possibly_missed_since(returned), returned);
     }
 
     #[test]

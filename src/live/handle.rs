@@ -9,11 +9,11 @@ use tokio::sync::{Notify, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
 use crate::{
+    cache::{Budget, LiveCache},
     ephemeral::EphemeralCounter,
     event_cache::EventCache,
-    memory::{Budget, Memory},
     notifications::Notifications,
-    unread::{history::Histories, store::UnstoredCounts},
+    unread::{history::HistoryCache, store::UnstoredCounts},
 };
 
 /// The limits of the cache.
@@ -33,13 +33,13 @@ pub struct Live(pub(crate) Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) database: Database,
-    pub(crate) memory: RwLock<Memory>,
+    pub(crate) cache: RwLock<LiveCache>,
     pub(crate) events: EventCache,
     /// The maximum size of all users and rooms in bytes.
     pub(crate) budget: usize,
     /// How many users of a room are shown as typing.
     pub(crate) max_typing_users: usize,
-    pub(crate) histories: Histories,
+    pub(crate) histories: HistoryCache,
     pub(crate) unstored_counts: UnstoredCounts,
     pub(crate) rooms_loaded: Notify,
     pub(crate) typing_changed: Notify,
@@ -58,10 +58,10 @@ impl Live {
         Self(Arc::new(Inner {
             database,
             events: EventCache::new(budget.events),
-            memory: RwLock::new(Memory::new(position, ephemeral, &budget)),
+            cache: RwLock::new(LiveCache::new(position, ephemeral, &budget)),
             budget: budget.entries,
             max_typing_users: settings.max_typing_users,
-            histories: Histories::new(budget.entries / 16),
+            histories: HistoryCache::new(budget.entries / 16),
             unstored_counts: UnstoredCounts::default(),
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),
@@ -93,23 +93,23 @@ impl Live {
         let mut notifications = Notifications::default();
         let until = batch.until;
         {
-            let mut memory = self.0.memory.write();
-            memory.apply_batch(batch, &self.0.events, &mut notifications);
+            let mut cache = self.0.cache.write();
+            cache.apply_batch(batch, &self.0.events, &mut notifications);
             notifications.publish(&self.0.database);
-            memory.position = until;
-            if !memory.loads.is_empty() {
-                memory.log.push(Arc::clone(batch));
+            cache.position = until;
+            if !cache.loads.is_empty() {
+                cache.log.push(Arc::clone(batch));
             }
-            memory.evict(self.0.budget);
-            metrics::gauge!("chancery_live_bytes").set(memory.bytes as f64);
-            metrics::gauge!("chancery_live_rooms").set(memory.rooms.len() as f64);
-            metrics::gauge!("chancery_live_users").set(memory.users.len() as f64);
+            cache.evict(self.0.budget);
+            metrics::gauge!("chancery_live_bytes").set(cache.bytes as f64);
+            metrics::gauge!("chancery_live_rooms").set(cache.rooms.len() as f64);
+            metrics::gauge!("chancery_live_users").set(cache.users.len() as f64);
         }
         let lag = self.0.database.committed().get() - until.get();
         metrics::gauge!("chancery_live_lag_positions").set(lag as f64);
         self.0.position.send_replace(until);
         notifications.notify();
-        if self.0.memory.read().has_unresolved_device_lists() {
+        if self.0.cache.read().has_unresolved_device_lists() {
             self.0.device_lists_unresolved.notify_one();
         }
     }
@@ -122,16 +122,16 @@ impl Live {
     /// The token after which a change notifies its client. Differs from the given token if its
     /// ephemeral position is of another process or from before a restart.
     pub fn changes_since(&self, since: SyncToken) -> SyncToken {
-        let memory = self.0.memory.read();
-        let ephemeral = memory.ephemeral.changes_since(since.ephemeral);
+        let cache = self.0.cache.read();
+        let ephemeral = cache.ephemeral.changes_since(since.ephemeral);
         SyncToken { ephemeral, ..since }
     }
 
     /// The token after which changes are returned in the next response: earlier than the given one
     /// by what the process that issued it may not have received yet.
     pub fn possibly_missed_since(&self, since: SyncToken) -> SyncToken {
-        let memory = self.0.memory.read();
-        let ephemeral = memory.ephemeral.possibly_missed_since(since.ephemeral);
+        let cache = self.0.cache.read();
+        let ephemeral = cache.ephemeral.possibly_missed_since(since.ephemeral);
         SyncToken { ephemeral, ..since }
     }
 
@@ -146,8 +146,8 @@ impl Live {
 
     /// Marks a room as forgotten by a user.
     pub fn forget(&self, user_id: &UserId, room_nid: RoomNid) {
-        let mut memory = self.0.memory.write();
-        if let Some(user) = memory
+        let mut cache = self.0.cache.write();
+        if let Some(user) = cache
             .users
             .get_mut(user_id)
             .and_then(|entry| entry.user.as_mut())

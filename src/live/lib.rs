@@ -6,14 +6,14 @@
 //! then takes a new [`View`]; a notification carries no data.
 
 mod apply;
-mod changes;
+mod cache;
+mod change_index;
 mod device_lists;
 mod ephemeral;
 mod event_cache;
 mod handle;
 mod load;
 mod members;
-mod memory;
 mod notifications;
 mod pins;
 mod push_evaluator;

@@ -21,7 +21,7 @@ use types::{RoomNid, StreamPosition};
 use crate::{
     Live,
     apply::{catch_up_rooms, catch_up_states, catch_up_user},
-    memory::Memory,
+    cache::LiveCache,
     pins::RoomPins,
     room::Room,
     room_state::{CORE_TYPES, RoomState, is_core},
@@ -41,28 +41,28 @@ pub(crate) struct LogRetention<'a> {
 
 impl<'a> LogRetention<'a> {
     pub(crate) fn begin(live: &'a Live) -> Self {
-        let mut memory = live.0.memory.write();
-        let from = memory.position;
-        *memory.loads.entry(from).or_default() += 1;
+        let mut cache = live.0.cache.write();
+        let from = cache.position;
+        *cache.loads.entry(from).or_default() += 1;
         Self { live, from }
     }
 }
 
 impl Drop for LogRetention<'_> {
     fn drop(&mut self) {
-        let mut memory = self.live.0.memory.write();
-        if let Entry::Occupied(mut begun) = memory.loads.entry(self.from) {
+        let mut cache = self.live.0.cache.write();
+        if let Entry::Occupied(mut begun) = cache.loads.entry(self.from) {
             *begun.get_mut() -= 1;
             if *begun.get() == 0 {
                 begun.remove();
             }
         }
         // Batches older than the earliest load in progress are no longer needed.
-        let first = memory.loads.first_key_value().map(|(from, _)| *from);
-        let passed = first.map_or(memory.log.len(), |first| {
-            memory.log.partition_point(|batch| batch.until <= first)
+        let first = cache.loads.first_key_value().map(|(from, _)| *from);
+        let passed = first.map_or(cache.log.len(), |first| {
+            cache.log.partition_point(|batch| batch.until <= first)
         });
-        memory.log.drain(..passed);
+        cache.log.drain(..passed);
     }
 }
 
@@ -76,25 +76,25 @@ impl<'a> LoadGuard<'a> {
     /// Claims those of the rooms that no other task is loading.
     pub(crate) fn new(
         live: &'a Live,
-        memory: &mut Memory,
+        cache: &mut LiveCache,
         rooms: Vec<(RoomNid, OwnedRoomId)>,
     ) -> Option<Self> {
         let rooms: Vec<_> = rooms
             .into_iter()
-            .filter(|(room_nid, _)| memory.loading.insert(*room_nid))
+            .filter(|(room_nid, _)| cache.loading.insert(*room_nid))
             .collect();
-        // Not `then_some`: an empty claim that is dropped here would lock memory a second time.
+        // Not `then_some`: an empty claim that is dropped here would lock the cache a second time.
         (!rooms.is_empty()).then(|| Self { live, rooms })
     }
 }
 
 impl Drop for LoadGuard<'_> {
     fn drop(&mut self) {
-        let mut memory = self.live.0.memory.write();
+        let mut cache = self.live.0.cache.write();
         for (room_nid, _) in &self.rooms {
-            memory.loading.remove(room_nid);
+            cache.loading.remove(room_nid);
         }
-        drop(memory);
+        drop(cache);
         self.live.0.rooms_loaded.notify_waiters();
     }
 }
@@ -110,20 +110,20 @@ impl Live {
         db.commit().await?;
         let mut user = User::new(user_id.to_owned(), rooms, data, position);
         {
-            let mut memory = self.0.memory.write();
-            for batch in memory.log.clone() {
+            let mut cache = self.0.cache.write();
+            for batch in cache.log.clone() {
                 for (position, change) in &batch.changes {
                     catch_up_user(&mut user, *position, change);
                 }
             }
-            memory.insert_user(user);
-            if let Some(entry) = memory.users.get(user_id) {
+            cache.insert_user(user);
+            if let Some(entry) = cache.users.get(user_id) {
                 // Earlier changes are not known here: the first check must find a change.
-                let seen = position.max(memory.position);
+                let seen = position.max(cache.position);
                 entry.last_changed.advance(seen);
                 entry.last_changed.advance_device_lists(seen);
             }
-            memory.evict(self.0.budget);
+            cache.evict(self.0.budget);
         }
         drop(retention);
         Ok(())
@@ -164,22 +164,22 @@ impl Live {
         let mut rooms = read_rooms(&mut db, states_of, position).await?;
         db.commit().await?;
         {
-            let mut memory = self.0.memory.write();
-            for batch in memory.log.clone() {
+            let mut cache = self.0.cache.write();
+            for batch in cache.log.clone() {
                 catch_up_states(&mut states, &batch);
                 for (position, change) in &batch.changes {
                     catch_up_rooms(&mut rooms, *position, change);
                 }
             }
             for state in states.into_values() {
-                memory.insert_state(Arc::new(state));
+                cache.insert_state(Arc::new(state));
             }
             for room in rooms.into_values() {
                 let room_nid = room.room_nid();
-                memory.insert_room(room);
-                pins.pin(&mut memory, room_nid);
+                cache.insert_room(room);
+                pins.pin(&mut cache, room_nid);
             }
-            memory.evict(self.0.budget);
+            cache.evict(self.0.budget);
         }
         drop(claim);
         drop(retention);
@@ -192,11 +192,11 @@ impl Live {
         room_nids: &[RoomNid],
         pins: &mut RoomPins,
     ) -> HashMap<RoomNid, Arc<RoomState>> {
-        let mut memory = self.0.memory.write();
+        let mut cache = self.0.cache.write();
         let mut cached = HashMap::new();
         for room_nid in room_nids {
-            if let Some(state) = memory.state(*room_nid).cloned() {
-                pins.pin(&mut memory, *room_nid);
+            if let Some(state) = cache.state(*room_nid).cloned() {
+                pins.pin(&mut cache, *room_nid);
                 cached.insert(*room_nid, state);
             }
         }

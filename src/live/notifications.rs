@@ -9,7 +9,7 @@ use std::{
 use storage::{Database, Message};
 use types::RoomNid;
 
-use crate::{memory::Memory, user::LastChanged};
+use crate::{cache::LiveCache, user::LastChanged};
 
 /// The subscribers to notify, each once, after the lock on the cache is released; and the messages
 /// to publish before.
@@ -29,11 +29,11 @@ impl Notifications {
     /// Records a change for every cached member of a room, and adds them.
     pub(crate) fn add_members(
         &mut self,
-        memory: &Memory,
+        cache: &LiveCache,
         room_nid: RoomNid,
         record: impl Fn(&LastChanged),
     ) {
-        for last_changed in memory
+        for last_changed in cache
             .joined
             .get(&room_nid)
             .into_iter()

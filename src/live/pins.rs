@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use types::RoomNid;
 
-use crate::{Live, memory::Memory};
+use crate::{Live, cache::LiveCache};
 
 /// Pins rooms: they are not evicted while it lives.
 #[derive(Debug)]
@@ -22,17 +22,21 @@ impl RoomPins {
     }
 
     /// Forgets the pins of those of the rooms that are no longer cached.
-    pub(crate) fn forget(&mut self, memory: &Memory, room_nids: impl IntoIterator<Item = RoomNid>) {
+    pub(crate) fn forget(
+        &mut self,
+        cache: &LiveCache,
+        room_nids: impl IntoIterator<Item = RoomNid>,
+    ) {
         for room_nid in room_nids {
-            if !memory.rooms.contains_key(&room_nid) {
+            if !cache.rooms.contains_key(&room_nid) {
                 self.rooms.remove(&room_nid);
             }
         }
     }
 
     /// Pins a room, if it is cached.
-    pub(crate) fn pin(&mut self, memory: &mut Memory, room_nid: RoomNid) {
-        if let Some(entry) = memory.rooms.get_mut(&room_nid)
+    pub(crate) fn pin(&mut self, cache: &mut LiveCache, room_nid: RoomNid) {
+        if let Some(entry) = cache.rooms.get_mut(&room_nid)
             && self.rooms.insert(room_nid)
         {
             entry.pins += 1;
@@ -45,12 +49,12 @@ impl Drop for RoomPins {
         if self.rooms.is_empty() {
             return;
         }
-        let mut memory = self.live.0.memory.write();
+        let mut cache = self.live.0.cache.write();
         for room_nid in &self.rooms {
-            if let Some(entry) = memory.rooms.get_mut(room_nid) {
+            if let Some(entry) = cache.rooms.get_mut(room_nid) {
                 entry.pins = entry.pins.saturating_sub(1);
             }
         }
-        memory.evict(self.live.0.budget);
+        cache.evict(self.live.0.budget);
     }
 }

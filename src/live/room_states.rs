@@ -22,7 +22,7 @@ pub struct PinnedState {
 impl PinnedState {
     /// The state as of now. `None` if it has to be loaded anew.
     pub fn state(&self) -> Option<Arc<RoomState>> {
-        self.live.0.memory.read().state(self.room_nid).cloned()
+        self.live.0.cache.read().state(self.room_nid).cloned()
     }
 }
 
@@ -40,10 +40,10 @@ impl Live {
     pub async fn pin_room_state(&self, room_id: &RoomId) -> Result<Option<PinnedState>, Error> {
         let mut pins = RoomPins::new(self);
         let pin = |pins: &mut RoomPins| {
-            let mut memory = self.0.memory.write();
-            let room_nid = memory.room_nid(room_id)?;
-            memory.state(room_nid)?.version()?;
-            pins.pin(&mut memory, room_nid);
+            let mut cache = self.0.cache.write();
+            let room_nid = cache.room_nid(room_id)?;
+            cache.state(room_nid)?.version()?;
+            pins.pin(&mut cache, room_nid);
             Some(room_nid)
         };
         let mut room_nid = pin(&mut pins);
@@ -59,8 +59,8 @@ impl Live {
     }
 
     fn cached_state(&self, room_id: &RoomId) -> Option<Arc<RoomState>> {
-        let memory = self.0.memory.read();
-        let state = memory.state(memory.room_nid(room_id)?)?;
+        let cache = self.0.cache.read();
+        let state = cache.state(cache.room_nid(room_id)?)?;
         // Of a room that one was only invited to more may be known by now.
         state.version().is_some().then(|| state.clone())
     }
@@ -77,28 +77,28 @@ impl Live {
             .read_states(&mut db, Which::Id(room_id), position)
             .await?;
         db.commit().await?;
-        let mut memory = self.0.memory.write();
-        for batch in memory.log.clone() {
+        let mut cache = self.0.cache.write();
+        for batch in cache.log.clone() {
             catch_up_states(&mut states, &batch);
         }
         let Some(state) = states.into_values().next().map(Arc::new) else {
-            drop(memory);
+            drop(cache);
             drop(retention);
             return Ok(None);
         };
         let room_nid = state.room_nid();
-        if memory
+        if cache
             .state(room_nid)
             .is_some_and(|cached| cached.version().is_none())
         {
-            memory.remove_room(room_nid);
+            cache.remove_room(room_nid);
         }
-        memory.insert_state(state.clone());
-        pins.pin(&mut memory, room_nid);
+        cache.insert_state(state.clone());
+        pins.pin(&mut cache, room_nid);
         // Another task may have loaded it, and what is applied since is in that one.
-        let state = memory.state(room_nid).cloned().unwrap_or(state);
-        memory.evict(self.0.budget);
-        drop(memory);
+        let state = cache.state(room_nid).cloned().unwrap_or(state);
+        cache.evict(self.0.budget);
+        drop(cache);
         drop(retention);
         Ok(Some(state))
     }
@@ -113,7 +113,7 @@ impl Live {
         let states = self.read_states(db, Which::Id(room_id), position).await?;
         let state = states.into_values().next();
         if let Some(state) = &state {
-            self.0.memory.write().remove_room(state.room_nid());
+            self.0.cache.write().remove_room(state.room_nid());
         }
         Ok(state)
     }
@@ -121,13 +121,13 @@ impl Live {
     /// Adds the state of a room that was made at a position, unless it has changed since.
     pub fn insert_created(&self, mut state: RoomState, position: StreamPosition) {
         state.loaded_at = position;
-        let mut memory = self.0.memory.write();
-        let last = memory.changes.get(&state.room_nid());
+        let mut cache = self.0.cache.write();
+        let last = cache.changes.get(&state.room_nid());
         // Later changes may have been forgotten.
-        let is_known = memory.started <= position;
+        let is_known = cache.started <= position;
         if is_known && last.is_none_or(|last| *last <= position) {
-            memory.insert_state(Arc::new(state));
-            memory.evict(self.0.budget);
+            cache.insert_state(Arc::new(state));
+            cache.evict(self.0.budget);
         }
     }
 

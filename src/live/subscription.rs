@@ -33,9 +33,9 @@ impl Live {
     /// Subscribes to the changes of a user; loads the user if not cached.
     pub async fn subscribe(&self, user_id: &UserId) -> Result<Subscription, Error> {
         let (last_changed, is_cached) = {
-            let mut memory = self.0.memory.write();
-            let used = memory.next_use();
-            let entry = memory.users.entry(user_id.to_owned()).or_default();
+            let mut cache = self.0.cache.write();
+            let used = cache.next_use();
+            let entry = cache.users.entry(user_id.to_owned()).or_default();
             entry.last_changed.used.store(used, Ordering::Relaxed);
             entry
                 .last_changed

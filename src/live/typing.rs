@@ -3,7 +3,7 @@
 //! The process that serves a request of a user owns an entry. It announces that the entry begins,
 //! repeats that while the user goes on, and announces that it ends, whatever ended it: the others
 //! receive the announcements of a process in their order. A process that is asked to stop a user
-//! tells the others, even if it knows of no entry, since the announcement of one may be on its way;
+//! announces that, even if it has no entry, since the announcement of one may be on its way;
 //! their own entries end, too, and they announce that in turn. An entry whose owner is gone
 //! expires after [`MAX_TYPING`].
 //!
@@ -21,9 +21,9 @@ use types::{EphemeralPosition, RoomNid};
 
 use crate::{
     Live,
-    memory::Memory,
+    cache::LiveCache,
     notifications::Notifications,
-    typing_users::{Ended, MAX_TYPING, TypingUsers},
+    typing_users::{EndedTyping, MAX_TYPING, TypingUsers},
 };
 
 impl Live {
@@ -38,8 +38,8 @@ impl Live {
         let subscription = self.subscribe(user_id).await?;
         let mut notifications = Notifications::default();
         {
-            let mut memory = self.0.memory.write();
-            let room = memory
+            let mut cache = self.0.cache.write();
+            let room = cache
                 .users
                 .get(user_id)
                 .and_then(|entry| entry.user.as_ref()?.room_by_id(room_id));
@@ -51,13 +51,13 @@ impl Live {
             };
             if let Some(time) = typing {
                 let limit = self.0.max_typing_users;
-                memory.start_typing(room_nid, user_id, time, limit, &mut notifications);
+                cache.start_typing(room_nid, user_id, time, limit, &mut notifications);
             } else {
-                let list = memory.typing.get_mut(&room_nid);
+                let list = cache.typing.get_mut(&room_nid);
                 let ended = list.map(|list| list.stop(user_id)).unwrap_or_default();
-                memory.record_ended(room_nid, &ended, &mut notifications);
-                memory.ephemeral.next();
-                memory.announce(room_nid, user_id, Typing::Stopped, &mut notifications);
+                cache.record_ended(room_nid, &ended, &mut notifications);
+                cache.ephemeral.next();
+                cache.announce(room_nid, user_id, Typing::Stopped, &mut notifications);
             }
             notifications.publish(&self.0.database);
         }
@@ -70,7 +70,7 @@ impl Live {
     /// Sends what becomes of this process's entries: that a user types, which is repeated while that
     /// goes on, and that a user has stopped. What the receiver cannot keep up with is left out.
     pub fn notify_typing(&self, notices: mpsc::Sender<TypingMessage>) {
-        self.0.memory.write().typing_notices = Some(notices);
+        self.0.cache.write().typing_notices = Some(notices);
     }
 
     /// Applies what other processes publish about typing users, until it is cancelled.
@@ -96,8 +96,8 @@ impl Live {
             PeerEvent::Resync => {
                 self.0.database.publish(Message::RequestTyping);
                 // The others announce again who is still typing.
-                let mut memory = self.0.memory.write();
-                memory.end_typing(&mut notifications, TypingUsers::end_at_peers);
+                let mut cache = self.0.cache.write();
+                cache.end_typing(&mut notifications, TypingUsers::end_at_peers);
             }
         }
         notifications.notify();
@@ -105,17 +105,17 @@ impl Live {
     }
 
     fn apply_typing(&self, message: &TypingMessage, notifications: &mut Notifications) {
-        let mut memory = self.0.memory.write();
-        memory.apply_typing_message(message, self.0.max_typing_users, notifications);
+        let mut cache = self.0.cache.write();
+        cache.apply_typing_message(message, self.0.max_typing_users, notifications);
         notifications.publish(&self.0.database);
     }
 
     /// Announces the entries of this process, which another one asks for.
     fn announce_typing(&self, notifications: &mut Notifications) {
-        let memory = self.0.memory.read();
-        for (room_nid, list) in &memory.typing {
+        let cache = self.0.cache.read();
+        for (room_nid, list) in &cache.typing {
             for user_id in list.local() {
-                memory.announce(*room_nid, user_id, Typing::Started, notifications);
+                cache.announce(*room_nid, user_id, Typing::Started, notifications);
             }
         }
         notifications.publish(&self.0.database);
@@ -124,7 +124,7 @@ impl Live {
     /// Removes typing users whose time has expired.
     pub(crate) async fn expire_typing(&self) {
         loop {
-            let next = self.0.memory.read().next_expiry();
+            let next = self.0.cache.read().next_expiry();
             let changed = self.0.typing_changed.notified();
             let Some(next) = next else {
                 changed.await;
@@ -136,9 +136,9 @@ impl Live {
             }
             let mut notifications = Notifications::default();
             {
-                let mut memory = self.0.memory.write();
+                let mut cache = self.0.cache.write();
                 let now = Instant::now();
-                memory.end_typing(&mut notifications, |list| list.expire(now));
+                cache.end_typing(&mut notifications, |list| list.expire(now));
                 notifications.publish(&self.0.database);
             }
             notifications.notify();
@@ -146,7 +146,7 @@ impl Live {
     }
 }
 
-impl Memory {
+impl LiveCache {
     fn start_typing(
         &mut self,
         room_nid: RoomNid,
@@ -187,7 +187,7 @@ impl Memory {
                 // The owner announces a user that goes on typing again by then.
                 let until = Instant::now() + MAX_TYPING;
                 let list = self.typing.entry(*room_nid).or_default();
-                Ended {
+                EndedTyping {
                     is_changed: list.start_at_peer(user_id, *process, until, limit),
                     local: Vec::new(),
                 }
@@ -265,7 +265,7 @@ impl Memory {
     fn record_ended(
         &mut self,
         room_nid: RoomNid,
-        ended: &Ended,
+        ended: &EndedTyping,
         notifications: &mut Notifications,
     ) {
         if ended.is_changed {
@@ -285,7 +285,7 @@ impl Memory {
     fn end_typing(
         &mut self,
         notifications: &mut Notifications,
-        end: impl Fn(&mut TypingUsers) -> Ended,
+        end: impl Fn(&mut TypingUsers) -> EndedTyping,
     ) {
         let lists = self.typing.iter_mut();
         let ended: Vec<_> = lists

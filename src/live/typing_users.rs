@@ -50,9 +50,9 @@ pub(crate) struct TypingChange {
     pub(crate) must_announce: bool,
 }
 
-/// The effect of the end of entries.
+/// The entries that ended.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct EndedTyping {
     /// Whether the set of users changed.
     pub(crate) is_changed: bool,
     /// The users whose entries of this process ended.
@@ -67,7 +67,7 @@ impl TypingUsers {
         users.filter(move |user_id| seen.insert(*user_id))
     }
 
-    /// Whether nobody is typing.
+    /// Whether the list has no users.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -132,32 +132,32 @@ impl TypingUsers {
     }
 
     /// The user has stopped, or is no member any more: ends all entries.
-    pub(crate) fn stop(&mut self, user_id: &UserId) -> Ended {
+    pub(crate) fn stop(&mut self, user_id: &UserId) -> EndedTyping {
         self.end_where(|entry| entry.user_id == user_id)
     }
 
     /// Another process announces that its entry has ended.
-    pub(crate) fn end_at_peer(&mut self, user_id: &UserId, peer: i64) -> Ended {
+    pub(crate) fn end_at_peer(&mut self, user_id: &UserId, peer: i64) -> EndedTyping {
         let owner = Owner::Peer(peer);
         self.end_where(|entry| entry.user_id == user_id && entry.owner == owner)
     }
 
     /// Ends entries whose time has expired.
-    pub(crate) fn expire(&mut self, now: Instant) -> Ended {
+    pub(crate) fn expire(&mut self, now: Instant) -> EndedTyping {
         self.end_where(|entry| entry.until <= now)
     }
 
     /// Ends the entries of other processes.
-    pub(crate) fn end_at_peers(&mut self) -> Ended {
+    pub(crate) fn end_at_peers(&mut self) -> EndedTyping {
         self.end_where(|entry| !entry.is_local())
     }
 
-    fn end_where(&mut self, is_ended: impl Fn(&Entry) -> bool) -> Ended {
+    fn end_where(&mut self, is_ended: impl Fn(&Entry) -> bool) -> EndedTyping {
         let ended: Vec<Entry> = self
             .entries
             .extract_if(.., |entry| is_ended(entry))
             .collect();
-        Ended {
+        EndedTyping {
             is_changed: ended.iter().any(|entry| !self.contains(&entry.user_id)),
             local: (ended.into_iter())
                 .filter(Entry::is_local)
@@ -220,8 +220,8 @@ mod tests {
         user_id!("@carol:test.localhost")
     }
 
-    fn ended(is_changed: bool, local: &[&UserId]) -> Ended {
-        Ended {
+    fn ended(is_changed: bool, local: &[&UserId]) -> EndedTyping {
+        EndedTyping {
             is_changed,
             local: local.iter().map(|user_id| (*user_id).to_owned()).collect(),
         }

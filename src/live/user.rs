@@ -17,7 +17,7 @@ use storage::{memberships::Membership, one_time_keys::KeyCounts, stream::Account
 use tokio::sync::Notify;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
-use crate::{changes::LastChanges, unread::KnownCounts};
+use crate::{change_index::ChangeIndex, unread::KnownCounts};
 
 const IGNORED_USERS: &str = "m.ignored_user_list";
 const PUSH_RULES: &str = "m.push_rules";
@@ -33,7 +33,7 @@ pub struct User {
     /// By room (0 for the account itself) and type.
     account_data: BTreeMap<(RoomNid, Arc<str>), AccountDataEntry>,
     /// When the account data of each room last changed.
-    room_data_changes: LastChanges<RoomNid, StreamPosition>,
+    room_data_changes: ChangeIndex<RoomNid, StreamPosition>,
     ignored: Vec<OwnedUserId>,
     push_rules: OnceLock<Arc<Ruleset>>,
     /// The user was read from the database as it stood here.
@@ -63,7 +63,7 @@ impl User {
                 .map(|room| (room.room_nid, room))
                 .collect(),
             account_data: BTreeMap::new(),
-            room_data_changes: LastChanges::default(),
+            room_data_changes: ChangeIndex::default(),
             ignored: Vec::new(),
             push_rules: OnceLock::new(),
             loaded_at,

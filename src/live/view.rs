@@ -12,8 +12,8 @@ use types::{EphemeralPosition, EventNid, RoomNid, StreamPosition, SyncToken};
 
 use crate::{
     Live,
+    cache::LiveCache,
     load::LoadGuard,
-    memory::Memory,
     pins::RoomPins,
     room::Room,
     subscription::Subscription,
@@ -148,8 +148,8 @@ impl Live {
         query: &ViewQuery<'_>,
         known_changes: &KnownChanges,
     ) -> LookupOutcome {
-        let memory = self.0.memory.read();
-        let entry = memory.users.get(user_id);
+        let cache = self.0.cache.read();
+        let entry = cache.users.get(user_id);
         let Some((user, last_changed)) =
             entry.and_then(|entry| Some((entry.user.clone()?, &entry.last_changed)))
         else {
@@ -158,15 +158,15 @@ impl Live {
         let mut newest = user.loaded_at;
         let (mut cached, mut typing) = (HashMap::new(), HashMap::new());
         let (mut unknown, mut missing) = (Vec::new(), Vec::new());
-        let candidates = memory.candidates(&user, last_changed, query);
+        let candidates = cache.candidates(&user, last_changed, query);
         for room in candidates.into_iter().filter(|room| (query.of)(room)) {
             let room_nid = room.room_nid;
-            let typing_users = memory.typing.get(&room_nid).filter(|typing| {
+            let typing_users = cache.typing.get(&room_nid).filter(|typing| {
                 query
                     .since
                     .is_none_or(|since| typing.position > since.ephemeral)
             });
-            match (memory.is_wanted(room, query, known_changes), typing_users) {
+            match (cache.is_wanted(room, query, known_changes), typing_users) {
                 (Some(false), None) => continue,
                 (None, None) => {
                     unknown.push(room_nid);
@@ -176,14 +176,14 @@ impl Live {
             }
             if let Some(typing_users) = typing_users {
                 typing.insert(room_nid, typing_users.users().cloned().collect());
-            } else if memory.may_have_missed_typing(room_nid, query) {
+            } else if cache.may_have_missed_typing(room_nid, query) {
                 typing.insert(room_nid, Vec::new());
             }
-            let entry = memory.rooms.get(&room_nid);
+            let entry = cache.rooms.get(&room_nid);
             match entry.and_then(|entry| Some((entry, entry.room.as_ref()?))) {
                 Some((entry, room)) => {
                     newest = newest.max(room.loaded_at).max(entry.state.loaded_at);
-                    entry.used.store(memory.next_use(), Ordering::Relaxed);
+                    entry.used.store(cache.next_use(), Ordering::Relaxed);
                     cached.insert(room_nid, room.clone());
                 }
                 None => missing.push((room_nid, room.room_id.clone())),
@@ -193,12 +193,12 @@ impl Live {
             LookupOutcome::QueryChanges(unknown)
         } else if !missing.is_empty() {
             LookupOutcome::LoadRooms(missing)
-        } else if newest > memory.position {
+        } else if newest > cache.position {
             LookupOutcome::AwaitPosition(newest)
         } else {
             LookupOutcome::Found(Box::new(View {
-                position: memory.position,
-                ephemeral: memory.ephemeral.last(),
+                position: cache.position,
+                ephemeral: cache.ephemeral.last(),
                 user,
                 rooms: cached,
                 members: HashMap::new(),
@@ -216,34 +216,34 @@ impl Live {
         query: &ViewQuery<'_>,
         user_id: &UserId,
     ) -> ClaimOutcome<'_> {
-        let mut memory = self.0.memory.write();
-        let memory = &mut *memory;
-        pins.forget(memory, missing.iter().map(|(room_nid, _)| *room_nid));
-        if let Some(user) = memory
+        let mut cache = self.0.cache.write();
+        let cache = &mut *cache;
+        pins.forget(cache, missing.iter().map(|(room_nid, _)| *room_nid));
+        if let Some(user) = cache
             .users
             .get(user_id)
             .and_then(|entry| entry.user.clone())
         {
             for room in user.rooms().filter(|room| (query.of)(room)) {
-                pins.pin(memory, room.room_nid);
+                pins.pin(cache, room.room_nid);
             }
         }
         let missing: Vec<_> = missing
             .into_iter()
             .filter(|(room_nid, _)| {
-                let entry = memory.rooms.get(room_nid);
+                let entry = cache.rooms.get(room_nid);
                 entry.is_none_or(|entry| entry.room.is_none())
             })
             .collect();
         if missing.is_empty() {
             return ClaimOutcome::AllCached;
         }
-        LoadGuard::new(self, memory, missing)
+        LoadGuard::new(self, cache, missing)
             .map_or(ClaimOutcome::LoadingElsewhere, ClaimOutcome::Claimed)
     }
 }
 
-impl Memory {
+impl LiveCache {
     /// The rooms of a user that the query may select: as few as what changed since its token, not all
     /// of them.
     fn candidates<'u>(

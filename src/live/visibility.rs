@@ -32,7 +32,7 @@ pub struct UserVisibility {
 /// The end of a user's last stay in a room: a former member sees the room's state as of then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastLeave {
-    /// The position of the event that ended the stay, if clients were told of it.
+    /// The position of the event that ended the stay, if `/sync` returns it.
     pub position: Option<StreamPosition>,
     /// The state after it.
     pub snapshot_nid: Option<SnapshotNid>,
@@ -71,7 +71,7 @@ impl<T> Default for History<T> {
 }
 
 impl<T> History<T> {
-    /// Reads each event's value; the oldest one tells what held before it, too.
+    /// Reads each event's value; the oldest one names the value before it, too.
     fn new(events: &[&StoredEvent], value: impl Fn(&Pdu) -> Option<T>) -> Self {
         let mut history = Vec::with_capacity(events.len() + 1);
         if let Some(first) = events.first()

@@ -56,7 +56,7 @@ const KEYS: [(&str, &str); 9] = [
 ];
 
 impl Model {
-    /// A change of some keys, as the stream tells it.
+    /// A change of some keys, as the stream has it.
     fn change(&mut self, dice: &mut Dice) -> Vec<StateChange> {
         let count = 1 + dice.roll(3);
         let mut changes = BTreeMap::new();

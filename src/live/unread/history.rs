@@ -81,31 +81,31 @@ impl RoomHistory {
 /// What was read of a room. Its lock is held while it is read, so that users who need the same wait
 /// for each other.
 #[derive(Debug, Default)]
-struct RoomSlot {
+struct CachedHistory {
     history: Option<Arc<RoomHistory>>,
     /// The threads of events that are not cached.
     threads: HashMap<OwnedEventId, EventThread>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    room: Arc<Mutex<RoomSlot>>,
+struct CacheEntry {
+    room: Arc<Mutex<CachedHistory>>,
     weight: AtomicU32,
 }
 
 /// What was read of rooms in order to count unread notifications.
 #[derive(Debug)]
-pub(crate) struct Histories(Cache<RoomNid, Arc<Slot>>);
+pub(crate) struct HistoryCache(Cache<RoomNid, Arc<CacheEntry>>);
 
 /// The locked slots of some rooms.
-type LockedRooms = HashMap<RoomNid, (Arc<Slot>, OwnedMutexGuard<RoomSlot>)>;
+type LockedRooms = HashMap<RoomNid, (Arc<CacheEntry>, OwnedMutexGuard<CachedHistory>)>;
 
-impl Histories {
+impl HistoryCache {
     /// An empty cache; `budget` is in bytes.
     pub(crate) fn new(budget: usize) -> Self {
         let cache = Cache::builder()
             .max_capacity(budget as u64)
-            .weigher(|_, slot: &Arc<Slot>| slot.weight.load(Ordering::Relaxed) + 512)
+            .weigher(|_, slot: &Arc<CacheEntry>| slot.weight.load(Ordering::Relaxed) + 512)
             .time_to_idle(IDLE_TIME)
             .build();
         Self(cache)
@@ -124,7 +124,7 @@ impl Histories {
     }
 
     /// Weighs a room again.
-    fn update_weight(&self, room_nid: RoomNid, slot: &Arc<Slot>, bytes: usize) {
+    fn update_weight(&self, room_nid: RoomNid, slot: &Arc<CacheEntry>, bytes: usize) {
         let weight = u32::try_from(bytes).unwrap_or(u32::MAX / 2);
         slot.weight.store(weight, Ordering::Relaxed);
         self.0.insert(room_nid, slot.clone());
@@ -230,7 +230,7 @@ impl Live {
     }
 }
 
-impl RoomSlot {
+impl CachedHistory {
     /// The last event that is known on the way from an event to its thread.
     fn end_of<'s>(&'s self, event_id: &'s OwnedEventId) -> &'s OwnedEventId {
         let mut end = event_id;

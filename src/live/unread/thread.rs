@@ -27,7 +27,7 @@ impl EventThread {
         }
     }
 
-    /// The thread of an event, as far as the cached timeline of its room tells.
+    /// The thread of an event, as far as the cached timeline of its room has it.
     pub(crate) fn in_room(room: &Room, pdu: &Pdu) -> Self {
         let mut event_thread = Self::from_relation(pdu.relation());
         for _ in 0..MAX_RELATION_DEPTH {

@@ -87,7 +87,7 @@ fn threads_are_found_over_the_events_in_between() {
         })
     };
     let id = |event_id: &str| OwnedEventId::try_from(event_id).unwrap();
-    let mut slot = RoomSlot::default();
+    let mut slot = CachedHistory::default();
     slot.insert_thread(id("$edit"), relation("m.replace", "$reply"));
     assert_eq!(slot.end_of(&id("$edit")), "$reply");
     slot.insert_thread(id("$reply"), relation("m.thread", "$root"));

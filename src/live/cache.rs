@@ -1,4 +1,4 @@
-//! The cache. One lock guards it; the lock is never held across an `.await`.
+//! The cached users and rooms, and what is remembered of their last changes.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{
-    changes::LastChanges,
+    change_index::ChangeIndex,
     ephemeral::EphemeralCounter,
     room::Room,
     room_state::RoomState,
@@ -47,9 +47,10 @@ impl Budget {
     }
 }
 
-/// The cached users and rooms, as of a position.
+/// The cached users and rooms, as of a position. One lock guards it; the lock is never held across an
+/// `.await`.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct LiveCache {
     /// All changes up to here have been applied.
     pub(crate) position: StreamPosition,
     /// `changes` holds every change after this.
@@ -62,14 +63,14 @@ pub(crate) struct Memory {
     /// Rooms that are being loaded.
     pub(crate) loading: HashSet<RoomNid>,
     /// The position of the last change of each room after `started`.
-    pub(crate) changes: LastChanges<RoomNid, StreamPosition>,
+    pub(crate) changes: ChangeIndex<RoomNid, StreamPosition>,
     /// The cached users that are joined to each room.
     pub(crate) joined: HashMap<RoomNid, HashMap<OwnedUserId, Arc<LastChanged>>>,
     pub(crate) typing: HashMap<RoomNid, TypingUsers>,
     /// Who in this process is notified of what becomes of this process's entries.
     pub(crate) typing_notices: Option<mpsc::Sender<TypingMessage>>,
     /// When the typing users of each room last changed, after `typing_started`.
-    pub(crate) typing_changes: LastChanges<RoomNid, EphemeralPosition>,
+    pub(crate) typing_changes: ChangeIndex<RoomNid, EphemeralPosition>,
     /// `typing_changes` holds every change after this.
     pub(crate) typing_started: EphemeralPosition,
     /// How many rooms `changes` and `typing_changes` hold at the most.
@@ -99,7 +100,7 @@ pub(crate) struct UserEntry {
 #[derive(Debug)]
 pub(crate) struct RoomEntry {
     pub(crate) state: Arc<RoomState>,
-    /// Timeline and receipts, with the same state; none until somebody syncs the room.
+    /// Timeline and receipts, with the same state; none until a client syncs the room.
     pub(crate) room: Option<Arc<Room>>,
     /// How many views need the room; a pinned room is not evicted.
     pub(crate) pins: usize,
@@ -112,7 +113,7 @@ impl RoomEntry {
     }
 }
 
-impl Memory {
+impl LiveCache {
     pub(crate) fn new(
         position: StreamPosition,
         ephemeral: EphemeralCounter,
@@ -126,11 +127,11 @@ impl Memory {
             rooms: HashMap::new(),
             room_nids: HashMap::new(),
             loading: HashSet::new(),
-            changes: LastChanges::default(),
+            changes: ChangeIndex::default(),
             joined: HashMap::new(),
             typing: HashMap::new(),
             typing_notices: None,
-            typing_changes: LastChanges::default(),
+            typing_changes: ChangeIndex::default(),
             typing_started: EphemeralPosition::default(),
             max_changes: budget.changes / CHANGE_BYTES,
             unresolved_device_lists: BTreeMap::new(),
@@ -167,8 +168,8 @@ impl Memory {
         }
     }
 
-    /// Records that the typing users of a room changed. Rooms where nobody is typing any more are
-    /// forgotten after a while.
+    /// Records that the typing users of a room changed. Empty lists that changed longest ago are
+    /// removed.
     pub(crate) fn record_typing(&mut self, room_nid: RoomNid, position: EphemeralPosition) {
         self.typing_changes.insert(room_nid, position);
         let Some((until, forgotten)) = self.typing_changes.forget_all_but(self.max_changes) else {
@@ -344,7 +345,7 @@ mod tests {
     use super::*;
 
     /// A cache that remembers the changes of two rooms.
-    fn memory() -> Memory {
+    fn cache() -> LiveCache {
         let process = Process {
             number: 1,
             opened_ms: 0,
@@ -355,39 +356,39 @@ mod tests {
             events: 0,
             changes: 2 * CHANGE_BYTES,
         };
-        Memory::new(StreamPosition(0), EphemeralCounter::new(process), &budget)
+        LiveCache::new(StreamPosition(0), EphemeralCounter::new(process), &budget)
     }
 
     #[test]
     fn changes_of_the_longest_unchanged_rooms_are_left_to_the_database() {
-        let mut memory = memory();
+        let mut cache = cache();
         for number in 1..=3 {
-            memory.record_change(RoomNid(number), StreamPosition(number));
+            cache.record_change(RoomNid(number), StreamPosition(number));
         }
-        assert_eq!(memory.started, StreamPosition(1));
-        assert_eq!(memory.last_change(RoomNid(1)), None);
-        assert_eq!(memory.last_change(RoomNid(2)), Some(StreamPosition(2)));
+        assert_eq!(cache.started, StreamPosition(1));
+        assert_eq!(cache.last_change(RoomNid(1)), None);
+        assert_eq!(cache.last_change(RoomNid(2)), Some(StreamPosition(2)));
     }
 
     #[test]
     fn rooms_without_typing_users_are_forgotten_and_others_kept() {
-        let mut memory = memory();
+        let mut cache = cache();
         let now = Instant::now();
         let mut positions = Vec::new();
         for number in 1..=4 {
-            let list = memory.typing.entry(RoomNid(number)).or_default();
+            let list = cache.typing.entry(RoomNid(number)).or_default();
             let until = now + Duration::from_mins(1);
             list.start(user_id!("@alice:test.localhost"), now, until, 1);
             if number == 1 {
                 list.stop(user_id!("@alice:test.localhost"));
             }
-            let position = memory.ephemeral.next();
-            memory.record_typing(RoomNid(number), position);
+            let position = cache.ephemeral.next();
+            cache.record_typing(RoomNid(number), position);
             positions.push(position);
         }
-        let mut rooms: Vec<i64> = memory.typing.keys().map(|nid| nid.get()).collect();
+        let mut rooms: Vec<i64> = cache.typing.keys().map(|nid| nid.get()).collect();
         rooms.sort_unstable();
         assert_eq!(rooms, [2, 3, 4]);
-        assert_eq!(Some(&memory.typing_started), positions.get(1));
+        assert_eq!(Some(&cache.typing_started), positions.get(1));
     }
 }

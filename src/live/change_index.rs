@@ -1,19 +1,19 @@
-//! When something last changed, found by what changed and by when.
+//! An index of last changes, by key and by position.
 
 use std::{
     collections::{BTreeSet, HashMap},
     hash::Hash,
 };
 
-/// The position of the last change of each thing; only those that changed after a position are visited
-/// to find them.
+/// The position of the last change of each key, in the order of the positions, too: the keys that
+/// changed after a position are found without visiting the others.
 #[derive(Clone, Debug)]
-pub(crate) struct LastChanges<K, P> {
+pub(crate) struct ChangeIndex<K, P> {
     by_key: HashMap<K, P>,
     by_position: BTreeSet<(P, K)>,
 }
 
-impl<K, P> Default for LastChanges<K, P> {
+impl<K, P> Default for ChangeIndex<K, P> {
     fn default() -> Self {
         Self {
             by_key: HashMap::new(),
@@ -22,7 +22,7 @@ impl<K, P> Default for LastChanges<K, P> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord, P: Copy + Ord> LastChanges<K, P> {
+impl<K: Clone + Eq + Hash + Ord, P: Copy + Ord> ChangeIndex<K, P> {
     /// Records a change.
     pub(crate) fn insert(&mut self, key: K, position: P) {
         if let Some(before) = self.by_key.insert(key.clone(), position) {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn each_thing_is_found_once_by_its_last_change() {
-        let mut changes = LastChanges::default();
+        let mut changes = ChangeIndex::default();
         for (key, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
             changes.insert(key, position);
         }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_earliest_changes_are_forgotten() {
-        let mut changes = LastChanges::default();
+        let mut changes = ChangeIndex::default();
         for (key, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
             changes.insert(key, position);
         }
