@@ -13,7 +13,7 @@ use live::Live;
 use media::Media;
 use room::Rooms;
 use ruma::{OwnedServerName, UserId};
-use sync::Syncs;
+use sync::SyncResponder;
 use types::Clock;
 
 use crate::{authenticate::ApiState, error::Result, limits::Limits};
@@ -39,7 +39,7 @@ pub struct Handles {
     /// Rooms.
     pub rooms: Rooms,
     /// `/sync`.
-    pub syncs: Syncs,
+    pub sync: SyncResponder,
     /// Encryption keys and to-device messages.
     pub keys: Keys,
     /// Media.

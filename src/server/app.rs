@@ -12,7 +12,7 @@ use live::Live;
 use media::Media;
 use room::Rooms;
 use storage::{Committer, Database, keys};
-use sync::Syncs;
+use sync::SyncResponder;
 use tokio_util::sync::CancellationToken;
 use types::Clock;
 
@@ -75,7 +75,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         (federation.clone(), signer),
         clock.clone(),
     );
-    let syncs = Syncs::new(database, live.clone(), clock.clone(), stopping);
+    let sync = SyncResponder::new(database, live.clone(), clock.clone(), stopping);
     Ok(App::new(Handles {
         server_name: config.server_name.clone(),
         clock,
@@ -84,7 +84,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         identity,
         live,
         rooms,
-        syncs,
+        sync,
         keys,
         media,
         limits: Limits::new(&config.rate_limits),

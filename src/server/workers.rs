@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use types::{Clock, RoomNid};
 use worker::{
-    Jobs, Supervisor, Unfinished,
+    Jobs, Supervisor, UnfinishedTasks,
     jobs::{JobError, RunningJob, Schedule},
 };
 
@@ -159,7 +159,7 @@ impl Workers {
     }
 
     /// Stops all tasks after the last request and waits for them.
-    pub(crate) async fn stop(&self, within: Duration) -> Result<(), Unfinished> {
+    pub(crate) async fn stop(&self, within: Duration) -> Result<(), UnfinishedTasks> {
         self.drained.cancel();
         self.supervisor.stop(within).await
     }

@@ -5,23 +5,11 @@ use std::collections::HashMap;
 use ruma::{EventId, OwnedEventId, UserId};
 use types::{HistoryOrder, RoomNid, StreamPosition};
 
-use crate::{Connection, Error, rows::id, stream::Receipt};
-
-/// The receipt of a row.
-macro_rules! receipt {
-    ($row:ident) => {
-        $crate::stream::Receipt {
-            room_nid: ::types::RoomNid($row.room_nid),
-            user_id: $crate::rows::id($row.user_id)?,
-            receipt_type: $row.receipt_type,
-            thread_id: $row.thread_id,
-            event_id: $crate::rows::id($row.event_id)?,
-            event_order: $row.event_order.map(::types::HistoryOrder),
-            ts: $row.ts,
-        }
-    };
-}
-pub(crate) use receipt;
+use crate::{
+    Connection, Error,
+    rows::id,
+    stream::{Receipt, receipt},
+};
 
 /// The receipts of each room that changed after `from`, with their positions.
 pub async fn since(

@@ -42,7 +42,7 @@ pub enum Change {
     },
     /// A user signed another user's master key.
     UserSigned {
-        /// Who signed; nobody else gets to see it.
+        /// Who signed; the signature is returned to this user only.
         signer: OwnedUserId,
         /// Whose key.
         user_id: OwnedUserId,
@@ -96,7 +96,7 @@ impl ChangeKind {
 pub struct EventChange {
     /// The event; its place is set when it is committed.
     pub event: StoredEvent,
-    /// The event that it redacts, as it looks afterwards.
+    /// The event that it redacts, in its redacted form.
     pub redacts: Option<Redacted>,
 }
 
@@ -133,7 +133,7 @@ pub struct StateChange {
 }
 
 impl StateChange {
-    /// An event of the key, which tells its type and state key: the new one if there is one.
+    /// An event of the key, which has its type and state key: the new one if there is one.
     pub fn event(&self) -> Option<&Arc<Pdu>> {
         let event = self.to.as_ref().or(self.from.as_ref());
         event.map(|event| &event.pdu)
@@ -184,6 +184,22 @@ pub struct Receipt {
     /// When, in milliseconds since the epoch.
     pub ts: i64,
 }
+
+/// The receipt of a row.
+macro_rules! receipt {
+    ($row:ident) => {
+        $crate::stream::Receipt {
+            room_nid: ::types::RoomNid($row.room_nid),
+            user_id: $crate::rows::id($row.user_id)?,
+            receipt_type: $row.receipt_type,
+            thread_id: $row.thread_id,
+            event_id: $crate::rows::id($row.event_id)?,
+            event_order: $row.event_order.map(::types::HistoryOrder),
+            ts: $row.ts,
+        }
+    };
+}
+pub(crate) use receipt;
 
 /// A row of `account_data`.
 #[derive(Clone, Debug)]
@@ -260,7 +276,7 @@ pub enum UserChange {
     },
     /// See [`Change::UserSigned`].
     UserSigned {
-        /// Who signed; nobody else gets to see it.
+        /// Who signed; the signature is returned to this user only.
         signer: OwnedUserId,
         /// Whose key.
         user_id: OwnedUserId,

@@ -16,4 +16,4 @@ mod wait;
 
 pub use error::Error;
 pub use v3::request::Request;
-pub use wait::Syncs;
+pub use wait::SyncResponder;

@@ -81,7 +81,7 @@ pub(crate) struct LeftRoom<'a> {
     pub(crate) account_data: Vec<(&'a str, &'a str)>,
 }
 
-/// What somebody outside of a room learns of it.
+/// The stripped state of a room that the user is not in.
 #[derive(Debug)]
 pub(crate) struct StrippedState<'a>(pub(crate) Vec<&'a Arc<Pdu>>);
 

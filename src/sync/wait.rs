@@ -18,7 +18,7 @@ use crate::{
 
 /// Handles `/sync`; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Syncs(Arc<Inner>);
+pub struct SyncResponder(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -30,7 +30,7 @@ struct Inner {
     filters: StoredFilters,
 }
 
-impl Syncs {
+impl SyncResponder {
     /// Builds the handle; no request waits once `stopping` is cancelled.
     pub fn new(database: Database, live: Live, clock: Clock, stopping: CancellationToken) -> Self {
         let in_flight = InFlight::default();

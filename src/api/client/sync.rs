@@ -25,7 +25,7 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
         None => Arc::default(),
         Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
         Some(Filter::FilterId(filter_id)) => {
-            Box::pin(app.syncs.filter(&user_id, &filter_id)).await?
+            Box::pin(app.sync.filter(&user_id, &filter_id)).await?
         }
         Some(_) => return Err(sync::Error::UnknownFilter.into()),
     };
@@ -43,6 +43,6 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
         use_state_after,
         timeout: timeout.unwrap_or_default().min(MAX_TIMEOUT),
     };
-    let answer = app.syncs.v3(&request).await?;
+    let answer = app.sync.v3(&request).await?;
     Ok(RawJson(answer.into_bytes()))
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use types::{RoomNid, StreamPosition};
 
-use super::{AccountData, Change, ChangeKind, EventChange, ToDevice};
-use crate::{Connection, Error, events, receipts::receipt, rows::id, state_deltas};
+use super::{AccountData, Change, ChangeKind, EventChange, ToDevice, receipt};
+use crate::{Connection, Error, events, rows::id, state_deltas};
 
 /// Adds a change for each row of a table with a position after `$from`, up to and including `$to`.
 macro_rules! read_rows {

@@ -205,7 +205,7 @@ async fn load_missing_state_changes(
         HashMap::new()
     } else {
         let mut db = context.database.acquire().await?;
-        state_deltas::net(&mut db, &spans).await?
+        state_deltas::net_changes(&mut db, &spans).await?
     };
     for room in rooms {
         let Some(since) = room.request.query.since else {

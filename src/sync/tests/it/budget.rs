@@ -11,7 +11,7 @@ use types::SyncToken;
 use crate::support::{alice, bob, follow, next, request, server};
 
 #[tokio::test]
-async fn nothing_new_costs_no_query() {
+async fn a_sync_without_changes_needs_no_query() {
     let server = server().await;
     TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&alice()).await;
@@ -21,7 +21,7 @@ async fn nothing_new_costs_no_query() {
 }
 
 #[tokio::test]
-async fn some_messages_cost_no_query() {
+async fn a_sync_with_some_messages_needs_no_query() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     room.member(&server.db, &bob(), &bob(), "join").await;
@@ -36,7 +36,7 @@ async fn some_messages_cost_no_query() {
 }
 
 #[tokio::test]
-async fn one_message_to_many_waiting_users_costs_no_query() {
+async fn one_message_to_many_waiting_users_needs_no_query() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     let users: Vec<OwnedUserId> = (0..100)
@@ -56,8 +56,8 @@ async fn one_message_to_many_waiting_users_costs_no_query() {
     let answers = queries_of(async {
         let mut set = tokio::task::JoinSet::new();
         for waits in waiting {
-            let syncs = server.syncs.clone();
-            set.spawn(async move { queries_of(async { syncs.v3(&waits).await }).await });
+            let sync = server.sync.clone();
+            set.spawn(async move { queries_of(async { sync.v3(&waits).await }).await });
         }
         set.join_all().await
     });
@@ -70,7 +70,7 @@ async fn one_message_to_many_waiting_users_costs_no_query() {
 }
 
 #[tokio::test]
-async fn only_rooms_that_changed_are_looked_at() {
+async fn only_changed_rooms_are_visited() {
     let server = server().await;
     let mut rooms = Vec::new();
     for _ in 0..20 {
@@ -172,6 +172,6 @@ async fn waiting_request_takes_little_memory() {
     let server = server().await;
     let token = server.token(&alice()).await;
     let waits = request(&alice(), Some(&token));
-    let size = size_of_val(&server.syncs.v3(&waits));
+    let size = size_of_val(&server.sync.v3(&waits));
     assert!(size < 2048, "{size} bytes");
 }

@@ -6,7 +6,7 @@ use testkit::room::TestRoom;
 use crate::support::{alice, bodies, event_types, filter, request, server, set_topic};
 
 #[tokio::test]
-async fn filtered_timeline_finds_what_it_wants_further_back() {
+async fn filtered_timeline_reads_further_back() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     room.message(&server.db, &alice(), "wanted").await;

@@ -6,7 +6,7 @@ use testkit::room::TestRoom;
 use crate::support::{alice, bob, bodies, event_types, filter, request, server, set_topic};
 
 #[tokio::test]
-async fn first_sync_holds_timeline_and_the_state_before_it() {
+async fn first_sync_has_the_timeline_and_the_state_before_it() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     for n in 0..12 {

@@ -1,4 +1,4 @@
-//! More happened than one answer tells.
+//! Gaps: more changes than one response holds.
 
 use serde_json::json;
 use testkit::{
@@ -86,7 +86,7 @@ async fn old_token_is_answered_from_the_database_after_a_restart() {
 }
 
 #[tokio::test]
-async fn timeline_longer_than_memory_comes_from_the_database() {
+async fn timeline_longer_than_the_cached_one_is_read_from_the_database() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     for n in 0..90 {

@@ -1,4 +1,4 @@
-//! Memory that is short, and entries that are read while the room goes on.
+//! A cache that is too small, and entries that are loaded while changes are applied.
 
 use serde_json::json;
 use testkit::{queries_of, room::TestRoom};
@@ -62,10 +62,10 @@ async fn redaction_in_another_process_is_seen() {
     let here = testkit::database().await;
     let there = testkit::TestDatabase::open(here.options.clone()).await;
     let (mut here, mut there) = (here, there);
-    let (tell, hear) = (there.feed.connect_cluster(), here.feed.connect_cluster());
+    let ((publish, _), (_, listen)) = (there.feed.connect_cluster(), here.feed.connect_cluster());
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(tell.0);
-    tasks.spawn(hear.1);
+    tasks.spawn(publish);
+    tasks.spawn(listen);
     let there = follow_within(there, 1 << 20);
     let here = follow_within(here, 1 << 20);
     let room = TestRoom::create(&there.db, &alice()).await;

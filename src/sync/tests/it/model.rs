@@ -101,7 +101,7 @@ async fn stored(server: &Server, room: &TestRoom) -> Vec<storage::StoredEvent> {
     .unwrap()
 }
 
-/// All that a room in the cache tells, as text that can be compared.
+/// All that the cache has of a room, as text that can be compared.
 fn describe(room: &Room, state: &State, start: StreamPosition) -> Vec<String> {
     let mut lines = Vec::new();
     for pdu in state.iter() {
@@ -214,7 +214,7 @@ async fn applying_the_stream_to_the_cache_gives_what_loading_it_gives() {
 }
 
 #[tokio::test]
-async fn what_may_be_seen_by_the_order_of_the_history_is_what_the_states_allow() {
+async fn visibility_by_history_order_equals_visibility_by_state() {
     let server = server().await;
     for seed in 10..14 {
         let room = TestRoom::create(&server.db, &alice()).await;

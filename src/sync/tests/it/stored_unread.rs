@@ -29,7 +29,7 @@ async fn send_many(server: &Server, room: &TestRoom) {
     }
 }
 
-/// The notifications that a new device of a user is told of.
+/// The notification count in an initial sync.
 async fn count(server: &Server, user_id: &UserId, room: &TestRoom) -> u64 {
     let answer = server.sync(user_id, None).await;
     let joined = &answer["rooms"]["join"][room.room_id.as_str()];
@@ -69,7 +69,7 @@ async fn counting_continues_after_a_restart_from_what_was_stored() {
 }
 
 #[tokio::test]
-async fn what_was_counted_and_redacted_since_is_not_unread_after_a_restart() {
+async fn events_redacted_after_the_stored_count_are_not_unread_after_a_restart() {
     let server = server().await;
     let room = room(&server).await;
     let event_id = room.message(&server.db, &alice(), "secret").await;
@@ -84,7 +84,7 @@ async fn what_was_counted_and_redacted_since_is_not_unread_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_redaction_of_what_came_after_the_stored_count_keeps_it() {
+async fn a_redaction_of_a_later_event_keeps_the_stored_count() {
     let server = server().await;
     let room = room(&server).await;
     assert_eq!(count(&server, &bob(), &room).await, MANY);
@@ -139,7 +139,7 @@ async fn an_older_count_does_not_replace_a_newer_one() {
 }
 
 #[tokio::test]
-async fn users_of_a_room_share_what_is_read_for_their_counts() {
+async fn users_of_a_room_share_the_events_read_for_their_counts() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     let users: Vec<OwnedUserId> = (0..20)
@@ -152,12 +152,12 @@ async fn users_of_a_room_share_what_is_read_for_their_counts() {
     let restarted = server.restarted().await;
     let mut tasks = tokio::task::JoinSet::new();
     for user_id in users {
-        let (syncs, request) = (
-            restarted.syncs.clone(),
+        let (sync, request) = (
+            restarted.sync.clone(),
             crate::support::request(&user_id, None),
         );
         tasks.spawn(queries_of(async move {
-            syncs.v3(&request).await.expect("an answer")
+            sync.v3(&request).await.expect("an answer")
         }));
     }
     let mut reads = 0;
@@ -173,7 +173,7 @@ async fn users_of_a_room_share_what_is_read_for_their_counts() {
 }
 
 #[tokio::test]
-async fn a_badge_and_the_decision_for_an_event_need_no_request() {
+async fn badges_and_push_decisions_need_no_request() {
     let server = server().await;
     let (one, two) = (room(&server).await, room(&server).await);
     let mention =

@@ -8,7 +8,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use storage::{UserChange, stream::AccountData};
-use sync::{Request, Syncs};
+use sync::{Request, SyncResponder};
 use testkit::{PgConnectOptions, TestDatabase, Writer, room::TestRoom};
 use tokio_util::sync::CancellationToken;
 use types::Clock;
@@ -19,7 +19,7 @@ pub(crate) const MAX_TYPING_USERS: usize = 3;
 pub(crate) struct Server {
     pub(crate) db: Writer,
     pub(crate) live: Live,
-    pub(crate) syncs: Syncs,
+    pub(crate) sync: SyncResponder,
     pub(crate) stopping: CancellationToken,
     /// Cancelled when the cache could not follow the stream.
     failed: CancellationToken,
@@ -46,7 +46,7 @@ pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let live = db.live.clone();
     let stopping = CancellationToken::new();
     let clock = Clock::fixed(1_700_000_000_000);
-    let syncs = Syncs::new(db.database.clone(), live.clone(), clock, stopping.clone());
+    let sync = SyncResponder::new(db.database.clone(), live.clone(), clock, stopping.clone());
     let follower = live.clone();
     let failed = CancellationToken::new();
     let fails = failed.clone();
@@ -60,7 +60,7 @@ pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     Server {
         db,
         live,
-        syncs,
+        sync,
         stopping,
         failed,
         options,
@@ -110,10 +110,10 @@ impl Server {
         follow(TestDatabase::open(self.options.clone()).await)
     }
 
-    /// Syncs and checks that the answer is JSON.
+    /// SyncResponder and checks that the answer is JSON.
     pub(crate) async fn ask(&self, request: &Request) -> Value {
         let text = tokio::select! {
-            text = self.syncs.v3(request) => text.expect("an answer"),
+            text = self.sync.v3(request) => text.expect("an answer"),
             () = self.failed.cancelled() => panic!("the cache failed"),
         };
         serde_json::from_str(&text).expect("JSON")

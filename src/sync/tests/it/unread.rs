@@ -16,14 +16,14 @@ async fn room(server: &Server) -> TestRoom {
     room
 }
 
-/// The notifications and highlights that an answer tells of the room.
+/// The notification and highlight counts of the room in a response.
 fn counts(answer: &Value, room: &TestRoom) -> (u64, u64) {
     let counts = &answer["rooms"]["join"][room.room_id.as_str()]["unread_notifications"];
     let count = |name: &str| counts[name].as_u64().expect("a count");
     (count("notification_count"), count("highlight_count"))
 }
 
-/// What a new device of Bob's is told.
+/// The counts in an initial sync of Bob's.
 async fn bobs(server: &Server, room: &TestRoom) -> (u64, u64) {
     counts(&server.sync(&bob(), None).await, room)
 }
@@ -199,7 +199,7 @@ async fn threads_are_counted_apart_where_the_client_asks() {
 }
 
 #[tokio::test]
-async fn counts_beyond_memory_are_read_from_the_database() {
+async fn counts_beyond_the_cached_timeline_are_read_from_the_database() {
     let server = server().await;
     let room = room(&server).await;
     let root = room.message(&server.db, &alice(), "root").await;
@@ -221,7 +221,7 @@ async fn counts_beyond_memory_are_read_from_the_database() {
 }
 
 #[tokio::test]
-async fn counting_on_needs_no_query() {
+async fn counting_new_messages_needs_no_query() {
     let server = server().await;
     let room = room(&server).await;
     room.message(&server.db, &alice(), "one").await;
@@ -236,7 +236,7 @@ async fn counting_on_needs_no_query() {
 }
 
 #[tokio::test]
-async fn redacting_what_is_at_hand_needs_no_query() {
+async fn redacting_a_cached_event_needs_no_query() {
     let server = server().await;
     let room = room(&server).await;
     let one = room.message(&server.db, &alice(), "one").await;
@@ -254,7 +254,7 @@ async fn redacting_what_is_at_hand_needs_no_query() {
 }
 
 #[tokio::test]
-async fn redacting_what_was_read_long_ago_needs_no_query() {
+async fn redacting_a_read_event_needs_no_query() {
     let server = server().await;
     let room = room(&server).await;
     let old = room.message(&server.db, &alice(), "old").await;
@@ -285,7 +285,7 @@ async fn redacting_an_own_message_makes_nothing_unread() {
 }
 
 #[tokio::test]
-async fn replies_to_what_memory_has_lost_stay_unread() {
+async fn replies_to_evicted_events_stay_unread() {
     let server = server().await;
     let room = room(&server).await;
     let poll = room.message(&server.db, &alice(), "poll").await;
@@ -311,7 +311,7 @@ async fn replies_to_what_memory_has_lost_stay_unread() {
 }
 
 #[tokio::test]
-async fn receipts_that_overtake_each_other_leave_the_furthest() {
+async fn of_concurrent_receipts_the_furthest_remains() {
     let server = server().await;
     let room = room(&server).await;
     let one = room.message(&server.db, &alice(), "one").await;

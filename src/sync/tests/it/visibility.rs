@@ -1,11 +1,11 @@
-//! What somebody new in a room gets to see.
+//! What a new member sees of a room's history.
 
 use testkit::room::{CREATION_EVENTS, TestRoom};
 
 use crate::support::{alice, bob, bodies, event_types, server, set_visibility};
 
 #[tokio::test]
-async fn newcomer_gets_whole_state_and_shared_history() {
+async fn new_member_gets_the_whole_state_and_shared_history() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     let token = server.token(&bob()).await;
@@ -31,7 +31,7 @@ async fn newcomer_gets_whole_state_and_shared_history() {
 }
 
 #[tokio::test]
-async fn history_of_before_is_hidden_where_only_the_joined_may_see_it() {
+async fn joined_visibility_hides_history_before_the_join() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     set_visibility(&server, &room, "joined").await;
@@ -47,7 +47,7 @@ async fn history_of_before_is_hidden_where_only_the_joined_may_see_it() {
 }
 
 #[tokio::test]
-async fn the_invited_see_from_the_invitation_on_where_the_room_says_so() {
+async fn invited_visibility_shows_history_from_the_invitation_on() {
     let server = server().await;
     let room = TestRoom::create(&server.db, &alice()).await;
     set_visibility(&server, &room, "invited").await;
