@@ -38,7 +38,7 @@ impl Identity {
         }
         let mut db = self.0.database.acquire().await?;
         let address = address.to_string();
-        Ok(storage::devices::is_any_at(&mut db, user_id, &address).await?)
+        Ok(storage::devices::was_seen_at(&mut db, user_id, &address).await?)
     }
 
     /// Renames a device; without a name it only checks that the device exists.

@@ -73,7 +73,7 @@ impl Identity {
     async fn redeem_login_token(&self, token: &Secret) -> Result<(OwnedUserId, Option<String>)> {
         let hash = tokens::hash(token.expose());
         let mut db = self.0.database.acquire().await?;
-        let user_id = storage::sessions::take_login_token(&mut db, &hash, self.now())
+        let user_id = storage::sessions::consume_login_token(&mut db, &hash, self.now())
             .await?
             .ok_or(Error::InvalidLoginToken)?;
         let user = storage::users::find(&mut db, &user_id).await?;

@@ -49,7 +49,7 @@ impl Identity {
             return Err(Error::InvalidParam("A field contains a null character"));
         }
         let mut db = self.0.database.acquire().await?;
-        if !storage::registration::take_nonce(&mut db, &request.nonce, self.now()).await? {
+        if !storage::registration::consume_nonce(&mut db, &request.nonce, self.now()).await? {
             return Err(Error::InvalidParam("The nonce is unknown or has expired"));
         }
         drop(db);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_is_found_once_by_its_last_change() {
+    fn each_key_is_found_once_by_its_last_change() {
         let mut changes = ChangeIndex::default();
         for (key, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
             changes.insert(key, position);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_process_has_told_itself_is_not_told_again() {
+    fn changes_this_process_returned_are_not_returned_again() {
         let mut counter = counter(1);
         let returned = counter.next();
         assert_eq!(counter.changes_since(returned), returned);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_has_told_is_no_news_here() {
+    fn changes_another_process_returned_are_not_new_here() {
         let (mut here, mut there) = (counter(1), counter(2));
         let change = here.next();
         let same_change = there.next_after(change);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_of_no_time_mean_nothing() {
+    fn positions_in_the_future_are_ignored() {
         let mut counter = counter(1);
         let invented = EphemeralPosition(i64::MAX);
         assert_eq!(counter.changes_since(invented).get(), 0);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_restart_everything_is_news() {
+    fn after_a_restart_every_change_is_new() {
         let before = counter(1).last();
         let mut restarted = EphemeralCounter::new(Process {
             number: 1025 << PROCESS_BITS,

@@ -13,7 +13,7 @@ use storage::{
     Connection, Error, account_data, events,
     events::Span,
     memberships, receipts,
-    room_states::{self, StoredRoomState, Wanted, Which},
+    room_states::{self, RoomSelector, StateSelector, StoredRoomState},
     state_deltas, stream,
 };
 use types::{RoomNid, StreamPosition};
@@ -145,7 +145,7 @@ impl Live {
         let mut db = self.0.database.snapshot().await?;
         let position = stream::position(&mut db).await?;
         let mut states = self
-            .read_states(&mut db, Which::Nids(&missing), position)
+            .read_states(&mut db, RoomSelector::Nids(&missing), position)
             .await?;
         for (room_nid, room_id) in &claim.rooms {
             if !cached.contains_key(room_nid) {
@@ -208,14 +208,14 @@ impl Live {
     pub(crate) async fn read_states(
         &self,
         db: &mut Connection,
-        which: Which<'_>,
+        which: RoomSelector<'_>,
         position: StreamPosition,
     ) -> Result<HashMap<RoomNid, RoomState>, Error> {
-        if matches!(which, Which::Nids([])) {
+        if matches!(which, RoomSelector::Nids([])) {
             return Ok(HashMap::new());
         }
         let redactions = self.0.events.redactions();
-        let wanted = Wanted {
+        let wanted = StateSelector {
             event_types: &CORE_TYPES,
             small_state: SMALL_STATE,
         };

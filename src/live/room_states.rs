@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use event::{Pdu, State};
 use ruma::RoomId;
-use storage::{Connection, Error, room_states::Which, stream};
+use storage::{Connection, Error, room_states::RoomSelector, stream};
 use types::{EventNid, RoomNid, StreamPosition};
 
 use crate::{
@@ -74,7 +74,7 @@ impl Live {
         let mut db = self.0.database.snapshot().await?;
         let position = stream::position(&mut db).await?;
         let mut states = self
-            .read_states(&mut db, Which::Id(room_id), position)
+            .read_states(&mut db, RoomSelector::Id(room_id), position)
             .await?;
         db.commit().await?;
         let mut cache = self.0.cache.write();
@@ -110,7 +110,9 @@ impl Live {
         room_id: &RoomId,
     ) -> Result<Option<RoomState>, Error> {
         let position = stream::position(db).await?;
-        let states = self.read_states(db, Which::Id(room_id), position).await?;
+        let states = self
+            .read_states(db, RoomSelector::Id(room_id), position)
+            .await?;
         let state = states.into_values().next();
         if let Some(state) = &state {
             self.0.cache.write().remove_room(state.room_nid());

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn thread_is_read_as_far_as_either_kind_of_receipt_says() {
+    fn thread_is_read_up_to_the_furthest_receipt_of_any_type() {
         let read = read(&[(Some(thread()), 30), (None, 20), (Some(Thread::Main), 15)]);
         assert_eq!(read.in_thread(&thread()), order(30));
         assert_eq!(read.in_thread(&Thread::Main), order(20));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_on_in_one_way_does_not_fall_behind_in_another() {
+    fn read_positions_of_the_receipt_types_are_combined() {
         let threaded = read(&[(Some(thread()), 30)]);
         let unthreaded = read(&[(None, 40)]);
         assert!(!unthreaded.is_older_than(&threaded));

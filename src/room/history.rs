@@ -13,7 +13,7 @@ use ruma::{
 };
 use storage::{
     StoredEvent, events,
-    events::{Direction, Related},
+    events::{Direction, RelationQuery},
     memberships,
 };
 use types::{HistoryOrder, PageToken, RoomNid};
@@ -286,7 +286,7 @@ enum Source<'a> {
     /// A room's timeline.
     Timeline(RoomNid),
     /// The events of it that relate to an event.
-    Related(Related<'a>),
+    Related(RelationQuery<'a>),
 }
 
 impl Source<'_> {

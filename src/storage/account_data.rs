@@ -73,7 +73,7 @@ pub async fn since(
         .collect())
 }
 
-/// Removes all data of a closed account; nobody is left to learn about it.
+/// Removes all data of a closed account; without a position in the stream.
 pub async fn delete_all(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
     sqlx::query!(
         "DELETE FROM account_data WHERE user_id = $1",

@@ -45,11 +45,12 @@ pub struct WriteSet {
     pub room: Option<RoomWrite>,
     /// What else clients learn about.
     pub changes: UserChanges,
-    /// What the database has an answer to.
+    /// Writes whose effect depends on what is in the database.
     pub user: Vec<UserWrite>,
 }
 
-/// A write whose effect only the database knows; what clients learn of it follows from the effect.
+/// A write whose effect depends on what is in the database; the changes in the stream follow from the
+/// effect.
 #[derive(Clone, Debug)]
 pub enum UserWrite {
     /// A device uploads keys.
@@ -60,7 +61,7 @@ pub enum UserWrite {
     ReplaceAccountData(AccountDataUpdate),
 }
 
-/// What came of a [`UserWrite`].
+/// The result of a [`UserWrite`].
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// Of an upload of keys.
@@ -76,7 +77,7 @@ pub enum Outcome {
 pub struct Committed {
     /// The position of its last change.
     pub position: StreamPosition,
-    /// What came of its user writes, in their order.
+    /// The results of its user writes, in their order.
     pub outcomes: Vec<Outcome>,
 }
 

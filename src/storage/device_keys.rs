@@ -31,7 +31,7 @@ pub async fn find(
     Ok(keys)
 }
 
-/// The keys of one device, which nobody else changes until the transaction ends.
+/// The keys of one device, locked until the transaction ends.
 pub async fn find_for_update(
     db: &mut Connection,
     user_id: &UserId,

@@ -25,7 +25,7 @@ pub struct DeviceListChanges {
 /// What changed for a user after `from`, up to and including `to`.
 ///
 /// Memberships are compared between the two positions: what comes after `to` is for the next call.
-/// Two statements, and two more when somebody has joined or left the user's rooms.
+/// Two statements, and two more when members of the user's rooms have joined or left.
 #[tracing::instrument(name = "storage.device_lists.changed", level = "debug", skip_all)]
 pub async fn changed_between(
     db: &mut Connection,

@@ -89,7 +89,7 @@ pub async fn of_user(db: &mut Connection, user_id: &UserId) -> Result<Vec<Device
 }
 
 /// Whether one of the user's devices was last seen at this address.
-pub async fn is_any_at(
+pub async fn was_seen_at(
     db: &mut Connection,
     user_id: &UserId,
     address: &str,

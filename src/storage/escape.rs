@@ -36,7 +36,7 @@ mod tests {
     use super::{escape, unescape};
 
     #[test]
-    fn what_is_escaped_is_read_as_it_was_and_holds_no_nul() {
+    fn escaped_text_survives_the_round_trip_and_contains_no_nul() {
         for text in [
             "",
             "m.room.member",

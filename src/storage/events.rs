@@ -242,8 +242,8 @@ mod unread;
 
 pub use outliers::{auth_chain, by_ids, insert_outliers};
 pub use places::{FreePlaces, at_time, count_between, free_places};
-pub use related::{MAX_RECURSION_DEPTH, Related, related};
-pub use unread::{Unread, UnreadEvent, relations_of, unread};
+pub use related::{MAX_RECURSION_DEPTH, RelationQuery, related};
+pub use unread::{UnreadEvent, UnreadQuery, relations_of, unread};
 
 fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {
     rows.into_iter().map(Row::into_event).collect()

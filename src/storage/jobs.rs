@@ -161,7 +161,7 @@ pub async fn find(db: &mut Connection, job_id: i64) -> Result<Option<Job>, Error
     row.map(Job::try_from).transpose()
 }
 
-/// Asks for a job to be cancelled: at once if it waits, else when its handler looks.
+/// Asks for a job to be cancelled: at once if it waits, else when its handler checks next.
 pub async fn cancel(db: &mut Connection, job_id: i64) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE jobs SET cancel_requested = true, state = CASE state WHEN 0 THEN 3 ELSE state END

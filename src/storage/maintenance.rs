@@ -8,7 +8,7 @@ use crate::{Connection, Error, events, jobs, leases::milliseconds, relayed_event
 
 /// How long client transactions are kept, in milliseconds.
 const TRANSACTIONS_MS: i64 = 24 * 60 * 60 * 1000;
-/// How long finished jobs can be looked at.
+/// How long finished jobs are kept.
 const FINISHED_JOBS: Duration = Duration::from_hours(7 * 24);
 /// How long changes of key counts are kept for processes that have not read them.
 const KEY_COUNT_CHANGES: Duration = Duration::from_hours(24);

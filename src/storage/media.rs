@@ -174,7 +174,7 @@ pub async fn complete(
     Ok(result.rows_affected() == 1)
 }
 
-/// Withdraws a file, or puts it back if nobody is named; `false` if there is none of that id.
+/// Withdraws a file, or puts it back if no user is given; `false` if there is none of that id.
 pub async fn quarantine(
     db: &mut Connection,
     origin: &ServerName,

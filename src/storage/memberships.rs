@@ -24,7 +24,7 @@ pub struct Membership {
     pub event_nid: EventNid,
     /// Since when: stays while a member only changes name or picture.
     pub position: StreamPosition,
-    /// Whether the user, having left, asked not to hear of the room again.
+    /// Whether the user, having left, has forgotten the room.
     pub forgotten: bool,
 }
 

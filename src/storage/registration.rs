@@ -65,8 +65,8 @@ pub async fn insert_nonce(db: &mut Connection, nonce: &str, expires_ts: i64) -> 
     Ok(())
 }
 
-/// Uses up a nonce; `false` if it is unknown, used or has expired.
-pub async fn take_nonce(db: &mut Connection, nonce: &str, now: i64) -> Result<bool, Error> {
+/// Consumes a nonce; `false` if it is unknown, used or has expired.
+pub async fn consume_nonce(db: &mut Connection, nonce: &str, now: i64) -> Result<bool, Error> {
     let expires_ts = sqlx::query_scalar!(
         "DELETE FROM registration_nonces WHERE nonce = $1 RETURNING expires_ts",
         nonce

@@ -61,9 +61,9 @@ pub struct StateEntry {
     pub pdu: Option<Arc<Pdu>>,
 }
 
-/// Whose events are read along, besides those of the wanted types.
+/// Which events of the state are read, besides the numbers.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct StateSelector<'a> {
     /// The types of which all events are read.
     pub event_types: &'a [&'a str],
     /// A state of at most so many events is read whole: who loads it needs it next.
@@ -72,7 +72,7 @@ pub struct Wanted<'a> {
 
 /// Which rooms are read.
 #[derive(Clone, Copy, Debug)]
-pub enum Which<'a> {
+pub enum RoomSelector<'a> {
     /// These.
     Nids(&'a [RoomNid]),
     /// The one of this id.
@@ -83,8 +83,8 @@ pub enum Which<'a> {
 #[tracing::instrument(name = "storage.room_states.load", level = "debug", skip_all)]
 pub async fn load(
     db: &mut Connection,
-    which: Which<'_>,
-    wanted: Wanted<'_>,
+    which: RoomSelector<'_>,
+    wanted: StateSelector<'_>,
 ) -> Result<Vec<StoredRoomState>, Error> {
     let mut rooms = rooms(db, which).await?;
     if rooms.is_empty() {
@@ -97,10 +97,13 @@ pub async fn load(
     Ok(rooms)
 }
 
-async fn rooms(db: &mut Connection, which: Which<'_>) -> Result<Vec<StoredRoomState>, Error> {
+async fn rooms(
+    db: &mut Connection,
+    which: RoomSelector<'_>,
+) -> Result<Vec<StoredRoomState>, Error> {
     let (nids, room_id) = match which {
-        Which::Nids(nids) => (nids.iter().map(|nid| nid.get()).collect(), None),
-        Which::Id(room_id) => (Vec::new(), Some(room_id.as_str())),
+        RoomSelector::Nids(nids) => (nids.iter().map(|nid| nid.get()).collect(), None),
+        RoomSelector::Id(room_id) => (Vec::new(), Some(room_id.as_str())),
     };
     let rows = sqlx::query!(
         r#"SELECT r.room_nid, r.room_id, r.version AS "version!", h.revision, h.extremities, h.depth,
@@ -150,7 +153,7 @@ struct Row {
 async fn entries(
     db: &mut Connection,
     rooms: &[StoredRoomState],
-    wanted: Wanted<'_>,
+    wanted: StateSelector<'_>,
 ) -> Result<HashMap<RoomNid, Vec<StateEntry>>, Error> {
     let nids: Vec<i64> = rooms.iter().map(|room| room.room_nid.get()).collect();
     let types = wanted.event_types.iter();

@@ -61,7 +61,7 @@ pub struct HeadChange {
     pub layers: Option<Layers>,
 }
 
-/// What tells one head of a room from another. The revision alone could match a head that another
+/// What identifies a head of a room. The revision alone could match a head that another
 /// process has put in the place of the expected one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeadVersion {
@@ -94,7 +94,7 @@ pub struct NewEvent {
     /// Whether an event that is here already may name it as a parent: never for one that is made
     /// here.
     pub may_be_missed: bool,
-    /// The event that it redacts, as it looks afterwards.
+    /// The event that it redacts, in its redacted form.
     pub redacts: Option<Redacted>,
     /// What it changes in the room's current state; only with [`Placement::Timeline`].
     pub delta: Vec<StateChange>,

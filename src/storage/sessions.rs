@@ -7,7 +7,7 @@ use crate::{Connection, Error, rows::id};
 /// The SHA-256 hash of a token.
 pub type TokenHash = [u8; 32];
 
-/// What an access token stands for.
+/// The session of an access token.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The session.
@@ -223,8 +223,8 @@ pub async fn insert_login_token(
     Ok(())
 }
 
-/// Uses up a token for `m.login.token`; returns its user unless it is unknown or has expired.
-pub async fn take_login_token(
+/// Consumes a token for `m.login.token`; returns its user unless it is unknown or has expired.
+pub async fn consume_login_token(
     db: &mut Connection,
     hash: &TokenHash,
     now: i64,

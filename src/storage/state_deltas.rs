@@ -101,8 +101,8 @@ async fn deltas(
 
 /// What changed in each span, all taken together: from what each key was before the span to what
 /// it was after it. The spans are of different rooms.
-#[tracing::instrument(name = "storage.state_deltas.net", level = "debug", skip_all)]
-pub async fn net(
+#[tracing::instrument(name = "storage.state_deltas.net_changes", level = "debug", skip_all)]
+pub async fn net_changes(
     db: &mut Connection,
     spans: &[Span],
 ) -> Result<HashMap<RoomNid, Vec<StateChange>>, Error> {

@@ -43,7 +43,7 @@ fn reading_one_huge_room_does_not_empty_the_cache() {
 }
 
 #[test]
-fn what_was_read_before_a_redaction_is_not_kept() {
+fn events_read_before_their_redaction_are_not_cached() {
     let cache = EventCache::new(1 << 20);
     let (before, after) = (event(1, "secret"), event(1, "gone"));
     let redactions = cache.redactions();

@@ -6,7 +6,7 @@ use storage::room_states::StateEntry;
 
 use super::*;
 
-/// A sequence that looks random and is always the same.
+/// A pseudo-random sequence, the same in each run.
 struct Dice(u64);
 
 impl Dice {

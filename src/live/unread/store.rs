@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_counts_are_read_as_they_were() {
+    fn stored_counts_survive_the_round_trip() {
         let order = |position| HistoryOrder::of(StreamPosition(position));
         let count = |notifications, highlights| NotificationCount {
             notifications,

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use ruma::{EventId, RoomId};
-use storage::events::{MAX_RECURSION_DEPTH, Related};
+use storage::events::{MAX_RECURSION_DEPTH, RelationQuery};
 
 use super::{PageRequest, Source, page};
 use crate::{Error, Reader, Rooms, render::Renderer};
@@ -34,7 +34,7 @@ impl Rooms {
         query: &RelationsQuery,
     ) -> Result<String, Error> {
         let (target, mut view) = self.visible_event(room_id, reader, event_id).await?;
-        let source = Source::Related(Related {
+        let source = Source::Related(RelationQuery {
             room_nid: target.room_nid,
             target: event_id,
             rel_type: query.rel_type.as_deref(),

@@ -10,7 +10,7 @@ use crate::{
     stream::UserChange,
 };
 
-/// What came of a user write, and what clients learn of it.
+/// The result of a user write, and its changes in the stream.
 pub(crate) struct Answered {
     /// The number of the write in the batch.
     pub(crate) write: usize,

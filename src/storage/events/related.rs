@@ -6,9 +6,9 @@ use types::{HistoryOrder, RoomNid};
 use super::{Direction, Row, StoredEvent, collect};
 use crate::{Connection, Error};
 
-/// Which related events are asked for.
+/// Selects the events that relate to another one.
 #[derive(Clone, Copy, Debug)]
-pub struct Related<'a> {
+pub struct RelationQuery<'a> {
     /// The room.
     pub room_nid: RoomNid,
     /// The event that they relate to.
@@ -32,7 +32,7 @@ pub const MAX_RECURSION_DEPTH: i64 = 3;
 #[tracing::instrument(name = "storage.events.related", level = "debug", skip_all)]
 pub async fn related(
     db: &mut Connection,
-    wanted: Related<'_>,
+    wanted: RelationQuery<'_>,
     after: HistoryOrder,
     until: HistoryOrder,
     direction: Direction,
@@ -62,7 +62,7 @@ pub async fn related(
 
 async fn related_recursively(
     db: &mut Connection,
-    wanted: Related<'_>,
+    wanted: RelationQuery<'_>,
     after: HistoryOrder,
     until: HistoryOrder,
     direction: Direction,

@@ -9,9 +9,9 @@ use types::{HistoryOrder, RoomNid};
 
 use crate::{Connection, Error, rows::id};
 
-/// Which events of a room a user may not have read.
+/// Selects the events of a room that a user may not have read.
 #[derive(Clone, Copy, Debug)]
-pub struct Unread {
+pub struct UnreadQuery {
     /// The room.
     pub room_nid: RoomNid,
     /// Nothing up to here is unread.
@@ -38,11 +38,12 @@ pub struct UnreadEvent {
 #[tracing::instrument(name = "storage.events.unread", level = "debug", skip_all)]
 pub async fn unread(
     db: &mut Connection,
-    wanted: &[Unread],
+    wanted: &[UnreadQuery],
     limit: i64,
     mut visit: impl FnMut(UnreadEvent),
 ) -> Result<(), Error> {
-    let column = |value: fn(&Unread) -> i64| -> Vec<i64> { wanted.iter().map(value).collect() };
+    let column =
+        |value: fn(&UnreadQuery) -> i64| -> Vec<i64> { wanted.iter().map(value).collect() };
     let mut rows = sqlx::query!(
         r#"SELECT w.room_nid AS "room_nid!", r.room_id, e.event_id AS "event_id!", e.history_order AS "history_order!",
             e.json AS "json!", e.is_redacted AS "is_redacted!"

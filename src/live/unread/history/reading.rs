@@ -7,7 +7,7 @@ use std::{
 
 use storage::{
     Connection, Error,
-    events::{self, Unread},
+    events::{self, UnreadQuery},
 };
 use types::{HistoryOrder, RoomNid, StreamPosition};
 
@@ -75,9 +75,9 @@ pub(super) async fn read(
     readings: &mut HashMap<RoomNid, Reading>,
     visit: &mut impl FnMut(RoomNid, &HistoryEvent),
 ) -> Result<(), Error> {
-    let wanted: Vec<Unread> = readings
+    let wanted: Vec<UnreadQuery> = readings
         .iter()
-        .map(|(room_nid, reading)| Unread {
+        .map(|(room_nid, reading)| UnreadQuery {
             room_nid: *room_nid,
             after: reading.range.after,
             after_main: reading.range.after_main,

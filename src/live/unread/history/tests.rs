@@ -37,7 +37,7 @@ fn range(after: i64, after_main: i64) -> HistoryRange {
 }
 
 #[test]
-fn a_read_is_complete_up_to_the_oldest_event_of_a_full_batch() {
+fn a_history_is_complete_back_to_the_oldest_event_of_a_full_batch() {
     let mut reading = Reading::new(range(5, 10));
     for position in (11..110).rev() {
         reading.push(event(position), true);
@@ -53,7 +53,7 @@ fn a_read_is_complete_up_to_the_oldest_event_of_a_full_batch() {
 }
 
 #[test]
-fn only_what_was_kept_as_a_whole_is_shared() {
+fn only_complete_histories_are_shared() {
     let read = |kept: &[bool]| {
         let mut reading = Reading::new(range(5, 5));
         for keeps in kept {

@@ -267,7 +267,7 @@ async fn a_member_known_from_the_state_of_another_server_leaves() {
 }
 
 #[tokio::test]
-async fn a_leave_that_lost_against_a_join_ends_nothing() {
+async fn a_leave_that_lost_state_resolution_changes_nothing() {
     let test = testkit::database().await;
     let mut room = room(&test, &[&alice()]).await;
     let mut join = room.member(&bob(), "join").await;
@@ -320,7 +320,7 @@ async fn members_that_vanish_from_the_state_leave() {
 }
 
 #[tokio::test]
-async fn users_with_a_backslash_in_their_names_are_told_like_others() {
+async fn device_list_changes_of_users_with_a_backslash_are_returned() {
     let test = testkit::database().await;
     let historical = owned_user_id!(r"@bo\b:test.localhost");
     let mut room = room(&test, &[&alice()]).await;

@@ -67,7 +67,7 @@ async fn deleted_device_leaves_no_rows() {
 }
 
 #[tokio::test]
-async fn keys_uploaded_while_their_device_is_deleted_go_with_it() {
+async fn keys_uploaded_while_their_device_is_deleted_are_deleted_with_it() {
     let test = testkit::database().await;
     test.execute(FILL).await;
     let upload = test.execute(
@@ -117,7 +117,7 @@ async fn keys_uploaded_while_their_device_is_deleted_go_with_it() {
 }
 
 #[tokio::test]
-async fn remote_users_rows_fit_into_the_tables() {
+async fn rows_of_remote_users_can_be_stored() {
     let test = testkit::database().await;
     test.execute(
         "INSERT INTO profiles (user_id, field, value) VALUES ('@remote:elsewhere.org', 'displayname', '\"Remote\"');

@@ -9,7 +9,7 @@ use storage::{
     Connection, StoredEvent,
     committer::WriteSet,
     event_edges,
-    events::{self, Direction, Related, erase},
+    events::{self, Direction, RelationQuery, erase},
     rooms::{NewEvent, Parent, Placement},
     stream::Redacted,
 };
@@ -54,7 +54,7 @@ async fn find(db: &mut Connection, nid: EventNid) -> StoredEvent {
 }
 
 #[tokio::test]
-async fn an_event_that_fills_a_gap_stands_before_its_child_and_is_told_to_nobody() {
+async fn a_backfilled_event_precedes_its_child_and_has_no_stream_position() {
     let test = testkit::database().await;
     let (mut room, [create, first, second]) = room(&test).await;
     let mut db = test.database.acquire().await.expect("a connection");
@@ -122,7 +122,7 @@ async fn a_rejected_event_is_known_as_rejected_when_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_parent_that_is_not_known_ends_the_history_until_it_is() {
+async fn an_unknown_parent_is_a_backward_extremity_until_it_is_stored() {
     let test = testkit::database().await;
     let (mut room, [_, first, second]) = room(&test).await;
     let mut missed = room.next().await;
@@ -199,7 +199,7 @@ async fn a_foreign_event_with_a_nul_is_kept_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_a_redaction_takes_away_is_kept_sealed_and_relates_to_nothing() {
+async fn the_original_of_a_redacted_event_is_kept_sealed_without_relations() {
     let test = testkit::database().await;
     let (mut room, [_, target, _]) = room(&test).await;
     let mut db = test.database.acquire().await.expect("a connection");
@@ -211,7 +211,7 @@ async fn what_a_redaction_takes_away_is_kept_sealed_and_relates_to_nothing() {
     let mut set = room.write(alice(), "m.room.message", None, content).await;
     let reply = event(&mut set).event.clone();
     commit(&test, set).await;
-    let related = Related {
+    let related = RelationQuery {
         room_nid: room.nid(),
         target: &target,
         rel_type: None,

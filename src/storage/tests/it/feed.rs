@@ -1,4 +1,4 @@
-//! The feed yields every change once, in order, whoever made it.
+//! The feed yields every change once, in order, of this and other processes.
 
 use ruma::OwnedDeviceId;
 use storage::{Change, UserChange, UserChanges, maintenance, stream};
@@ -41,7 +41,7 @@ async fn the_feed_yields_commits_of_other_processes() {
     let there = testkit::TestDatabase::open(here.options.clone()).await;
     let (_, listen) = here.feed.connect_cluster();
     let mut there_feed = there.feed;
-    let (tell, _) = there_feed.connect_cluster();
+    let (publish, _) = there_feed.connect_cluster();
     let committer = there.committer.clone();
     let body = async {
         committer
@@ -68,7 +68,7 @@ async fn the_feed_yields_commits_of_other_processes() {
     };
     tokio::select! {
         () = body => {}
-        () = tell => panic!("the notifier ended"),
+        () = publish => panic!("the notifier ended"),
         () = listen => panic!("the listener ended"),
     }
 }

@@ -73,7 +73,7 @@ async fn a_key_that_vanishes_or_returns_changes_state_and_membership() {
     assert_eq!(changes, [(joined_nid, None), (None, joined_nid)]);
     // Taken together nothing has changed since the join, and the member has come since before it.
     for (after, from) in [(first, joined_nid), (StreamPosition::START, None)] {
-        let net = state_deltas::net(&mut db, &[span(after)]).await;
+        let net = state_deltas::net_changes(&mut db, &[span(after)]).await;
         let net = net.expect("changes").remove(&room.nid()).expect("changes");
         let change = net.iter().find(|change| change.key == joined.key);
         let change = change.expect("the member");
