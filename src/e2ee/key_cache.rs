@@ -59,9 +59,10 @@ pub(crate) struct KeyCache {
     applied: watch::Sender<Option<StreamPosition>>,
 }
 
-/// What must not have changed for an entry to be kept that is being read.
+/// How often a user's entries have been invalidated: an entry that is being read is kept only if this has
+/// not changed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct CacheVersion(u64);
 
 impl KeyCache {
     /// A cache of about so many bytes.
@@ -124,28 +125,33 @@ impl KeyCache {
         self.made.get(user_id)
     }
 
-    /// To be taken before an entry is read from the database.
-    pub(crate) fn ticket(&self, user_id: &UserId) -> Ticket {
-        Ticket(self.stripe(user_id).load(Ordering::Acquire))
+    /// The version of a user's entries, to be taken before they are read from the database.
+    pub(crate) fn version(&self, user_id: &UserId) -> CacheVersion {
+        CacheVersion(self.stripe(user_id).load(Ordering::Acquire))
     }
 
-    /// Keeps the keys of a user unless they may have changed since the ticket was taken.
-    pub(crate) fn insert_user(&self, user_id: OwnedUserId, keys: Arc<UserKeys>, ticket: Ticket) {
+    /// Keeps the keys of a user unless they may have changed since the version was taken.
+    pub(crate) fn insert_user(
+        &self,
+        user_id: OwnedUserId,
+        keys: Arc<UserKeys>,
+        version: CacheVersion,
+    ) {
         self.users.insert(user_id.clone(), keys);
-        if self.ticket(&user_id).0 != ticket.0 {
+        if self.version(&user_id).0 != version.0 {
             self.users.invalidate(&user_id);
         }
     }
 
-    /// Keeps the signatures of a user unless they may have changed since the ticket was taken.
+    /// Keeps the signatures of a user unless they may have changed since the version was taken.
     pub(crate) fn insert_made(
         &self,
         user_id: OwnedUserId,
         made: Arc<SignaturesMade>,
-        ticket: Ticket,
+        version: CacheVersion,
     ) {
         self.made.insert(user_id.clone(), made);
-        if self.ticket(&user_id).0 != ticket.0 {
+        if self.version(&user_id).0 != version.0 {
             self.made.invalidate(&user_id);
         }
     }

@@ -16,7 +16,7 @@ use storage::{Connection, cross_signing, device_keys};
 
 use crate::{
     Error, Keys,
-    key_cache::{CachedDevice, SignaturesMade, Ticket, UserKeys},
+    key_cache::{CacheVersion, CachedDevice, SignaturesMade, UserKeys},
     signed::Signed,
 };
 
@@ -94,9 +94,9 @@ impl Keys {
         if missing.is_empty() {
             return Ok(found);
         }
-        let tickets: BTreeMap<OwnedUserId, Ticket> = missing
+        let versions: BTreeMap<OwnedUserId, CacheVersion> = missing
             .iter()
-            .map(|user_id| (user_id.clone(), self.cache.ticket(user_id)))
+            .map(|user_id| (user_id.clone(), self.cache.version(user_id)))
             .collect();
         // One snapshot for all: device keys fit the cross-signing keys that signed them.
         let mut snapshot = self.database.snapshot().await?;
@@ -104,9 +104,9 @@ impl Keys {
         snapshot.commit().await?;
         for (user_id, keys) in loaded {
             let keys = Arc::new(keys);
-            if let Some(ticket) = tickets.get(&user_id).filter(|_| self.cache.is_followed()) {
+            if let Some(version) = versions.get(&user_id).filter(|_| self.cache.is_followed()) {
                 let keys = Arc::clone(&keys);
-                self.cache.insert_user(user_id.clone(), keys, *ticket);
+                self.cache.insert_user(user_id.clone(), keys, *version);
             }
             found.push((user_id, keys));
         }
@@ -160,7 +160,7 @@ impl Keys {
         if let Some(made) = self.cache.made(signer) {
             return Ok(made);
         }
-        let ticket = self.cache.ticket(signer);
+        let version = self.cache.version(signer);
         let mut made = SignaturesMade::new();
         let mut db = self.database.acquire().await?;
         for signature in cross_signing::signatures_by(&mut db, signer).await? {
@@ -171,7 +171,7 @@ impl Keys {
         let made = Arc::new(made);
         if self.cache.is_followed() {
             let kept = Arc::clone(&made);
-            self.cache.insert_made(signer.to_owned(), kept, ticket);
+            self.cache.insert_made(signer.to_owned(), kept, version);
         }
         Ok(made)
     }

@@ -56,7 +56,7 @@ async fn caller_confirms_with_their_own_password() {
 }
 
 #[tokio::test]
-async fn session_of_one_user_does_not_serve_another() {
+async fn session_of_one_user_is_not_valid_for_another() {
     let world = world(RegistrationMode::Closed).await;
     let alice = world.active(&world.user("alice", "secret").await).await;
     let mallory = world.active(&world.user("mallory", "secret").await).await;

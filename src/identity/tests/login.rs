@@ -190,7 +190,7 @@ async fn access_and_refresh_tokens_are_not_interchangeable() {
 }
 
 #[tokio::test]
-async fn login_token_is_good_once_and_for_two_minutes() {
+async fn login_token_is_valid_once_and_for_two_minutes() {
     let world = world(RegistrationMode::Closed).await;
     let login = world.user("alice", "secret").await;
     let user = world.active(&login).await;
@@ -309,7 +309,7 @@ async fn login_racing_with_deactivation_is_refused() {
 }
 
 #[tokio::test]
-async fn guests_are_known_as_such() {
+async fn guests_are_authenticated_as_guests() {
     let database = testkit::database().await;
     let options = database.options.clone();
     let world = world_on(database, RegistrationMode::Closed);

@@ -10,7 +10,7 @@ use types::{ErrorKind, Fault, Secret};
 use super::{World, credentials, device, refreshable, world_on};
 use crate::{DeviceRequest, Error, Login};
 
-/// Two processes that hear of each other.
+/// Two connected processes.
 struct Pair {
     here: World,
     there: World,
@@ -170,7 +170,7 @@ async fn revocations_of_many_tokens_reach_other_processes() {
 }
 
 #[tokio::test]
-async fn nothing_is_believed_after_the_others_may_have_been_missed() {
+async fn tokens_are_looked_up_again_after_messages_may_have_been_missed() {
     let mut pair = Pair::new().await;
     pair.here.user("alice", "sesame").await;
     let login = pair.login(DeviceRequest::default()).await;

@@ -74,7 +74,7 @@ async fn open_server_asks_for_the_dummy_stage_first() {
 }
 
 #[tokio::test]
-async fn registration_may_do_without_a_session() {
+async fn registration_does_not_need_a_session() {
     let world = world(RegistrationMode::Open).await;
     let confirmed = world.confirmed(json!({ "type": "m.login.dummy" })).await;
     let quiet = RegistrationRequest {
@@ -88,7 +88,7 @@ async fn registration_may_do_without_a_session() {
 }
 
 #[tokio::test]
-async fn name_is_given_away_once() {
+async fn username_can_be_registered_once() {
     let world = world(RegistrationMode::Open).await;
     world.user("alice", "secret").await;
     assert!(matches!(
@@ -127,7 +127,7 @@ async fn names_outside_the_grammar_are_refused() {
     }
 }
 
-/// A registration token that is good once, and the `auth` that tells it.
+/// A registration token for one use, and the `auth` that has it.
 async fn single_use_token(world: &World) -> (String, serde_json::Value) {
     let token = world
         .identity
@@ -139,7 +139,7 @@ async fn single_use_token(world: &World) -> (String, serde_json::Value) {
 }
 
 #[tokio::test]
-async fn registration_token_is_good_for_so_many_accounts() {
+async fn registration_token_has_a_limited_number_of_uses() {
     let world = world(RegistrationMode::Token).await;
     let (token, auth) = single_use_token(&world).await;
     let (first, second) = (
@@ -191,7 +191,7 @@ async fn registration_token_expires() {
 }
 
 #[tokio::test]
-async fn stage_of_no_flow_is_refused_and_the_session_goes_on() {
+async fn stage_of_no_flow_is_refused_and_the_session_stays_valid() {
     let world = world(RegistrationMode::Token).await;
     let first = world.incomplete(None).await;
     let dummy = json!({ "type": "m.login.dummy", "session": first.session });
@@ -202,7 +202,7 @@ async fn stage_of_no_flow_is_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn session_serves_one_request_once() {
+async fn session_is_valid_for_one_request_once() {
     let world = world(RegistrationMode::Open).await;
     let session = world.incomplete(None).await.session;
     let auth = json!({ "type": "m.login.dummy", "session": session });
@@ -271,7 +271,7 @@ async fn shared_secret_creates_admins() {
 }
 
 #[tokio::test]
-async fn nonce_is_good_once_and_for_a_minute() {
+async fn nonce_is_valid_once_and_for_a_minute() {
     let world = world(RegistrationMode::Closed).await;
     let nonce = world.identity.registration_nonce().await.unwrap();
     world
@@ -313,7 +313,7 @@ async fn wrong_mac_is_refused() {
 }
 
 #[tokio::test]
-async fn name_wanted_twice_at_once_is_given_away_once() {
+async fn of_concurrent_registrations_of_a_username_one_succeeds() {
     let world = world(RegistrationMode::Open).await;
     let one = world.confirmed(json!({ "type": "m.login.dummy" })).await;
     let two = world.confirmed(json!({ "type": "m.login.dummy" })).await;
@@ -325,7 +325,7 @@ async fn name_wanted_twice_at_once_is_given_away_once() {
 }
 
 #[tokio::test]
-async fn last_use_of_a_registration_token_is_given_away_once() {
+async fn of_concurrent_last_uses_of_a_registration_token_one_succeeds() {
     let world = world(RegistrationMode::Token).await;
     let (_, auth) = single_use_token(&world).await;
     let (one, two) = (

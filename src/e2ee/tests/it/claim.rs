@@ -32,7 +32,7 @@ async fn claim_by(process: &Keys, device: &Device) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_claim_gets_a_key_while_one_is_left_and_no_key_twice() {
+async fn each_key_is_claimed_once_while_any_is_left() {
     let setting = Arc::new(setting().await);
     let alice = setting.user("alice").await;
     let device = Arc::new(setting.device_with_keys(&alice, "PHONE").await);
@@ -59,7 +59,7 @@ async fn every_claim_gets_a_key_while_one_is_left_and_no_key_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_give_out_no_key_twice_and_leave_none_over() {
+async fn two_processes_claim_each_key_exactly_once() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let device = Arc::new(setting.device_with_keys(&alice, "PHONE").await);
@@ -89,7 +89,7 @@ async fn two_processes_give_out_no_key_twice_and_leave_none_over() {
 }
 
 #[tokio::test]
-async fn keys_are_given_out_in_the_order_of_their_upload() {
+async fn keys_are_claimed_in_the_order_of_their_upload() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let device = setting.device(&alice, "PHONE").await;
@@ -103,7 +103,7 @@ async fn keys_are_given_out_in_the_order_of_their_upload() {
 }
 
 #[tokio::test]
-async fn the_fallback_key_is_given_out_again_and_again_when_nothing_else_is_left() {
+async fn the_fallback_key_is_claimed_repeatedly_when_no_one_time_key_is_left() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let device = setting.device_with_key(&alice, "PHONE", "A").await;

@@ -84,7 +84,7 @@ async fn only_the_user_sees_the_user_signing_key() {
 }
 
 #[tokio::test]
-async fn keys_in_memory_are_as_another_process_has_changed_them() {
+async fn cached_keys_include_the_changes_of_other_processes() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let bob = setting.user("bob").await;

@@ -51,7 +51,7 @@ async fn master_key(setting: &Setting, owner: &OwnedUserId, viewer: &UserId) -> 
 }
 
 #[tokio::test]
-async fn a_device_signed_by_its_owner_is_seen_so_by_all() {
+async fn the_signature_of_an_owner_on_a_device_is_returned_to_all() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let bob = setting.user("bob").await;
@@ -83,7 +83,7 @@ async fn a_device_signed_by_its_owner_is_seen_so_by_all() {
 }
 
 #[tokio::test]
-async fn a_signature_on_another_user_is_seen_by_its_maker_alone() {
+async fn a_signature_on_another_user_is_returned_to_its_signer_only() {
     let setting = setting().await;
     let (alice, bob) = (setting.user("alice").await, setting.user("bob").await);
     let carol = setting.user("carol").await;

@@ -40,7 +40,7 @@ async fn waiting(setting: &Setting, user_id: &UserId, device_id: &DeviceId) -> V
 }
 
 #[tokio::test]
-async fn a_message_waits_for_its_device_until_acknowledged() {
+async fn a_message_is_stored_until_its_device_acknowledges_it() {
     let setting = setting().await;
     let (alice, bob) = (setting.user("alice").await, setting.user("bob").await);
     let from = setting.device(&alice, "PHONE").await;
@@ -95,7 +95,7 @@ async fn a_repeat_at_the_same_time_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_star_stands_for_all_devices_and_unknown_ones_are_passed_over() {
+async fn a_wildcard_addresses_all_devices_and_unknown_devices_are_skipped() {
     let setting = setting().await;
     let (alice, bob) = (setting.user("alice").await, setting.user("bob").await);
     let from = setting.device(&alice, "PHONE").await;
@@ -136,7 +136,7 @@ async fn oversized_and_malformed_messages_are_refused() {
 }
 
 #[tokio::test]
-async fn transactions_are_forgotten_after_a_day() {
+async fn transactions_expire_after_a_day() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let from = setting.device(&alice, "PHONE").await;

@@ -1,4 +1,4 @@
-//! What a device may upload, and who hears of it.
+//! Uploads of keys, and the device-list changes that follow.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ async fn one_time_keys_must_be_signed_by_the_device() {
 }
 
 #[tokio::test]
-async fn a_new_fallback_key_is_unused_and_takes_the_place_of_the_old_one() {
+async fn a_new_fallback_key_is_unused_and_replaces_the_old_one() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let device = setting.device_with_keys(&alice, "PHONE").await;
@@ -166,7 +166,7 @@ async fn a_new_fallback_key_is_unused_and_takes_the_place_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn keys_go_with_their_device() {
+async fn keys_are_deleted_with_their_device() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
     let device = setting.device_with_key(&alice, "PHONE", "A").await;
