@@ -15,7 +15,7 @@ use wildmatch::WildMatch;
 
 use crate::{AddressRange, ListenAddress, problem::Findings, units::duration};
 
-/// Spec: server-server, "Publishing Keys": servers believe keys for seven days at most, and should not be given ones
+/// Spec: server-server, "Publishing Keys": servers accept keys for seven days at most, and should not be given ones
 /// that expire within an hour.
 const KEY_VALIDITY: RangeInclusive<Duration> =
     Duration::from_hours(2)..=Duration::from_hours(7 * 24);

@@ -13,7 +13,7 @@ use crate::{
 
 /// The largest file that is decoded.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// The first bytes of a file, which tell its format.
+/// The first bytes of a file, which identify its format.
 const FORMAT_BYTES: u64 = 64;
 /// A thumbnail request.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What `/proc` tells about the server processes of a cluster.
+//! The server processes of a cluster, found in `/proc`.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 /// How long processes get to exit after a `SIGQUIT`, which they handle at once.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whether `pid` is, or cannot be told from, a live server process of the cluster.
+/// Whether `pid` is, or cannot be distinguished from, a live server process of the cluster.
 ///
 /// A zombie is not, nor is another program that got the same id later.
 pub(crate) fn is_live_server(pid: Pid, cluster: &Path) -> bool {

@@ -138,7 +138,7 @@ async fn data_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_postmaster_left_by_a_crash_is_taken_over() {
+async fn a_postmaster_left_by_a_crash_is_adopted() {
     let directory = open_directory();
     let postgres = start(directory.path()).await;
     let pid = postgres.pid();
@@ -163,7 +163,7 @@ async fn a_postmaster_that_dies_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_closed_parent_directory_is_passed_by_the_inherited_handle() {
+async fn an_inaccessible_parent_directory_is_bypassed_by_an_inherited_handle() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
     let data_dir = directory.path().join("below");

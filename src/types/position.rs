@@ -103,7 +103,7 @@ mod tests {
     use super::{HistoryOrder, StreamPosition};
 
     #[test]
-    fn what_fills_a_gap_stands_between_its_neighbours() {
+    fn backfilled_events_are_ordered_between_their_neighbours() {
         let [earlier, later] = [4, 5].map(|position| HistoryOrder::of(StreamPosition(position)));
         let filled = later.before().before();
         assert!(earlier < filled && filled < later);

@@ -50,7 +50,7 @@ pub struct Follower {
     position: StreamPosition,
 }
 
-/// A contiguous part of the stream, as far as the follower wants to know of it.
+/// A contiguous part of the stream: the changes of the follower's kinds.
 #[derive(Debug)]
 pub struct Batch {
     /// The changes, in order. There may be none: a row that changed again later is found at its last

@@ -6,4 +6,4 @@ mod supervisor;
 
 pub use follower::{Batch, Follower, FollowerBuilder, Start};
 pub use jobs::Jobs;
-pub use supervisor::{Supervisor, Unfinished};
+pub use supervisor::{Supervisor, UnfinishedTasks};

@@ -30,7 +30,7 @@ struct Inner {
 /// Tasks that were aborted because they did not stop in time.
 #[derive(Debug, thiserror::Error)]
 #[error("These tasks did not stop in time: {}", .0.join(", "))]
-pub struct Unfinished(pub Vec<&'static str>);
+pub struct UnfinishedTasks(pub Vec<&'static str>);
 
 impl Supervisor {
     /// Cancelled when tasks should stop; also for long polls.
@@ -96,7 +96,7 @@ impl Supervisor {
     }
 
     /// Stops all tasks and waits for them; aborts those that have not ended `within` this time.
-    pub async fn stop(&self, within: Duration) -> Result<(), Unfinished> {
+    pub async fn stop(&self, within: Duration) -> Result<(), UnfinishedTasks> {
         self.0.stopping.cancel();
         self.0.tasks.close();
         if tokio::time::timeout(within, self.0.tasks.wait())
@@ -108,7 +108,7 @@ impl Supervisor {
         let unfinished = self.0.running.lock().clone();
         self.0.aborting.cancel();
         self.0.tasks.wait().await;
-        Err(Unfinished(unfinished))
+        Err(UnfinishedTasks(unfinished))
     }
 
     fn track(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {

@@ -112,7 +112,7 @@ async fn an_adopted_postmaster_that_nobody_reaps_is_restarted() {
 }
 
 #[tokio::test]
-async fn a_process_id_that_another_program_got_is_no_obstacle() {
+async fn a_process_id_reused_by_another_program_does_not_prevent_the_start() {
     let directory = open_directory();
     let mut sleep = Command::new("sleep");
     // PostgreSQL takes a process of another user for no postmaster.
@@ -130,7 +130,7 @@ async fn a_process_id_that_another_program_got_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_process_id_that_a_postmaster_of_another_cluster_got_is_no_obstacle() {
+async fn a_process_id_reused_by_a_postmaster_of_another_cluster_does_not_prevent_the_start() {
     let (directory, other) = (open_directory(), open_directory());
     let other = start(other.path()).await;
     leave_locks_naming(directory.path(), other.pid()).await;
@@ -143,7 +143,7 @@ async fn a_process_id_that_a_postmaster_of_another_cluster_got_is_no_obstacle() 
 }
 
 #[tokio::test]
-async fn an_incomplete_lock_file_is_no_obstacle() {
+async fn an_incomplete_lock_file_does_not_prevent_the_start() {
     let directory = open_directory();
     start(directory.path()).await.stop().await.unwrap();
     fs::write(directory.path().join("postgres/cluster/postmaster.pid"), "").unwrap();

@@ -33,7 +33,7 @@ async fn a_task_that_fails_or_panics_is_run_again() {
 }
 
 #[tokio::test]
-async fn tasks_end_when_they_are_asked_to() {
+async fn tasks_end_when_stopping_is_requested() {
     let supervisor = Supervisor::default();
     let (ended, mut seen) = mpsc::unbounded_channel();
     supervisor.spawn("follower", move |stopping| {
@@ -49,10 +49,10 @@ async fn tasks_end_when_they_are_asked_to() {
 }
 
 #[tokio::test]
-async fn a_task_that_does_not_end_is_dropped_and_named() {
+async fn a_task_that_does_not_end_is_aborted_and_named() {
     let supervisor = Supervisor::default();
     supervisor.spawn("deaf", |_| pending::<Result<(), String>>());
-    let Unfinished(names) = supervisor.stop(Duration::ZERO).await.unwrap_err();
+    let UnfinishedTasks(names) = supervisor.stop(Duration::ZERO).await.unwrap_err();
     assert_eq!(names, ["deaf"]);
 }
 

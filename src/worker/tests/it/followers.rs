@@ -45,7 +45,7 @@ fn positions(batch: &Batch) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn what_is_not_done_is_returned_again_after_a_restart() {
+async fn an_unfinished_batch_is_returned_again_after_a_restart() {
     let test = testkit::database().await;
     commit(&test, 0..3).await;
     let mut follower = resume(&test).await;
@@ -62,7 +62,7 @@ async fn what_is_not_done_is_returned_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_follower_waits_for_what_is_committed_later() {
+async fn a_follower_waits_for_later_commits() {
     let test = testkit::database().await;
     let mut follower = resume(&test).await;
     let (batch, ()) = tokio::join!(follower.next(), commit(&test, 0..1));
@@ -85,7 +85,7 @@ async fn a_long_stream_is_returned_in_batches_without_a_gap() {
 }
 
 #[tokio::test]
-async fn a_new_follower_begins_where_it_is_told_to() {
+async fn a_new_follower_starts_at_the_given_position() {
     let test = testkit::database().await;
     commit(&test, 0..2).await;
     let from_now = Follower::builder("now").from(Start::Now);
@@ -100,7 +100,7 @@ async fn a_new_follower_begins_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn other_kinds_of_changes_are_passed_over() {
+async fn other_kinds_of_changes_are_skipped() {
     let test = testkit::database().await;
     let user_id = owned_user_id!("@alice:test.localhost");
     let changes = [account_data("type"), UserChange::DeviceList { user_id }];
@@ -137,7 +137,7 @@ async fn the_effect_of_a_batch_is_committed_with_the_cursor_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn of_exclusive_followers_of_one_name_one_follows() {
+async fn only_one_exclusive_follower_of_a_name_runs() {
     let test = testkit::database().await;
     let other = TestDatabase::open(test.options.clone()).await;
     commit(&test, 0..1).await;
@@ -160,7 +160,7 @@ async fn of_exclusive_followers_of_one_name_one_follows() {
 }
 
 #[tokio::test]
-async fn who_has_lost_the_lease_writes_nothing() {
+async fn a_follower_that_lost_its_lease_writes_nothing() {
     let test = testkit::database().await;
     let other = TestDatabase::open(test.options.clone()).await;
     commit(&test, 0..1).await;

@@ -72,7 +72,7 @@ async fn a_job_is_done_once() {
 }
 
 #[tokio::test]
-async fn a_job_of_a_process_that_was_killed_goes_on_where_it_had_come_to() {
+async fn a_job_of_a_killed_process_resumes_from_its_progress() {
     let test = testkit::database().await;
     // Its process is taken to be dead at once.
     let killed = Jobs::with_lease(test.database.clone(), Duration::ZERO);
@@ -162,7 +162,7 @@ async fn a_job_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn a_periodic_job_is_done_by_one_process_and_waits_for_its_time() {
+async fn a_periodic_job_is_run_by_one_process_when_it_is_due() {
     let test = testkit::database().await;
     let other = TestDatabase::open(test.options.clone()).await;
     let runs = Arc::<AtomicU32>::default();
@@ -189,7 +189,7 @@ async fn a_periodic_job_is_done_by_one_process_and_waits_for_its_time() {
 }
 
 #[tokio::test]
-async fn a_job_that_fails_is_tried_again_later_and_says_why() {
+async fn a_failed_job_is_retried_later_and_records_its_error() {
     let test = testkit::database().await;
     let jobs = Jobs::new(test.database.clone());
     jobs.register("fails", Schedule::OnDemand, |_| async {
