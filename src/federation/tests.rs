@@ -19,7 +19,7 @@ use ruma::{
     user_id,
 };
 use serde_json::json;
-use testkit::{HttpsServer, Received, TestCa};
+use testkit::{HttpsServer, ReceivedRequest, TestCa};
 use types::{Clock, ErrorKind, Fault as _};
 
 use crate::{Error, Federation, OwnKeys, Result};
@@ -46,7 +46,9 @@ struct Pair {
 
 impl Pair {
     /// `answer` answers what is not a request for keys.
-    async fn start(answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static) -> Self {
+    async fn start(
+        answer: impl Fn(&ReceivedRequest) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let ca = TestCa::new();
         let name = ServerName::parse("127.0.0.1:1").unwrap();
         let (signer, _) = Signer::generate(&name).unwrap();
@@ -147,7 +149,7 @@ impl Peer {
     }
 }
 
-fn no_answer(_: &Received) -> Response<Body> {
+fn no_answer(_: &ReceivedRequest) -> Response<Body> {
     let mut response = Response::new(Body::from(r#"{"errcode": "M_UNRECOGNIZED", "error": "?"}"#));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use config::AddressRange;
 use http::{Response as HttpResponse, StatusCode, Version, header};
 use serde::Deserialize;
-use testkit::{DnsServer, HttpsServer, Received, TestCa};
+use testkit::{DnsServer, HttpsServer, ReceivedRequest, TestCa};
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn endpoint(host: &str, host_header: &str, address: SocketAddr) -> Endpoint {
     }
 }
 
-fn hello(_: &Received) -> HttpResponse<Body> {
+fn hello(_: &ReceivedRequest) -> HttpResponse<Body> {
     HttpResponse::new(Body::from("hello"))
 }
 

@@ -1,6 +1,6 @@
-//! Numbers that look random and are the same in each run.
+//! Pseudo-random numbers, the same in each run.
 
-/// A sequence of numbers that looks random; the same for the same seed.
+/// A sequence of pseudo-random numbers, given by its seed.
 #[derive(Debug)]
 pub struct Dice(pub u64);
 

@@ -1,4 +1,4 @@
-//! Federation with nobody, or with servers of a test.
+//! Federation in closed mode, or with servers of a test.
 
 use std::time::Duration;
 

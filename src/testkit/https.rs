@@ -32,7 +32,7 @@ pub struct TestCa {
 
 /// A certificate and its private key.
 #[derive(Debug)]
-pub struct Certified {
+pub struct IssuedCertificate {
     /// The certificate.
     pub certificate: Certificate,
     /// The private key.
@@ -66,12 +66,12 @@ impl TestCa {
     }
 
     /// Issues a certificate for names and addresses.
-    pub fn certify(&self, names: &[&str]) -> Certified {
+    pub fn certify(&self, names: &[&str]) -> IssuedCertificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(names).expect("valid names");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Certified { certificate, key }
+        IssuedCertificate { certificate, key }
     }
 }
 
@@ -83,7 +83,7 @@ impl Default for TestCa {
 
 /// A request as the server has received it.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct ReceivedRequest {
     /// The host name that the client sent in the TLS handshake.
     pub sni: Option<String>,
     /// The version of HTTP.
@@ -104,7 +104,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct HttpsServer {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -113,7 +113,7 @@ impl HttpsServer {
     pub async fn start(
         ca: &TestCa,
         names: &[&str],
-        answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         Self::start_at(free, ca, names, answer).await
@@ -145,9 +145,9 @@ impl HttpsServer {
         address: SocketAddr,
         ca: &TestCa,
         names: &[&str],
-        answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
-        let Certified { certificate, key } = ca.certify(names);
+        let IssuedCertificate { certificate, key } = ca.certify(names);
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("TLS versions")
@@ -181,16 +181,16 @@ impl HttpsServer {
     }
 
     /// The requests so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<ReceivedRequest> {
         self.received.lock().clone()
     }
 }
 
-type Answer = Box<dyn Fn(&Received) -> Response<Body> + Send + Sync>;
+type Answer = Box<dyn Fn(&ReceivedRequest) -> Response<Body> + Send + Sync>;
 
 struct Connection {
     tls: TlsAcceptor,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
     answer: Answer,
 }
 
@@ -223,7 +223,7 @@ impl Connection {
         let header = head.headers.get(http::header::HOST);
         let header = header.and_then(|host| host.to_str().ok());
         let host = head.uri.authority().map(http::uri::Authority::as_str);
-        let received = Received {
+        let received = ReceivedRequest {
             sni,
             version: head.version,
             host: host.or(header).unwrap_or_default().to_owned(),

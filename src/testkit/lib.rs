@@ -20,7 +20,7 @@ pub use database::{
 pub use dice::Dice;
 pub use dns::DnsServer;
 pub use federation::{closed_federation, federation};
-pub use https::{Certified, HttpsServer, Received, TestCa};
+pub use https::{HttpsServer, IssuedCertificate, ReceivedRequest, TestCa};
 pub use queries::{Queries, queries_of};
 pub use sqlx::postgres::PgConnectOptions;
 pub use time_limit::time_limit;

@@ -1,7 +1,7 @@
 use axum::body::Body;
 use http::{Response, StatusCode};
 use net::{AddressGuard, TrustRoots};
-use testkit::{DnsServer, HttpsServer, Received, TestCa};
+use testkit::{DnsServer, HttpsServer, ReceivedRequest, TestCa};
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn settings(text: &str) -> config::Federation {
 impl Network {
     /// The host answers requests for its `.well-known` with this; further settings are those of `[federation]`.
     async fn start(
-        well_known: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+        well_known: impl Fn(&ReceivedRequest) -> Response<Body> + Send + Sync + 'static,
         more: &str,
     ) -> Self {
         let (ca, dns) = (TestCa::new(), DnsServer::start().await);

@@ -9,7 +9,9 @@ use federation::{Federation, OwnKeys};
 use parking_lot::Mutex;
 use ruma::{OwnedUserId, owned_user_id};
 use serde_json::Value;
-use testkit::{HttpsServer, Received, TestCa, TestDatabase, Writer, room::TestRoom, server_name};
+use testkit::{
+    HttpsServer, ReceivedRequest, TestCa, TestDatabase, Writer, room::TestRoom, server_name,
+};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
@@ -158,7 +160,7 @@ async fn serve(
     .await
 }
 
-fn transaction(received: &Received) -> Transaction {
+fn transaction(received: &ReceivedRequest) -> Transaction {
     let id = received.target.strip_prefix("/_matrix/federation/v1/send/");
     let mut body: Value = serde_json::from_slice(&received.body).expect("JSON");
     assert_eq!(body["origin"], server_name().as_str());

@@ -9,7 +9,7 @@ use federation::{Federation, OwnKeys};
 use parking_lot::Mutex;
 use ruma::{OneTimeKeyAlgorithm, OwnedUserId, UserId, owned_user_id};
 use serde_json::{Value, json};
-use testkit::{HttpsServer, Received, TestCa, TestDatabase, Writer, room::TestRoom};
+use testkit::{HttpsServer, ReceivedRequest, TestCa, TestDatabase, Writer, room::TestRoom};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use types::Clock;
@@ -33,7 +33,7 @@ struct Known {
 }
 
 impl Known {
-    fn answer(&mut self, request: &Received) -> Value {
+    fn answer(&mut self, request: &ReceivedRequest) -> Value {
         self.asked.push(request.target.clone());
         let id = |keys: &Value| keys["device_id"].as_str().expect("an id").to_owned();
         if request.target.contains("/user/devices/") {

@@ -6,7 +6,7 @@ use event::Pdu;
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
-use testkit::{HttpsServer, Received, TestCa};
+use testkit::{HttpsServer, ReceivedRequest, TestCa};
 
 use crate::{
     receiving::{MESSAGE, NAME, room, set},
@@ -106,7 +106,7 @@ impl Pair {
 
     fn requests(&self, path: &str) -> usize {
         let received = self.peer.received();
-        let wanted = |request: &&Received| request.target.contains(path);
+        let wanted = |request: &&ReceivedRequest| request.target.contains(path);
         received.iter().filter(wanted).count()
     }
 }
@@ -115,7 +115,7 @@ fn value(pdu: &Pdu) -> Value {
     serde_json::from_str(pdu.json()).expect("JSON")
 }
 
-fn answer(answers: &Answers, received: &Received) -> Option<Value> {
+fn answer(answers: &Answers, received: &ReceivedRequest) -> Option<Value> {
     let target = &received.target;
     if target.contains("/get_missing_events/") {
         return Some(json!({ "events": [] }));
