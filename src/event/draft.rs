@@ -25,7 +25,7 @@ pub struct Draft {
     pub state_key: Option<String>,
     /// Its content: a JSON object.
     pub content: Box<RawValue>,
-    /// The event that a redaction redacts; put where the room version wants it.
+    /// The event that a redaction redacts; put where the room version has it.
     pub redacts: Option<OwnedEventId>,
     /// When it is sent.
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_stand_between_values_and_nowhere_else() {
+    fn values_are_separated_by_commas() {
         let mut json = JsonWriter::new();
         json.object(|json| {
             json.field("empty").object(|_| {});

@@ -1,4 +1,4 @@
-//! How states are stored: as layers over each other, and with a digest that tells equal states.
+//! How states are stored: as layers over each other, and with a digest that identifies equal states.
 //!
 //! A stored state is a chain of layers. A layer holds, for some state keys, the event that is
 //! current or that there is none; what it does not hold is found in the layers below. Each layer is

@@ -144,7 +144,7 @@ impl Pdu {
         &self.auth_events
     }
 
-    /// The event that this `m.room.redaction` wants to redact.
+    /// The event that this `m.room.redaction` names.
     pub fn redacts(&self) -> Option<&EventId> {
         self.redacts.as_deref()
     }

@@ -1,7 +1,7 @@
 //! The checks of a received event, in the order of the specification.
 //!
 //! Spec: server-server, "Checks performed on receipt of a PDU". Called when events of other servers
-//! are received; the caller fetches between the steps what the next one wants:
+//! are received; the caller fetches between the steps what the next one needs:
 //!
 //! 1. [`Pdu::parse`]: form and size. Fails: dropped.
 //! 2. and 3. [`verify`]: signatures, with the keys of the

@@ -1,15 +1,15 @@
 //! State resolution: one state out of several.
 //!
 //! Spec: rooms v1, v2 and v12, "State resolution". Version 2 and 2.1 of the algorithm are ruma's;
-//! here are the sets of events that it wants from the graph. Version 1 is in `v1.rs`.
+//! here are the sets of events that it needs from the graph. Version 1 is in `v1.rs`.
 //!
 //! Called when events of other servers have made a room's graph fork. Only the keys in which the
-//! states differ are looked at, and most of the work is done on numbers:
+//! states differ are compared, and most of the work is done on numbers:
 //!
 //! 1. [`Conflict::between`] finds the keys in which the states differ.
-//! 2. [`full_conflicted_set`] finds the events that take part. It wants the edges of the auth
+//! 2. [`full_conflicted_set`] finds the events that take part. It needs the edges of the auth
 //!    chains, as numbers.
-//! 3. [`resolve`] wants these events with [their auth chains](auth_chains).
+//! 3. [`resolve`] needs these events with [their auth chains](auth_chains).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

@@ -157,7 +157,7 @@ impl fmt::Debug for Signer {
 
 /// Checks the signature of `entity` (a user or server) with one Ed25519 key over an object.
 ///
-/// `key_id` is the whole id, such as `ed25519:DEVICEID`; other signatures are not looked at.
+/// `key_id` is the whole id, such as `ed25519:DEVICEID`; other signatures are ignored.
 pub fn verify_json(
     object: &CanonicalJsonObject,
     entity: &str,

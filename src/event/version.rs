@@ -23,7 +23,7 @@ const SUPPORTED: [RoomVersionId; 12] = [
     RoomVersionId::V12,
 ];
 
-/// A room version that Chancery speaks, with its rules.
+/// A supported room version, with its rules.
 #[derive(Clone, Debug)]
 pub struct RoomVersion {
     id: RoomVersionId,
@@ -54,7 +54,7 @@ impl RoomVersion {
         })
     }
 
-    /// The room versions that Chancery speaks, oldest first.
+    /// The supported room versions, oldest first.
     pub fn supported() -> impl Iterator<Item = RoomVersionId> {
         SUPPORTED.into_iter()
     }

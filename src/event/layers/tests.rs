@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn reading_through_the_layers_gives_the_state(steps in steps()) {
+    fn reading_all_layers_gives_the_state(steps in steps()) {
         let mut store = Store::default();
         for step in steps {
             store.apply(&step);
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn the_digest_tells_states_apart_and_not_the_ways_to_them(
+    fn the_digest_depends_on_the_state_and_not_on_the_order_of_changes(
         state in prop::collection::btree_map(0..50_i64, 1..1000_i64, 0..40),
         other in prop::collection::btree_map(0..50_i64, 1..1000_i64, 0..40),
         seed in any::<u64>(),
@@ -128,7 +128,7 @@ proptest! {
     }
 }
 
-/// A sequence that looks random and is always the same.
+/// A pseudo-random sequence, the same in each run.
 fn keys(count: i64) -> impl FnMut() -> i64 {
     let mut seed = 12_u64;
     move || {
@@ -161,7 +161,7 @@ fn a_changed_key_is_written_about_as_often_as_the_state_has_layers() {
 }
 
 #[test]
-fn what_vanishes_from_the_whole_state_leaves_no_trace() {
+fn keys_removed_from_the_whole_state_are_not_stored() {
     let mut store = Store::default();
     store.apply(&[(1, true)]);
     store.apply(&[(1, false)]);

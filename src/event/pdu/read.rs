@@ -67,7 +67,7 @@ struct RedactionContent {
     redacts: Option<OwnedEventId>,
 }
 
-/// Where `redacts` is looked for.
+/// Where `redacts` is expected.
 #[derive(Clone, Copy)]
 enum Redacts {
     Top,
@@ -78,8 +78,8 @@ enum Redacts {
 impl Pdu {
     /// Parses an event from outside, in the federation format, and works out its id.
     ///
-    /// The text is brought into canonical form; `unsigned` is dropped, because nobody vouches
-    /// for it. Hashes and signatures are not verified here.
+    /// The text is brought into canonical form; `unsigned` is dropped, because it is not
+    /// signed. Hashes and signatures are not verified here.
     pub fn parse(json: &str, version: &RoomVersion) -> Result<Self, FormatError> {
         Self::from_json(EventJson::parse(json, version)?, version)
     }

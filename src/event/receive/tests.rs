@@ -50,7 +50,7 @@ fn auth_events(room: &Room) -> Vec<Arc<Pdu>> {
 }
 
 #[test]
-fn an_event_whose_hash_differs_goes_on_redacted() {
+fn an_event_with_a_wrong_hash_is_redacted() {
     for number in ["1", "5", "6", "12"] {
         let mut room = Room::new(number);
         let event = room.message(ALICE).unwrap();
@@ -69,7 +69,7 @@ fn an_event_whose_hash_differs_goes_on_redacted() {
 }
 
 #[test]
-fn every_event_of_a_room_passes_by_its_auth_events() {
+fn every_event_of_a_room_is_allowed_by_its_auth_events() {
     for number in RoomVersion::supported() {
         let mut room = Room::new(number.as_str());
         room.join(BOB).unwrap();

@@ -1,4 +1,4 @@
-//! What state resolution wants from the graph of auth events, on numbers alone.
+//! What state resolution needs from the graph of auth events, on numbers alone.
 
 use std::collections::{HashMap, HashSet};
 

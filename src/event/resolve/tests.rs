@@ -137,7 +137,7 @@ fn the_later_topic_wins() {
 }
 
 #[test]
-fn a_ban_beats_what_the_banned_user_did_elsewhere() {
+fn a_ban_wins_over_state_of_the_banned_user_in_another_fork() {
     for number in ["3", "6", "10", "11", "12"] {
         let mut one = three(number);
         promote(&mut one, ALICE, json!({BOB: 50}));
@@ -159,7 +159,7 @@ fn a_ban_beats_what_the_banned_user_did_elsewhere() {
 }
 
 #[test]
-fn a_demotion_beats_what_the_demoted_user_did_elsewhere() {
+fn a_demotion_wins_over_state_of_the_demoted_user_in_another_fork() {
     for number in ["6", "11", "12"] {
         let mut one = three(number);
         promote(&mut one, ALICE, json!({BOB: 50}));

@@ -58,7 +58,7 @@ fn power_levels_stop_at_the_first_that_is_not_allowed() {
 }
 
 #[test]
-fn join_rules_and_members_are_resolved_in_the_light_of_what_came_before() {
+fn join_rules_and_members_are_resolved_after_power_levels() {
     let mut one = three("1");
     promote(&mut one, ALICE, json!({BOB: 50}));
     let mut two = one.clone();
