@@ -10,7 +10,7 @@ use storage::{
     events::Span,
     stream::{EventChange, Receipt, Redacted, StateChange},
 };
-use types::{EventNid, RoomNid, StreamPosition};
+use types::{EventNid, HistoryOrder, RoomNid, StreamPosition};
 
 use crate::{
     members::{Heroes, Member, MemberCounts},
@@ -186,28 +186,40 @@ impl Room {
 
     /// What a user may see of the cached timeline.
     pub fn visibility_for(&self, user_id: &UserId) -> UserVisibility {
-        let of = |event_type: &str, state_key: &str| -> Vec<&StoredEvent> {
-            self.timeline
-                .iter()
-                .map(|timeline_event| timeline_event.event())
-                .filter(|event| {
-                    event.pdu.event_type() == event_type && event.pdu.state_key() == Some(state_key)
-                })
-                .collect()
-        };
         let member = self.state.members().get(user_id.as_str());
         let visibility = self.state.core().get("m.room.history_visibility", "");
-        UserVisibility::from_timeline(
+        UserVisibility::from_changes(
             user_id,
             (
-                &of("m.room.member", user_id.as_str()),
+                &self.key_changes("m.room.member", user_id.as_str()),
                 member.map(Member::membership),
             ),
             (
-                &of("m.room.history_visibility", ""),
+                &self.key_changes("m.room.history_visibility", ""),
                 visibility.map(AsRef::as_ref),
             ),
         )
+    }
+
+    /// How the current state of a key changed in the cached timeline, each change with the order of the
+    /// event that caused it. An accepted event that lost state resolution changes nothing.
+    fn key_changes(&self, event_type: &str, state_key: &str) -> Vec<(HistoryOrder, &StateChange)> {
+        let is_of_key = |change: &&StateChange| {
+            let event = change.event();
+            event.is_some_and(|event| {
+                event.event_type() == event_type && event.state_key() == Some(state_key)
+            })
+        };
+        let deltas = self.deltas.iter();
+        let changes = deltas.flat_map(|(position, changes)| {
+            // A delta has the position after the event that caused it.
+            let order = HistoryOrder::of(StreamPosition(position.get() - 1));
+            changes
+                .iter()
+                .filter(is_of_key)
+                .map(move |change| (order, change))
+        });
+        changes.collect()
     }
 
     /// Applies a committed event to all but the state.

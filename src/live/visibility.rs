@@ -12,7 +12,7 @@ use ruma::{
     OwnedUserId, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
-use storage::{Connection, Error, StoredEvent, events};
+use storage::{Connection, Error, StoredEvent, events, stream::StateChange};
 use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 
 /// What the states before and after events say of a user.
@@ -71,6 +71,28 @@ impl<T> Default for History<T> {
 }
 
 impl<T> History<T> {
+    /// Reads the value of each change; the oldest one names the value before it, too.
+    fn of_changes(
+        changes: &[(HistoryOrder, &StateChange)],
+        value: impl Fn(&Pdu) -> Option<T>,
+        absent: &T,
+    ) -> Self
+    where
+        T: Clone,
+    {
+        let mut history = Vec::with_capacity(changes.len() + 1);
+        let before = changes.first().and_then(|(_, first)| first.from.as_ref());
+        history.extend(before.and_then(|from| Some((None, value(&from.pdu)?))));
+        for (order, change) in changes {
+            let value = match &change.to {
+                Some(to) => value(&to.pdu),
+                None => Some(absent.clone()),
+            };
+            history.extend(value.map(|value| (Some(*order), value)));
+        }
+        Self(history)
+    }
+
     /// Reads each event's value; the oldest one names the value before it, too.
     fn new(events: &[&StoredEvent], value: impl Fn(&Pdu) -> Option<T>) -> Self {
         let mut history = Vec::with_capacity(events.len() + 1);
@@ -121,10 +143,10 @@ impl UserVisibility {
         room_nids: &[RoomNid],
         user_id: &UserId,
     ) -> Result<HashMap<RoomNid, Self>, Error> {
-        let member_events =
-            events::state_history(db, room_nids, "m.room.member", user_id.as_str()).await?;
-        let visibility_events =
-            events::state_history(db, room_nids, "m.room.history_visibility", "").await?;
+        let key = ("m.room.member", user_id.as_str());
+        let member_events = events::current_state_history(db, room_nids, key.0, key.1).await?;
+        let key = ("m.room.history_visibility", "");
+        let visibility_events = events::current_state_history(db, room_nids, key.0, key.1).await?;
         let (member_events, visibility_events) =
             (by_room(&member_events), by_room(&visibility_events));
         let user_visibility = |room_nid: &RoomNid| {
@@ -139,27 +161,35 @@ impl UserVisibility {
             .collect())
     }
 
-    /// The visibility of a room's cached timeline: from the user's member events and the history
-    /// visibility events in it, oldest first, and the current ones. Valid for these events only.
-    pub(crate) fn from_timeline(
+    /// The visibility of a room's cached timeline for a user who is joined: from what changed in it of
+    /// the user's membership and of the history visibility, oldest first, and what they are now. Valid
+    /// for this timeline only.
+    pub(crate) fn from_changes(
         user_id: &UserId,
-        (member_events, current_member): (&[&StoredEvent], Option<MembershipState>),
-        (visibility_events, current_visibility): (&[&StoredEvent], Option<&Pdu>),
+        (member_changes, current_member): (
+            &[(HistoryOrder, &StateChange)],
+            Option<MembershipState>,
+        ),
+        (visibility_changes, current_visibility): (&[(HistoryOrder, &StateChange)], Option<&Pdu>),
     ) -> Self {
-        let mut user_visibility = Self::from_history(user_id, member_events, visibility_events);
-        // Without a change among the events, what is current held all the time.
-        if member_events.is_empty() {
-            let now = current_member.map(|now| (None, now));
-            user_visibility.memberships.0.extend(now);
+        let (leave, shared) = (MembershipState::Leave, HistoryVisibility::Shared);
+        let mut memberships = History::of_changes(member_changes, Pdu::membership, &leave);
+        let mut visibilities = History::of_changes(visibility_changes, history_visibility, &shared);
+        // Without a change, what is current held all the time.
+        if member_changes.is_empty() {
+            memberships.0.extend(current_member.map(|now| (None, now)));
         }
-        if visibility_events.is_empty() {
-            user_visibility.visibilities.0.extend(
-                current_visibility
-                    .and_then(history_visibility)
-                    .map(|now| (None, now)),
-            );
+        if visibility_changes.is_empty() {
+            let now = current_visibility.and_then(history_visibility);
+            visibilities.0.extend(now.map(|now| (None, now)));
         }
-        user_visibility
+        Self {
+            user_id: Some(user_id.to_owned()),
+            last_leave: None,
+            memberships,
+            visibilities,
+            contexts: None,
+        }
     }
 
     /// From all member events of the user and all history visibility events.

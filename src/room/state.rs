@@ -186,7 +186,7 @@ impl Rooms {
         if membership.forgotten {
             return Err(Error::NotInRoom);
         }
-        let history = storage::events::state_history(
+        let history = storage::events::current_state_history(
             &mut db,
             &[membership.room_nid],
             "m.room.member",

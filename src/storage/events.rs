@@ -8,7 +8,6 @@ use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 
 use crate::{
     Connection, Error,
-    escape::escape,
     rows::{self, id},
     stream::{Redacted, StateEvent},
 };
@@ -200,10 +199,14 @@ impl Row {
 /// Selects whole events; the tail begins with further joins or `WHERE`.
 macro_rules! select_events {
     ($tail:literal $(+ $end:literal)? $(, $argument:expr)* $(,)?) => {
+        select_events!(ordered by "e.history_order", $tail $(+ $end)? $(, $argument)*)
+    };
+    // The order need not be the event's own.
+    (ordered by $order:literal, $tail:literal $(+ $end:literal)? $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
             r#"SELECT e.event_nid AS "event_nid!", e.room_nid AS "room_nid!", r.room_id AS "room_id!",
-                e.event_id AS "event_id!", e.position, e.history_order, e.verdict AS "verdict!",
+                e.event_id AS "event_id!", e.position, "# + $order + r#", e.verdict AS "verdict!",
                 e.snapshot_nid, e.auth_nids AS "auth_nids!", t.device_id AS "transaction_device?",
                 t.transaction_id AS "transaction_id?", e.json AS "json!", e.replaces_nid,
                 p.event_id AS "replaces_id?", p.json AS "replaces_json?",
@@ -238,11 +241,13 @@ pub mod erase;
 mod outliers;
 mod places;
 mod related;
+mod state;
 mod unread;
 
 pub use outliers::{auth_chain, by_ids, insert_outliers};
 pub use places::{FreePlaces, at_time, count_between, free_places};
 pub use related::{MAX_RECURSION_DEPTH, RelationQuery, related};
+pub use state::{current_state, current_state_history, current_state_of, state_history, state_of};
 pub use unread::{UnreadEvent, UnreadQuery, relations_of, unread};
 
 fn collect(rows: Vec<Row>) -> Result<Vec<StoredEvent>, Error> {
@@ -425,80 +430,6 @@ pub async fn latest(
         &after,
         &until,
         limit
-    );
-    collect(rows.fetch_all(db).await?)
-}
-
-/// The state events of each snapshot, in no order; the snapshots are of different rooms.
-#[tracing::instrument(name = "storage.events.state_of", level = "debug", skip_all)]
-pub async fn state_of(
-    db: &mut Connection,
-    snapshots: &[SnapshotNid],
-) -> Result<Vec<StoredEvent>, Error> {
-    let stored = crate::snapshots::read(db, snapshots).await?;
-    let nids: Vec<EventNid> = stored
-        .values()
-        .flat_map(|stored| stored.state.values().copied())
-        .collect();
-    by_nids(db, &nids).await
-}
-
-/// The current state of each room, in no order.
-#[tracing::instrument(name = "storage.events.current_state", level = "debug", skip_all)]
-pub async fn current_state(
-    db: &mut Connection,
-    room_nids: &[RoomNid],
-) -> Result<Vec<StoredEvent>, Error> {
-    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
-    let rows = select_events!(
-        "JOIN current_state c ON c.event_nid = e.event_nid WHERE c.room_nid = ANY($1)",
-        &room_nids
-    );
-    collect(rows.fetch_all(db).await?)
-}
-
-/// The accepted events of one state key in each room, oldest first: how it came to be what it is.
-///
-/// With the user's membership and the history visibility this answers what the user may see. What
-/// was current when this server came to know the room has no place in the history and stands first.
-#[tracing::instrument(name = "storage.events.state_history", level = "debug", skip_all)]
-pub async fn state_history(
-    db: &mut Connection,
-    room_nids: &[RoomNid],
-    event_type: &str,
-    state_key: &str,
-) -> Result<Vec<StoredEvent>, Error> {
-    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
-    let rows = select_events!(
-        "WHERE e.room_nid = ANY($1) AND e.event_type = $2 AND e.state_key = $3 AND e.verdict = 0
-            AND (e.history_order IS NOT NULL OR EXISTS (
-                SELECT FROM current_state c
-                WHERE c.room_nid = e.room_nid AND c.event_type = e.event_type AND c.state_key = e.state_key
-                    AND c.event_nid = e.event_nid))
-         ORDER BY e.room_nid, e.history_order NULLS FIRST",
-        &room_nids,
-        &*escape(event_type),
-        &*escape(state_key)
-    );
-    collect(rows.fetch_all(db).await?)
-}
-
-/// The current state events of some types in each room, in no order.
-pub async fn current_state_of(
-    db: &mut Connection,
-    room_nids: &[RoomNid],
-    event_types: &[&str],
-) -> Result<Vec<StoredEvent>, Error> {
-    let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
-    let event_types: Vec<String> = event_types
-        .iter()
-        .map(|event_type| escape(event_type).into_owned())
-        .collect();
-    let rows = select_events!(
-        "JOIN current_state c ON c.event_nid = e.event_nid
-         WHERE c.room_nid = ANY($1) AND c.event_type = ANY($2)",
-        &room_nids,
-        &event_types
     );
     collect(rows.fetch_all(db).await?)
 }

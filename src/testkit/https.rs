@@ -123,9 +123,9 @@ impl HttpsServer {
     pub async fn start_json(
         ca: &TestCa,
         names: &[&str],
-        answer: impl Fn(&Received) -> Option<Value> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Option<Value> + Send + Sync + 'static,
     ) -> Self {
-        let answer = move |received: &Received| {
+        let answer = move |received: &ReceivedRequest| {
             let found = answer(received);
             let status = match found {
                 Some(_) => StatusCode::OK,

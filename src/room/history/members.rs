@@ -190,7 +190,8 @@ impl Rooms {
         user_id: &UserId,
     ) -> Result<State, Error> {
         let room_nid = self.head(room_id).await?.room_nid;
-        let own = events::state_history(db, &[room_nid], "m.room.member", user_id.as_str()).await?;
+        let (event_type, state_key) = ("m.room.member", user_id.as_str());
+        let own = events::current_state_history(db, &[room_nid], event_type, state_key).await?;
         let joined = |event: &&StoredEvent| event.pdu.membership() == Some(MembershipState::Join);
         match own.iter().find(joined) {
             Some(first) => self.state_after(db, first.snapshot_nid).await,

@@ -11,6 +11,7 @@ mod budget;
 mod creation;
 mod directory;
 mod failures;
+mod forked_visibility;
 mod granting;
 mod history;
 mod joins;

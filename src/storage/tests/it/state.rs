@@ -1,6 +1,7 @@
 //! The current state and memberships follow the deltas.
 
 use ruma::events::room::member::MembershipState;
+use serde_json::json;
 use storage::{
     Change, Connection,
     committer::WriteSet,
@@ -9,7 +10,7 @@ use storage::{
     stream::{StateChange, StateEvent},
 };
 use testkit::TestDatabase;
-use types::StreamPosition;
+use types::{HistoryOrder, StreamPosition};
 
 use crate::support::{Room, alice, delta};
 
@@ -126,4 +127,55 @@ async fn another_process_reads_a_delta_right_after_its_event() {
         (6, "state", false),
     ];
     assert_eq!(kinds, expected);
+}
+
+#[tokio::test]
+async fn the_history_of_a_key_follows_the_current_state_and_not_the_order_of_arrival() {
+    let test = testkit::database().await;
+    let mut room = Room::new(&test).await;
+    commit(&test, room.next().await).await;
+    let topic = async |room: &mut Room, text: &str| {
+        let content = json!({ "topic": text });
+        room.write(alice(), "m.room.topic", Some(String::new()), content)
+            .await
+    };
+    let mut first = topic(&mut room, "first").await;
+    let first_change = delta(&mut first)[0].clone();
+    let first_at = commit(&test, first).await;
+    let mut second = topic(&mut room, "second").await;
+    let second_change = delta(&mut second)[0].clone();
+    let second_at = commit(&test, second).await;
+    // It is accepted, but loses state resolution.
+    let mut lost = topic(&mut room, "lost").await;
+    delta(&mut lost).clear();
+    commit(&test, lost).await;
+    // A message after which the first one is current again.
+    let mut set = room.next().await;
+    *delta(&mut set) = vec![StateChange {
+        from: second_change.to,
+        ..first_change
+    }];
+    let again_at = commit(&test, set).await;
+
+    let mut db = test.database.acquire().await.expect("a connection");
+    let nids = [room.nid()];
+    let found = events::current_state_history(&mut db, &nids, "m.room.topic", "").await;
+    let found: Vec<_> = found
+        .expect("events")
+        .into_iter()
+        .map(|event| (event.pdu.content_text().to_owned(), event.history_order))
+        .collect();
+    let expected = [
+        ("first", first_at),
+        ("second", second_at),
+        ("first", again_at),
+    ]
+    .map(|(text, delta_at)| {
+        let event_at = StreamPosition(delta_at.get() - 1);
+        let content = json!({ "topic": text }).to_string();
+        (content, Some(HistoryOrder::of(event_at)))
+    });
+    assert_eq!(found, expected);
+    let all = events::state_history(&mut db, &nids, "m.room.topic", "").await;
+    assert_eq!(all.expect("events").len(), 3);
 }
