@@ -1,12 +1,14 @@
-"""Receipts of users of another server."""
+"""Receipts, typing and presence of users of another server."""
 
-from harness.user import User
+from harness.user import Json, User
 
 
 def meet(alice: User, bob: User) -> str:
     room_id = alice.create_room()
     bob.join(room_id, alice)
     alice.until_membership(room_id, bob, "join")
+    # Before it has the whole state Synapse shows nothing of the room, and nothing ephemeral later.
+    bob.until_membership(room_id, bob, "join")
     return room_id
 
 
@@ -35,3 +37,18 @@ def test_a_receipt_in_a_thread_says_which(alice: User, bob: User) -> None:
         room_id, "m.receipt", lambda content: content.get(reply, {}).get("m.read", {}).get(bob.user_id)
     )
     assert receipt["thread_id"] == root
+
+
+def test_typing_begins_and_ends_on_the_other_server(alice: User, bob: User) -> None:
+    room_id = meet(alice, bob)
+    for typist, reader in ((alice, bob), (bob, alice)):
+        path = f"rooms/{room_id}/typing/{typist.user_id}"
+
+        def types(content: Json) -> bool:
+            return content["user_ids"] == [typist.user_id]
+
+        typist.put(path, {"typing": True, "timeout": 30_000})
+        reader.until_ephemeral(room_id, "m.typing", types)
+        reader.forget()
+        typist.put(path, {"typing": False})
+        reader.until_ephemeral(room_id, "m.typing", lambda content: content["user_ids"] == [])
