@@ -13,7 +13,10 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
-use crate::{AddressGuard, Error, Response, TrustRoots, USER_AGENT, error::Denied, response};
+use crate::{
+    AddressGuard, Error, Pace, Response, StreamedResponse, TrustRoots, USER_AGENT, error::Denied,
+    response,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections are closed after this time, before most servers close them.
@@ -98,6 +101,20 @@ impl EndpointClient {
         timeout: Duration,
         max_body: usize,
     ) -> Result<Response, Error> {
+        let request = self.request(request)?.timeout(timeout);
+        response::read(request.send().await?, max_body).await
+    }
+
+    /// Sends a request whose URI is a path and query; the body of the response is read as it arrives.
+    pub async fn open(
+        &self,
+        request: http::Request<Bytes>,
+        pace: Pace,
+    ) -> Result<StreamedResponse, Error> {
+        StreamedResponse::open(self.request(request)?, pace).await
+    }
+
+    fn request(&self, request: http::Request<Bytes>) -> Result<reqwest::RequestBuilder, Error> {
         let (head, body) = request.into_parts();
         let target = head
             .uri
@@ -112,8 +129,7 @@ impl EndpointClient {
             headers.insert(header::HOST, host.clone());
         }
         let request = self.client.request(head.method, url);
-        let request = request.headers(headers).timeout(timeout).body(body);
-        response::read(request.send().await?, max_body).await
+        Ok(request.headers(headers).body(body))
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod guard;
 mod response;
 mod roots;
+mod stream;
 mod web;
 
 pub use dns::{Dns, ResolvedAddresses, Service, Services};
@@ -17,6 +18,7 @@ pub use error::Error;
 pub use guard::AddressGuard;
 pub use response::Response;
 pub use roots::TrustRoots;
+pub use stream::{Pace, StreamedResponse};
 pub use web::WebClient;
 
 /// How this server names itself in requests.

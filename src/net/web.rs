@@ -11,7 +11,7 @@ use reqwest::{
 };
 
 use crate::{
-    AddressGuard, Dns, Error, Response, TrustRoots, USER_AGENT,
+    AddressGuard, Dns, Error, Pace, Response, StreamedResponse, TrustRoots, USER_AGENT,
     endpoint::{allowed, ip_literal},
     error::Denied,
     response,
@@ -57,12 +57,21 @@ impl WebClient {
         timeout: Duration,
         max_body: usize,
     ) -> Result<Response, Error> {
+        let request = self.request(url)?.timeout(timeout);
+        response::read(request.send().await?, max_body).await
+    }
+
+    /// Opens an `https:` URL; the body of the response is read as it arrives.
+    pub async fn open(&self, url: &str, pace: Pace) -> Result<StreamedResponse, Error> {
+        StreamedResponse::open(self.request(url)?, pace).await
+    }
+
+    fn request(&self, url: &str) -> Result<reqwest::RequestBuilder, Error> {
         let url = url.parse::<Url>().map_err(|_| Error::Url(url.to_owned()))?;
         if let Some(address) = address_of(&url) {
             self.guard.check(address)?;
         }
-        let request = self.client.get(url).timeout(timeout);
-        response::read(request.send().await?, max_body).await
+        Ok(self.client.get(url))
     }
 }
 
