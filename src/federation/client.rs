@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use net::{AddressGuard, Endpoint, EndpointClient, Response, TrustRoots, WebClient};
+use net::{
+    AddressGuard, Endpoint, EndpointClient, Pace, Response, StreamedResponse, TrustRoots, WebClient,
+};
 use ruma::{OwnedServerName, ServerName};
 use tokio::time::Instant;
 use types::Clock;
@@ -33,6 +35,7 @@ pub(crate) struct Limits {
 pub(crate) struct Client {
     policy: Policy,
     discovery: Discovery,
+    web: WebClient,
     guard: AddressGuard,
     roots: TrustRoots,
     peer_roots: BTreeMap<OwnedServerName, TrustRoots>,
@@ -64,7 +67,8 @@ impl Client {
         });
         Ok(Self {
             policy,
-            discovery: Discovery::new(dns, web, settings.peers.clone(), ports, clock),
+            discovery: Discovery::new(dns, web.clone(), settings.peers.clone(), ports, clock),
+            web,
             guard,
             roots,
             peer_roots: peer_roots.collect::<Result<_, _>>()?,
@@ -84,36 +88,66 @@ impl Client {
     ) -> Result<Response> {
         self.policy.check(server)?;
         let started = Instant::now();
-        let outcome = self.send_unchecked(server, request, limits).await;
-        let outcome = outcome.map_err(|source| {
-            tracing::info!(server.name = %server, error = %chain(&source), "A request to another server failed");
-            Error::Unreachable {
-                server: server.to_owned(),
-                source,
-            }
-        });
+        let sent = async {
+            let pool = self.connect(server).await?;
+            let sent = pool.client.send(request, limits.timeout, limits.max_body);
+            sent.await.map_err(Arc::new)
+        };
+        let sent = sent.await;
+        self.outcome(server, started, sent).await
+    }
+
+    /// The same with a response whose body is read as it arrives.
+    pub(crate) async fn open(
+        &self,
+        server: &ServerName,
+        request: http::Request<Bytes>,
+        pace: Pace,
+    ) -> Result<StreamedResponse> {
+        self.policy.check(server)?;
+        let started = Instant::now();
+        let opened = async {
+            let pool = self.connect(server).await?;
+            pool.client.open(request, pace).await.map_err(Arc::new)
+        };
+        let opened = opened.await;
+        self.outcome(server, started, opened).await
+    }
+
+    /// Opens a URL that a server has given; it may lead to any host, but not into this server's own network.
+    pub(crate) async fn open_url(
+        &self,
+        server: &ServerName,
+        url: &str,
+        pace: Pace,
+    ) -> Result<StreamedResponse> {
+        let started = Instant::now();
+        let opened = self.web.open(url, pace).await;
+        let outcome = opened.map_err(|error| unreachable(server, error));
         metrics::record_request(&outcome, started.elapsed().as_secs_f64());
         outcome
     }
 
-    async fn send_unchecked(
+    async fn connect(&self, server: &ServerName) -> Result<Arc<Pool>, Arc<net::Error>> {
+        let endpoint = self.discovery.endpoint(server).await?;
+        Ok(self.pool(server, endpoint)?)
+    }
+
+    /// Records how a request to a server has ended; the server is looked for anew if it may be elsewhere.
+    async fn outcome<T>(
         &self,
         server: &ServerName,
-        request: http::Request<Bytes>,
-        limits: Limits,
-    ) -> Result<Response, Arc<net::Error>> {
-        let endpoint = self.discovery.endpoint(server).await?;
-        let pool = self.pool(server, endpoint)?;
-        let sent = pool.client.send(request, limits.timeout, limits.max_body);
-        match sent.await {
-            Ok(response) => Ok(response),
-            Err(error) => {
-                if matches!(error, net::Error::Http(_) | net::Error::Timeout) {
-                    self.discovery.forget(server).await;
-                }
-                Err(Arc::new(error))
-            }
+        started: Instant,
+        outcome: Result<T, Arc<net::Error>>,
+    ) -> Result<T> {
+        if let Err(error) = &outcome
+            && matches!(**error, net::Error::Http(_) | net::Error::Timeout)
+        {
+            self.discovery.forget(server).await;
         }
+        let outcome = outcome.map_err(|source| unreachable(server, source));
+        metrics::record_request(&outcome, started.elapsed().as_secs_f64());
+        outcome
     }
 
     /// The connections to a server, unless it has moved since they were made.
@@ -128,6 +162,16 @@ impl Client {
         let pool = Arc::new(Pool { endpoint, client });
         self.pools.insert(server.to_owned(), Arc::clone(&pool));
         Ok(pool)
+    }
+}
+
+/// The error when a request has failed, which is logged.
+pub(crate) fn unreachable(server: &ServerName, source: impl Into<Arc<net::Error>>) -> Error {
+    let source = source.into();
+    tracing::info!(server.name = %server, error = %chain(&source), "A request to another server failed");
+    Error::Unreachable {
+        server: server.to_owned(),
+        source,
     }
 }
 

@@ -76,20 +76,9 @@ impl Federation {
         R: OutgoingRequest + Metadata<Authentication = ServerSignatures>,
         R::PathBuilder: for<'a> PathBuilder<Input<'a> = ()>,
     {
-        let inner = self.inner();
-        let signing = XMatrixSigningInput::new(
-            inner.server_name.clone(),
-            destination.to_owned(),
-            inner.keys.own().key_pair(),
-        );
-        // The real host is known to the connection; it is no part of what is signed.
-        let request = request
-            .try_into_http_request::<BytesMut>("https://localhost", signing, ())
-            .map_err(|error| Error::Request(error.to_string()))?;
-        let response = inner
-            .client
-            .send(destination, request.map(BytesMut::freeze), limits)
-            .await?;
+        let request = self.sign(destination, request)?;
+        let client = &self.inner().client;
+        let response = client.send(destination, request, limits).await?;
         let (head, body) = successful(destination, response)?.into_parts();
         let response = http::Response::from_parts(head, &*body);
         R::IncomingResponse::try_from_http_response(response).map_err(|error| {
@@ -98,6 +87,28 @@ impl Federation {
                 reason: error.to_string(),
             }
         })
+    }
+
+    /// A request as it is sent.
+    pub(crate) fn sign<R>(
+        &self,
+        destination: &ServerName,
+        request: R,
+    ) -> Result<http::Request<Bytes>>
+    where
+        R: OutgoingRequest + Metadata<Authentication = ServerSignatures>,
+        R::PathBuilder: for<'a> PathBuilder<Input<'a> = ()>,
+    {
+        let inner = self.inner();
+        let signing = XMatrixSigningInput::new(
+            inner.server_name.clone(),
+            destination.to_owned(),
+            inner.keys.own().key_pair(),
+        );
+        // The real host is known to the connection; it is no part of what is signed.
+        let request = request.try_into_http_request::<BytesMut>("https://localhost", signing, ());
+        let request = request.map_err(|error| Error::Request(error.to_string()))?;
+        Ok(request.map(BytesMut::freeze))
     }
 }
 
