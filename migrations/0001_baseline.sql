@@ -640,12 +640,17 @@ CREATE TABLE media (
     size bigint,
     content_type text,
     filename text,
+    -- What the copy of another server's file takes with its thumbnails; null for files of this server.
+    cached_bytes bigint,
     PRIMARY KEY (origin, media_id),
     CHECK ((sha256 IS NULL) = (size IS NULL) AND (sha256 IS NULL) <> (expires_ts IS NULL))
 );
 -- What a user's files take.
 CREATE INDEX media_user ON media (user_id) INCLUDE (size) WHERE sha256 IS NOT NULL;
 CREATE INDEX media_pending ON media (user_id, expires_ts) WHERE sha256 IS NULL;
+-- Copies of other servers' files, the least recently used first.
+CREATE INDEX media_cached ON media ((COALESCE(last_access_ts, created_ts))) INCLUDE (cached_bytes)
+    WHERE cached_bytes IS NOT NULL;
 
 DO $$
 BEGIN

@@ -35,6 +35,7 @@ pub(crate) fn status_and_errcode(kind: &ErrorKind) -> (StatusCode, &'static str)
         ErrorKind::MissingParam => (S::BAD_REQUEST, "M_MISSING_PARAM"),
         ErrorKind::InvalidParam => (S::BAD_REQUEST, "M_INVALID_PARAM"),
         ErrorKind::TooLarge => (S::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
+        ErrorKind::RemoteTooLarge => (S::BAD_GATEWAY, "M_TOO_LARGE"),
         ErrorKind::Exclusive => (S::BAD_REQUEST, "M_EXCLUSIVE"),
         ErrorKind::ResourceLimitExceeded => (S::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
         ErrorKind::UserLimitExceeded { .. } => (S::FORBIDDEN, "M_USER_LIMIT_EXCEEDED"),

@@ -1,9 +1,10 @@
-//! The server-server API: keys and version, and what other servers may query.
+//! The server-server API: keys and version, files, and what other servers may query.
 
 pub(crate) mod devices;
 mod edu;
 pub(crate) mod events;
 pub(crate) mod keys;
+pub(crate) mod media;
 pub(crate) mod membership;
 pub(crate) mod public_rooms;
 pub(crate) mod query;

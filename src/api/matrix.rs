@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use identity::Caller;
 use ruma::api::{
     IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponse, OutgoingResponseExt,
@@ -54,6 +54,8 @@ pub struct Matrix<R: Metadata<Authentication: Authenticate>> {
     pub address: IpAddr,
     /// The query string as it was sent; empty if there is none.
     pub query: String,
+    /// The `Range` header, if the request has one without a condition.
+    pub range: Option<HeaderValue>,
 }
 
 /// What a handler may return: a ruma response, or JSON text that is already written.
@@ -118,6 +120,8 @@ where
         R::Authentication::verify(state, &caller, &head, &body).await?;
 
         let query = head.uri.query().unwrap_or_default().to_owned();
+        let is_conditional = head.headers.contains_key(header::IF_RANGE);
+        let range = head.headers.get(header::RANGE).cloned();
         let mut arguments: Vec<&str> = params.iter().map(|(_, value)| value).collect();
         arguments.extend(defaults.arguments);
         let content: &[u8] = match head.method {
@@ -140,6 +144,7 @@ where
             body,
             address,
             query,
+            range: range.filter(|_| !is_conditional),
         })
     }
 }

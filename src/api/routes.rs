@@ -59,6 +59,8 @@ fn federation() -> Routes<App> {
         .matrix(federation::devices::list)
         .matrix(federation::devices::query_keys)
         .matrix(federation::devices::claim_keys)
+        .unlimited(federation::media::download)
+        .unlimited(federation::media::thumbnail)
         .merge(federation_events())
         .merge(federation_membership())
 }

@@ -1,11 +1,15 @@
 //! `[database]`, `[media]`, `[cache]`: where data is kept.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use types::Secret;
 
-use crate::{ByteSize, problem::Findings, units::secret};
+use crate::{
+    ByteSize,
+    problem::Findings,
+    units::{duration, secret},
+};
 
 /// PostgreSQL: an existing server, or one that Chancery manages under the data directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -69,18 +73,28 @@ impl Database {
     }
 }
 
-/// Uploaded files.
+/// Uploaded files, and copies of other servers' files.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Media {
     /// The largest file that can be uploaded.
     pub max_upload_size: ByteSize,
+    /// The largest file that is fetched from another server.
+    pub max_remote_size: ByteSize,
+    /// What copies of other servers' files may take on the disk.
+    pub remote_cache_size: ByteSize,
+    /// How long a copy is kept that nobody asks for.
+    #[serde(with = "duration")]
+    pub remote_retention: Duration,
 }
 
 impl Default for Media {
     fn default() -> Self {
         Self {
             max_upload_size: ByteSize::mib(50),
+            max_remote_size: ByteSize::mib(50),
+            remote_cache_size: ByteSize::mib(10 * 1024),
+            remote_retention: Duration::from_hours(365 * 24),
         }
     }
 }
@@ -91,6 +105,16 @@ impl Media {
             self.max_upload_size.get() > 0,
             "media.max_upload_size",
             "must be greater than 0",
+        );
+        findings.require(
+            self.remote_cache_size >= self.max_remote_size,
+            "media.remote_cache_size",
+            "must be at least media.max_remote_size",
+        );
+        findings.require(
+            self.remote_retention >= Duration::from_hours(1),
+            "media.remote_retention",
+            "must be at least \"1h\"",
         );
     }
 }

@@ -166,6 +166,8 @@ pub struct Limits {
     pub account_data_per_user: ByteSize,
     /// How many events, rooms and users a user may have reported.
     pub reports_per_user: u32,
+    /// How large all files of a user may be.
+    pub media_per_user: ByteSize,
     /// How many users of a room are shown as typing.
     pub typing_users_per_room: u32,
     /// A page that explains these limits to users.
@@ -179,6 +181,7 @@ impl Default for Limits {
             rooms_per_user: 10_000,
             account_data_per_user: ByteSize::mib(20),
             reports_per_user: 1_000,
+            media_per_user: ByteSize::mib(10 * 1024),
             typing_users_per_room: 100,
             info_uri: None,
         }
@@ -204,6 +207,11 @@ impl Limits {
     /// The error for a user who has reported too much.
     pub fn too_many_reports(&self) -> UserLimitExceeded {
         self.exceeded(format!("{} reports", self.reports_per_user))
+    }
+
+    /// The error for files beyond the limit.
+    pub fn too_much_media(&self) -> UserLimitExceeded {
+        self.exceeded(format!("{} of files", self.media_per_user))
     }
 
     fn exceeded(&self, limit: String) -> UserLimitExceeded {

@@ -65,6 +65,14 @@ impl ThumbnailSize {
         found.unwrap_or(Self::Original)
     }
 
+    /// The names of all thumbnails that an image can have.
+    pub(crate) fn names() -> impl Iterator<Item = String> {
+        let cropped = CROP_SIZES.map(|(width, height)| Self::Cropped(width, height));
+        let scaled = SCALE_SIZES.map(|(width, height)| Self::Scaled(width, height));
+        let sizes = cropped.into_iter().chain(scaled);
+        sizes.flat_map(|size| [size.name(false), size.name(true)])
+    }
+
     /// The name under which the thumbnail is stored.
     pub(crate) fn name(self, still: bool) -> String {
         let still = if still { "-still" } else { "" };
@@ -116,12 +124,12 @@ pub fn create_thumbnail(
     let may_move = !matches!(format, ImageFormat::Jpeg);
     let Some(resized) = resize(&image, size) else {
         return if still && may_move {
-            encode(&image)
+            encode(&image, format)
         } else {
             Ok(ThumbnailResult::Original)
         };
     };
-    encode(&resized)
+    encode(&resized, format)
 }
 
 /// The resized image; `None` if it is small enough. Images are never enlarged.
@@ -139,10 +147,11 @@ fn resize(image: &DynamicImage, size: ThumbnailSize) -> Option<DynamicImage> {
     }
 }
 
-/// Encodes as JPEG, or as PNG if the image has an alpha channel.
-fn encode(image: &DynamicImage) -> Result<ThumbnailResult, Error> {
+/// Encodes as JPEG, or as PNG if the image has an alpha channel or was a PNG: a screenshot or drawing, of which JPEG blurs
+/// the edges.
+fn encode(image: &DynamicImage, format: ImageFormat) -> Result<ThumbnailResult, Error> {
     let mut bytes = Cursor::new(Vec::new());
-    if image.color().has_alpha() {
+    if image.color().has_alpha() || format == ImageFormat::Png {
         image
             .write_to(&mut bytes, ImageFormat::Png)
             .map_err(image_error)?;

@@ -46,14 +46,16 @@ impl LastAccessCache {
 }
 
 impl Media {
-    /// Writes periodically when files were last served, until `stopping` is cancelled.
+    /// Writes periodically when files were last served, and keeps the cache within its limit, until `stopping` is
+    /// cancelled.
     pub async fn run_maintenance(self, stopping: CancellationToken) -> Result<(), Error> {
         let mut writes = interval(INTERVAL);
         writes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return self.write_last_access().await,
-                _ = writes.tick() => self.write_last_access().await?,
+                _ = writes.tick() => self.evict().await?,
+                () = self.inner().cache.exceeded() => self.evict().await?,
             }
         }
     }

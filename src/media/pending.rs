@@ -62,7 +62,7 @@ impl Media {
             MediaRow::Pending { .. } => {}
             MediaRow::Quarantined => return Err(Error::NotFound),
         }
-        let content = self.store(upload).await?;
+        let content = self.store(user_id, upload).await?;
         let mut db = self.inner().database.acquire().await?;
         let now_ms = self.inner().clock.now_ms();
         let completed =
@@ -82,7 +82,7 @@ impl Media {
         media_id: &str,
     ) -> Result<MediaRow, Error> {
         let inner = self.inner();
-        if server_name != inner.server_name || !is_media_id(media_id) {
+        if !self.is_local(server_name) || !is_media_id(media_id) {
             return Err(Error::NotFound);
         }
         let mut db = inner.database.acquire().await?;
@@ -98,7 +98,7 @@ impl Media {
 }
 
 /// Spec: client-server, "Security considerations" of the content repository.
-fn is_media_id(text: &str) -> bool {
+pub(crate) fn is_media_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=255).contains(&text.len()) && text.bytes().all(allowed)
 }

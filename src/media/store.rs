@@ -1,9 +1,12 @@
-//! The content store: an object store, each object named after the hash of its content.
+//! The content store: an object store. Files of this server are named after the hash of their content, copies of other servers'
+//! files after their URI.
+
+mod staged;
 
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    io::Read as _,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::UNIX_EPOCH,
@@ -19,6 +22,9 @@ use object_store::{
     local::LocalFileSystem, path::Path as ObjectPath,
 };
 use ring::digest;
+use ruma::ServerName;
+
+pub(crate) use staged::{Staged, read_at};
 
 use crate::{Body, Error};
 
@@ -38,7 +44,16 @@ pub(crate) struct Store {
     folder: PathBuf,
 }
 
-/// A stored object.
+/// The name of a stored file.
+#[derive(Clone, Debug)]
+pub(crate) enum ObjectName {
+    /// A file of this server, by the hash of its content.
+    Local(String),
+    /// A copy of another server's file, by the hash of its URI.
+    Remote(String),
+}
+
+/// What is known of content that was stored.
 pub(crate) struct StoredObject {
     pub(crate) sha256: Vec<u8>,
     pub(crate) size: u64,
@@ -84,7 +99,8 @@ impl Store {
                 // Written at once: the name is known before the first byte is stored.
                 let stored = content.finish();
                 let payload = PutPayload::from_iter(start);
-                self.objects.put(&path(&stored.sha256), payload).await?;
+                let name = ObjectName::local(&stored.sha256);
+                self.objects.put(&name.path(), payload).await?;
                 return Ok(stored);
             };
             start.push(content.add(bytes?)?);
@@ -114,7 +130,7 @@ impl Store {
         upload.finish().await?;
         let stored = content.finish();
         // If the same content exists already, it is replaced by itself.
-        let name = path(&stored.sha256);
+        let name = ObjectName::local(&stored.sha256).path();
         if let Err(error) = self.objects.rename(&staged, &name).await {
             self.objects.delete(&staged).await?;
             return Err(error.into());
@@ -122,38 +138,48 @@ impl Store {
         Ok(stored)
     }
 
-    /// Streams an object.
+    /// Streams an object, or a part of it.
     pub(crate) async fn read(
         &self,
-        sha256: &[u8],
+        name: &ObjectName,
+        range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let object = self.objects.get(&path(sha256)).await?;
-        let size = object.range.end - object.range.start;
+        let options = GetOptions::default().with_range(range);
+        let object = self.objects.get_opts(&name.path(), options).await?;
         match object.payload {
-            GetResultPayload::File(file, _) => Ok(read_chunks(file, size).boxed()),
+            GetResultPayload::File(file, _) => Ok(read_chunks(file, object.range).boxed()),
             GetResultPayload::Stream(stream) => Ok(stream.map_err(Error::from).boxed()),
         }
     }
 
+    /// Whether there is an object.
+    pub(crate) async fn exists(&self, name: &ObjectName) -> Result<bool, Error> {
+        match self.objects.head(&name.path()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Reads an object into memory.
-    pub(crate) async fn read_all(&self, sha256: &[u8]) -> Result<Bytes, Error> {
-        Ok(self.objects.get(&path(sha256)).await?.bytes().await?)
+    pub(crate) async fn read_all(&self, name: &ObjectName) -> Result<Bytes, Error> {
+        Ok(self.objects.get(&name.path()).await?.bytes().await?)
     }
 
     /// Reads the first `bytes` of an object, or all of a shorter one.
-    pub(crate) async fn read_start(&self, sha256: &[u8], bytes: u64) -> Result<Bytes, Error> {
+    pub(crate) async fn read_start(&self, name: &ObjectName, bytes: u64) -> Result<Bytes, Error> {
         let options = GetOptions::default().with_range(Some(0..bytes));
-        let object = self.objects.get_opts(&path(sha256), options).await?;
+        let object = self.objects.get_opts(&name.path(), options).await?;
         Ok(object.bytes().await?)
     }
 
     /// A stored thumbnail of an object.
     pub(crate) async fn thumbnail(
         &self,
-        sha256: &[u8],
-        name: &str,
+        name: &ObjectName,
+        size: &str,
     ) -> Result<Option<Bytes>, Error> {
-        match self.objects.get(&thumbnail_path(sha256, name)).await {
+        match self.objects.get(&name.thumbnail_path(size)).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -163,26 +189,55 @@ impl Store {
     /// Stores a thumbnail of an object.
     pub(crate) async fn store_thumbnail(
         &self,
-        sha256: &[u8],
-        name: &str,
+        name: &ObjectName,
+        size: &str,
         bytes: Bytes,
     ) -> Result<(), Error> {
         self.objects
-            .put(&thumbnail_path(sha256, name), bytes.into())
+            .put(&name.thumbnail_path(size), bytes.into())
             .await?;
+        Ok(())
+    }
+
+    /// A temporary file for content that is read while it is received.
+    pub(crate) async fn stage(&self) -> Result<Staged, Error> {
+        Staged::create(&self.folder, types::random::token()?).await
+    }
+
+    /// Gives received content its name.
+    pub(crate) async fn keep(&self, mut staged: Staged, name: &ObjectName) -> Result<(), Error> {
+        staged.sync().await?;
+        self.objects.rename(staged.path(), &name.path()).await?;
+        staged.disarm();
+        Ok(())
+    }
+
+    /// Removes an object and its thumbnails of these sizes.
+    pub(crate) async fn delete(
+        &self,
+        name: &ObjectName,
+        sizes: impl Iterator<Item = String>,
+    ) -> Result<(), Error> {
+        let paths = [name.path()].into_iter();
+        for path in paths.chain(sizes.map(|size| name.thumbnail_path(&size))) {
+            match self.objects.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 }
 
 /// Content while it is received.
-struct Hashed {
+pub(crate) struct Hashed {
     hash: digest::Context,
-    size: u64,
+    pub(crate) size: u64,
     limit: u64,
 }
 
 impl Hashed {
-    fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         Self {
             hash: digest::Context::new(&digest::SHA256),
             size: 0,
@@ -191,7 +246,7 @@ impl Hashed {
     }
 
     /// Adds the next bytes and returns them; an error if there are more than the limit.
-    fn add(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
+    pub(crate) fn add(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
         self.size += bytes.len() as u64;
         if self.size > self.limit {
             return Err(Error::TooLarge);
@@ -200,7 +255,7 @@ impl Hashed {
         Ok(bytes)
     }
 
-    fn finish(self) -> StoredObject {
+    pub(crate) fn finish(self) -> StoredObject {
         StoredObject {
             sha256: self.hash.finish().as_ref().to_vec(),
             size: self.size,
@@ -208,45 +263,58 @@ impl Hashed {
     }
 }
 
-/// Reads the first `size` bytes of a file, one chunk after the other as they are wanted.
-fn read_chunks(file: File, size: u64) -> impl Stream<Item = Result<Bytes, Error>> {
-    stream::try_unfold((file, size), async |(mut file, remaining)| {
-        if remaining == 0 {
+/// Reads a part of a file, one chunk after the other as they are wanted.
+fn read_chunks(file: File, range: Range<u64>) -> impl Stream<Item = Result<Bytes, Error>> {
+    let start = (Arc::new(file), range);
+    stream::try_unfold(start, async |(file, range)| {
+        if range.is_empty() {
             return Ok(None);
         }
-        let read = move || {
-            let length = remaining.min(CHUNK_BYTES);
-            let mut chunk = Vec::with_capacity(length as usize);
-            (&mut file).take(length).read_to_end(&mut chunk)?;
-            Ok::<_, std::io::Error>((chunk, file))
-        };
-        let (chunk, file) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(std::io::Error::other)??;
-        if chunk.is_empty() {
-            return Err(Error::Folder(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        let remaining = remaining.saturating_sub(chunk.len() as u64);
-        Ok(Some((Bytes::from(chunk), (file, remaining))))
+        let length = (range.end - range.start).min(CHUNK_BYTES) as usize;
+        let chunk = read_at(Arc::clone(&file), range.start, length).await?;
+        let rest = range.start + chunk.len() as u64..range.end;
+        Ok(Some((chunk, (file, rest))))
     })
 }
 
-/// The object's path, in two levels so that no folder gets too many entries.
-fn path(sha256: &[u8]) -> ObjectPath {
-    let (folder, name) = names(sha256);
-    ObjectPath::from(format!("content/{folder}/{name}"))
+impl ObjectName {
+    /// The name of content with this hash.
+    pub(crate) fn local(sha256: &[u8]) -> Self {
+        Self::Local(hex(sha256))
+    }
+
+    /// The name of the copy of a file.
+    pub(crate) fn remote(origin: &ServerName, media_id: &str) -> Self {
+        let uri = format!("{origin}/{media_id}");
+        Self::Remote(hex(digest::digest(&digest::SHA256, uri.as_bytes()).as_ref()))
+    }
+
+    /// In two levels so that no folder gets too many entries.
+    fn path(&self) -> ObjectPath {
+        let (kind, name) = match self {
+            Self::Local(name) => ("content", name),
+            Self::Remote(name) => ("remote", name),
+        };
+        ObjectPath::from(format!("{kind}/{}/{name}", first_level(name)))
+    }
+
+    fn thumbnail_path(&self, size: &str) -> ObjectPath {
+        ObjectPath::from(match self {
+            Self::Local(name) => format!("derived/{}/{name}/{size}", first_level(name)),
+            Self::Remote(name) => format!("remote/{}/{name}-{size}", first_level(name)),
+        })
+    }
 }
 
-fn thumbnail_path(sha256: &[u8], thumbnail: &str) -> ObjectPath {
-    let (folder, name) = names(sha256);
-    ObjectPath::from(format!("derived/{folder}/{name}/{thumbnail}"))
+fn first_level(name: &str) -> &str {
+    name.get(..2).unwrap_or_default()
 }
 
-fn names(sha256: &[u8]) -> (String, String) {
+fn hex(hash: &[u8]) -> String {
     let mut name = String::with_capacity(64);
-    for byte in sha256 {
+    for byte in hash {
         // Writing to a `String` cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
-    (name.get(..2).unwrap_or_default().to_owned(), name)
+    name
 }

@@ -57,9 +57,10 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
     );
     let media = Media::open(
         database.clone(),
+        federation.clone(),
         &config.server_name,
         clock.clone(),
-        &config.media,
+        (&config.media, config.user_limits()),
         &config.data_dir.join("media"),
     )
     .context("The folder for media could not be opened")?;

@@ -1,5 +1,7 @@
 //! Media: metadata of uploaded files and of cached files of other servers, by origin and media id.
 
+pub mod cache;
+
 use ruma::{OwnedUserId, ServerName, UserId};
 
 use crate::{Connection, Error, rows::id};
@@ -81,7 +83,7 @@ pub async fn find(
     }
 }
 
-/// Stores a file under a new id; files of other servers have no user.
+/// Stores a file under a new id.
 pub async fn insert(
     db: &mut Connection,
     origin: &ServerName,
@@ -105,6 +107,17 @@ pub async fn insert(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// What a user's files take, in bytes.
+pub async fn user_bytes(db: &mut Connection, user_id: &UserId) -> Result<u64, Error> {
+    let bytes = sqlx::query_scalar!(
+        r#"SELECT COALESCE(sum(size), 0)::bigint AS "bytes!" FROM media WHERE user_id = $1 AND sha256 IS NOT NULL"#,
+        user_id.as_str()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(bytes as u64)
 }
 
 /// An id whose content is uploaded later.

@@ -57,6 +57,8 @@ pub enum ErrorKind {
     InvalidParam,
     /// `M_TOO_LARGE`, 413.
     TooLarge,
+    /// `M_TOO_LARGE`, 502: a file of another server.
+    RemoteTooLarge,
     /// `M_EXCLUSIVE`, 400.
     Exclusive,
     /// `M_RESOURCE_LIMIT_EXCEEDED`, 403.

@@ -32,10 +32,10 @@ use crate::{
     App, Error, Matrix, Result, authenticate, guests, json, limits::Class, matrix::path_params,
 };
 
-use self::file::File;
+use self::file::{File, file_error, range_request};
 
 /// The longest time that a download waits for pending content.
-const MAX_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// Stores a file and returns its URI.
 pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response> {
@@ -80,11 +80,10 @@ pub(crate) async fn upload_to(State(app): State<App>, request: Request) -> Resul
 /// Serves a file.
 pub(crate) async fn download(app: App, call: Matrix<get_content::v1::Request>) -> Result<File> {
     let wait = call.request.timeout_ms.min(MAX_WAIT);
-    let file = app
-        .media
-        .download(&call.request.server_name, &call.request.media_id, wait)
-        .await?;
-    Ok(File::from(file))
+    let (server_name, media_id) = (&call.request.server_name, &call.request.media_id);
+    let range = call.range.as_ref().and_then(range_request);
+    let file = app.media.download_part(server_name, media_id, wait, range);
+    Ok(File::from(file.await.map_err(file_error)?))
 }
 
 /// Serves a file under the requested file name.
@@ -94,10 +93,10 @@ pub(crate) async fn download_as(
 ) -> Result<File> {
     let request = call.request;
     let wait = request.timeout_ms.min(MAX_WAIT);
-    let mut file = app
-        .media
-        .download(&request.server_name, &request.media_id, wait)
-        .await?;
+    let (server_name, media_id) = (&request.server_name, &request.media_id);
+    let range = call.range.as_ref().and_then(range_request);
+    let file = app.media.download_part(server_name, media_id, wait, range);
+    let mut file = file.await.map_err(file_error)?;
     file.filename = Some(request.filename);
     Ok(File::from(file))
 }
@@ -108,17 +107,6 @@ pub(crate) async fn thumbnail(
     call: Matrix<get_content_thumbnail::v1::Request>,
 ) -> Result<File> {
     let request = call.request;
-    let pixels = |length: UInt| {
-        u32::try_from(length)
-            .ok()
-            .filter(|length| *length > 0)
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidParam,
-                    "Width and height are numbers of pixels",
-                )
-            })
-    };
     let wanted = ThumbnailRequest {
         width: pixels(request.width)?,
         height: pixels(request.height)?,
@@ -132,6 +120,17 @@ pub(crate) async fn thumbnail(
             .thumbnail(server_name, media_id, wanted, wait)
             .await?,
     ))
+}
+
+/// A width or height.
+pub(crate) fn pixels(length: UInt) -> Result<u32> {
+    let length = u32::try_from(length).ok().filter(|length| *length > 0);
+    length.ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidParam,
+            "Width and height are numbers of pixels",
+        )
+    })
 }
 
 /// The upload size limit.

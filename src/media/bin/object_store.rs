@@ -63,6 +63,9 @@ async fn up(store: &LocalFileSystem, count: u64) -> Result<(), Box<dyn Error>> {
 async fn down(store: &LocalFileSystem, count: u64) -> Result<(), Box<dyn Error>> {
     let found = store.list(Some(&ObjectPath::from("content")));
     let found: Vec<_> = found.try_collect().await?;
+    if found.is_empty() {
+        return Err("there are no files to read; write some first".into());
+    }
     for file in found.iter().cycle().take(usize::try_from(count)?) {
         let mut hash = digest::Context::new(&digest::SHA256);
         let mut chunks = store.get(&file.location).await?.into_stream();

@@ -1,11 +1,11 @@
 //! The response that carries a file, with headers that keep browsers from executing it.
 
 use axum::{body::Body, response::Response};
-use http::{HeaderName, HeaderValue, header};
-use media::Download;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use media::{Download, RangeRequest};
 use ruma::http_headers::{ContentDisposition, ContentDispositionType};
 
-use crate::IntoMatrixResponse;
+use crate::{Error, IntoMatrixResponse};
 
 /// The policy that the specification recommends.
 const SECURITY_POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; \
@@ -56,16 +56,10 @@ impl From<Download> for File {
 impl IntoMatrixResponse for File {
     fn into_matrix_response(self) -> Response {
         let Self(file) = self;
-        let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN);
-        let disposition =
-            ContentDisposition::new(disposition(content_type)).with_filename(file.filename);
+        let (content_type, disposition) = content_headers(&file);
         let headers = [
-            (header::CONTENT_TYPE, value(content_type, UNKNOWN)),
-            (header::CONTENT_LENGTH, HeaderValue::from(file.size)),
-            (
-                header::CONTENT_DISPOSITION,
-                value(&disposition.to_string(), "attachment"),
-            ),
+            (header::CONTENT_TYPE, content_type),
+            (header::CONTENT_DISPOSITION, disposition),
             (
                 header::CONTENT_SECURITY_POLICY,
                 HeaderValue::from_static(SECURITY_POLICY),
@@ -82,8 +76,58 @@ impl IntoMatrixResponse for File {
         ];
         let mut response = Response::new(Body::from_stream(file.body));
         response.headers_mut().extend(headers);
+        let Some(size) = file.size else {
+            return response;
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(header::CONTENT_LENGTH, size.into());
+        if let Some(range) = file.range {
+            let (length, last) = (range.end - range.start, range.end.saturating_sub(1));
+            let part = format!("bytes {}-{last}/{size}", range.start);
+            headers.insert(header::CONTENT_LENGTH, length.into());
+            headers.insert(header::CONTENT_RANGE, value(&part, "bytes */*"));
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
         response
     }
+}
+
+/// The part of a file that a `Range` header asks for; `None` for what is not valid and for several parts, for which the
+/// whole file is served.
+pub(crate) fn range_request(header: &HeaderValue) -> Option<RangeRequest> {
+    let range = header.to_str().ok()?.strip_prefix("bytes=")?;
+    let (first, last) = range.split_once('-')?;
+    match (first.trim(), last.trim()) {
+        ("", last) => Some(RangeRequest::Last(last.parse().ok()?)),
+        (first, "") => Some(RangeRequest::From(first.parse().ok()?, None)),
+        (first, last) => {
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last).then_some(RangeRequest::From(first, Some(last)))
+        }
+    }
+}
+
+/// The error of a download.
+pub(crate) fn file_error(error: media::Error) -> Error {
+    let is_outside = matches!(error, media::Error::NoSuchRange(_));
+    let error = Error::from(error);
+    if is_outside {
+        error.with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+    } else {
+        error
+    }
+}
+
+/// The values of `Content-Type` and `Content-Disposition`.
+pub(crate) fn content_headers(file: &Download) -> (HeaderValue, HeaderValue) {
+    let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN);
+    let filename = file.filename.clone();
+    let disposition = ContentDisposition::new(disposition(content_type)).with_filename(filename);
+    (
+        value(content_type, UNKNOWN),
+        value(&disposition.to_string(), "attachment"),
+    )
 }
 
 /// Whether the file is displayed inline or downloaded.
@@ -116,7 +160,8 @@ mod tests {
         let file = File(Download {
             content_type: content_type.map(str::to_owned),
             filename: Some(filename.to_owned()),
-            size: 1,
+            size: Some(1),
+            range: None,
             body: stream::iter([Ok(Bytes::from_static(b"x"))]).boxed(),
         });
         let response = file.into_matrix_response();
@@ -167,5 +212,25 @@ mod tests {
         );
         assert_eq!(header(None, "f", header::CONTENT_TYPE), UNKNOWN);
         assert_eq!(header(None, "f", header::X_CONTENT_TYPE_OPTIONS), "nosniff");
+    }
+
+    #[test]
+    fn one_range_of_bytes_is_understood() {
+        let parse = |text| range_request(&HeaderValue::from_static(text));
+        assert_eq!(parse("bytes=0-"), Some(RangeRequest::From(0, None)));
+        assert_eq!(parse("bytes=2-5"), Some(RangeRequest::From(2, Some(5))));
+        assert_eq!(parse("bytes=-5"), Some(RangeRequest::Last(5)));
+        for whole in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-2",
+            "bytes=1-2,4-5",
+            "lines=1-2",
+            "bytes=a-",
+        ] {
+            assert_eq!(parse(whole), None, "{whole}");
+        }
     }
 }

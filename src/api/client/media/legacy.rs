@@ -4,12 +4,18 @@
 //! without a token. Clients that send their token get the same as on the current paths.
 
 use http::Method;
-use ruma::api::{
-    IncomingRequest, Metadata,
-    auth_scheme::AccessTokenOptional,
-    client::authenticated_media::{get_content, get_content_as_filename, get_content_thumbnail},
-    error::DeserializationError,
+use ruma::{
+    ServerName,
+    api::{
+        IncomingRequest, Metadata,
+        auth_scheme::AccessTokenOptional,
+        client::authenticated_media::{
+            get_content, get_content_as_filename, get_content_thumbnail,
+        },
+        error::DeserializationError,
+    },
 };
+use serde::Deserialize;
 use types::ErrorKind;
 
 use super::file::File;
@@ -23,7 +29,9 @@ pub(crate) async fn download(
     app: App,
     call: Matrix<Legacy<get_content::v1::Request>>,
 ) -> Result<File> {
-    super::download(app, authenticated(call)?).await
+    let call = authenticated(call)?;
+    check_allow_remote(&app, &call.request.server_name, &call.query)?;
+    super::download(app, call).await
 }
 
 /// Serves a file under the requested file name.
@@ -31,7 +39,9 @@ pub(crate) async fn download_as(
     app: App,
     call: Matrix<Legacy<get_content_as_filename::v1::Request>>,
 ) -> Result<File> {
-    super::download_as(app, authenticated(call)?).await
+    let call = authenticated(call)?;
+    check_allow_remote(&app, &call.request.server_name, &call.query)?;
+    super::download_as(app, call).await
 }
 
 /// Serves a thumbnail.
@@ -39,7 +49,9 @@ pub(crate) async fn thumbnail(
     app: App,
     call: Matrix<Legacy<get_content_thumbnail::v1::Request>>,
 ) -> Result<File> {
-    super::thumbnail(app, authenticated(call)?).await
+    let call = authenticated(call)?;
+    check_allow_remote(&app, &call.request.server_name, &call.query)?;
+    super::thumbnail(app, call).await
 }
 
 /// The request as on the current path; 404 without an access token.
@@ -59,7 +71,29 @@ where
         body: call.body,
         address: call.address,
         query: call.query,
+        range: call.range,
     })
+}
+
+/// 404 for a file of another server, if the client wants none (`allow_remote=false`).
+fn check_allow_remote(app: &App, server_name: &ServerName, query: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Query {
+        #[serde(default = "yes")]
+        allow_remote: bool,
+    }
+    fn yes() -> bool {
+        true
+    }
+    let query: Query = serde_html_form::from_str(query)
+        .map_err(|error| Error::new(ErrorKind::InvalidParam, error.to_string()))?;
+    if query.allow_remote || *server_name == *app.server_name {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NotFound,
+        "The file is of another server",
+    ))
 }
 
 impl<R: Metadata> Metadata for Legacy<R> {

@@ -5,6 +5,7 @@
 )]
 
 mod pending;
+mod remote;
 mod support;
 mod thumbnail;
 mod upload;

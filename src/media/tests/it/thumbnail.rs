@@ -65,6 +65,18 @@ async fn served(
 }
 
 #[tokio::test]
+async fn photographs_stay_photographs() {
+    let setting = setting().await;
+    let mut jpeg = Cursor::new(Vec::new());
+    let photograph = RgbImage::from_pixel(1000, 500, Rgb([1, 2, 3]));
+    let written = photograph.write_to(&mut jpeg, ImageFormat::Jpeg);
+    written.expect("a JPEG");
+    let uri = upload(&setting, jpeg.into_inner()).await;
+    let found = served(&setting, &uri, wanted(32, 32, Method::Crop)).await;
+    assert_eq!(found.expect("a thumbnail").0, "image/jpeg");
+}
+
+#[tokio::test]
 async fn images_are_scaled_into_the_next_larger_size_and_kept() {
     let setting = setting().await;
     let uri = upload(&setting, opaque(1000, 500)).await;
@@ -73,7 +85,7 @@ async fn images_are_scaled_into_the_next_larger_size_and_kept() {
         let (content_type, bytes) = served(&setting, &uri, wanted(300, 100, Method::Scale))
             .await
             .expect("a thumbnail");
-        assert_eq!(content_type, "image/jpeg");
+        assert_eq!(content_type, "image/png");
         let image = image::load_from_memory(&bytes).expect("an image");
         assert_eq!((image.width(), image.height()), (320, 160));
         assert_eq!(setting.files(), 2);

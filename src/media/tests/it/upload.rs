@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use media::{Error, Interrupted, Upload};
 use ruma::owned_server_name;
+use types::{ErrorKind, Fault as _};
 
-use crate::support::{MAX_BYTES, file, setting};
+use crate::support::{MAX_BYTES, MAX_USER_BYTES, file, setting};
 
 #[tokio::test]
 async fn a_file_comes_back_as_it_was_uploaded() {
@@ -152,8 +153,8 @@ async fn foreign_server_names_and_invalid_media_ids_are_not_found() {
     let elsewhere = owned_server_name!("elsewhere.example");
     let id = uri.media_id().expect("an id");
     for (server_name, media_id) in [
-        (&elsewhere, id),
         (&here, "unknown"),
+        (&elsewhere, "../content"),
         (&here, ""),
         (&here, "../content"),
         (&here, "a\0b"),
@@ -168,6 +169,9 @@ async fn foreign_server_names_and_invalid_media_ids_are_not_found() {
             "{server_name}/{media_id}"
         );
     }
+    let found = setting.media.download(&elsewhere, id, Duration::ZERO).await;
+    let refused = found.map(|_| ()).expect_err("federation is closed");
+    assert_eq!(refused.kind(), ErrorKind::Forbidden);
 }
 
 #[tokio::test]
@@ -216,4 +220,32 @@ async fn quarantined_file_is_not_found() {
             assert_eq!(content.expect("content"), b"content");
         }
     }
+}
+
+#[tokio::test]
+async fn a_users_files_have_a_limit_together() {
+    let setting = setting().await;
+    let (alice, bob) = (setting.user("alice").await, setting.user("bob").await);
+    let upload = async |user_id: &ruma::UserId, bytes: u64| {
+        let parts = (0..bytes / 1024).map(|_| Ok(Bytes::from_static(&[0; 1024])));
+        let upload = Upload {
+            content_type: None,
+            filename: None,
+            body: stream::iter(parts.collect::<Vec<_>>()).boxed(),
+        };
+        setting.media.upload(user_id, upload).await
+    };
+    for _ in 0..MAX_USER_BYTES / MAX_BYTES {
+        upload(&alice, MAX_BYTES).await.expect("uploaded");
+    }
+    let refused = upload(&alice, MAX_BYTES).await;
+    assert!(matches!(refused, Err(Error::UserLimit(_))), "{refused:?}");
+    let pending = setting.media.create(&alice).await.expect("created").uri;
+    upload(&alice, MAX_USER_BYTES % MAX_BYTES)
+        .await
+        .expect("uploaded");
+    let refused = setting.upload_to(&alice, &pending, b"content").await;
+    assert!(matches!(refused, Err(Error::UserLimit(_))), "{refused:?}");
+    upload(&bob, MAX_BYTES).await.expect("uploaded");
+    assert_eq!(setting.files(), 2);
 }

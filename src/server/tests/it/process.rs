@@ -7,6 +7,7 @@ mod federation_devices;
 mod federation_directory;
 mod federation_history;
 mod federation_joins;
+mod federation_media;
 mod federation_messages;
 mod federation_spaces;
 mod federation_three;

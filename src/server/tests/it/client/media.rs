@@ -101,11 +101,14 @@ async fn unknown_foreign_and_malformed_ids_are_not_found() {
     for id in [
         format!("{server_name}/unknown"),
         format!("{server_name}/..%2F..%2Fetc%2Fpasswd"),
-        "elsewhere.example/unknown".to_owned(),
     ] {
         let answer = alice.get(&format!("{DOWNLOAD}/{id}")).await;
         assert_eq!(answer.refused(), (404, "M_NOT_FOUND"), "{id}");
     }
+    let answer = alice
+        .get(&format!("{DOWNLOAD}/elsewhere.example/unknown"))
+        .await;
+    assert_eq!(answer.refused(), (403, "M_FORBIDDEN"));
     for id in [
         "not%20a%20name/id".to_owned(),
         format!("{server_name}/a%00b"),
@@ -150,4 +153,40 @@ async fn content_may_come_after_its_id() {
     assert_eq!(found, ("content".to_owned(), "text/plain".to_owned()));
     let answer = alice.call(Method::PUT, &upload_path, "other").await;
     assert_eq!(answer.refused(), (409, "M_CANNOT_OVERWRITE_MEDIA"));
+}
+
+#[tokio::test]
+async fn parts_of_files_are_served() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice").await;
+    let file = upload(&alice, "filename=f", "text/plain", "0123456789").await;
+    let path = format!("{DOWNLOAD}/{file}");
+    let part = async |path: &str, range: &str| {
+        let request = request(Method::GET, path).header(header::RANGE, range);
+        let (head, body) = alice.exchange(request, "").await;
+        let range = head.headers.get(header::CONTENT_RANGE).cloned();
+        let range = range.map(|range| range.to_str().unwrap().to_owned());
+        let length = head.headers[header::CONTENT_LENGTH].to_str().unwrap();
+        assert_eq!(length, body.len().to_string());
+        (
+            head.status.as_u16(),
+            range.unwrap_or_default(),
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    };
+    let expected = |status, range: &str, body: &str| (status, range.to_owned(), body.to_owned());
+    let found = part(&path, "bytes=2-4").await;
+    assert_eq!(found, expected(206, "bytes 2-4/10", "234"));
+    let found = part(&format!("{path}/name"), "bytes=8-100").await;
+    assert_eq!(found, expected(206, "bytes 8-9/10", "89"));
+    let found = part(&path, "bytes=-1").await;
+    assert_eq!(found, expected(206, "bytes 9-9/10", "9"));
+    let found = part(&path, "bytes=1-2,5-6").await;
+    assert_eq!(found, expected(200, "", "0123456789"));
+    assert_eq!(part(&path, "bytes=10-").await.0, 416);
+    let conditional = request(Method::GET, &path)
+        .header(header::RANGE, "bytes=1-2")
+        .header(header::IF_RANGE, "\"tag\"");
+    let (head, body) = alice.exchange(conditional, "").await;
+    assert_eq!((head.status.as_u16(), &body[..]), (200, &b"0123456789"[..]));
 }

@@ -34,6 +34,28 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
+/// An answer whose body is a file.
+pub(super) struct File {
+    pub(super) status: u16,
+    head: String,
+    pub(super) content: Vec<u8>,
+}
+
+impl File {
+    /// A header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut found = headers.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.next().map(|(_, value)| value)
+    }
+
+    /// The `errcode` of an error.
+    pub(super) fn errcode(&self) -> Value {
+        let body: Value = serde_json::from_slice(&self.content).unwrap();
+        body["errcode"].clone()
+    }
+}
+
 impl Connection {
     pub(super) fn open(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
@@ -143,6 +165,71 @@ impl Client {
     pub(super) fn call(&self, address: &str, method: &str, path: &str, body: &Value) -> Answer {
         let mut connection = Connection::open(address).unwrap();
         connection.call(method, path, &self.token, body).unwrap()
+    }
+
+    /// Uploads a file and returns `server/id`.
+    pub(super) fn upload(
+        &self,
+        address: &str,
+        filename: &str,
+        content_type: &str,
+        content: &[u8],
+    ) -> String {
+        let path = format!("/_matrix/media/v3/upload?filename={filename}");
+        let file = self.exchange(address, "POST", &path, content_type, content);
+        let answer: Value = serde_json::from_slice(&file.content).unwrap();
+        let uri = answer["content_uri"].as_str().unwrap();
+        uri.strip_prefix("mxc://").unwrap().to_owned()
+    }
+
+    /// Uploads a file under a path of its own.
+    pub(super) fn put_file(&self, address: &str, path: &str, content_type: &str, content: &[u8]) {
+        let answer = self.exchange(address, "PUT", path, content_type, content);
+        assert_eq!(answer.status, 200);
+    }
+
+    /// Calls a path of any API without a body; the answer must be a success.
+    pub(super) fn post(&self, address: &str, path: &str) -> Value {
+        let answer = self.exchange(address, "POST", path, "application/json", b"{}");
+        assert_eq!(answer.status, 200);
+        serde_json::from_slice(&answer.content).unwrap()
+    }
+
+    /// Calls a path of any API, on a connection of its own, and reads the answer as it is.
+    pub(super) fn file(&self, address: &str, path: &str) -> File {
+        self.exchange(address, "GET", path, "text/plain", b"")
+    }
+
+    fn exchange(
+        &self,
+        address: &str,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        content: &[u8],
+    ) -> File {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
+        // Of a version whose bodies end with the connection.
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            self.token,
+            content.len(),
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(content).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        let (head, content) = answer.split_at(end.unwrap() + 4);
+        let head = str::from_utf8(head).unwrap().to_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        File {
+            status,
+            head,
+            content: content.to_vec(),
+        }
     }
 
     /// Sends a message that says its transaction id.
