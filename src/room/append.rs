@@ -40,7 +40,14 @@ pub(crate) struct NewEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct Redaction {
     pub(crate) target: OwnedEventId,
-    pub(crate) target_sender: OwnedUserId,
+    /// The event, if it is known.
+    pub(crate) known: Option<KnownTarget>,
+}
+
+/// A known event that is redacted.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownTarget {
+    pub(crate) sender: OwnedUserId,
     /// Its redacted form.
     pub(crate) redacted: Redacted,
 }
@@ -328,12 +335,16 @@ impl<'a> EventAppender<'a> {
     /// each server to judge. One without effect is refused here, by the levels that hold now.
     fn check_redaction(&self, sender: &UserId, redaction: &Redaction) -> Result<(), Error> {
         let levels = PowerLevels::of(&self.core, &self.head.version);
-        if redaction.target_sender == sender || levels.can_redact_others(sender) {
+        if levels.can_redact_others(sender) {
             return Ok(());
         }
-        Err(Error::Forbidden(
-            "You may not redact what others sent in this room",
-        ))
+        match &redaction.known {
+            Some(target) if target.sender == sender => Ok(()),
+            Some(_) => Err(Error::Forbidden(
+                "You may not redact what others sent in this room",
+            )),
+            None => Err(Error::UnknownEvent),
+        }
     }
 
     /// Adds an event that has been built and checked.
@@ -352,7 +363,13 @@ impl<'a> EventAppender<'a> {
         let parents: Vec<Parent> = parents.collect();
         let replaces = self.apply_state_event(nid, &pdu)?;
         Arc::make_mut(&mut self.head.state).append(nid, &pdu, parents.len());
-        let redacts = event.redacts.map(|redaction| redaction.redacted);
+        let (redacts, awaits) = match event.redacts {
+            Some(Redaction { target, known }) => match known {
+                Some(known) => (Some(known.redacted), None),
+                None => (None, Some(target)),
+            },
+            None => (None, None),
+        };
         if let Some(redacted) = &redacts {
             self.apply_redaction(&redacted.pdu);
         }
@@ -373,6 +390,8 @@ impl<'a> EventAppender<'a> {
             parents,
             may_be_missed: false,
             redacts,
+            awaits,
+            original: None,
             delta: Vec::new(),
         });
         Ok(event_id)

@@ -10,7 +10,7 @@ use storage::{Transaction, events, stream::Redacted};
 
 use crate::{
     Error, Rooms, Sender,
-    append::{NewEvent, Redaction},
+    append::{KnownTarget, NewEvent, Redaction},
     create::raw,
 };
 
@@ -34,7 +34,8 @@ impl Rooms {
             .await
     }
 
-    /// Redacts an event by a redaction with the content.
+    /// Redacts an event by a redaction with the content. One that is not known, as it has not come
+    /// yet from another server, can be redacted by those who may redact all.
     pub(crate) async fn redact_with(
         &self,
         room_id: &RoomId,
@@ -50,11 +51,25 @@ impl Rooms {
         head.require_member(&sender.user_id)?;
         let found = {
             let mut db = self.0.database.acquire().await?;
-            events::find(&mut db, head.room_nid, target)
-                .await?
-                .ok_or(Error::UnknownEvent)?
+            events::by_ids(&mut db, &[target.to_owned()]).await?.pop()
         };
-        let left = event::redact(&head.version, &found.pdu)?;
+        if found
+            .as_ref()
+            .is_some_and(|found| found.room_nid != head.room_nid)
+        {
+            return Err(Error::UnknownEvent);
+        }
+        let known = found.map(|found| {
+            let left = event::redact(&head.version, &found.pdu)?;
+            Ok::<_, Error>(KnownTarget {
+                sender: found.pdu.sender().to_owned(),
+                redacted: Redacted {
+                    event_nid: found.nid,
+                    history_order: found.history_order,
+                    pdu: Arc::new(left),
+                },
+            })
+        });
         let event = NewEvent {
             sender: sender.user_id.clone(),
             event_type: TimelineEventType::RoomRedaction,
@@ -62,12 +77,7 @@ impl Rooms {
             content,
             redacts: Some(Redaction {
                 target: target.to_owned(),
-                target_sender: found.pdu.sender().to_owned(),
-                redacted: Redacted {
-                    event_nid: found.nid,
-                    history_order: found.history_order,
-                    pdu: Arc::new(left),
-                },
+                known: known.transpose()?,
             }),
             transaction,
         };

@@ -244,7 +244,7 @@ mod related;
 mod state;
 mod unread;
 
-pub use outliers::{auth_chain, by_ids, insert_outliers};
+pub use outliers::{auth_chain, by_ids, insert_outliers, pending_redactions};
 pub use places::{FreePlaces, at_time, count_between, free_places};
 pub use related::{MAX_RECURSION_DEPTH, RelationQuery, related};
 pub use state::{current_state, current_state_history, current_state_of, state_history, state_of};

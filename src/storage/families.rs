@@ -20,6 +20,7 @@ mod events;
 mod key_counts;
 pub(crate) mod key_uploads;
 mod memberships;
+mod pending_redactions;
 mod receipts;
 mod relations;
 mod snapshots;
@@ -108,6 +109,9 @@ pub(crate) async fn append(
         erase::collect(changes, rooms),
         erase::collect_originals(changes, rooms),
         erase::collect_relations(changes, rooms),
+        erase::collect_late_originals(rooms),
+        pending_redactions::collect(rooms),
+        pending_redactions::collect_applied(rooms),
         receipts::collect(changes),
         account_data::collect(changes),
         to_device::collect(changes),

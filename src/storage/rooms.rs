@@ -1,5 +1,8 @@
 //! Rooms: identity, version, head, directory and aliases.
 
+use std::sync::Arc;
+
+use event::Pdu;
 use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
     UserId,
@@ -96,6 +99,11 @@ pub struct NewEvent {
     pub may_be_missed: bool,
     /// The event that it redacts, in its redacted form.
     pub redacts: Option<Redacted>,
+    /// The event that it redacts, if that is not known yet.
+    pub awaits: Option<OwnedEventId>,
+    /// What it was, if it was redacted before it came: `event.pdu` is what is left of it, and
+    /// `event.redacted_because`, which is stored, did that.
+    pub original: Option<Arc<Pdu>>,
     /// What it changes in the room's current state; only with [`Placement::Timeline`].
     pub delta: Vec<StateChange>,
 }

@@ -30,7 +30,7 @@ use storage::{
 use types::{EventNid, SnapshotNid, StateKeyNid};
 
 pub(crate) use self::fill::{Passed, StateBefore};
-use self::states::StateAt;
+use self::{redaction::Effect, states::StateAt};
 use crate::{Error, Rooms, head::Head};
 
 /// Numbers that one event may take: its own, and those of the states before and after it and of the
@@ -66,6 +66,8 @@ pub(crate) struct Graph<'a> {
     known: HashMap<OwnedEventId, StoredEvent>,
     /// The events of state that were added, and others that were read.
     pdus: HashMap<EventNid, Arc<Pdu>>,
+    /// The redactions of the received events that came before them.
+    pending_redactions: HashMap<OwnedEventId, Vec<StoredEvent>>,
     /// The events that were added, with those that authorise them.
     auth_edges: AuthEdges,
     states: HashMap<SnapshotNid, StateAt>,
@@ -105,6 +107,7 @@ impl<'a> Graph<'a> {
             head: head.clone(),
             known: HashMap::new(),
             pdus: HashMap::new(),
+            pending_redactions: HashMap::new(),
             auth_edges: AuthEdges::new(),
             states: HashMap::new(),
             extremities: Vec::new(),
@@ -136,6 +139,14 @@ impl<'a> Graph<'a> {
         self.known = found
             .map(|event| (event.pdu.event_id().clone(), event))
             .collect();
+        let received = received
+            .iter()
+            .map(|Received { pdu, .. }| pdu.event_id().clone());
+        let received: Vec<OwnedEventId> = received.collect();
+        for (target, redaction) in events::pending_redactions(self.tx, &received).await? {
+            let of_target = self.pending_redactions.entry(target).or_default();
+            of_target.push(redaction);
+        }
         Ok(())
     }
 
@@ -263,6 +274,13 @@ impl<'a> Graph<'a> {
         before: &StateAt,
         placement: Placement,
     ) -> Result<(), Error> {
+        let redacted = self.redacted_before(&event.pdu).await?;
+        let event = StateEvent {
+            nid: event.nid,
+            pdu: redacted
+                .as_ref()
+                .map_or(event.pdu, |redacted| redacted.left.clone()),
+        };
         let verdict = event.pdu.verdict();
         let (mut after, mut replaces) = (before.clone(), None);
         if verdict != Verdict::Rejected
@@ -281,7 +299,10 @@ impl<'a> Graph<'a> {
             .filter_map(|id| Some(self.known.get(id)?.nid))
             .collect();
         self.auth_edges.insert(event.nid, auth_nids.clone());
-        let redacts = self.redacted(&event.pdu, before).await?;
+        let Effect { redacts, awaits } = self.effect(&event.pdu, before).await?;
+        let (redaction, original) = redacted
+            .map(|redacted| (redacted.redaction, redacted.original))
+            .unzip();
         let stored = StoredEvent {
             nid: event.nid,
             room_nid: self.head.room_nid,
@@ -293,7 +314,7 @@ impl<'a> Graph<'a> {
             pdu: event.pdu.clone(),
             snapshot_nid: Some(after.snapshot_nid),
             replaces,
-            redacted_because: None,
+            redacted_because: redaction,
             auth_nids,
             transaction: None,
         };
@@ -311,6 +332,8 @@ impl<'a> Graph<'a> {
             parents,
             may_be_missed: true,
             redacts,
+            awaits,
+            original,
             delta,
         });
         Ok(())

@@ -74,23 +74,32 @@ fn a_redaction_is_judged_by_the_levels_that_hold_when_it_is_added() {
     let pdu = appender.events.last().unwrap().event.pdu.clone();
     let redaction = |sender: &str| Redaction {
         target: target.clone(),
-        target_sender: OwnedUserId::try_from(sender).unwrap(),
-        redacted: Redacted {
-            event_nid: EventNid(1),
-            history_order: None,
-            pdu: pdu.clone(),
-        },
+        known: Some(KnownTarget {
+            sender: OwnedUserId::try_from(sender).unwrap(),
+            redacted: Redacted {
+                event_nid: EventNid(1),
+                history_order: None,
+                pdu: pdu.clone(),
+            },
+        }),
     };
     let bob = owned_user_id!("@bob:test.localhost");
     let others = redaction("@alice:test.localhost");
     assert!(appender.check_redaction(&bob, &others).is_err());
     let own = redaction(bob.as_str());
     assert!(appender.check_redaction(&bob, &own).is_ok());
+    let unknown = Redaction {
+        target: target.clone(),
+        known: None,
+    };
+    let refused = appender.check_redaction(&bob, &unknown);
+    assert!(matches!(refused, Err(Error::UnknownEvent)));
     let levels = json!({ "users": { "@bob:test.localhost": 50 } });
     appender
         .append(event("m.room.power_levels", Some(""), &levels))
         .unwrap();
     assert!(appender.check_redaction(&bob, &others).is_ok());
+    assert!(appender.check_redaction(&bob, &unknown).is_ok());
 }
 
 #[test]

@@ -36,15 +36,19 @@ pub(crate) fn sorted(events: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
     sorted
 }
 
-/// The events of each write: a redaction comes into another one than what it redacts.
+/// The events of each write: a redaction comes into another one than what it redacts, whichever of
+/// them is first.
 pub(crate) fn writes(events: Vec<Received>, most: usize) -> Vec<Vec<Received>> {
+    let is_redaction = |event: &Received| event.pdu.event_type() == "m.room.redaction";
     let mut writes: Vec<Vec<Received>> = Vec::new();
+    let mut is_open = false;
     for event in events {
-        let is_redaction = event.pdu.event_type() == "m.room.redaction";
+        let redacts = is_redaction(&event);
         match writes.last_mut() {
-            Some(write) if write.len() < most && !is_redaction => write.push(event),
+            Some(write) if is_open && write.len() < most && !redacts => write.push(event),
             _ => writes.push(vec![event]),
         }
+        is_open = !redacts;
     }
     writes
 }

@@ -51,6 +51,8 @@ impl NewMember {
             parents: self.parents,
             may_be_missed: self.may_be_missed,
             redacts: None,
+            awaits: None,
+            original: None,
             delta: self.delta,
         }
     }

@@ -80,6 +80,36 @@ mod originals {
     }
 }
 
+/// What events were that had been redacted before they came.
+mod late_originals {
+    use crate::{families::family, rooms::RoomWrite};
+
+    family! {
+        "INSERT INTO event_originals (event_nid, json, redacted_by_nid, sealed_ts)
+        SELECT r.event_nid, r.json, e.event_nid, e.origin_server_ts
+        FROM UNNEST($1::bigint[], $2::text[], $3::text[]) AS r (event_nid, json, redaction_id)
+        JOIN events e ON e.event_id = r.redaction_id
+        ON CONFLICT (event_nid) DO NOTHING"
+        {
+            event_nid: i64,
+            json: String,
+            redaction_id: String,
+        }
+    }
+
+    /// Keeps them. The redactions were stored before.
+    pub(crate) fn collect(rooms: &[&RoomWrite]) -> Option<crate::families::Part> {
+        let events = rooms.iter().flat_map(|room| &room.events);
+        part(events.filter_map(|new| {
+            Some(Row {
+                event_nid: new.event.nid.get(),
+                json: new.original.as_ref()?.json().to_owned(),
+                redaction_id: new.event.redacted_because.as_ref()?.event_id().to_string(),
+            })
+        }))
+    }
+}
+
 /// What redacted events related to.
 mod relations {
     use super::{Changes, Part, erasures};
@@ -101,6 +131,7 @@ mod relations {
     }
 }
 
+pub(crate) use late_originals::collect as collect_late_originals;
 pub(crate) use originals::collect as collect_originals;
 pub(crate) use relations::collect as collect_relations;
 

@@ -4,7 +4,7 @@ use ruma::OwnedEventId;
 use types::EventNid;
 
 use super::{Row, StoredEvent, collect, verdict_number};
-use crate::{Connection, Error, escape::escape, families::array};
+use crate::{Connection, Error, escape::escape, families::array, rows::id};
 
 /// The events of those ids that are known, of whichever room, whatever their verdict, in no order.
 pub async fn by_ids(
@@ -17,6 +17,37 @@ pub async fn by_ids(
             .fetch_all(db)
             .await?,
     )
+}
+
+/// The redactions that came before what they redact, each with its target: one of these events.
+pub async fn pending_redactions(
+    db: &mut Connection,
+    targets: &[OwnedEventId],
+) -> Result<Vec<(OwnedEventId, StoredEvent)>, Error> {
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let pending = sqlx::query!(
+        "SELECT target_event_id, redaction_nid FROM pending_redactions WHERE target_event_id = ANY($1)",
+        &targets
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    if pending.is_empty() {
+        return Ok(Vec::new());
+    }
+    let nids: Vec<EventNid> = pending
+        .iter()
+        .map(|row| EventNid(row.redaction_nid))
+        .collect();
+    let redactions = super::by_nids(db, &nids).await?;
+    let mut found = Vec::new();
+    for row in pending {
+        let mut redactions = redactions.iter();
+        let redaction = redactions.find(|event| event.nid.get() == row.redaction_nid);
+        if let Some(redaction) = redaction {
+            found.push((id(row.target_event_id)?, redaction.clone()));
+        }
+    }
+    Ok(found)
 }
 
 /// The numbers of the events that authorise these, directly or by way of others. These are among

@@ -7,9 +7,11 @@ use ruma::{OwnedRoomId, UserId};
 use serde_json::json;
 use testkit::Dice;
 
+use storage::events::erase;
+
 use crate::{
     remote::{Branch, Remote},
-    support::{Server, alice},
+    support::{Server, alice, sender},
 };
 
 pub(crate) const NAME: (&str, Option<&str>) = ("m.room.name", Some(""));
@@ -190,6 +192,68 @@ async fn a_redaction_takes_effect_on_what_came_in_the_same_transaction() {
     let redaction = remote.event(&mut branch, &Remote::user("bob"), place, &content);
     let events = [message.clone(), redaction];
     let refused = server.receive_from(&remote, &room_id, &events).await;
+    assert!(refused.is_empty());
+    let left = server.read(&room_id, &alice(), message.event_id()).await;
+    assert_eq!(left.expect("the event")["content"], json!({}));
+}
+
+/// A redaction of an event, on a branch without it.
+fn redact(remote: &Remote, branch: &Branch, target: &Pdu) -> Arc<Pdu> {
+    let content = json!({ "redacts": target.event_id() });
+    let place = ("m.room.redaction", None);
+    remote.event(&mut branch.clone(), &Remote::user("bob"), place, &content)
+}
+
+#[tokio::test]
+async fn a_redaction_takes_effect_on_what_comes_after_it() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let message = set(&remote, &mut branch.clone(), MESSAGE, "oops");
+    let topic = set(&remote, &mut branch.clone(), TOPIC, "oops");
+    let redactions = [&message, &topic].map(|target| redact(&remote, &branch, target));
+    let [of_message, of_topic] = redactions;
+    for events in [
+        vec![of_message.clone()],
+        vec![message.clone()],
+        vec![of_topic, topic.clone()],
+    ] {
+        let refused = server.receive_from(&remote, &room_id, &events).await;
+        assert!(refused.is_empty());
+    }
+    for server in [&server, &server.another().await] {
+        server.catch_up().await;
+        let left = server.read(&room_id, &alice(), message.event_id()).await;
+        let left = left.expect("the event");
+        assert_eq!(left["content"], json!({}));
+        assert_eq!(
+            left["unsigned"]["redacted_because"]["event_id"],
+            of_message.event_id().as_str()
+        );
+        let topic = server.content(&room_id, &alice(), "m.room.topic", "").await;
+        assert_eq!(topic.expect("the topic"), json!({}));
+    }
+    let stored = server.stored(&room_id).await;
+    let stored = stored
+        .iter()
+        .find(|event| event.pdu.event_id() == message.event_id());
+    let mut db = server.test.database.acquire().await.expect("a connection");
+    let original = erase::original(&mut db, stored.expect("the event").nid).await;
+    let original = original.expect("the originals").expect("the original");
+    assert!(original.contains("oops"));
+}
+
+#[tokio::test]
+async fn an_event_is_redacted_here_before_it_comes() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let message = set(&remote, &mut branch.clone(), MESSAGE, "oops");
+    let redacted = server
+        .redact(&room_id, &sender(&alice()), message.event_id(), None)
+        .await;
+    redacted.expect("redacted");
+    let refused = server
+        .receive_from(&remote, &room_id, std::slice::from_ref(&message))
+        .await;
     assert!(refused.is_empty());
     let left = server.read(&room_id, &alice(), message.event_id()).await;
     assert_eq!(left.expect("the event")["content"], json!({}));

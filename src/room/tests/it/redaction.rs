@@ -159,6 +159,20 @@ async fn events_of_other_rooms_are_not_redacted() {
 }
 
 #[tokio::test]
+async fn what_is_not_known_is_redacted_by_those_only_who_may_redact_all() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let unknown = EventId::parse("$unknown").expect("an id");
+    let result = redact(&server, &room_id, &bob(), &unknown).await;
+    assert!(matches!(result, Err(Error::UnknownEvent)));
+    let redaction = redact(&server, &room_id, &alice(), &unknown).await;
+    let redaction = redaction.expect("redacted");
+    let redaction = server.read(&room_id, &alice(), &redaction).await;
+    let redaction = redaction.expect("the redaction");
+    assert_eq!(redaction["content"]["redacts"], unknown.as_str());
+}
+
+#[tokio::test]
 async fn non_members_cannot_redact() {
     let server = Server::start().await;
     let room_id = server.room(&[&alice(), &bob()]).await;

@@ -226,6 +226,8 @@ impl Room {
             parents: parents.collect(),
             may_be_missed: false,
             redacts: None,
+            awaits: None,
+            original: None,
             delta: delta.into_iter().collect(),
         }
     }
