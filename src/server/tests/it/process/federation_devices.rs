@@ -1,12 +1,10 @@
 //! Devices of users of two servers: messages between them, and their keys.
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use testkit::TestCa;
 
 use super::{
     client::Client,
-    federation::{OPEN, Place},
     federation_joins::{Side, pair},
 };
 
@@ -60,30 +58,10 @@ fn send(from: &Side, to: &Side, device: &str, number: u64) {
     from.ok("PUT", &path, &body);
 }
 
-fn side(place: &Place, ca: &TestCa, name: &str) -> Side {
-    let server = place.start(ca.file(), OPEN);
-    let user = Client::register(&server.clients(), name);
-    Side {
-        name: place.name.clone(),
-        server,
-        user,
-    }
-}
-
-/// The same server and user with data that is there.
-fn restarted(place: &Place, ca: &TestCa, user: Client, data: TempDir) -> Side {
-    Side {
-        name: place.name.clone(),
-        server: place.start_on(data, ca.file(), OPEN),
-        user,
-    }
-}
-
 #[test]
 fn to_device_messages_arrive_once_and_in_order_though_both_servers_are_restarted() {
     let ca = TestCa::new();
-    let (here, there) = (Place::new(&ca, "127.0.0.2"), Place::new(&ca, "127.0.0.3"));
-    let (alice, bob) = (side(&here, &ca, "alice"), side(&there, &ca, "bob"));
+    let (alice, bob) = pair(&ca);
     let device = bob.user.device_id.clone();
     let mut at_bob = Syncing::from(&bob);
     for number in 0..5 {
@@ -91,16 +69,16 @@ fn to_device_messages_arrive_once_and_in_order_though_both_servers_are_restarted
     }
     assert_eq!(at_bob.messages(&bob, 5), [0, 1, 2, 3, 4]);
 
-    let (bob, data) = (bob.user.clone(), bob.server.terminate());
+    let bob = bob.stop();
     for number in 5..10 {
         let path = format!("sendToDevice/m.test/txn{number}");
-        let body = json!({ "messages": { &bob.user_id: { "*": { "n": number } } } });
+        let body = json!({ "messages": { &bob.user.user_id: { "*": { "n": number } } } });
         alice.ok("PUT", &path, &body);
         // What the client repeats is sent once.
         alice.ok("PUT", &path, &body);
     }
-    let alice = restarted(&here, &ca, alice.user.clone(), alice.server.kill());
-    let bob = restarted(&there, &ca, bob, data);
+    let alice = alice.kill().start(&ca);
+    let bob = bob.start(&ca);
     assert_eq!(at_bob.messages(&bob, 5), [5, 6, 7, 8, 9]);
     send(&alice, &bob, &device, 10);
     assert_eq!(at_bob.messages(&bob, 1), [10]);
@@ -135,8 +113,7 @@ fn key_of(keys: &Value, user: &Client) -> Value {
 #[test]
 fn changes_of_devices_are_told_to_the_other_server_and_caught_up_with_after_an_outage() {
     let ca = TestCa::new();
-    let (here, there) = (Place::new(&ca, "127.0.0.2"), Place::new(&ca, "127.0.0.3"));
-    let (alice, bob) = (side(&here, &ca, "alice"), side(&there, &ca, "bob"));
+    let (alice, bob) = pair(&ca);
     let room_id = bob.create(&json!({ "preset": "public_chat" }));
     let mut at_alice = Syncing::from(&alice);
     let mut at_bob = Syncing::from(&bob);
@@ -156,11 +133,11 @@ fn changes_of_devices_are_told_to_the_other_server_and_caught_up_with_after_an_o
     assert_eq!(*name, "A phone");
 
     // The other server is away and misses more than is sent to it later.
-    let (alice, data) = (alice.user.clone(), alice.server.terminate());
+    let alice = alice.stop();
     let laptop = Client::login(&bob.server.clients(), "bob");
     upload(&bob, &laptop, "two");
     upload(&bob, &bob.user, "three");
-    let alice = restarted(&here, &ca, alice, data);
+    let alice = alice.start(&ca);
     at_alice.until_listed(&alice, "changed", &bob);
     let known = |keys: &Value| (key_of(keys, &bob.user), key_of(keys, &laptop));
     // The changes may come in several transactions; clients are told of each.

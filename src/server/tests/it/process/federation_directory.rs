@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 use testkit::TestCa;
 
 use super::{
-    client::Client,
-    federation::{OPEN, Place},
+    federation::OPEN,
     federation_joins::{Side, pair},
 };
 
@@ -13,14 +12,7 @@ const SHOWING: &str = "[federation]\nmode = \"open\"\npublic_rooms = true\n";
 
 /// A server and its user Bob.
 fn side(ca: &TestCa, address: &str, settings: &str) -> Side {
-    let place = Place::new(ca, address);
-    let server = place.start(ca.file(), settings);
-    let user = Client::register(&server.clients(), "bob");
-    Side {
-        name: place.name.clone(),
-        server,
-        user,
-    }
+    Side::start_with(ca, address, "bob", settings)
 }
 
 #[test]

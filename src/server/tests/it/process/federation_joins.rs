@@ -1,6 +1,7 @@
 //! Users of one server in rooms of another: two servers that talk to each other over TLS.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::TestCa;
 
 use super::{
@@ -11,21 +12,65 @@ use super::{
 
 /// A server and a user of it.
 pub(super) struct Side {
+    place: Place,
     pub(super) server: Server,
     pub(super) name: String,
     pub(super) user: Client,
 }
 
+/// A server that does not run, and a user of it.
+pub(super) struct Stopped {
+    place: Place,
+    data: TempDir,
+    pub(super) user: Client,
+}
+
+impl Stopped {
+    /// Starts the server again.
+    pub(super) fn start(self, ca: &TestCa) -> Side {
+        Side {
+            name: self.place.name.clone(),
+            server: self.place.start_on(self.data, ca.file(), OPEN),
+            place: self.place,
+            user: self.user,
+        }
+    }
+}
+
 impl Side {
     /// Starts a server at an address, with a user of this name.
     pub(super) fn start(ca: &TestCa, address: &str, name: &str) -> Self {
+        Self::start_with(ca, address, name, OPEN)
+    }
+
+    /// The same with other settings.
+    pub(super) fn start_with(ca: &TestCa, address: &str, name: &str, settings: &str) -> Self {
         let place = Place::new(ca, address);
-        let server = place.start(ca.file(), OPEN);
+        let server = place.start(ca.file(), settings);
         let user = Client::register(&server.clients(), name);
         Self {
             name: place.name.clone(),
+            place,
             server,
             user,
+        }
+    }
+
+    /// Stops the server.
+    pub(super) fn stop(self) -> Stopped {
+        Stopped {
+            place: self.place,
+            data: self.server.terminate(),
+            user: self.user,
+        }
+    }
+
+    /// Kills the server.
+    pub(super) fn kill(self) -> Stopped {
+        Stopped {
+            place: self.place,
+            data: self.server.kill(),
+            user: self.user,
         }
     }
 
@@ -60,7 +105,7 @@ impl Side {
     }
 
     /// The types and state keys of all state, sorted.
-    fn state_keys(&self, room_id: &str) -> Vec<(String, String)> {
+    pub(super) fn state_keys(&self, room_id: &str) -> Vec<(String, String)> {
         let state = self.ok("GET", &format!("rooms/{room_id}/state"), &Value::Null);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let events = state.as_array().unwrap().iter();
