@@ -1,7 +1,7 @@
 //! Rooms: sending, membership, state, history.
 //!
-//! **Invariant:** only `append.rs` writes the event graph; what other servers have decided, the
-//! modules of `remote`.
+//! **Invariant:** only `append.rs` writes the event graph; rooms that are taken up from other servers
+//! or known from outside only, `remote/import.rs` and `remote/outside.rs`.
 
 mod aliases;
 mod append;

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use storage::{CommitError, StoredEvent, events, stream::StateEvent};
 use types::{EventNid, RoomNid};
 
-use crate::{Error, Rooms};
+use crate::{Error, Rooms, head::Head};
 
 /// How often events are stored that another task stores as well.
 const MAX_ATTEMPTS: usize = 8;
@@ -33,6 +33,15 @@ pub(crate) struct RoomIdentity {
 }
 
 impl RoomIdentity {
+    /// The room with this head.
+    pub(crate) fn of(head: &Head) -> Self {
+        Self {
+            room_nid: head.room_nid,
+            room_id: head.state.room_id().clone(),
+            version: head.version.clone(),
+        }
+    }
+
     /// The id of the create event, where the room's id says it (since room version 12).
     fn create_id(&self) -> Option<OwnedEventId> {
         if !self.version.room_id_is_create_hash() {

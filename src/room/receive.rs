@@ -15,13 +15,13 @@ use std::{
 use event::{Pdu, Verdict, acl::ServerAcl};
 use ruma::{OwnedEventId, RoomId, ServerName};
 use serde_json::value::RawValue;
-use storage::CommitError;
+use storage::{CommitError, relayed_events};
 
 pub(crate) use transaction::ReceivedTransactions;
 
 use crate::{
     Error, Rooms,
-    append::received::{Graph, Outcome, Received, nids_for},
+    append::received::{Graph, IfDenied, Outcome, Received, nids_for},
     head::Head,
     outliers::{RoomIdentity, blocking},
 };
@@ -49,11 +49,7 @@ impl Rooms {
         events: Vec<Box<RawValue>>,
     ) -> Result<Vec<(OwnedEventId, EventResult)>, Error> {
         let head = self.head(room_id).await?;
-        let room = RoomIdentity {
-            room_nid: head.room_nid,
-            room_id: room_id.to_owned(),
-            version: head.version.clone(),
-        };
+        let room = RoomIdentity::of(&head);
         let parsed = {
             let (room, events) = (room.clone(), events.clone());
             blocking(move || parse(&room, &events)).await?
@@ -106,21 +102,35 @@ impl Rooms {
                 *result = Err("The event is not signed as it must be".to_owned());
             }
         }
-        let received = self.with_missing(origin, room, head, verified).await?;
-        for events in order::writes(received, MAX_WRITE) {
-            for (event_id, outcome) in self.add_received(room, &events).await? {
-                if let Some(result) = results.get_mut(&event_id) {
-                    *result = match outcome {
-                        Outcome::Stored(Verdict::Rejected) => {
-                            Err("The room's rules do not allow the event".to_owned())
-                        }
-                        Outcome::Stored(_) => Ok(()),
-                        Outcome::Dropped(reason) => Err(reason.to_owned()),
-                    };
-                }
+        for (event_id, outcome) in self.add_with_missing(origin, room, head, verified).await? {
+            if let Some(result) = results.get_mut(&event_id) {
+                *result = match outcome {
+                    Outcome::Stored(Verdict::Rejected) | Outcome::Denied(_) => {
+                        Err("The room's rules do not allow the event".to_owned())
+                    }
+                    Outcome::Stored(_) => Ok(()),
+                    Outcome::Dropped(reason) => Err(reason.to_owned()),
+                };
             }
         }
         Ok(())
+    }
+
+    /// Adds verified events to a room, after what is missing of those before them, which the server
+    /// is asked for.
+    pub(crate) async fn add_with_missing(
+        &self,
+        origin: &ServerName,
+        room: &RoomIdentity,
+        head: &Head,
+        verified: Vec<Arc<Pdu>>,
+    ) -> Result<HashMap<OwnedEventId, Outcome>, Error> {
+        let received = self.with_missing(origin, room, head, verified).await?;
+        let mut outcomes = HashMap::new();
+        for events in order::writes(received, MAX_WRITE) {
+            outcomes.extend(self.add_received(room, &events).await?);
+        }
+        Ok(outcomes)
     }
 
     /// Adds verified events to their room in one write; parents come before their children.
@@ -129,20 +139,47 @@ impl Rooms {
         room: &RoomIdentity,
         events: &[Received],
     ) -> Result<Vec<(OwnedEventId, Outcome)>, Error> {
+        self.add_events(room, events, IfDenied::Store).await
+    }
+
+    /// Adds a verified event that another server asks this one to take into the room, if the rules
+    /// allow it. It is passed on: its server may not know the others in the room.
+    pub(crate) async fn add_allowed(
+        &self,
+        room: &RoomIdentity,
+        pdu: Arc<Pdu>,
+    ) -> Result<Outcome, Error> {
+        let received = Received {
+            pdu,
+            told: Vec::new(),
+        };
+        let added = self.add_events(room, &[received], IfDenied::Refuse).await?;
+        let outcome = added.into_iter().next();
+        let (_, outcome) = outcome.ok_or(Error::UnknownEvent)?;
+        Ok(outcome)
+    }
+
+    async fn add_events(
+        &self,
+        room: &RoomIdentity,
+        events: &[Received],
+        if_denied: IfDenied,
+    ) -> Result<Vec<(OwnedEventId, Outcome)>, Error> {
         for _ in 1..MAX_ATTEMPTS {
-            match self.try_add_received(room, events).await {
+            match self.try_add(room, events, if_denied).await {
                 // An event was stored as an outlier meanwhile.
                 Err(Error::Commit(CommitError::Failed(error))) if !error.is_unavailable() => {}
                 result => return result,
             }
         }
-        self.try_add_received(room, events).await
+        self.try_add(room, events, if_denied).await
     }
 
-    async fn try_add_received(
+    async fn try_add(
         &self,
         room: &RoomIdentity,
         events: &[Received],
+        if_denied: IfDenied,
     ) -> Result<Vec<(OwnedEventId, Outcome)>, Error> {
         let entry = self.0.heads.get(&room.room_id);
         let nids = self.0.nids.allocate(nids_for(events)).await?;
@@ -151,10 +188,18 @@ impl Rooms {
         let mut graph = Graph::new(self, &mut locked.tx, &head, events, nids).await?;
         let mut outcomes = Vec::with_capacity(events.len());
         for event in events {
-            let outcome = Box::pin(graph.add(event)).await?;
+            let outcome = Box::pin(graph.add(event, if_denied)).await?;
             outcomes.push((event.pdu.event_id().clone(), outcome));
         }
         if let Some(write) = graph.finish() {
+            if if_denied == IfDenied::Refuse {
+                let others = events
+                    .iter()
+                    .filter(|event| !self.is_local(event.pdu.sender()));
+                for event in others {
+                    relayed_events::insert(&mut locked.tx, event.pdu.event_id()).await?;
+                }
+            }
             locked.commit(self, write).await?;
         }
         Ok(outcomes)

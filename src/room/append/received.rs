@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use event::{Pdu, Verdict, redact, resolve::AuthEdges};
+use event::{Denied, Pdu, Verdict, redact, resolve::AuthEdges};
 use live::EventCache;
 use ruma::OwnedEventId;
 use storage::{
@@ -53,8 +53,19 @@ pub(crate) struct Received {
 pub(crate) enum Outcome {
     /// It is part of the graph, with this verdict; it may have been before.
     Stored(Verdict),
+    /// The rules do not allow it, so that it was not stored.
+    Denied(Option<Denied>),
     /// It was not stored.
     Dropped(&'static str),
+}
+
+/// What becomes of an event that the rules do not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfDenied {
+    /// It is part of the graph, without an effect: others may follow it.
+    Store,
+    /// Nothing: whoever sends it is told.
+    Refuse,
 }
 
 /// Adds events to a locked room, and collects the rows to write.
@@ -187,7 +198,11 @@ impl<'a> Graph<'a> {
     }
 
     /// Adds an event that follows events of the graph.
-    pub(crate) async fn add(&mut self, received: &Received) -> Result<Outcome, Error> {
+    pub(crate) async fn add(
+        &mut self,
+        received: &Received,
+        if_denied: IfDenied,
+    ) -> Result<Outcome, Error> {
         let pdu = &received.pdu;
         let found = self.known.get(pdu.event_id());
         if found.is_some_and(|found| found.room_nid != self.head.room_nid) {
@@ -207,7 +222,12 @@ impl<'a> Graph<'a> {
         let before = self.state_before(&parents, &received.told).await?;
         let states = [before.clone(), self.current.clone()];
         let verdict = match self.verdict(pdu, &states, outlier).await? {
-            Ok(verdict) => verdict,
+            Ok((verdict, denied)) => {
+                if verdict != Verdict::Accepted && if_denied == IfDenied::Refuse {
+                    return Ok(Outcome::Denied(denied));
+                }
+                verdict
+            }
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
         let event = self.numbered(pdu, outlier, verdict)?;

@@ -11,11 +11,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use storage::{
     CommitError,
-    rooms::{self, HeadVersion, NewRoom, Parent, RoomHead, RoomStatus, RoomWrite},
+    rooms::{NewRoom, Parent, RoomStatus, RoomWrite},
     snapshots::{self, StateNids},
     stream::{StateChange, StateEvent},
 };
-use types::{EventNid, RoomNid};
+use types::EventNid;
 
 use super::write::NewMember;
 use crate::{
@@ -51,16 +51,7 @@ impl Rooms {
     #[tracing::instrument(name = "room.import", skip_all, fields(room.id = %import.join.room_id(), state = import.state.len()))]
     pub(super) async fn import(&self, import: Import) -> Result<(), Error> {
         let room_id = import.join.room_id().clone();
-        let room_nid = {
-            let nid = RoomNid(self.0.nids.allocate_one().await?);
-            let mut db = self.0.database.acquire().await?;
-            rooms::insert_invited(&mut db, nid, &room_id).await?
-        };
-        let room = RoomIdentity {
-            room_nid,
-            room_id: room_id.clone(),
-            version: import.version.clone(),
-        };
+        let room = self.room_of_others(&room_id, &import.version).await?;
         let state_ids = {
             let (room, state) = (room.clone(), import.state.clone());
             blocking(move || event_ids(&room, &state)).await?
@@ -111,41 +102,24 @@ impl Rooms {
             event_id: id.clone(),
         });
         let expected = head.map(|head| head.state.head_version());
-        let expected = expected.unwrap_or_default();
-        let next = RoomHead {
-            version: HeadVersion {
-                revision: expected.revision + 1,
-                extremities: vec![event.nid],
-            },
-            depth: i64::try_from(join.depth()).unwrap_or(i64::MAX),
-            snapshot_nid,
-        };
         let member = NewMember {
             event,
             auth_nids: checked.auth_nids.clone(),
             parents: parents.collect(),
-            may_be_missed: false,
             replaces,
             snapshot_nid,
             delta: self.delta(&before.state, &entries, &state).await?,
         };
-        Ok(RoomWrite {
-            room_nid: room.room_nid,
-            expected,
-            next,
-            events: vec![member.into_event(room.room_nid)],
-            snapshots: Vec::new(),
-            layers: None,
-            create: Some(NewRoom {
-                room_id: room.room_id.clone(),
-                version: room.version.id().clone(),
-                creator: checked.creator.clone(),
-                in_directory: false,
-                alias: None,
-                status: RoomStatus::Active,
-                is_known: true,
-            }),
-        })
+        let create = NewRoom {
+            room_id: room.room_id.clone(),
+            version: room.version.id().clone(),
+            creator: checked.creator.clone(),
+            in_directory: false,
+            alias: None,
+            status: RoomStatus::Active,
+            is_known: true,
+        };
+        Ok(member.into_write(room.room_nid, expected.unwrap_or_default(), Some(create)))
     }
 
     /// A state by the numbers of its keys.

@@ -36,11 +36,7 @@ impl Rooms {
                 "The room does not allow the server of the user",
             ));
         }
-        let room = RoomIdentity {
-            room_nid: head.room_nid,
-            room_id: room_id.to_owned(),
-            version: head.version.clone(),
-        };
+        let room = RoomIdentity::of(&head);
         let mut prepare = |appender: &mut EventAppender<'_>| {
             let event = event(appender)?;
             appender.prepare(&event)

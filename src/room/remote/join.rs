@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use event::handshake::merge_signatures;
+use event::{Pdu, Verdict, handshake::merge_signatures};
 use ruma::{OwnedServerName, RoomId, ServerName, events::room::member::MembershipState};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{OwnMembership, import::Import};
-use crate::{Error, Profile, Rooms, Sender, state::AUTHORISED_VIA};
+use crate::{
+    Error, Profile, Rooms, Sender, append::received::Outcome, head::Head, outliers::RoomIdentity,
+    state::AUTHORISED_VIA,
+};
 
 impl Rooms {
     /// Joins a room: here if this server takes part in it, else through one of the servers `via`,
@@ -95,13 +98,45 @@ impl Rooms {
             .event
             .map(|copy| merge_signatures(&event, copy.get(), &version));
         let signed = signed.transpose()?;
+        let join_event = Arc::new(signed.unwrap_or(event));
+        match self.head(join.room_id).await {
+            Ok(head) if self.is_resident(&head) => {
+                return self.follow_join(server, &head, &join_event).await;
+            }
+            Ok(_) | Err(Error::UnknownRoom) => {}
+            Err(error) => return Err(error),
+        }
         self.import(Import {
             version,
-            join: Arc::new(signed.unwrap_or(event)),
+            join: join_event,
             state: joined.state,
             auth_chain: joined.auth_chain,
         })
         .await
+    }
+}
+
+impl Rooms {
+    /// Adds a join that another server has taken in to a room that this server is in, too.
+    async fn follow_join(
+        &self,
+        server: &ServerName,
+        head: &Head,
+        join: &Arc<Pdu>,
+    ) -> Result<(), Error> {
+        let room = RoomIdentity::of(head);
+        let text = RawValue::from_string(join.json().to_owned());
+        let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
+        let verified = self.verify_events(&room, vec![text]).await?;
+        let mut added = self.add_with_missing(server, &room, head, verified).await?;
+        match added.remove(join.event_id()) {
+            Some(Outcome::Stored(Verdict::Accepted)) => Ok(()),
+            Some(Outcome::Stored(_) | Outcome::Denied(_)) => {
+                Err(Error::InvalidRoom("its rules do not allow the join here"))
+            }
+            Some(Outcome::Dropped(reason)) => Err(Error::InvalidRoom(reason)),
+            None => Err(Error::InvalidRoom("the join is not signed as it must be")),
+        }
     }
 }
 

@@ -11,11 +11,11 @@ use ruma::{EventId, OwnedEventId, RoomId};
 use serde_json::{Map, Value, value::RawValue};
 use storage::{
     CommitError, StoredEvent, events,
-    rooms::{self, HeadVersion, NewRoom, RoomHead, RoomStatus, RoomWrite},
+    rooms::{NewRoom, RoomStatus, RoomWrite},
     snapshots::StateNids,
     stream::{StateChange, StateEvent},
 };
-use types::{EventNid, RoomNid};
+use types::EventNid;
 
 use super::write::NewMember;
 use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
@@ -42,23 +42,14 @@ impl Rooms {
         let room_id = new.event.room_id().clone();
         let lock = self.0.remote_joins.of(&room_id);
         let _joining = lock.lock().await;
-        let room_nid = {
-            let nid = RoomNid(self.0.nids.allocate_one().await?);
+        let room = self.room_of_others(&room_id, &new.version).await?;
+        let known = {
             let mut db = self.0.database.acquire().await?;
-            let room_nid = rooms::insert_invited(&mut db, nid, &room_id).await?;
-            if events::find(&mut db, room_nid, new.event.event_id())
-                .await?
-                .is_some()
-            {
-                return Ok(());
-            }
-            room_nid
+            events::find(&mut db, room.room_nid, new.event.event_id()).await?
         };
-        let room = RoomIdentity {
-            room_nid,
-            room_id,
-            version: new.version.clone(),
-        };
+        if known.is_some() {
+            return Ok(());
+        }
         let shown = self.store_shown(&room, &new.shown).await?;
         let entry = self.0.heads.get(&room.room_id);
         for _ in 0..MAX_ATTEMPTS {
@@ -146,34 +137,16 @@ impl Rooms {
             is_known: true,
         });
         let expected = head.map(|head| head.state.head_version());
-        let expected = expected.unwrap_or_default();
-        let next = RoomHead {
-            version: HeadVersion {
-                revision: expected.revision + 1,
-                extremities: vec![event.nid],
-            },
-            depth: i64::try_from(pdu.depth()).unwrap_or(i64::MAX),
-            snapshot_nid,
-        };
         let member = NewMember {
             event,
             auth_nids: Vec::new(),
             // Nothing of the room's history is known.
             parents: Vec::new(),
-            may_be_missed: false,
             replaces,
             snapshot_nid,
             delta,
         };
-        Ok(RoomWrite {
-            room_nid: room.room_nid,
-            expected,
-            next,
-            events: vec![member.into_event(room.room_nid)],
-            snapshots: Vec::new(),
-            layers: None,
-            create,
-        })
+        Ok(member.into_write(room.room_nid, expected.unwrap_or_default(), create))
     }
 }
 

@@ -118,11 +118,7 @@ impl Rooms {
         membership: MembershipState,
     ) -> Result<(Head, Accepted), Error> {
         let head = self.resident_head(sent.origin, sent.room_id).await?;
-        let room = RoomIdentity {
-            room_nid: head.room_nid,
-            room_id: sent.room_id.to_owned(),
-            version: head.version.clone(),
-        };
+        let room = RoomIdentity::of(&head);
         let pdu = Pdu::parse(sent.pdu.get(), &room.version)?;
         handshake::check_sent(&pdu, sent.room_id, &membership, sent.origin)?;
         sent.check_id(&pdu)?;

@@ -1,25 +1,25 @@
 //! Write sets with one member event, which other servers have decided on.
 
+use event::RoomVersion;
+use ruma::RoomId;
 use storage::{
     CommitError, StoredEvent,
     committer::WriteSet,
     events::Replaced,
-    rooms::{self, Parent, Placement, RoomWrite},
+    rooms::{self, HeadVersion, NewRoom, Parent, Placement, RoomHead, RoomWrite},
     snapshots::{self, NewState, StateNids, StoredState},
     stream::{StateChange, StateEvent},
 };
 use tokio::sync::MutexGuard;
 use types::{EventNid, RoomNid, SnapshotNid};
 
-use crate::{Error, Rooms, head::Head, heads::HeadEntry};
+use crate::{Error, Rooms, head::Head, heads::HeadEntry, outliers::RoomIdentity};
 
 /// A member event with its place in the graph and its effect.
 pub(super) struct NewMember {
     pub(super) event: StateEvent,
     pub(super) auth_nids: Vec<EventNid>,
     pub(super) parents: Vec<Parent>,
-    /// Whether events that are here already may name it as a parent.
-    pub(super) may_be_missed: bool,
     /// The event of the same key in the state before it.
     pub(super) replaces: Option<StateEvent>,
     /// The state after it.
@@ -29,8 +29,34 @@ pub(super) struct NewMember {
 }
 
 impl NewMember {
+    /// The write that makes it the only end of the graph of a room, instead of what was known of it.
+    pub(super) fn into_write(
+        self,
+        room_nid: RoomNid,
+        expected: HeadVersion,
+        create: Option<NewRoom>,
+    ) -> RoomWrite {
+        let next = RoomHead {
+            version: HeadVersion {
+                revision: expected.revision + 1,
+                extremities: vec![self.event.nid],
+            },
+            depth: i64::try_from(self.event.pdu.depth()).unwrap_or(i64::MAX),
+            snapshot_nid: self.snapshot_nid,
+        };
+        RoomWrite {
+            room_nid,
+            expected,
+            next,
+            events: vec![self.into_event(room_nid)],
+            snapshots: Vec::new(),
+            layers: None,
+            create,
+        }
+    }
+
     /// The event at the end of the timeline of a room.
-    pub(super) fn into_event(self, room_nid: RoomNid) -> rooms::NewEvent {
+    fn into_event(self, room_nid: RoomNid) -> rooms::NewEvent {
         rooms::NewEvent {
             event: StoredEvent {
                 nid: self.event.nid,
@@ -49,7 +75,7 @@ impl NewMember {
             },
             placement: Placement::Timeline,
             parents: self.parents,
-            may_be_missed: self.may_be_missed,
+            may_be_missed: false,
             redacts: None,
             awaits: None,
             original: None,
@@ -59,6 +85,21 @@ impl NewMember {
 }
 
 impl Rooms {
+    /// A room of other servers with its row, which is made if it is not there.
+    pub(super) async fn room_of_others(
+        &self,
+        room_id: &RoomId,
+        version: &RoomVersion,
+    ) -> Result<RoomIdentity, Error> {
+        let nid = RoomNid(self.0.nids.allocate_one().await?);
+        let mut db = self.0.database.acquire().await?;
+        Ok(RoomIdentity {
+            room_nid: rooms::insert_invited(&mut db, nid, room_id).await?,
+            room_id: room_id.to_owned(),
+            version: version.clone(),
+        })
+    }
+
     /// Stores a state of a room that differs little from another one, and returns its number.
     pub(super) async fn store_state(
         &self,
@@ -132,7 +173,7 @@ impl Rooms {
     pub(super) async fn known_head(
         &self,
         entry: &HeadEntry,
-        room_id: &ruma::RoomId,
+        room_id: &RoomId,
         pending: &mut Option<Head>,
     ) -> Result<Option<Head>, Error> {
         match self.current_head(entry, room_id, pending).await {

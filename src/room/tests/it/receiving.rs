@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use event::Pdu;
+use room::{AcceptedJoin, Error, MembershipChange, SentEvent};
 use ruma::{OwnedRoomId, UserId};
 use serde_json::json;
-use testkit::Dice;
-
 use storage::events::erase;
+use testkit::Dice;
+use types::ErrorKind;
 
 use crate::{
-    remote::{Branch, Remote},
-    support::{Server, alice, sender},
+    remote::{Branch, Remote, texts},
+    support::{Server, alice, error_kind, sender},
 };
 
 pub(crate) const NAME: (&str, Option<&str>) = ("m.room.name", Some(""));
@@ -257,6 +258,78 @@ async fn an_event_is_redacted_here_before_it_comes() {
     assert!(refused.is_empty());
     let left = server.read(&room_id, &alice(), message.event_id()).await;
     assert_eq!(left.expect("the event")["content"], json!({}));
+}
+
+/// Sends a join to have it taken into the room.
+async fn send_join(
+    server: &Server,
+    remote: &Remote,
+    join: &Arc<Pdu>,
+) -> Result<AcceptedJoin, Error> {
+    let text = texts([join]).remove(0);
+    let sent = SentEvent {
+        origin: &remote.name,
+        room_id: join.room_id(),
+        event_id: join.event_id(),
+        pdu: &text,
+    };
+    server.accept_join(sent, false).await
+}
+
+#[tokio::test]
+async fn the_state_before_a_join_that_follows_two_branches_is_what_they_resolve_to() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let (mut left, mut right) = (branch.clone(), branch.clone());
+    let name = set(&remote, &mut left, NAME, "name");
+    let topic = set(&remote, &mut right, TOPIC, "topic");
+    let branches = [name.clone(), topic.clone()];
+    let refused = server.receive_from(&remote, &room_id, &branches).await;
+    assert!(refused.is_empty());
+    let later = json!({ "url": "mxc://test.localhost/later" });
+    let later = server.set(&room_id, &alice(), "m.room.avatar", later).await;
+    let later = later.expect("set");
+
+    let mut both = Branch {
+        tips: branches.map(|pdu| pdu.event_id().clone()).to_vec(),
+        ..left
+    };
+    let dora = Remote::user("dora");
+    let join = join(&remote, &mut both, &dora);
+    for _ in 0..2 {
+        let joined = send_join(&server, &remote, &join).await;
+        let state = joined.expect("joined").state;
+        let has = |id: &ruma::EventId| state.iter().any(|pdu| pdu.event_id() == id);
+        assert!(has(name.event_id()) && has(topic.event_id()));
+        assert!(!has(&later) && !has(join.event_id()));
+    }
+    let member = server
+        .state_id(&room_id, "m.room.member", dora.as_str())
+        .await;
+    assert_eq!(member.as_ref(), Some(join.event_id()));
+    let avatar = server.state_id(&room_id, "m.room.avatar", "").await;
+    assert_eq!(avatar, Some(later));
+}
+
+#[tokio::test]
+async fn a_join_that_the_rules_deny_is_refused_and_not_kept() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, mut branch) = room(&server, &remote).await;
+    let dora = Remote::user("dora");
+    let banned = server
+        .change(&room_id, &alice(), &dora, MembershipChange::Ban)
+        .await;
+    banned.expect("banned");
+    let before = server.stored(&room_id).await.len();
+    // Before the ban it would have been allowed.
+    let early = join(&remote, &mut branch, &dora);
+    let mut branch = Branch::of(&server, &room_id).await;
+    let late = join(&remote, &mut branch, &dora);
+    for join in [early, late] {
+        let refused = send_join(&server, &remote, &join).await;
+        assert_eq!(error_kind(refused), ErrorKind::Forbidden);
+    }
+    assert_eq!(server.stored(&room_id).await.len(), before);
 }
 
 /// What Bob does on a branch. All of it is allowed whatever the other branches do.
