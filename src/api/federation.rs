@@ -10,6 +10,7 @@ pub(crate) mod public_rooms;
 pub(crate) mod query;
 pub(crate) mod send;
 pub(crate) mod spaces;
+pub(crate) mod third_party;
 pub(crate) mod timestamp;
 
 use serde_json::json;

@@ -103,6 +103,8 @@ fn federation_membership() -> Routes<App> {
         .matrix(membership::invite)
         .matrix(membership::invite_v1)
         .matrix(membership::send_knock)
+        .matrix(federation::third_party::exchange)
+        .limited(Class::Invite, federation::third_party::on_bind)
 }
 
 /// The admin API.

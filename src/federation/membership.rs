@@ -9,10 +9,14 @@ use std::time::Duration;
 use event::{Pdu, RoomVersion};
 use ruma::{
     OwnedServerName, RoomId, RoomVersionId, ServerName, UserId,
-    api::federation::membership::{
-        RawStrippedState, create_invite, create_join_event, create_knock_event, create_leave_event,
-        prepare_join_event, prepare_knock_event, prepare_leave_event,
+    api::federation::{
+        membership::{
+            RawStrippedState, create_invite, create_join_event, create_knock_event,
+            create_leave_event, prepare_join_event, prepare_knock_event, prepare_leave_event,
+        },
+        thirdparty::exchange_invite,
     },
+    serde::Raw,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -156,6 +160,24 @@ impl Federation {
             room_state.into_iter().map(RawStrippedState::Pdu).collect(),
         );
         Ok(self.request(server, request, EVENT).await?.event)
+    }
+
+    /// Asks the server of a user who has invited somebody by an address to invite a user of this
+    /// server, whose address it is.
+    pub async fn exchange_third_party_invite(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        user_id: &UserId,
+        content: Box<RawValue>,
+    ) -> Result<()> {
+        let (server, content) = (sender.server_name(), Raw::from_json(content));
+        let (room_id, sender) = (room_id.to_owned(), sender.to_owned());
+        let request =
+            exchange_invite::v1::Request::new(room_id, sender, user_id.to_owned(), content);
+        // The other server asks this one to sign the invitation, before it answers.
+        self.request(server, request, EVENT).await?;
+        Ok(())
     }
 
     /// The servers that may be asked, each once and without this one.

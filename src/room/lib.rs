@@ -42,7 +42,7 @@ pub use live::Reader;
 pub use membership::{MembershipChange, Profile};
 pub use receipts::{ReadUpTo, ReceiptKind};
 pub use receive::EventResult;
-pub use remote::{AcceptedJoin, SentEvent};
+pub use remote::{AcceptedJoin, SentEvent, ThirdPartyInvite};
 pub use rooms::{Rooms, Settings};
 pub use send::NewMessage;
 pub use sender::Sender;

@@ -20,9 +20,11 @@ mod outside;
 mod removed;
 mod respond;
 mod template;
+mod third_party;
 mod write;
 
 pub use respond::{AcceptedJoin, SentEvent};
+pub use third_party::ThirdPartyInvite;
 
 /// The most servers that are asked to let a user in.
 const MAX_CANDIDATES: usize = 8;

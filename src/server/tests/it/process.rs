@@ -10,6 +10,7 @@ mod federation_joins;
 mod federation_media;
 mod federation_messages;
 mod federation_spaces;
+mod federation_third_party;
 mod federation_three;
 mod http;
 mod killed;

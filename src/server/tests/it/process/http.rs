@@ -7,14 +7,20 @@ use std::{
 
 /// The status and the body of an answer; status 0 if there was none.
 pub(super) fn get(address: &str, path: &str) -> (u16, String) {
-    ask(address, path).unwrap_or_default()
+    ask(address, "GET", path, "").unwrap_or_default()
 }
 
-fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+/// The same of a request that puts a body there.
+pub(super) fn put(address: &str, path: &str, body: &str) -> (u16, String) {
+    ask(address, "PUT", path, body).unwrap_or_default()
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len(),
     )
     .ok()?;
     let mut answer = String::new();
