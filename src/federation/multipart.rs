@@ -198,35 +198,40 @@ impl MultipartReader {
     }
 
     fn body(&mut self) -> Result<Found, Malformed> {
+        if matches!(self.part, Part::Metadata) {
+            self.metadata()
+        } else {
+            Ok(self.content())
+        }
+    }
+
+    /// The first part, which must be whole and a JSON object.
+    fn metadata(&mut self) -> Result<Found, Malformed> {
+        let Some(end) = self.delimiter.find(&self.buffer) else {
+            return self.within(MAX_METADATA, Malformed::Metadata);
+        };
+        if end > MAX_METADATA {
+            return Err(Malformed::Metadata);
+        }
+        let metadata = self.buffer.split_to(end);
+        serde_json::from_slice::<Map<String, Value>>(&metadata).map_err(|_| Malformed::Metadata)?;
+        self.end_part(Part::File);
+        Ok(Found::NextStage)
+    }
+
+    /// As much as has come of another part.
+    fn content(&mut self) -> Found {
         let found = self.delimiter.find(&self.buffer);
-        match self.part {
-            Part::Metadata => {
-                let Some(end) = found else {
-                    return self.within(MAX_METADATA, Malformed::Metadata);
-                };
-                if end > MAX_METADATA {
-                    return Err(Malformed::Metadata);
-                }
-                let metadata = self.buffer.split_to(end);
-                serde_json::from_slice::<Map<String, Value>>(&metadata)
-                    .map_err(|_| Malformed::Metadata)?;
-                self.end_part(Part::File);
-                Ok(Found::NextStage)
-            }
-            _ => {
-                let end = found.unwrap_or_else(|| {
-                    self.buffer.len() - start_of(self.delimiter.needle(), &self.buffer)
-                });
-                let content = self.buffer.split_to(end).freeze();
-                if found.is_some() {
-                    self.end_part(Part::None);
-                }
-                Ok(match (content.is_empty(), found) {
-                    (false, _) => Found::Step(Step::Content(content)),
-                    (true, Some(_)) => Found::NextStage,
-                    (true, None) => Found::Nothing,
-                })
-            }
+        let end = found
+            .unwrap_or_else(|| self.buffer.len() - start_of(self.delimiter.needle(), &self.buffer));
+        let content = self.buffer.split_to(end).freeze();
+        if found.is_some() {
+            self.end_part(Part::None);
+        }
+        match (content.is_empty(), found) {
+            (false, _) => Found::Step(Step::Content(content)),
+            (true, Some(_)) => Found::NextStage,
+            (true, None) => Found::Nothing,
         }
     }
 
@@ -308,13 +313,12 @@ fn boundary(content_type: &str) -> Option<String> {
     }
     loop {
         let (name, value) = rest.split_once('=')?;
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => unquote(quoted)?,
-            None => {
-                let end = value.find(';').unwrap_or(value.len());
-                let (value, after) = value.split_at(end);
-                (value.trim_end().to_owned(), after)
-            }
+        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
+            unquote(quoted)?
+        } else {
+            let end = value.find(';').unwrap_or(value.len());
+            let (value, after) = value.split_at(end);
+            (value.trim_end().to_owned(), after)
         };
         if name.trim().eq_ignore_ascii_case("boundary") {
             return is_boundary(&value).then_some(value);

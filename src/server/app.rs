@@ -45,11 +45,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
     let delivery = delivery(config, database.clone(), federation.clone());
     let identity = identity(config, database.clone(), committer.clone(), clock.clone());
     let keys = Keys::new(
-        e2ee::Settings {
-            server_name: config.server_name.clone(),
-            cache_bytes: config.cache.total.get() / 16,
-            send_device_names: config.federation.send_device_names,
-        },
+        key_settings(config),
         database.clone(),
         committer.clone(),
         federation.clone(),
@@ -93,6 +89,14 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         base_url: config.public_base_url(),
         well_known: config.well_known.clone(),
     }))
+}
+
+fn key_settings(config: &Config) -> e2ee::Settings {
+    e2ee::Settings {
+        server_name: config.server_name.clone(),
+        cache_bytes: config.cache.total.get() / 16,
+        send_device_names: config.federation.send_device_names,
+    }
 }
 
 /// The handle to the users.

@@ -286,6 +286,27 @@ impl<'a> Graph<'a> {
         self.resolve(states).await
     }
 
+    /// The state after a judged event, and what it replaces in it.
+    async fn state_after(
+        &mut self,
+        event: &StateEvent,
+        before: &StateAt,
+    ) -> Result<(StateAt, Option<Replaced>), Error> {
+        let (mut after, mut replaces) = (before.clone(), None);
+        if event.pdu.verdict() != Verdict::Rejected
+            && let Some(key) = self.key_of(&event.pdu).await?
+        {
+            if let Some(replaced) = before.entries.get(&key).copied() {
+                let pdu = self.event(replaced).await?;
+                replaces = Some(Replaced { nid: replaced, pdu });
+            }
+            self.pdus.insert(event.nid, event.pdu.clone());
+            self.cache().insert(event);
+            after = self.with_changes(before, &[(key, Some(event.nid))]).await?;
+        }
+        Ok((after, replaces))
+    }
+
     /// Puts a judged event into the graph.
     async fn insert(
         &mut self,
@@ -301,19 +322,7 @@ impl<'a> Graph<'a> {
                 .as_ref()
                 .map_or(event.pdu, |redacted| redacted.left.clone()),
         };
-        let verdict = event.pdu.verdict();
-        let (mut after, mut replaces) = (before.clone(), None);
-        if verdict != Verdict::Rejected
-            && let Some(key) = self.key_of(&event.pdu).await?
-        {
-            if let Some(replaced) = before.entries.get(&key).copied() {
-                let pdu = self.event(replaced).await?;
-                replaces = Some(Replaced { nid: replaced, pdu });
-            }
-            self.pdus.insert(event.nid, event.pdu.clone());
-            self.cache().insert(&event);
-            after = self.with_changes(before, &[(key, Some(event.nid))]).await?;
-        }
+        let (after, replaces) = self.state_after(&event, before).await?;
         let named = event.pdu.auth_events().iter();
         let auth_nids: Vec<EventNid> = named
             .filter_map(|id| Some(self.known.get(id)?.nid))
@@ -341,7 +350,7 @@ impl<'a> Graph<'a> {
         self.known
             .insert(event.pdu.event_id().clone(), stored.clone());
         let is_latest = placement == Placement::Timeline;
-        let delta = if is_latest && verdict == Verdict::Accepted {
+        let delta = if is_latest && event.pdu.verdict() == Verdict::Accepted {
             self.advance(&event, &parents, after.snapshot_nid).await?
         } else {
             Vec::new()

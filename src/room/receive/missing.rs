@@ -121,9 +121,10 @@ impl Rooms {
         }
         let received = events.into_iter().map(|pdu| {
             let states = pdu.prev_events().iter().filter_map(|id| told.get(id));
-            let told = match sent.contains(pdu.event_id()) {
-                true => Vec::new(),
-                false => states.cloned().collect(),
+            let told = if sent.contains(pdu.event_id()) {
+                Vec::new()
+            } else {
+                states.cloned().collect()
             };
             Received { pdu, told }
         });

@@ -336,8 +336,13 @@ async fn typing_users_are_told_to_servers_that_can_be_reached() {
         .expect("sent");
     let told = edus(&mut remote, "m.typing", 1).await;
     assert_eq!(told[0]["room_id"], room.room_id.as_str());
-    idle(&db).await;
-    // While the server fails nothing is kept for it.
+}
+
+#[tokio::test]
+async fn nothing_that_expires_is_kept_for_a_server_that_fails() {
+    let mut remote = Remote::start().await;
+    let (process, room) = started(&remote).await;
+    let db = process.db.clone();
     remote.answer(Answer::Fail);
     room.message(&db, &alice(), "one").await;
     while !is_failing(&db).await {

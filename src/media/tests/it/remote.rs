@@ -9,7 +9,7 @@ use http::{Response, StatusCode, header};
 use media::{Download, Error, ThumbnailRequest};
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName, media::Method};
-use testkit::{HttpsServer, Received, TestCa};
+use testkit::{HttpsServer, ReceivedRequest, TestCa};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use types::{ErrorKind, Fault as _};
 
@@ -38,7 +38,7 @@ impl Pair {
         let ca = TestCa::new();
         let answers = Answers::default();
         let known = Arc::clone(&answers);
-        let answer = move |received: &Received| {
+        let answer = move |received: &ReceivedRequest| {
             let path = received.target.split('?').next().expect("a path");
             let answer = known.lock().remove(path);
             answer.unwrap_or_else(|| failure(404, "M_NOT_FOUND"))

@@ -77,7 +77,8 @@ impl Graph<'_> {
         } else {
             // What is long past is not judged by the current state.
             let states = [before.clone(), before.clone()];
-            self.verdict(pdu, &states, outlier).await?
+            let judged = self.verdict(pdu, &states, outlier).await?;
+            judged.map(|(verdict, _)| verdict)
         };
         let verdict = match verdict {
             Ok(verdict) => verdict,

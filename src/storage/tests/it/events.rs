@@ -31,7 +31,7 @@ async fn commit(test: &TestDatabase, set: WriteSet) -> StreamPosition {
 
 /// A room with a create event and two messages, by number.
 async fn room(test: &TestDatabase) -> (Room, [EventNid; 3]) {
-    let mut room = Room::new(&test).await;
+    let mut room = Room::new(test).await;
     let mut nids = [EventNid(0); 3];
     for nid in &mut nids {
         let mut set = room.next().await;

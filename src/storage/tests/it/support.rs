@@ -192,7 +192,8 @@ impl Room {
     async fn change(&mut self, nid: EventNid, pdu: &Arc<Pdu>) -> Option<StateChange> {
         let key = (pdu.event_type().to_owned(), pdu.state_key()?.to_owned());
         let found = self.state_keys.ids([key.clone()]).await;
-        let key = found.expect("the database answers")[&key];
+        let found = found.expect("the database answers");
+        let key = *found.get(&key).expect("the key");
         let event = StateEvent {
             nid,
             pdu: pdu.clone(),

@@ -17,15 +17,12 @@ async fn content(user: &TestUser, room_id: &str, event_type: &str) -> Value {
     user.state(room_id, event_type, "").await.ok()
 }
 
-#[tokio::test]
-async fn replacement_has_the_settings_of_the_room_and_both_point_to_each_other() {
-    let app = TestApp::start().await;
-    let (alice, bob, old) = app.public_room().await;
-    let mallory = app.user("mallory").await;
+/// Settings that a replacement takes over.
+fn settings() -> [(&'static str, Value); 7] {
     let rules = json!({ "join_rule": "restricted", "allow": [
         { "type": "m.room_membership", "room_id": "!space:example.org" },
     ] });
-    let settings = [
+    [
         ("m.room.name", json!({ "name": "Council" })),
         ("m.room.topic", json!({ "topic": "Votes" })),
         (
@@ -45,7 +42,15 @@ async fn replacement_has_the_settings_of_the_room_and_both_point_to_each_other()
             json!({ "allow": ["*"], "deny": ["evil.example"] }),
         ),
         ("m.room.join_rules", rules),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn replacement_has_the_settings_of_the_room_and_both_point_to_each_other() {
+    let app = TestApp::start().await;
+    let (alice, bob, old) = app.public_room().await;
+    let mallory = app.user("mallory").await;
+    let settings = settings();
     for (event_type, wanted) in &settings {
         let set = alice.set_state(&old, event_type, "", wanted.clone());
         set.await.ok();
