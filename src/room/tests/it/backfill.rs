@@ -23,6 +23,8 @@ struct Answers {
     events: Vec<Arc<Pdu>>,
     /// To requests for the state at an event: the ids of the state, and of what authorises it.
     state: Vec<OwnedEventId>,
+    /// To requests for missing events.
+    missing: Vec<Value>,
     /// To requests for what is before an event.
     before: Option<Value>,
 }
@@ -35,6 +37,8 @@ struct Pair {
     answers: Arc<Mutex<Answers>>,
     room_id: OwnedRoomId,
     branch: Branch,
+    /// The last message that was hidden.
+    last_hidden: Option<Arc<Pdu>>,
     _ca: TestCa,
 }
 
@@ -64,23 +68,37 @@ impl Pair {
             answers,
             room_id,
             branch,
+            last_hidden: None,
             _ca: ca,
         }
     }
 
     /// Makes a message of the other server that this one does not get.
     fn hidden(&mut self, text: &str) -> Arc<Pdu> {
-        set(&self.remote, &mut self.branch, MESSAGE, text)
+        let hidden = set(&self.remote, &mut self.branch, MESSAGE, text);
+        self.last_hidden = Some(hidden.clone());
+        hidden
     }
 
-    /// Sends a message that follows some that are not known here; the other server tells only the
-    /// state there.
+    /// Has a message fetched that follows some that are not known here: the other server tells only
+    /// the state there, and the event right before it by its id.
     async fn send_past_gap(&mut self, text: &str) -> Arc<Pdu> {
         let state = self.branch.state.iter();
         let state: Vec<OwnedEventId> = state.map(|pdu| pdu.event_id().clone()).collect();
-        self.answers.lock().state = state;
-        let last = self.hidden(text);
-        let events = std::slice::from_ref(&last);
+        let before = self.last_hidden.take();
+        let last = set(&self.remote, &mut self.branch, MESSAGE, text);
+        {
+            let mut answers = self.answers.lock();
+            answers.state = state;
+            answers.events.extend(before);
+            answers.missing = vec![value(&last)];
+        }
+        // What it sends itself must not follow what it does not tell.
+        let content = json!({});
+        let place = ("org.example.nudge", None);
+        let sender = Remote::user("bob");
+        let nudge = (self.remote).event(&mut self.branch, &sender, place, &content);
+        let events = std::slice::from_ref(&nudge);
         let refused = self
             .server
             .receive_from(&self.remote, &self.room_id, events);
@@ -118,7 +136,7 @@ fn value(pdu: &Pdu) -> Value {
 fn answer(answers: &Answers, received: &ReceivedRequest) -> Option<Value> {
     let target = &received.target;
     if target.contains("/get_missing_events/") {
-        return Some(json!({ "events": [] }));
+        return Some(json!({ "events": answers.missing }));
     }
     if target.contains("/state_ids/") {
         let ids = &answers.state;
