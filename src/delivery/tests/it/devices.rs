@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use types::EphemeralPosition;
 
-use crate::support::{Answer, Process, Remote, alice, bob, idle, joined, started};
+use crate::support::{Answer, Process, Remote, alice, bob, followed, idle, joined, started};
 
 /// A message to a device of the other server's user, from a request of that id.
 fn message(transaction_id: &str, content: &str) -> UserChange {
@@ -223,10 +223,13 @@ async fn a_server_that_gets_to_share_a_room_is_told_of_the_last_change() {
     let db = &process.db;
     let dave: OwnedUserId = owned_user_id!("@dave:test.localhost");
     change_device(db, &dave, "PHONE", Some("one")).await;
+    // Else the change may be told to the room that is joined next.
+    followed(db).await;
     room.member(db, &dave, &dave, "join").await;
     let update = edus(&mut remote, "m.device_list_update", 1).await.remove(0);
     assert_eq!(update["user_id"], dave.as_str());
     assert_eq!(update["device_id"], "PHONE");
+    followed(db).await;
     idle(db).await;
     // Shared already: another room is no news.
     let other = joined(db).await;

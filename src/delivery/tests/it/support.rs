@@ -264,6 +264,20 @@ pub(crate) async fn joined(db: &Writer) -> TestRoom {
     room
 }
 
+/// Waits until all that was committed so far is in the queues.
+pub(crate) async fn followed(db: &Writer) {
+    let mut connection = db.database.acquire().await.expect("a connection");
+    let committed = storage::stream::position(&mut connection).await;
+    let committed = committed.expect("a position");
+    loop {
+        let cursor = storage::cursors::find(&mut connection, "delivery").await;
+        if cursor.expect("a cursor") >= Some(committed) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Waits until nothing waits for other servers.
 pub(crate) async fn idle(db: &Writer) {
     loop {
