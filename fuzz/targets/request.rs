@@ -10,13 +10,17 @@ use std::{
 };
 
 use api::{
-    Matrix, Result, Routes,
+    Error, Matrix, Result, Routes,
     authenticate::{ApiState, Authenticate},
     json::RawJson,
     limits::Limits,
 };
-use axum::{Router, body::Body};
-use http::{Request, header};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+};
+use federation::Credentials;
+use http::{Request, header, request::Parts};
 use identity::{ActiveUser, Caller};
 use libfuzzer_sys::fuzz_target;
 use ruma::{
@@ -34,6 +38,7 @@ use ruma::{
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
+use types::ErrorKind;
 
 #[derive(Clone)]
 struct FuzzState(Arc<Limits>);
@@ -48,6 +53,14 @@ impl ApiState for FuzzState {
         }))
     }
 
+    fn credentials(&self, _: &Parts) -> Result<Credentials> {
+        Err(not_a_server())
+    }
+
+    async fn verify_signature(&self, _: &Credentials, _: &Parts, _: &Bytes) -> Result<()> {
+        Err(not_a_server())
+    }
+
     fn limits(&self) -> &Limits {
         &self.0
     }
@@ -55,6 +68,10 @@ impl ApiState for FuzzState {
     fn max_body(&self) -> usize {
         64 * 1024
     }
+}
+
+fn not_a_server() -> Error {
+    Error::new(ErrorKind::Unauthorized, "No server may call")
 }
 
 async fn accept<R>(_: FuzzState, _: Matrix<R>) -> Result<RawJson>

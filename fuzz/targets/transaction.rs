@@ -5,7 +5,9 @@ use event::{Pdu, RoomVersion};
 use libfuzzer_sys::fuzz_target;
 use ruma::{
     RoomVersionId,
-    api::{IncomingRequestExt as _, federation::transactions::send_transaction_message::v1::Request},
+    api::{
+        IncomingRequestExt as _, federation::transactions::send_transaction_message::v1::Request,
+    },
 };
 
 fuzz_target!(|input: (u8, &[u8])| {
