@@ -74,7 +74,9 @@ def test_messages_to_devices_arrive_in_order(alice: User, bob: User) -> None:
 def query(user: User, owner: User) -> Json | None:
     """The keys of another user's device, as far as the user's server knows them."""
     found = user.post("keys/query", {"device_keys": {owner.user_id: []}})
-    assert not found.get("failures")
+    if found.get("failures"):
+        # Synapse names the other server among them while it reads a list anew.
+        return None
     return found["device_keys"][owner.user_id].get(owner.device_id)
 
 
@@ -97,7 +99,8 @@ def test_changed_device_lists_are_told(alice: User, bob: User) -> None:
         other.forget()
         upload_keys(owner)
         other.until("the new device", lambda sync: owner.user_id in sync.get("device_lists", {}).get("changed", []))
-        assert query(other, owner)
+        # The list may have been told of before, on joining.
+        until("the keys of the device", lambda owner=owner, other=other: query(other, owner))
 
 
 def test_a_server_that_was_away_learns_of_new_devices(alice: User, bob: User, there: Server) -> None:
@@ -113,4 +116,4 @@ def test_a_server_that_was_away_learns_of_new_devices(alice: User, bob: User, th
         there.start()
     bob.until("the new device", lambda sync: alice.user_id in sync.get("device_lists", {}).get("changed", []))
     bob.until("the message", lambda sync: sync.get("to_device", {}).get("events"))
-    assert query(bob, alice)
+    until("the keys of the device", lambda: query(bob, alice))
