@@ -5,8 +5,8 @@
 //! the history, but none in the stream: no client is told of it by `/sync`.
 
 mod fetch;
-mod island;
 mod servers;
+mod single_event;
 
 use std::{collections::HashSet, time::Duration};
 

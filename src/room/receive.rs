@@ -151,7 +151,7 @@ impl Rooms {
     ) -> Result<Outcome, Error> {
         let received = Received {
             pdu,
-            told: Vec::new(),
+            fetched_states: Vec::new(),
         };
         let added = self.add_events(room, &[received], IfDenied::Refuse).await?;
         let outcome = added.into_iter().next();

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from conftest import PAIRS
 from harness.user import Refused, User
 from PIL import Image
 
@@ -13,14 +14,24 @@ def picture() -> bytes:
     return data.getvalue()
 
 
-@pytest.mark.parametrize("size", [1, 100, 5_000_000])
-def test_a_file_is_downloaded_from_the_other_server(alice: User, bob: User, size: int) -> None:
+def exchange(alice: User, bob: User, size: int) -> None:
     content = (bytes(range(256)) * (size // 256 + 1))[:size]
     media = bob.upload(content, "application/octet-stream", "numbers.bin")
     for _ in range(2):
         response = alice.download(f"download/{media}")
         assert response.content == content
         assert "numbers.bin" in response.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("size", [1, 100, 5_000_000])
+def test_a_file_is_downloaded_from_the_other_server(alice: User, bob: User, size: int) -> None:
+    exchange(alice, bob, size)
+
+
+# A Synapse answers for an empty file with a multipart body that has no parts.
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[1] != "synapse"], ids="-".join, indirect=True)
+def test_an_empty_file_is_downloaded_from_the_other_server(alice: User, bob: User) -> None:
+    exchange(alice, bob, 0)
 
 
 def test_a_thumbnail_is_made_of_a_picture_of_the_other_server(alice: User, bob: User) -> None:

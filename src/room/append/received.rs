@@ -37,15 +37,15 @@ use crate::{Error, Rooms, head::Head};
 /// room.
 const NIDS_PER_EVENT: usize = 4;
 
-/// A state that another server has told, by the numbers of its keys.
-pub(crate) type ToldState = Vec<(StateKeyNid, EventNid)>;
+/// A state fetched from another server, by the numbers of its keys.
+pub(crate) type FetchedState = Vec<(StateKeyNid, EventNid)>;
 
 /// A verified event, with what else is known about its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) pdu: Arc<Pdu>,
     /// The states after those of its parents that are not known.
-    pub(crate) told: Vec<ToldState>,
+    pub(crate) fetched_states: Vec<FetchedState>,
 }
 
 /// What became of an event.
@@ -99,8 +99,8 @@ struct Extremity {
 
 /// How many numbers must be allocated to add events.
 pub(crate) fn nids_for(events: &[Received]) -> usize {
-    let told: usize = events.iter().map(|event| event.told.len()).sum();
-    NIDS_PER_EVENT * events.len() + told
+    let fetched: usize = events.iter().map(|event| event.fetched_states.len()).sum();
+    NIDS_PER_EVENT * events.len() + fetched
 }
 
 impl<'a> Graph<'a> {
@@ -216,10 +216,12 @@ impl<'a> Graph<'a> {
         let outlier = found.map(|found| (found.nid, found.pdu.verdict()));
         let parents = self.parents(pdu);
         let is_complete = parents.iter().all(|parent| parent.nid.is_some());
-        if parents.is_empty() || (!is_complete && received.told.is_empty()) {
+        if parents.is_empty() || (!is_complete && received.fetched_states.is_empty()) {
             return Ok(Outcome::Dropped("The events before it are not known"));
         }
-        let before = self.state_before(&parents, &received.told).await?;
+        let before = self
+            .state_before(&parents, &received.fetched_states)
+            .await?;
         let states = [before.clone(), self.current.clone()];
         let verdict = match self.verdict(pdu, &states, outlier).await? {
             Ok((verdict, denied)) => {
@@ -274,14 +276,14 @@ impl<'a> Graph<'a> {
     async fn state_before(
         &mut self,
         parents: &[Parent],
-        told: &[ToldState],
+        fetched: &[FetchedState],
     ) -> Result<StateAt, Error> {
         let known = parents.iter().filter(|parent| parent.nid.is_some());
         let snapshots = known.filter_map(|parent| self.known.get(&parent.event_id)?.snapshot_nid);
         let snapshots: Vec<SnapshotNid> = snapshots.collect();
         let mut states = self.states(&snapshots).await?;
-        for told in told {
-            states.push(self.told_state(told).await?);
+        for state in fetched {
+            states.push(self.fetched_state(state).await?);
         }
         self.resolve(states).await
     }

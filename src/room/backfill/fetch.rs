@@ -1,6 +1,6 @@
 //! Asking a server for the events before some, and filling them in.
 //!
-//! Only what leads to events that are known is taken; the state at it is told by the server, or
+//! Only what leads to events that are known is taken; the state at it is asked of the server, or
 //! follows from what is known.
 
 use std::{
@@ -119,7 +119,7 @@ impl Rooms {
         self.fetch_auth_events(server, room, &events).await?;
         let events = events.into_iter().map(|pdu| Received {
             pdu,
-            told: Vec::new(),
+            fetched_states: Vec::new(),
         });
         let new = NewHistory {
             events: events.collect(),
@@ -146,10 +146,10 @@ impl Rooms {
             return Ok(states);
         }
         for pdu in lowest.into_iter().take(MAX_STATES) {
-            let told = self
+            let fetched = self
                 .fetch_state(server, room, pdu.event_id(), false)
                 .await?;
-            states.insert(pdu.event_id().clone(), StateBefore::Told(told));
+            states.insert(pdu.event_id().clone(), StateBefore::Fetched(fetched));
         }
         Ok(states)
     }

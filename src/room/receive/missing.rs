@@ -18,7 +18,7 @@ use storage::{events, stream::StateEvent};
 use super::order;
 use crate::{
     Error, Rooms,
-    append::received::{Received, ToldState},
+    append::received::{FetchedState, Received},
     head::Head,
     outliers::{KnownEvents, RoomIdentity},
 };
@@ -108,11 +108,11 @@ impl Rooms {
         let of_fetched: HashSet<&OwnedEventId> =
             fetched.flat_map(|pdu| pdu.prev_events()).collect();
         let missing = missing.into_iter().filter(|id| of_fetched.contains(id));
-        let mut told: HashMap<OwnedEventId, ToldState> = HashMap::new();
+        let mut fetched_states: HashMap<OwnedEventId, FetchedState> = HashMap::new();
         for event_id in missing.take(MAX_STATES) {
             match self.fetch_state(origin, room, &event_id, true).await {
                 Ok(state) => {
-                    told.insert(event_id, state);
+                    fetched_states.insert(event_id, state);
                 }
                 Err(error) => {
                     tracing::info!(event.id = %event_id, %error, "The state at a missing event could not be fetched");
@@ -120,13 +120,19 @@ impl Rooms {
             }
         }
         let received = events.into_iter().map(|pdu| {
-            let states = pdu.prev_events().iter().filter_map(|id| told.get(id));
-            let told = if sent.contains(pdu.event_id()) {
+            let states = pdu
+                .prev_events()
+                .iter()
+                .filter_map(|id| fetched_states.get(id));
+            let fetched_states = if sent.contains(pdu.event_id()) {
                 Vec::new()
             } else {
                 states.cloned().collect()
             };
-            Received { pdu, told }
+            Received {
+                pdu,
+                fetched_states,
+            }
         });
         Ok(received.collect())
     }
@@ -235,7 +241,7 @@ impl Rooms {
         room: &RoomIdentity,
         event_id: &OwnedEventId,
         including: bool,
-    ) -> Result<ToldState, Error> {
+    ) -> Result<FetchedState, Error> {
         let federation = &self.0.federation;
         let ids = federation
             .state_ids(origin, &room.room_id, event_id)
@@ -273,10 +279,10 @@ impl Rooms {
             .ids(state.iter().map(|event| text(event)))
             .await?;
         // The event itself comes last, and replaces what was before it.
-        let told: HashMap<_, _> = (state.iter())
+        let state: HashMap<_, _> = (state.iter())
             .filter_map(|event| Some((*keys.get(&text(event))?, event.nid)))
             .collect();
-        Ok(told.into_iter().collect())
+        Ok(state.into_iter().collect())
     }
 
     /// Fetches events that a state consists of, and those that authorise it.

@@ -12,7 +12,7 @@ use storage::{
 };
 use types::{EventNid, HistoryOrder, SnapshotNid};
 
-use super::{Graph, Outcome, Received, ToldState, states::StateAt};
+use super::{FetchedState, Graph, Outcome, Received, states::StateAt};
 use crate::Error;
 
 const CREATE: &str = "m.room.create";
@@ -20,8 +20,8 @@ const CREATE: &str = "m.room.create";
 /// The state before an event of which not all parents are known.
 #[derive(Clone, Debug)]
 pub(crate) enum StateBefore {
-    /// What another server has told.
-    Told(ToldState),
+    /// One fetched from another server.
+    Fetched(FetchedState),
     /// The state before this event, which is known.
     As(EventNid),
 }
@@ -61,7 +61,7 @@ impl Graph<'_> {
         }
         let is_create = pdu.event_type() == CREATE && pdu.prev_events().is_empty();
         let before = match given {
-            Some(StateBefore::Told(told)) => self.told_state(told).await?,
+            Some(StateBefore::Fetched(fetched)) => self.fetched_state(fetched).await?,
             Some(StateBefore::As(child)) => self.state_before_known(*child).await?,
             None if is_create => empty(),
             None if parents.is_empty() || parents.iter().any(|parent| parent.nid.is_none()) => {

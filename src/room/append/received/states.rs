@@ -10,7 +10,7 @@ use live::RoomState;
 use storage::snapshots::{self, Layers, NewSnapshot};
 use types::{EventNid, SnapshotNid, StateKeyNid};
 
-use super::{Graph, ToldState};
+use super::{FetchedState, Graph};
 use crate::Error;
 
 /// A state that is stored or will be; a clone shares it.
@@ -85,16 +85,16 @@ impl Graph<'_> {
         Ok(states.ok_or_else(missing)?)
     }
 
-    /// A state that another server has told.
-    pub(super) async fn told_state(&mut self, told: &ToldState) -> Result<StateAt, Error> {
-        let entries: StateEntries = told.iter().copied().collect();
-        let told = StateAt {
+    /// A state fetched from another server.
+    pub(super) async fn fetched_state(&mut self, fetched: &FetchedState) -> Result<StateAt, Error> {
+        let entries: StateEntries = fetched.iter().copied().collect();
+        let fetched = StateAt {
             snapshot_nid: SnapshotNid::default(),
             entries,
             layers: None,
         };
         let base = self.current.clone();
-        let changes = base.diff(&told).into_iter();
+        let changes = base.diff(&fetched).into_iter();
         let changes: Vec<_> = changes.map(|(key, _, to)| (key, to)).collect();
         self.with_changes(&base, &changes).await
     }

@@ -33,7 +33,7 @@ impl Rooms {
         }
         let fetching = async {
             for server in self.servers_to_ask(head, None) {
-                match Box::pin(self.fetch_island(head, &server, event_id)).await {
+                match Box::pin(self.fetch_single_event(head, &server, event_id)).await {
                     Ok(true) => return true,
                     Ok(false) => {}
                     Err(error) => {
@@ -48,7 +48,7 @@ impl Rooms {
     }
 
     /// Asks one server for an event, and puts it into the history; `false` if it does not hold.
-    pub(crate) async fn fetch_island(
+    pub(crate) async fn fetch_single_event(
         &self,
         head: &Head,
         server: &ServerName,
@@ -70,18 +70,18 @@ impl Rooms {
         let _filling = lock.lock().await;
         let mut state = None;
         if !self.lowest(&room, head, &events).await?.is_empty() {
-            let told = self.fetch_state(server, &room, pdu.event_id(), false);
-            state = Some(StateBefore::Told(told.await?));
+            let fetched = self.fetch_state(server, &room, pdu.event_id(), false);
+            state = Some(StateBefore::Fetched(fetched.await?));
         }
         self.fetch_auth_events(server, &room, &events).await?;
         let received = Received {
             pdu,
-            told: Vec::new(),
+            fetched_states: Vec::new(),
         };
-        self.add_island(&room, &received, state).await
+        self.add_single_event(&room, &received, state).await
     }
 
-    async fn add_island(
+    async fn add_single_event(
         &self,
         room: &RoomIdentity,
         received: &Received,
@@ -95,13 +95,13 @@ impl Rooms {
         let (db, room_nid) = (&mut locked.tx, room.room_nid);
         let ids = [event_id.clone()];
         let children = event_edges::places_of_children(db, room_nid, &ids).await?;
-        let Some(loose) = loose_place(db, room_nid, received.pdu.depth()).await? else {
+        let Some(by_depth) = place_by_depth(db, room_nid, received.pdu.depth()).await? else {
             return Ok(false);
         };
         let head = locked.head.clone();
         let mut graph = Graph::new(self, &mut locked.tx, &head, events, nids).await?;
         let places = graph.places(events, &children, &Passed::new()).await?;
-        let place = places.get(event_id).copied().unwrap_or(loose);
+        let place = places.get(event_id).copied().unwrap_or(by_depth);
         let filled = Box::pin(graph.fill(received, place, state.as_ref()));
         if let Outcome::Dropped(reason) = filled.await? {
             tracing::info!(event.id = %event_id, reason, "An event of another server is not taken");
@@ -116,7 +116,7 @@ impl Rooms {
 }
 
 /// A free place in the gap that an event of some depth belongs to.
-async fn loose_place(
+async fn place_by_depth(
     db: &mut storage::Connection,
     room_nid: RoomNid,
     depth: u64,
