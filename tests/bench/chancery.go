@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -22,13 +23,16 @@ func launchChancery(binary string) launcher {
 		}
 		command := exec.Command(binary, "serve")
 		command.Env = append(os.Environ(),
-			"CHANCERY_SERVER_NAME=localhost",
+			"CHANCERY_SERVER_NAME="+serverName,
 			"CHANCERY_DATA_DIR="+directory,
 			"CHANCERY_LISTEN="+address,
 			fmt.Sprintf("CHANCERY_DATABASE_URL=postgres:///%s?host=%s&user=bench", database.Database, database.Socket),
 			"CHANCERY_REGISTRATION=open",
 			"CHANCERY_RATE_LIMITS=off",
+			"CHANCERY_FEDERATION_MODE=open",
+			"CHANCERY_FEDERATION_CA_FILE="+filepath.Join(directory, authorityFile),
+			`CHANCERY_FEDERATION_ALLOWED_NETWORKS=["127.0.0.0/8"]`,
 		)
-		return command, strings.TrimSpace(strings.TrimPrefix(string(version), "chancery")), os.MkdirAll(directory, 0o755)
+		return command, strings.TrimSpace(strings.TrimPrefix(string(version), "chancery")), nil
 	}
 }

@@ -68,12 +68,15 @@ func (u *User) Login() (*User, error) {
 }
 
 // CreateRoom makes a public room, the same version on every server.
-func (u *User) CreateRoom() (string, error) {
+func (u *User) CreateRoom() (string, error) { return u.CreateRoomOf("12") }
+
+// CreateRoomOf makes a public room of a version.
+func (u *User) CreateRoomOf(version string) (string, error) {
 	var made struct {
 		RoomID string `json:"room_id"`
 	}
 	err := u.JSON("POST", clientAPI+"/createRoom", u.Token, map[string]any{
-		"preset": "public_chat", "name": "a room", "topic": "a topic", "room_version": "12",
+		"preset": "public_chat", "name": "a room", "topic": "a topic", "room_version": version,
 	}, &made)
 	return made.RoomID, err
 }

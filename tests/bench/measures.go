@@ -39,7 +39,7 @@ type Part struct {
 // measures are all of them, in the order in which they run.
 func measures() []Measure {
 	return slices.Concat(
-		messageMeasures, syncMeasures, residentMeasures, keyMeasures, mediaMeasures, processMeasures, waitingMeasures(),
+		messageMeasures, syncMeasures, residentMeasures, keyMeasures, mediaMeasures, processMeasures, federationMeasures, waitingMeasures(),
 		roomsMeasures, membersMeasures, eventsMeasures, usersMeasures,
 	)
 }
@@ -52,6 +52,7 @@ var quickSizes = map[string]int{roomsAxis: 50, membersAxis: 200, eventsAxis: 100
 func makeQuick() {
 	*runs, loopTime = 1, 500*time.Millisecond
 	waitingClients, waitingCrowd, waitingTime = 100, 200, 10*time.Second
+	burstSize = 100
 }
 
 // quickMeasures are those whose sizes are small.

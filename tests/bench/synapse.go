@@ -30,12 +30,10 @@ func launchSynapse(cache string) launcher {
 		if err != nil {
 			return nil, "", err
 		}
-		if err := os.MkdirAll(directory, 0o755); err != nil {
-			return nil, "", err
-		}
 		configuration := strings.NewReplacer(
 			"{port}", fmt.Sprint(portOf(address)),
 			"{directory}", directory,
+			"{authority}", filepath.Join(directory, authorityFile),
 			"{socket}", database.Socket,
 			"{database}", database.Database,
 		).Replace(synapseConfiguration)

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
 )
+
+// serverName is the name of all servers that are measured.
+const serverName = "localhost"
 
 // Software is a homeserver program that can be measured.
 type Software struct {
@@ -35,6 +39,7 @@ type Target struct {
 	mutex     sync.Mutex
 	servers   []*Process
 	world     *World
+	peer      *Peer
 }
 
 // StartTarget starts a cluster and a server on it, and waits until the server is ready.
@@ -45,7 +50,13 @@ func StartTarget(ctx context.Context, software Software, directory string) (*Tar
 	}
 	target := &Target{Software: software, ctx: ctx, directory: directory, postgres: postgres, world: newWorld()}
 	context.AfterFunc(ctx, target.interrupt)
-	if target.Address, err = freeAddress(); err == nil {
+	if err = os.MkdirAll(directory, 0o755); err == nil {
+		target.peer, err = StartPeer(directory)
+	}
+	if err == nil {
+		target.Address, err = freeAddress()
+	}
+	if err == nil {
 		err = target.startServer(target.Address)
 	}
 	if err != nil {
@@ -111,6 +122,9 @@ func (t *Target) Restart() error {
 // Stop ends the server, then its cluster.
 func (t *Target) Stop() {
 	t.StopServers(0)
+	if t.peer != nil {
+		t.peer.Stop()
+	}
 	t.postgres.Stop()
 }
 

@@ -25,6 +25,7 @@ type World struct {
 	byRooms   map[int]*User
 	madeRooms []string // that the users in byRooms are in
 	histories map[int]*history
+	federated *federated
 }
 
 func newWorld() *World {
