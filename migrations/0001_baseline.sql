@@ -129,6 +129,8 @@ CREATE TABLE events (
     replaces_nid bigint,
     redacted_by_nid bigint,
     auth_nids bigint[] NOT NULL,
+    -- It came before events that it follows: a timeline does not reach back over it.
+    after_gap boolean NOT NULL DEFAULT false,
     json text NOT NULL
 );
 CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;

@@ -384,6 +384,7 @@ impl<'a> EventAppender<'a> {
                 replaces,
                 redacted_because: None,
                 auth_nids,
+                after_gap: false,
                 transaction: event.transaction,
             },
             placement: Placement::Timeline,

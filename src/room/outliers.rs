@@ -258,6 +258,7 @@ fn outlier(
         replaces: None,
         redacted_because: None,
         auth_nids,
+        after_gap: false,
         transaction: None,
     }
 }

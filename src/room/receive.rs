@@ -108,7 +108,8 @@ impl Rooms {
                     Outcome::Stored(Verdict::Rejected) | Outcome::Denied(_) => {
                         Err("The room's rules do not allow the event".to_owned())
                     }
-                    Outcome::Stored(_) => Ok(()),
+                    // Nothing is wrong with one that is not connected.
+                    Outcome::Stored(_) | Outcome::Unconnected => Ok(()),
                     Outcome::Dropped(reason) => Err(reason.to_owned()),
                 };
             }

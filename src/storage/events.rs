@@ -110,6 +110,9 @@ pub struct StoredEvent {
     pub redacted_because: Option<Arc<Pdu>>,
     /// The numbers of the events that authorise it.
     pub auth_nids: Vec<EventNid>,
+    /// Whether events that it follows were not known when it came: what is before it in the stream
+    /// need not be before it in the room.
+    pub after_gap: bool,
     /// The client transaction that sent it.
     pub transaction: Option<Transaction>,
 }
@@ -146,6 +149,7 @@ struct Row {
     verdict: i16,
     snapshot_nid: Option<i64>,
     auth_nids: Vec<i64>,
+    after_gap: bool,
     transaction_device: Option<String>,
     transaction_id: Option<String>,
     json: String,
@@ -191,6 +195,7 @@ impl Row {
             replaces,
             redacted_because,
             auth_nids: self.auth_nids.into_iter().map(EventNid).collect(),
+            after_gap: self.after_gap,
             transaction,
         })
     }
@@ -207,7 +212,8 @@ macro_rules! select_events {
             Row,
             r#"SELECT e.event_nid AS "event_nid!", e.room_nid AS "room_nid!", r.room_id AS "room_id!",
                 e.event_id AS "event_id!", e.position, "# + $order + r#", e.verdict AS "verdict!",
-                e.snapshot_nid, e.auth_nids AS "auth_nids!", t.device_id AS "transaction_device?",
+                e.snapshot_nid, e.auth_nids AS "auth_nids!", e.after_gap AS "after_gap!",
+                t.device_id AS "transaction_device?",
                 t.transaction_id AS "transaction_id?", e.json AS "json!", e.replaces_nid,
                 p.event_id AS "replaces_id?", p.json AS "replaces_json?",
                 b.event_id AS "redaction_id?", b.json AS "redaction_json?"

@@ -128,6 +128,11 @@ pub struct Parent {
     pub event_id: OwnedEventId,
 }
 
+/// Whether one of the parents of an event is not known.
+pub fn is_gap(parents: &[Parent]) -> bool {
+    parents.iter().any(|parent| parent.nid.is_none())
+}
+
 /// How this server stands to a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoomStatus {

@@ -11,7 +11,7 @@ use std::{
 use live::Live;
 use postgres::ManagedPostgres;
 use room::Rooms;
-use ruma::{DeviceId, OwnedUserId, ServerName, UserId, owned_server_name};
+use ruma::{DeviceId, EventId, OwnedUserId, ServerName, UserId, owned_server_name};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use storage::{
     Committer, Database, Feed, IdAllocator,
@@ -307,4 +307,18 @@ pub async fn age_snapshots(database: &Database) {
         .execute(&mut *connection)
         .await
         .expect("snapshots");
+}
+
+/// Marks an event as one that came before those that it follows.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only storage has checked queries"
+)]
+pub async fn mark_gap(database: &Database, event_id: &EventId) {
+    let mut connection = database.acquire().await.expect("the database answers");
+    sqlx::query("UPDATE events SET after_gap = true WHERE event_id = $1")
+        .bind(event_id.as_str())
+        .execute(&mut *connection)
+        .await
+        .expect("the event");
 }

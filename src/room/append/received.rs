@@ -55,6 +55,8 @@ pub(crate) enum Outcome {
     Stored(Verdict),
     /// The rules do not allow it, so that it was not stored.
     Denied(Option<Denied>),
+    /// It was not stored, as the events before it are not known: it comes with those that follow it.
+    Unconnected,
     /// It was not stored.
     Dropped(&'static str),
 }
@@ -216,8 +218,11 @@ impl<'a> Graph<'a> {
         let outlier = found.map(|found| (found.nid, found.pdu.verdict()));
         let parents = self.parents(pdu);
         let is_complete = parents.iter().all(|parent| parent.nid.is_some());
-        if parents.is_empty() || (!is_complete && received.fetched_states.is_empty()) {
-            return Ok(Outcome::Dropped("The events before it are not known"));
+        if parents.is_empty() {
+            return Ok(Outcome::Dropped("It follows no event"));
+        }
+        if !is_complete && received.fetched_states.is_empty() {
+            return Ok(Outcome::Unconnected);
         }
         let before = self
             .state_before(&parents, &received.fetched_states)
@@ -347,6 +352,7 @@ impl<'a> Graph<'a> {
             replaces,
             redacted_because: redaction,
             auth_nids,
+            after_gap: rooms::is_gap(&parents),
             transaction: None,
         };
         self.known

@@ -31,6 +31,11 @@ impl Rooms {
             Outcome::Denied(None) | Outcome::Stored(_) => {
                 return Err(Error::Forbidden("The room's rules do not allow the event"));
             }
+            Outcome::Unconnected => {
+                return Err(Error::Invalid(
+                    "The events before it are not known".to_owned(),
+                ));
+            }
             Outcome::Dropped(reason) => return Err(Error::Invalid(reason.to_owned())),
         }
         let accepted = self.accepted_before(room, &pdu).await?;

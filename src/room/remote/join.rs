@@ -134,6 +134,9 @@ impl Rooms {
             Some(Outcome::Stored(_) | Outcome::Denied(_)) => {
                 Err(Error::InvalidRoom("its rules do not allow the join here"))
             }
+            Some(Outcome::Unconnected) => Err(Error::InvalidRoom(
+                "the events before the join are not known",
+            )),
             Some(Outcome::Dropped(reason)) => Err(Error::InvalidRoom(reason)),
             None => Err(Error::InvalidRoom("the join is not signed as it must be")),
         }

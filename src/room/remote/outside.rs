@@ -94,6 +94,7 @@ impl Rooms {
             replaces: None,
             redacted_because: None,
             auth_nids: Vec::new(),
+            after_gap: false,
             transaction: None,
         });
         let stored: Vec<StoredEvent> = stored.collect();

@@ -71,6 +71,7 @@ impl NewMember {
                 }),
                 redacted_because: None,
                 auth_nids: self.auth_nids,
+                after_gap: rooms::is_gap(&self.parents),
                 transaction: None,
             },
             placement: Placement::Timeline,

@@ -12,19 +12,19 @@ use crate::{
 
 family! {
     "INSERT INTO events (event_nid, room_nid, event_id, position, history_order, depth, event_type, state_key,
-        sender, origin_server_ts, verdict, snapshot_nid, replaces_nid, redacted_by_nid, auth_nids, json)
+        sender, origin_server_ts, verdict, snapshot_nid, replaces_nid, redacted_by_nid, auth_nids, after_gap, json)
     SELECT r.event_nid, r.room_nid, r.event_id, base + r.ordinal,
         COALESCE(r.history_order, (base + r.ordinal) << 20), r.depth, r.event_type, r.state_key,
         r.sender, r.origin_server_ts, r.verdict, r.snapshot_nid, r.replaces_nid,
-        (SELECT event_nid FROM events WHERE event_id = r.redaction_id), r.auth_nids::bigint[], r.json
+        (SELECT event_nid FROM events WHERE event_id = r.redaction_id), r.auth_nids::bigint[], r.after_gap, r.json
     FROM taken, UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
         $7::text[], $8::text[], $9::text[], $10::bigint[], $11::smallint[], $12::bigint[], $13::bigint[],
-        $14::text[], $15::text[], $16::text[])
+        $14::text[], $15::text[], $16::boolean[], $17::text[])
         AS r (event_nid, ordinal, room_nid, event_id, history_order, depth,
         event_type, state_key, sender, origin_server_ts, verdict, snapshot_nid, replaces_nid,
-        redaction_id, auth_nids, json)
+        redaction_id, auth_nids, after_gap, json)
     ON CONFLICT (event_nid) DO UPDATE SET position = excluded.position, history_order = excluded.history_order,
-        verdict = excluded.verdict, snapshot_nid = excluded.snapshot_nid, replaces_nid = excluded.replaces_nid,
+        verdict = excluded.verdict, snapshot_nid = excluded.snapshot_nid, replaces_nid = excluded.replaces_nid, after_gap = excluded.after_gap,
         redacted_by_nid = COALESCE(excluded.redacted_by_nid, events.redacted_by_nid),
         json = CASE WHEN excluded.redacted_by_nid IS NULL THEN events.json ELSE excluded.json END
     WHERE events.history_order IS NULL"
@@ -44,6 +44,7 @@ family! {
         replaces_nid: Option<i64>,
         redaction_id: Option<String>,
         auth_nids: String,
+        after_gap: bool,
         json: String,
     }
 }
@@ -80,6 +81,7 @@ fn row(event: &StoredEvent, ordinal: Option<i64>, order: Option<HistoryOrder>) -
         redaction_id: (event.redacted_because.as_ref())
             .map(|redaction| redaction.event_id().to_string()),
         auth_nids: array(event.auth_nids.iter().map(|nid| nid.get())),
+        after_gap: event.after_gap,
         json: pdu.json().to_owned(),
     }
 }

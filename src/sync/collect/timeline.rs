@@ -115,7 +115,8 @@ impl Timeline {
         }
     }
 
-    /// Adds events going back, until the limit is reached and one more is found.
+    /// Adds events going back, until the limit is reached and one more is found, or what an event
+    /// follows was not known when it came: a client fills that gap from `prev_batch`.
     fn extend_back(
         &mut self,
         newest_first: impl Iterator<Item = Arc<TimelineEvent>>,
@@ -123,15 +124,22 @@ impl Timeline {
     ) {
         self.events.reverse();
         for timeline_event in newest_first {
-            if !timeline_filter.passes(timeline_event.event()) {
-                continue;
-            }
-            if self.events.len() >= self.limit {
+            let after_gap = timeline_event.event().after_gap;
+            let passes = timeline_filter.passes(timeline_event.event());
+            if passes && self.events.len() >= self.limit {
                 self.limited = true;
                 break;
             }
-            self.prev = HistoryOrder::of(timeline_event.position()).before();
-            self.events.push(timeline_event);
+            if passes || after_gap {
+                self.prev = HistoryOrder::of(timeline_event.position()).before();
+            }
+            if passes {
+                self.events.push(timeline_event);
+            }
+            if after_gap {
+                self.limited = true;
+                break;
+            }
         }
         self.events.reverse();
     }

@@ -221,6 +221,7 @@ impl Room {
                 replaces: None,
                 redacted_because: None,
                 auth_nids: Vec::new(),
+                after_gap: false,
                 transaction: None,
             },
             placement: Placement::Timeline,

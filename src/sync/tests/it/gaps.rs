@@ -106,3 +106,34 @@ async fn timeline_longer_than_the_cached_one_is_read_from_the_database() {
     assert_eq!(events.len(), 90 + CREATION_EVENTS);
     assert_eq!(timeline["limited"], false);
 }
+
+#[tokio::test]
+async fn a_timeline_does_not_reach_back_over_events_that_did_not_come() {
+    let server = server().await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    let token = server.token(&alice()).await;
+    set_topic(&server, &room, "before").await;
+    room.message(&server.db, &alice(), "before").await;
+    let after = room.message(&server.db, &alice(), "after").await;
+    room.message(&server.db, &alice(), "last").await;
+    testkit::mark_gap(&server.db.database, &after).await;
+    let server = server.restarted().await;
+    for since in [Some(&*token), None] {
+        let answer = server.sync(&alice(), since).await;
+        let section = &answer["rooms"]["join"][room.room_id.as_str()];
+        assert_eq!(
+            bodies(&section["timeline"]["events"]),
+            ["after", "last"],
+            "{since:?}"
+        );
+        assert_eq!(section["timeline"]["limited"], true);
+        assert!(event_types(&section["state"]["events"]).contains(&"m.room.topic"));
+    }
+    // Even if the filter leaves that event out.
+    let mut filtered = request(&alice(), Some(&token));
+    filtered.filter = filter(json!({ "room": { "timeline": { "types": ["m.room.topic"] } } }));
+    let answer = server.ask(&filtered).await;
+    let timeline = &answer["rooms"]["join"][room.room_id.as_str()]["timeline"];
+    assert_eq!(timeline["events"], json!([]));
+    assert_eq!(timeline["limited"], true);
+}
