@@ -36,6 +36,15 @@ impl Keys {
         keys: &mut QueriedKeys,
     ) -> Result<(), Error> {
         let user_ids: Vec<OwnedUserId> = wanted.keys().cloned().collect();
+        // Before they are asked: clients are told of what changes from now on.
+        let tracked = {
+            let mut db = self.database.acquire().await?;
+            let own_name = &self.settings.server_name;
+            remote_device_lists::track(&mut db, &user_ids, own_name).await?
+        };
+        if tracked {
+            self.stale_lists.notify_one();
+        }
         let asking = by_server(wanted).into_iter().map(|(server, wanted)| async {
             let asked = self.federation.query_keys(&server, wanted.clone());
             let answer = tokio::time::timeout(timeout, asked).await;
@@ -49,11 +58,6 @@ impl Keys {
                     keys.failures.insert(server);
                 }
             }
-        }
-        let mut db = self.database.acquire().await?;
-        let own_name = &self.settings.server_name;
-        if remote_device_lists::track(&mut db, &user_ids, own_name).await? {
-            self.stale_lists.notify_one();
         }
         Ok(())
     }

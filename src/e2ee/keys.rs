@@ -8,7 +8,7 @@ use storage::{Committer, Database, feed::Subscription};
 use tokio::sync::Notify;
 use types::Clock;
 
-use crate::key_cache::KeyCache;
+use crate::{key_cache::KeyCache, remote_lists::Announcements};
 
 /// Keys and to-device messages of this server's users; cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ pub struct Keys {
     pub(crate) cache: Arc<KeyCache>,
     /// Lists of users of other servers are to be read anew.
     pub(crate) stale_lists: Arc<Notify>,
+    pub(crate) announcements: Announcements,
 }
 
 /// What keys are to be handled like.
@@ -52,6 +53,7 @@ impl Keys {
             clock,
             cache,
             stale_lists: Arc::default(),
+            announcements: Announcements::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use ruma::{
 use storage::{
     Connection, Tx, UserChange, UserChanges,
     cross_signing::{self, CrossSigningKey as StoredKey},
-    remote_device_lists::{self, CachedList, RemoteDevice},
+    remote_device_lists::{self, CachedList, RemoteDevice, SharedRooms},
 };
 
 use crate::{
@@ -21,8 +21,11 @@ use crate::{
     identifiers::check_identifier,
 };
 
+mod announcements;
 mod follow;
 mod refresh;
+
+pub(crate) use announcements::Announcements;
 
 /// A change of one device of a user of another server.
 #[derive(Clone, Debug)]
@@ -59,7 +62,7 @@ enum Interest {
     /// The user shares no room with one of this server.
     None,
     /// Nobody has asked for the keys.
-    Uncached,
+    Uncached(SharedRooms),
     /// The list is cached, and locked.
     Cached(CachedList),
 }
@@ -82,7 +85,8 @@ impl Keys {
         let mut tx = self.database.begin().await?;
         let is_current = match self.interest(&mut tx, &user_id).await? {
             Interest::None => return Ok(()),
-            Interest::Uncached => true,
+            Interest::Uncached(rooms) if self.announcements.is_first(&user_id, rooms) => return Ok(()),
+            Interest::Uncached(_) => true,
             Interest::Cached(list) => update.apply(&mut tx, list).await?,
         };
         self.finish_update(tx, user_id, is_current).await
@@ -98,7 +102,7 @@ impl Keys {
         let mut tx = self.database.begin().await?;
         let is_current = match self.interest(&mut tx, &user_id).await? {
             Interest::None => return Ok(()),
-            Interest::Uncached => true,
+            Interest::Uncached(_) => true,
             Interest::Cached(list) => !list.is_stale && keys.apply(&mut tx, &user_id).await?,
         };
         self.finish_update(tx, user_id, is_current).await
@@ -109,13 +113,8 @@ impl Keys {
             return Ok(Interest::Cached(list));
         }
         let own_name = &self.settings.server_name;
-        Ok(
-            if remote_device_lists::shares_a_room(db, user_id, own_name).await? {
-                Interest::Uncached
-            } else {
-                Interest::None
-            },
-        )
+        let shared = remote_device_lists::shared_rooms(db, user_id, own_name).await?;
+        Ok(shared.map_or(Interest::None, Interest::Uncached))
     }
 
     /// Commits an update: clients that share a room with the user are to ask for the keys again. A list

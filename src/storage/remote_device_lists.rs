@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
-use types::RoomNid;
+use types::{RoomNid, StreamPosition};
 
 use crate::{Connection, Error, leases::milliseconds, rows::id};
 
@@ -41,24 +41,34 @@ pub struct RemoteDevice {
     pub display_name: Option<String>,
 }
 
-/// Whether a user is in a room with a user of this server.
-pub async fn shares_a_room(
+/// How a user of another server came to be in rooms with users of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedRooms {
+    /// Where in the stream the user last joined one that a user of this server was in before.
+    pub entered: Option<StreamPosition>,
+}
+
+/// The rooms that a user is in with users of this server; none if there are none.
+pub async fn shared_rooms(
     db: &mut Connection,
     user_id: &UserId,
     own_name: &ServerName,
-) -> Result<bool, Error> {
-    let shares = sqlx::query_scalar!(
-        r#"SELECT EXISTS (
-            SELECT FROM memberships m JOIN memberships o USING (room_nid)
-            WHERE m.user_id = $1 AND m.membership = 'join'
-                AND o.membership = 'join' AND right(o.user_id, length($2)) = $2
-        ) AS "shares!""#,
+) -> Result<Option<SharedRooms>, Error> {
+    let shared = sqlx::query!(
+        r#"SELECT count(*) AS "rooms!", max(m.position) FILTER (WHERE o.first < m.position) AS entered
+         FROM memberships m, LATERAL (
+            SELECT min(o.position) AS first FROM memberships o
+            WHERE o.room_nid = m.room_nid AND o.membership = 'join' AND right(o.user_id, length($2)) = $2
+         ) o
+         WHERE m.user_id = $1 AND m.membership = 'join' AND o.first IS NOT NULL"#,
         user_id.as_str(),
         format!(":{own_name}")
     )
     .fetch_one(db)
     .await?;
-    Ok(shares)
+    Ok((shared.rooms > 0).then_some(SharedRooms {
+        entered: shared.entered.map(StreamPosition),
+    }))
 }
 
 /// Begins to cache the lists of those of the users who share a room with a user of this server: they

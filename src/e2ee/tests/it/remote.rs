@@ -335,12 +335,38 @@ async fn updates_of_users_who_share_no_room_change_nothing() {
     let tablet = Device::new(&bob(), "TABLET");
     servers.update(update(1, &[], &tablet)).await;
     assert_eq!(servers.last_told().await, 0);
-    // Nobody has asked for the keys, but a client may want to know.
-    servers.share_a_room().await;
-    servers.update(update(2, &[1], &tablet)).await;
-    assert_ne!(servers.last_told().await, 0);
+    assert!(servers.asked().is_empty());
+}
+
+#[tokio::test]
+async fn the_announcement_of_a_list_after_its_user_has_joined_is_no_news() {
+    let servers = servers().await;
+    let tablet = Device::new(&bob(), "TABLET");
+    for stream_id in [2, 4] {
+        // Clients are told with the join.
+        servers.share_a_room().await;
+        let told = servers.last_told().await;
+        servers.update(update(stream_id, &[1], &tablet)).await;
+        assert_eq!(servers.last_told().await, told);
+        // Nobody has asked for the keys, but a client may want to know.
+        let next = update(stream_id + 1, &[stream_id], &tablet);
+        servers.update(next).await;
+        assert!(servers.last_told().await > told);
+    }
     servers.refresh().await;
     assert!(servers.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_list_is_not_announced_when_a_user_of_this_server_joins() {
+    let servers = servers().await;
+    let room = TestRoom::create(&servers.db, &bob()).await;
+    let alice = servers.alice.clone();
+    room.member(&servers.db, &alice, &alice, "join").await;
+    let told = servers.last_told().await;
+    let tablet = Device::new(&bob(), "TABLET");
+    servers.update(update(2, &[1], &tablet)).await;
+    assert!(servers.last_told().await > told);
 }
 
 #[tokio::test]
