@@ -5,6 +5,8 @@
 //! server checks what comes back. Called when users of other servers enter or leave a room, and when
 //! local users do so in rooms of other servers.
 
+use std::sync::Arc;
+
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId,
     RoomId, ServerName, UserId,
@@ -186,14 +188,14 @@ pub fn check_invite(
 
 /// Checks the state that comes with an invite or knock: it must have the create event, and all must
 /// be of the room. Required since room version 12.
-pub fn check_stripped_state(room_id: &RoomId, events: &[Pdu]) -> Result<(), FormatError> {
+pub fn check_stripped_state(room_id: &RoomId, events: &[Arc<Pdu>]) -> Result<(), FormatError> {
     if events.iter().any(|event| event.room_id() != room_id) {
         return Err(FormatError::malformed(
             "an event of the state is of another room",
         ));
     }
     let is_create =
-        |event: &Pdu| event.event_type() == "m.room.create" && event.state_key() == Some("");
+        |event: &Arc<Pdu>| event.event_type() == "m.room.create" && event.state_key() == Some("");
     if events.iter().any(is_create) {
         Ok(())
     } else {

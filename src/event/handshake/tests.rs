@@ -238,11 +238,11 @@ fn only_invites_of_own_users_by_users_of_the_origin_are_signed() {
 fn stripped_state_has_the_create_event_of_the_room() {
     let room = Room::new("12");
     let create = room.state.get("m.room.create", "").unwrap();
-    let (create, room_id) = ((**create).clone(), create.room_id().clone());
-    let member = (**room.state.get("m.room.member", ALICE).unwrap()).clone();
+    let (create, room_id) = (create.clone(), create.room_id().clone());
+    let member = room.state.get("m.room.member", ALICE).unwrap().clone();
     check_stripped_state(&room_id, &[member.clone(), create.clone()]).unwrap();
     assert!(check_stripped_state(&room_id, std::slice::from_ref(&member)).is_err());
     let other = Room::with_create_event("12", json!({"other": 1}));
-    let other = (**other.state.get("m.room.create", "").unwrap()).clone();
+    let other = other.state.get("m.room.create", "").unwrap().clone();
     assert!(check_stripped_state(&room_id, &[create, other]).is_err());
 }

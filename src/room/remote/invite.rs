@@ -10,7 +10,7 @@ use ruma::{RoomVersionId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
-    outside::OutsideMembership,
+    outside::{MAX_SHOWN, OutsideMembership},
     respond::{SentEvent, shown_to_outsiders},
 };
 use crate::{
@@ -96,6 +96,11 @@ impl Rooms {
         let verified = self.verify_events(&room, vec![text]).await?;
         let verified = verified.into_iter().next();
         let verified = verified.ok_or(Error::Forbidden("The event is not signed as it must be"))?;
+        let shown = if version.room_id_is_create_hash() {
+            self.check_shown(&room, shown).await?
+        } else {
+            shown
+        };
         let signed = Arc::new(handshake::countersign(&verified, &version, &self.0.signer)?);
         self.record_outside(OutsideMembership {
             version,
@@ -104,5 +109,47 @@ impl Rooms {
         })
         .await?;
         Ok(signed)
+    }
+    /// Checks what an invitation shows of a room's state: all of it must be events of the room, signed
+    /// as they must be, and the create event among them.
+    ///
+    /// Spec: server-server, "PUT /_matrix/federation/v2/invite/{roomId}/{eventId}"; since room version
+    /// 12.
+    async fn check_shown(
+        &self,
+        room: &RoomIdentity,
+        shown: Vec<Box<RawValue>>,
+    ) -> Result<Vec<Box<RawValue>>, Error> {
+        if shown.len() > MAX_SHOWN {
+            return Err(Error::Invalid(format!(
+                "`invite_room_state` has more than {MAX_SHOWN} events"
+            )));
+        }
+        let events = self.verify_events(room, shown.clone()).await?;
+        if events.len() != shown.len() {
+            return Err(Error::Invalid(
+                "`invite_room_state` has what is no event of the room, or not signed as it must be"
+                    .to_owned(),
+            ));
+        }
+        let checked = handshake::check_stripped_state(&room.room_id, &events);
+        checked.map_err(|error| Error::Invalid(format!("`invite_room_state`: {error}")))?;
+        Ok(shown)
+    }
+
+    /// What of the state that the answer to a knock shows are events of the room, signed as they must
+    /// be.
+    pub(super) async fn signed_shown(
+        &self,
+        room: &RoomIdentity,
+        mut shown: Vec<Box<RawValue>>,
+    ) -> Result<Vec<Box<RawValue>>, Error> {
+        shown.truncate(MAX_SHOWN);
+        let events = self.verify_events(room, shown).await?;
+        let texts = events.iter().map(|pdu| {
+            RawValue::from_string(pdu.json().to_owned())
+                .map_err(|error| Error::BadContent(error.to_string()))
+        });
+        texts.collect()
     }
 }

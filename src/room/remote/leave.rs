@@ -9,9 +9,10 @@ use ruma::{
 };
 use serde_json::{Map, Value};
 use storage::memberships;
+use types::RoomNid;
 
 use super::{OwnMembership, join::most_telling, outside::OutsideMembership};
-use crate::{Error, Profile, Rooms, Sender, create::raw};
+use crate::{Error, Profile, Rooms, Sender, create::raw, outliers::RoomIdentity};
 
 impl Rooms {
     /// Leaves a room, turns down an invitation or takes back a knock: here if this server takes part
@@ -155,7 +156,16 @@ impl Rooms {
                     .make_knock(server, room_id, knock.user_id)
                     .await?;
                 let (version, event) = self.complete(knock, &template)?;
-                let shown = federation.send_knock(server, &event).await?;
+                let mut shown = federation.send_knock(server, &event).await?;
+                if version.room_id_is_create_hash() {
+                    let room = RoomIdentity {
+                        // Not needed to verify events.
+                        room_nid: RoomNid::default(),
+                        room_id: room_id.to_owned(),
+                        version: version.clone(),
+                    };
+                    shown = self.signed_shown(&room, shown).await?;
+                }
                 Ok(OutsideMembership {
                     version,
                     event: Arc::new(event),

@@ -23,7 +23,7 @@ use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
 /// How often a write is tried that others come before.
 const MAX_ATTEMPTS: usize = 8;
 /// The most events of state that another server may tell of its room.
-const MAX_SHOWN: usize = 32;
+pub(super) const MAX_SHOWN: usize = 32;
 /// What the ids of events begin with that another server has told of. No hash does.
 const STRIPPED: &str = "$stripped-state-of-";
 

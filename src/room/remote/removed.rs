@@ -15,7 +15,8 @@ impl Rooms {
     ///
     /// The room's state is not known, so that nobody can say whether the sender had the power. What
     /// is asked for instead is that the event names the invitation or knock which it ends among its
-    /// auth events, as the specification has it: its id is known to servers in the room only.
+    /// auth events, as the specification has it: its id is known to servers in the room only. An
+    /// invitation is ended only by the user who made it.
     pub(crate) async fn receive_removals(
         &self,
         room: &RoomIdentity,
@@ -64,10 +65,11 @@ impl Rooms {
         let Some(present) = self.0.live.events([nid]).await?.remove(&nid) else {
             return Ok(false);
         };
-        let outside = matches!(
-            present.membership(),
-            Some(MembershipState::Invite | MembershipState::Knock)
-        );
-        Ok(outside && pdu.auth_events().contains(present.event_id()))
+        let may_end = match present.membership() {
+            Some(MembershipState::Invite) => pdu.sender() == present.sender(),
+            Some(MembershipState::Knock) => true,
+            _ => false,
+        };
+        Ok(may_end && pdu.auth_events().contains(present.event_id()))
     }
 }

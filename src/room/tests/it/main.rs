@@ -16,6 +16,7 @@ mod granting;
 mod history;
 mod joins;
 mod membership;
+mod outside;
 mod processes;
 mod receipts;
 mod receiving;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use event::{Draft, Parents, Pdu, RoomVersion, Signer, State, auth};
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId,
-    RoomId, UInt, UserId, server_name,
+    RoomId, RoomVersionId, UInt, UserId, server_name,
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use storage::server_keys::{self, KeyResponse, ServerKey};
 
 use crate::support::{NOW, Server, alice, raw};
@@ -55,6 +55,39 @@ impl Remote {
 
     pub(crate) fn user(name: &str) -> OwnedUserId {
         UserId::parse(format!("@{name}:remote.test")).expect("a user id")
+    }
+
+    /// A new room of this server that Bob has made and joined.
+    pub(crate) fn room(&self, version: &RoomVersionId) -> Branch {
+        let bob = Self::user("bob");
+        let version = RoomVersion::of(version).expect("a version");
+        let room_id = (!version.room_id_is_create_hash())
+            .then(|| RoomId::parse("!room:remote.test").expect("a room id"));
+        let draft = Draft {
+            room_id,
+            sender: bob.clone(),
+            event_type: "m.room.create".into(),
+            state_key: Some(String::new()),
+            content: raw(&json!({ "room_version": version.id() })),
+            redacts: None,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::try_from(NOW).expect("a time")),
+        };
+        let parents = Parents {
+            depth: 1,
+            ..Parents::default()
+        };
+        let create = draft.build(&version, parents, &self.signer);
+        let create = Arc::new(create.expect("an event"));
+        let mut branch = Branch {
+            room_id: create.room_id().clone(),
+            state: State::from_iter([create.clone()]),
+            tips: vec![create.event_id().clone()],
+            depth: 1,
+            version,
+        };
+        let place = ("m.room.member", Some(bob.as_str()));
+        self.event(&mut branch, &bob, place, &json!({ "membership": "join" }));
+        branch
     }
 
     /// Makes an event at a branch, which then ends with it; whether the rules allow it does not matter.
