@@ -1,16 +1,18 @@
 //! Policy servers: a room's choice of a server that recommends events.
 //!
-//! Spec: server-server, "Policy Servers". The last check of a received event: one that is not
-//! recommended is soft-failed. Called when events of other servers are received.
+//! Spec: server-server, "Policy Servers". An event that is not recommended is soft-failed when it is
+//! received, and is not sent.
 
 use ruma::{
-    OwnedServerName, ServerName, SigningKeyAlgorithm, UserId,
-    events::room::{member::MembershipState, policy::POLICY_SERVER_ED25519_SIGNING_KEY_ID},
+    CanonicalJsonObject, CanonicalJsonValue, OwnedServerName, ServerName, SigningKeyAlgorithm,
+    events::room::policy::POLICY_SERVER_ED25519_SIGNING_KEY_ID,
     signatures::verify_canonical_json_bytes,
 };
 use serde::Deserialize;
 
-use crate::{Pdu, RoomVersion, SignatureError, State, sign::decode};
+use crate::{FormatError, MAX_EVENT_BYTES, Pdu, RoomVersion, SignatureError, format, sign::decode};
+
+const POLICY: &str = "m.room.policy";
 
 /// The policy server of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +33,19 @@ struct PublicKeys {
 }
 
 impl PolicyServer {
-    /// The policy server that a state names, if it is valid and one of its users is in the room.
-    ///
-    /// Visits members until there is one of that server.
-    pub fn of(state: &State) -> Option<Self> {
-        let content: Content = state.get("m.room.policy", "")?.content_as().ok()?;
-        let is_its_member = |event: &Pdu| {
-            let user_id = event.state_key().map(<&UserId>::try_from);
-            event.membership() == Some(MembershipState::Join)
-                && user_id.is_some_and(|id| id.is_ok_and(|id| id.server_name() == content.via))
-        };
-        let mut members = state.of_type("m.room.member");
-        members.any(|event| is_its_member(event)).then_some(Self {
+    /// The policy server that the room's `m.room.policy` event names, if that is valid and one of the
+    /// server's users is in the room.
+    pub fn of(event: &Pdu, is_in_room: impl FnOnce(&ServerName) -> bool) -> Option<Self> {
+        let content: Content = event.content_as().ok()?;
+        is_in_room(&content.via).then_some(Self {
             server_name: content.via,
             public_key_base64: content.public_keys.ed25519,
         })
+    }
+
+    /// Whether an event needs the signature of a policy server: all but the one that names it do.
+    pub fn must_sign(event: &Pdu) -> bool {
+        event.event_type() != POLICY || event.state_key() != Some("")
     }
 
     /// The server to ask for its signature.
@@ -53,13 +53,12 @@ impl PolicyServer {
         &self.server_name
     }
 
-    /// Checks that the server recommends an event: its signature, which the event that names the
-    /// policy server does not need.
+    /// Checks that the server recommends an event, by its signature.
     pub fn check(&self, event: &Pdu, version: &RoomVersion) -> Result<(), SignatureError> {
-        if event.event_type() == "m.room.policy" && event.state_key() == Some("") {
+        if !Self::must_sign(event) {
             return Ok(());
         }
-        let unreadable = |error: crate::FormatError| SignatureError::Unreadable(error.to_string());
+        let unreadable = |error: FormatError| SignatureError::Unreadable(error.to_string());
         let tree = event.tree().map_err(unreadable)?;
         let signature = tree.object().get("signatures").and_then(|signatures| {
             let of_server = signatures.as_object()?.get(self.server_name.as_str())?;
@@ -81,6 +80,31 @@ impl PolicyServer {
         )
         .map_err(SignatureError::Mismatch)
     }
+
+    /// Adds the server's signature to an event. [`check`](Self::check) says whether it holds.
+    pub fn with_signature(&self, event: &Pdu, signature: &str) -> Result<Pdu, FormatError> {
+        fn object<'o>(
+            parent: &'o mut CanonicalJsonObject,
+            key: &str,
+        ) -> Option<&'o mut CanonicalJsonObject> {
+            let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
+            match parent.entry(key.to_owned()).or_insert_with(empty) {
+                CanonicalJsonValue::Object(object) => Some(object),
+                _ => None,
+            }
+        }
+        let mut tree = event.tree()?;
+        let of_server = object(tree.object_mut(), "signatures")
+            .and_then(|signatures| object(signatures, self.server_name.as_str()));
+        let of_server = of_server.ok_or_else(|| FormatError::malformed("`signatures`"))?;
+        of_server.insert(
+            POLICY_SERVER_ED25519_SIGNING_KEY_ID.to_owned(),
+            CanonicalJsonValue::String(signature.to_owned()),
+        );
+        let json = tree.text()?;
+        format::limit("event", json.len(), MAX_EVENT_BYTES)?;
+        event.with_text(json.into_boxed_str())
+    }
 }
 
 #[cfg(test)]
@@ -90,13 +114,10 @@ mod tests {
     use super::*;
     use crate::fixture::{ALICE, Room, signer};
 
-    const POLICY: &str = "@policy:policy.org";
-
-    fn room(content: &Value) -> Room {
+    fn policy_server(content: &Value) -> Option<PolicyServer> {
         let mut room = Room::new("11");
-        room.set(ALICE, "m.room.policy", "", content.clone())
-            .unwrap();
-        room
+        let event = room.set(ALICE, POLICY, "", content.clone()).unwrap();
+        PolicyServer::of(&event, |server| server.as_str() == "policy.org")
     }
 
     fn content() -> Value {
@@ -104,26 +125,13 @@ mod tests {
         json!({"via": "policy.org", "public_keys": {"ed25519": key}})
     }
 
-    /// The event with a signature of the policy server.
-    fn signed(event: &Pdu, version: &RoomVersion) -> Pdu {
-        let text = event.tree().unwrap().signed_text(version).unwrap();
-        let signature = signer("policy.org").sign_text(&text);
-        let mut json: Value = serde_json::from_str(event.json()).unwrap();
-        json["signatures"]["policy.org"] = json!({"ed25519:policy_server": signature});
-        Pdu::parse(&json.to_string(), version).unwrap()
-    }
-
     #[test]
-    fn a_room_uses_a_policy_server_that_is_valid_and_in_it() {
-        let mut room = room(&content());
-        assert_eq!(PolicyServer::of(&room.state), None);
-        room.join("@other:else.org").unwrap();
-        assert_eq!(PolicyServer::of(&room.state), None);
-        room.join(POLICY).unwrap();
-        let policy = PolicyServer::of(&room.state).unwrap();
+    fn a_room_uses_a_policy_server_that_is_in_it() {
+        let policy = policy_server(&content()).unwrap();
         assert_eq!(policy.server_name(), "policy.org");
-        room.member(POLICY, POLICY, "leave").unwrap();
-        assert_eq!(PolicyServer::of(&room.state), None);
+        let mut elsewhere = content();
+        elsewhere["via"] = "else.org".into();
+        assert_eq!(policy_server(&elsewhere), None);
     }
 
     #[test]
@@ -135,29 +143,32 @@ mod tests {
             json!({"via": "policy.org", "public_keys": {"ed25519": 1}}),
             json!({"via": 5, "public_keys": {"ed25519": "a"}}),
         ] {
-            let mut room = room(&content);
-            room.join(POLICY).unwrap();
-            assert_eq!(PolicyServer::of(&room.state), None, "{content}");
+            assert_eq!(policy_server(&content), None, "{content}");
         }
     }
 
     #[test]
     fn events_need_its_signature_except_the_one_that_names_it() {
-        let mut room = room(&content());
-        room.join(POLICY).unwrap();
+        let policy = policy_server(&content()).unwrap();
+        let mut room = Room::new("11");
         let version = room.version.clone();
-        let policy = PolicyServer::of(&room.state).unwrap();
         let event = room.message(ALICE).unwrap();
         assert!(policy.check(&event, &version).is_err());
-        let good = signed(&event, &version);
+        let text = event.tree().unwrap().signed_text(&version).unwrap();
+        let signature = signer("policy.org").sign_text(&text);
+        let good = policy.with_signature(&event, &signature).unwrap();
+        assert_eq!(good.event_id(), event.event_id());
         policy.check(&good, &version).unwrap();
-        let moved = good.json().replace("\"depth\":7", "\"depth\":8");
-        assert_ne!(moved, good.json());
-        let moved = Pdu::parse(&moved, &version).unwrap();
+        // The sender's signature is still there.
+        assert!(good.json().contains("example.org\":{\"ed25519:"));
+        let forged = policy.with_signature(&event, "AAAA").unwrap();
+        assert!(policy.check(&forged, &version).is_err());
+        let other = room.message(ALICE).unwrap();
+        let moved = policy.with_signature(&other, &signature).unwrap();
         assert!(policy.check(&moved, &version).is_err());
-        let named = room.state.get("m.room.policy", "").unwrap();
-        policy.check(named, &version).unwrap();
-        let other = room.set(ALICE, "m.room.policy", "x", content()).unwrap();
+        let named = room.set(ALICE, POLICY, "", content()).unwrap();
+        policy.check(&named, &version).unwrap();
+        let other = room.set(ALICE, POLICY, "x", content()).unwrap();
         assert!(policy.check(&other, &version).is_err());
     }
 }

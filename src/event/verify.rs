@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{
     CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName,
     ServerSigningKeyId, SigningKeyAlgorithm, UInt,
+    events::room::policy::POLICY_SERVER_ED25519_SIGNING_KEY_ID,
     signatures::{required_server_signatures_to_verify_event, verify_canonical_json_bytes},
 };
 
@@ -149,7 +150,8 @@ fn verify_server(
     }
 }
 
-/// The Ed25519 signatures of a server on an event, by the id of the key.
+/// The Ed25519 signatures of a server on an event, by the id of the key; that of a policy server's key,
+/// which is not published, is not among them.
 fn signatures<'a>(
     tree: &'a EventJson,
     server: &ServerName,
@@ -164,7 +166,9 @@ fn signatures<'a>(
     let of_server = of_server.into_iter().flatten();
     of_server
         .map(|(key_id, signature)| (key_id.as_str(), signature))
-        .filter(move |(key_id, _)| is_ed25519(key_id))
+        .filter(move |(key_id, _)| {
+            is_ed25519(key_id) && *key_id != POLICY_SERVER_ED25519_SIGNING_KEY_ID
+        })
 }
 
 fn required_servers(

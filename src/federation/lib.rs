@@ -14,6 +14,7 @@ mod membership;
 mod metrics;
 pub mod multipart;
 mod policy;
+mod policy_servers;
 mod public_rooms;
 mod requests;
 mod signature;

@@ -27,7 +27,7 @@ use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid, StreamPosition};
 use crate::members::{Heroes, Member, MemberCounts, MemberMap};
 
 /// The types whose events are in memory with every room: rules, summaries and invitations need them.
-pub(crate) const CORE_TYPES: [&str; 13] = [
+pub(crate) const CORE_TYPES: [&str; 14] = [
     "m.room.create",
     "m.room.power_levels",
     "m.room.join_rules",
@@ -41,6 +41,7 @@ pub(crate) const CORE_TYPES: [&str; 13] = [
     "m.room.topic",
     "m.room.avatar",
     "m.room.canonical_alias",
+    "m.room.policy",
 ];
 
 const MEMBER: &str = "m.room.member";

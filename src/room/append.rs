@@ -470,6 +470,11 @@ impl<'a> EventAppender<'a> {
         }
     }
 
+    /// The events that were added, to be added in another way.
+    pub(crate) fn into_events(self) -> impl Iterator<Item = StoredEvent> {
+        self.events.into_iter().map(|new| new.event)
+    }
+
     /// Whether no event was added.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()

@@ -26,6 +26,9 @@ pub enum Error {
     /// Something that a rule outside the room's own forbids.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The room's policy server does not recommend the event; in its own words.
+    #[error("{0}")]
+    NotRecommended(String),
     /// The event has not the right form.
     #[error(transparent)]
     Format(#[from] event::FormatError),
@@ -110,9 +113,11 @@ impl Fault for Error {
             | Self::NothingAtTime
             | Self::UnknownState
             | Self::UnknownAlias => ErrorKind::NotFound,
-            Self::NotInRoom | Self::Forbidden(_) | Self::Remote(_) | Self::JoinNotGranted => {
-                ErrorKind::Forbidden
-            }
+            Self::NotInRoom
+            | Self::Forbidden(_)
+            | Self::NotRecommended(_)
+            | Self::Remote(_)
+            | Self::JoinNotGranted => ErrorKind::Forbidden,
             Self::Denied(denied) => denied.kind(),
             Self::Format(error) => error.kind(),
             Self::Invalid(_) => ErrorKind::InvalidParam,

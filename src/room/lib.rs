@@ -16,6 +16,7 @@ mod history;
 mod locked;
 mod membership;
 mod outliers;
+mod policy_server;
 mod receipts;
 mod receive;
 mod redact;

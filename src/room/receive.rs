@@ -24,6 +24,7 @@ use crate::{
     append::received::{Graph, IfDenied, Outcome, Received, nids_for},
     head::Head,
     outliers::{RoomIdentity, blocking},
+    policy_server::policy_server,
 };
 
 /// The most events that are written together.
@@ -150,22 +151,29 @@ impl Rooms {
         room: &RoomIdentity,
         pdu: Arc<Pdu>,
     ) -> Result<Outcome, Error> {
-        let received = Received {
-            pdu,
-            fetched_states: Vec::new(),
-        };
+        let received = Received::of(pdu);
         let added = self.add_events(room, &[received], IfDenied::Refuse).await?;
         let outcome = added.into_iter().next();
         let (_, outcome) = outcome.ok_or(Error::UnknownEvent)?;
         Ok(outcome)
     }
 
-    async fn add_events(
+    /// Adds verified events once the room's policy server was asked about them, if there is one.
+    pub(crate) async fn add_events(
         &self,
         room: &RoomIdentity,
         events: &[Received],
         if_denied: IfDenied,
     ) -> Result<Vec<(OwnedEventId, Outcome)>, Error> {
+        let head = self.head(&room.room_id).await?;
+        let asked = match policy_server(&head) {
+            Some(policy) => {
+                let asked = self.with_recommendations(&policy, &head.version, events);
+                Some(asked.await)
+            }
+            None => None,
+        };
+        let events = asked.as_deref().unwrap_or(events);
         for _ in 1..MAX_ATTEMPTS {
             match self.try_add(room, events, if_denied).await {
                 // An event was stored as an outlier meanwhile.

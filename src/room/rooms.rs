@@ -169,6 +169,9 @@ impl Rooms {
             max_events,
             append: &mut append,
         };
+        if let Some(result) = self.write_if_recommended(room_id, &mut write).await? {
+            return Ok(result);
+        }
         let entry = self.0.heads.get(room_id);
         for attempt in 0..MAX_ATTEMPTS {
             let mut pending = entry.pending.lock().await;

@@ -125,15 +125,23 @@ impl HttpsServer {
         names: &[&str],
         answer: impl Fn(&ReceivedRequest) -> Option<Value> + Send + Sync + 'static,
     ) -> Self {
+        let unknown = || json!({ "errcode": "M_NOT_FOUND", "error": "unknown" });
+        let answer = move |received: &ReceivedRequest| match answer(received) {
+            Some(found) => (StatusCode::OK, found),
+            None => (StatusCode::NOT_FOUND, unknown()),
+        };
+        Self::start_with_status(ca, names, answer).await
+    }
+
+    /// Starts a server that answers with a status and JSON.
+    pub async fn start_with_status(
+        ca: &TestCa,
+        names: &[&str],
+        answer: impl Fn(&ReceivedRequest) -> (StatusCode, Value) + Send + Sync + 'static,
+    ) -> Self {
         let answer = move |received: &ReceivedRequest| {
-            let found = answer(received);
-            let status = match found {
-                Some(_) => StatusCode::OK,
-                None => StatusCode::NOT_FOUND,
-            };
-            let unknown = || json!({ "errcode": "M_NOT_FOUND", "error": "unknown" });
-            let body = found.unwrap_or_else(unknown).to_string();
-            let mut response = Response::new(Body::from(body));
+            let (status, body) = answer(received);
+            let mut response = Response::new(Body::from(body.to_string()));
             *response.status_mut() = status;
             response
         };

@@ -21,7 +21,7 @@ use event::{Denied, Pdu, Verdict, redact, resolve::AuthEdges};
 use live::EventCache;
 use ruma::OwnedEventId;
 use storage::{
-    StateKeys, StoredEvent, Tx,
+    StateKeys, StoredEvent, Transaction, Tx,
     events::{self, Replaced},
     rooms::{self, HeadVersion, Parent, Placement, RoomHead, RoomWrite},
     snapshots::NewSnapshot,
@@ -46,6 +46,22 @@ pub(crate) struct Received {
     pub(crate) pdu: Arc<Pdu>,
     /// The states after those of its parents that are not known.
     pub(crate) fetched_states: Vec<FetchedState>,
+    /// Whether the room's policy server recommends it, if there is one.
+    pub(crate) is_recommended: bool,
+    /// The client transaction that it comes from.
+    pub(crate) transaction: Option<Transaction>,
+}
+
+impl Received {
+    /// An event of which nothing else is known.
+    pub(crate) fn of(pdu: Arc<Pdu>) -> Self {
+        Self {
+            pdu,
+            fetched_states: Vec::new(),
+            is_recommended: true,
+            transaction: None,
+        }
+    }
 }
 
 /// What became of an event.
@@ -230,6 +246,10 @@ impl<'a> Graph<'a> {
         let states = [before.clone(), self.current.clone()];
         let verdict = match self.verdict(pdu, &states, outlier).await? {
             Ok((verdict, denied)) => {
+                let verdict = match verdict {
+                    Verdict::Accepted if !received.is_recommended => Verdict::SoftFailed,
+                    verdict => verdict,
+                };
                 if verdict != Verdict::Accepted && if_denied == IfDenied::Refuse {
                     return Ok(Outcome::Denied(denied));
                 }
@@ -240,6 +260,9 @@ impl<'a> Graph<'a> {
         let event = self.numbered(pdu, outlier, verdict)?;
         self.insert(event, parents, &before, Placement::Timeline)
             .await?;
+        if let Some(new) = self.events.last_mut() {
+            new.event.transaction = received.transaction.clone();
+        }
         Ok(Outcome::Stored(verdict))
     }
 

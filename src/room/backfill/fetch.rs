@@ -117,12 +117,8 @@ impl Rooms {
             .states_before(server, room, head, child, &events)
             .await?;
         self.fetch_auth_events(server, room, &events).await?;
-        let events = events.into_iter().map(|pdu| Received {
-            pdu,
-            fetched_states: Vec::new(),
-        });
         let new = NewHistory {
-            events: events.collect(),
+            events: events.into_iter().map(Received::of).collect(),
             states,
             passed,
         };

@@ -74,10 +74,7 @@ impl Rooms {
             state = Some(StateBefore::Fetched(fetched.await?));
         }
         self.fetch_auth_events(server, &room, &events).await?;
-        let received = Received {
-            pdu,
-            fetched_states: Vec::new(),
-        };
+        let received = Received::of(pdu);
         self.add_single_event(&room, &received, state).await
     }
 

@@ -130,8 +130,8 @@ impl Rooms {
                 states.cloned().collect()
             };
             Received {
-                pdu,
                 fetched_states,
+                ..Received::of(pdu)
             }
         });
         Ok(received.collect())

@@ -17,6 +17,7 @@ use crate::{
     Error, Rooms,
     append::{EventAppender, NewEvent},
     outliers::RoomIdentity,
+    policy_server::policy_server,
     rooms::RequestedWrite,
 };
 
@@ -46,7 +47,13 @@ impl Rooms {
             append: &mut prepare,
         };
         let (prepared, _) = self.build(head.clone(), &mut write).await?;
-        let invite = prepared.pdu;
+        let invite = match policy_server(&head) {
+            Some(policy) => {
+                self.recommended(&policy, &head.version, &prepared.pdu)
+                    .await?
+            }
+            None => prepared.pdu,
+        };
         let mut shown: Vec<Arc<Pdu>> = shown_to_outsiders(&head);
         if let Some(nid) = head
             .state

@@ -17,6 +17,7 @@ mod history;
 mod joins;
 mod membership;
 mod outside;
+mod policy_server;
 mod processes;
 mod receipts;
 mod receiving;

@@ -108,6 +108,12 @@ impl Server {
         Self::with(test, self.signer.clone(), 64 << 20)
     }
 
+    /// Another process on the same database that talks to other servers.
+    pub(crate) async fn another_federating(&self, federation: &config::Federation) -> Self {
+        let test = TestDatabase::open(self.test.options.clone()).await;
+        Self::with_federation(test, self.signer.clone(), 64 << 20, federation)
+    }
+
     /// The same server on an empty database.
     pub(crate) async fn twin(&self) -> Self {
         Self::with(testkit::database().await, self.signer.clone(), 64 << 20)
