@@ -27,6 +27,9 @@ mod refresh;
 
 pub(crate) use announcements::Announcements;
 
+/// The most devices of a user that are cached.
+const MAX_DEVICES: usize = 2000;
+
 /// A change of one device of a user of another server.
 #[derive(Clone, Debug)]
 pub struct DeviceListUpdate {
@@ -85,7 +88,9 @@ impl Keys {
         let mut tx = self.database.begin().await?;
         let is_current = match self.interest(&mut tx, &user_id).await? {
             Interest::None => return Ok(()),
-            Interest::Uncached(rooms) if self.announcements.is_first(&user_id, rooms) => return Ok(()),
+            Interest::Uncached(rooms) if self.announcements.is_first(&user_id, rooms) => {
+                return Ok(());
+            }
             Interest::Uncached(_) => true,
             Interest::Cached(list) => update.apply(&mut tx, list).await?,
         };
@@ -171,8 +176,10 @@ impl DeviceListUpdate {
             keys,
             display_name: self.display_name.and_then(checked_name),
         };
-        remote_device_lists::apply(db, &self.user_id, stream_id, &device).await?;
-        Ok(true)
+        remote_device_lists::apply(&mut *db, &self.user_id, stream_id, &device).await?;
+        // One that has grown too long is read anew, and cut off.
+        let count = remote_device_lists::count_devices(db, &self.user_id).await?;
+        Ok(usize::try_from(count).is_ok_and(|count| count <= MAX_DEVICES))
     }
 }
 

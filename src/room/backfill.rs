@@ -13,7 +13,7 @@ use std::{collections::HashSet, time::Duration};
 use futures::{StreamExt as _, stream};
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use storage::event_edges::{self, Gap};
 use tokio::{
     sync::mpsc,
@@ -34,8 +34,8 @@ const MAX_WAITING: usize = 256;
 /// How long nothing is tried after a failure: doubled with each one up to the longest pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
-/// How long it is known that a server failed or that no server knows what is missing, and of how
-/// many.
+/// How long it is known that a server failed or that no server has an event, or knows what is missing,
+/// and of how many.
 const SERVER_PAUSE: Duration = Duration::from_mins(1);
 const REMEMBERED: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
@@ -47,6 +47,8 @@ pub(crate) struct Backfill {
     locks: RoomLocks,
     failures: Cache<EventNid, Failure>,
     failing_servers: Cache<OwnedServerName, ()>,
+    /// Events that were asked for by their ids, and that no server has.
+    missing_events: Cache<(RoomNid, OwnedEventId), ()>,
     waiting: Mutex<HashSet<RoomNid>>,
     requests: mpsc::Sender<Ahead>,
     received: tokio::sync::Mutex<mpsc::Receiver<Ahead>>,
@@ -91,6 +93,10 @@ impl Backfill {
                 .time_to_live(REMEMBERED_FOR)
                 .build(),
             failing_servers: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(SERVER_PAUSE)
+                .build(),
+            missing_events: Cache::builder()
                 .max_capacity(REMEMBERED)
                 .time_to_live(SERVER_PAUSE)
                 .build(),

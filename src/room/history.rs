@@ -16,9 +16,10 @@ use storage::{
     events::{Direction, RelationQuery},
     memberships,
 };
+use tokio::time::Instant;
 use types::{HistoryOrder, PageToken, RoomNid};
 
-use crate::{Error, Reader, Rooms, head::Head, render::Renderer};
+use crate::{Error, Reader, Rooms, backfill::WAIT, head::Head, render::Renderer};
 
 mod at_time;
 mod backfilled;
@@ -173,8 +174,11 @@ impl Rooms {
             return Err(unknown);
         };
         // One that is known may not be seen.
-        if self.is_in_history(&head, event_id).await? || !self.fetch_unknown(&head, event_id).await
-        {
+        if self.is_in_history(&head, event_id).await? {
+            return Err(unknown);
+        }
+        let deadline = Instant::now() + WAIT;
+        if !self.fetch_unknown(&head, event_id, deadline).await {
             return Err(unknown);
         }
         self.visible_event(room_id, reader, event_id).await

@@ -136,6 +136,17 @@ pub async fn apply(
     set_stream_id(db, user_id, stream_id).await
 }
 
+/// How many devices of a user are cached.
+pub async fn count_devices(db: &mut Connection, user_id: &UserId) -> Result<i64, Error> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM devices WHERE user_id = $1"#,
+        user_id.as_str()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(count)
+}
+
 /// Takes a device away: the effect of an update.
 pub async fn apply_deletion(
     db: &mut Connection,

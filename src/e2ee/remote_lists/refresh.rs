@@ -9,7 +9,7 @@ use storage::remote_device_lists::{self, RemoteDevice, StaleList};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::SigningKeys;
+use super::{MAX_DEVICES, SigningKeys};
 use crate::{
     Error, Keys,
     ask::{RemoteKeys, checked_name},
@@ -26,8 +26,6 @@ const POLL: Duration = Duration::from_mins(1);
 /// The pause after a first failure, twice as long after each further one, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_hours(1);
-/// The most devices of a user.
-const MAX_DEVICES: usize = 2000;
 
 impl Keys {
     /// Reads lists of users of other servers that are out of date until it is told to stop; in any

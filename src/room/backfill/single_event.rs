@@ -6,10 +6,9 @@ use storage::{
     event_edges::{self, Gap},
     events,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use types::{HistoryOrder, RoomNid};
 
-use super::WAIT;
 use crate::{
     Error, Rooms,
     append::received::{Graph, Outcome, Passed, Received, StateBefore, nids_for},
@@ -23,28 +22,64 @@ const DISTANCE: i64 = 1 << 19;
 /// The most gaps among which the one is chosen that an event belongs to.
 const MAX_GAPS: i64 = 100;
 
+/// What became of an event that was asked for.
+enum Fetched {
+    /// It is in the history now.
+    Added,
+    /// The servers answered without it.
+    Missing,
+    /// It may be had later.
+    Failed,
+}
+
 impl Rooms {
     /// Asks the servers in a room for an event that is not known here, and puts it into the history;
-    /// `false` if none has it, or it does not hold.
-    pub(crate) async fn fetch_unknown(&self, head: &Head, event_id: &EventId) -> bool {
+    /// `false` if none has it, it does not hold, or the time is over. What no server has is not asked
+    /// for again for a while.
+    pub(crate) async fn fetch_unknown(
+        &self,
+        head: &Head,
+        event_id: &EventId,
+        deadline: Instant,
+    ) -> bool {
         let own_name = &self.0.settings.server_name;
         if !self.has_remote_members(head) || self.refusal(head, own_name).is_some() {
             return false;
         }
-        let fetching = async {
-            for server in self.servers_to_ask(head, None) {
-                match Box::pin(self.fetch_single_event(head, &server, event_id)).await {
-                    Ok(true) => return true,
-                    Ok(false) => {}
-                    Err(error) => {
-                        self.note_failure_of(&server, &error);
-                        tracing::info!(event.id = %event_id, server.name = %server, %error, "An event could not be fetched");
-                    }
+        let key = (head.room_nid, event_id.to_owned());
+        let missing_events = &self.0.backfill.missing_events;
+        if missing_events.contains_key(&key) {
+            return false;
+        }
+        let fetching = self.fetch_from_any(head, event_id);
+        match timeout_at(deadline, Box::pin(fetching)).await {
+            Ok(Fetched::Added) => true,
+            Ok(Fetched::Missing) => {
+                missing_events.insert(key, ());
+                false
+            }
+            Ok(Fetched::Failed) | Err(_) => false,
+        }
+    }
+
+    async fn fetch_from_any(&self, head: &Head, event_id: &EventId) -> Fetched {
+        let servers = self.servers_to_ask(head, None);
+        let mut is_missing = !servers.is_empty();
+        for server in servers {
+            match Box::pin(self.fetch_single_event(head, &server, event_id)).await {
+                Ok(true) => return Fetched::Added,
+                Ok(false) => {}
+                Err(error) => {
+                    is_missing &= self.note_failure_of(&server, &error);
+                    tracing::info!(event.id = %event_id, server.name = %server, %error, "An event could not be fetched");
                 }
             }
-            false
-        };
-        timeout(WAIT, fetching).await.unwrap_or(false)
+        }
+        if is_missing {
+            Fetched::Missing
+        } else {
+            Fetched::Failed
+        }
     }
 
     /// Asks one server for an event, and puts it into the history; `false` if it does not hold.

@@ -9,7 +9,7 @@ use storage::{
     event_edges::{self, Gap},
     events::{self, Direction},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use types::HistoryOrder;
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     head::Head,
 };
 
-/// The most events next to a time among which one is looked for that may be seen.
-const MAX_LOOKED_AT: i64 = 500;
+/// How many events next to a time are read, if none of the nearer ones may be seen.
+const LOOKED_AT: [i64; 3] = [4, 40, 500];
 /// The most gaps that are looked at.
 const MAX_GAPS: i64 = 100;
 
@@ -40,8 +40,11 @@ impl Rooms {
             .await?;
         let found = match gap {
             Some(gap) => {
-                let asking = self.ask_at_time(&head, &gap, known.as_ref(), wanted);
-                let learned = timeout(WAIT, Box::pin(asking)).await.unwrap_or(false);
+                let deadline = Instant::now() + WAIT;
+                let nearer_than = known.as_ref().map(|known| known.pdu.origin_server_ts());
+                let asking = self.ask_at_time(&head, &gap, (nearer_than, wanted), deadline);
+                let learned = timeout_at(deadline, Box::pin(asking)).await;
+                let learned = learned.unwrap_or(false);
                 if learned {
                     self.known_at_time(&head, reader, wanted).await?
                 } else {
@@ -62,10 +65,20 @@ impl Rooms {
         wanted: AtTime,
     ) -> Result<(OwnedEventId, MilliSecondsSinceUnixEpoch), Error> {
         let head = self.head_for_server(server, room_id).await?;
-        let found = self.next_to_time(&head, wanted).await?;
-        let found = self.first_seen_by(&head, server, found).await?;
-        let found = found.ok_or(Error::NothingAtTime)?;
-        Ok((found.event_id().clone(), found.origin_server_ts()))
+        let mut looked_at = 0;
+        for limit in LOOKED_AT {
+            let found = self.next_to_time(&head, wanted, limit).await?;
+            let is_all = found.len() < limit as usize;
+            let next = found.into_iter().skip(looked_at).collect();
+            looked_at = limit as usize;
+            if let Some(found) = self.first_seen_by(&head, server, next).await? {
+                return Ok((found.event_id().clone(), found.origin_server_ts()));
+            }
+            if is_all {
+                break;
+            }
+        }
+        Err(Error::NothingAtTime)
     }
 
     /// The known event next to a time that a user sees.
@@ -75,23 +88,41 @@ impl Rooms {
         reader: Reader<'_>,
         wanted: AtTime,
     ) -> Result<Option<StoredEvent>, Error> {
-        let found = self.next_to_time(head, wanted).await?;
         let mut view = self.history_view(head, reader.user_id).await?;
-        let mut db = self.0.database.acquire().await?;
-        view.look_up(&mut db, &found).await?;
-        Ok(found
-            .into_iter()
-            .find(|event| view.visibility.may_see(event)))
+        let mut looked_at = 0;
+        for limit in LOOKED_AT {
+            let found = self.next_to_time(head, wanted, limit).await?;
+            let is_all = found.len() < limit as usize;
+            let mut next: Vec<StoredEvent> = found.into_iter().skip(looked_at).collect();
+            looked_at = limit as usize;
+            {
+                let mut db = self.0.database.acquire().await?;
+                view.look_up(&mut db, &next).await?;
+            }
+            if let Some(seen) = next.iter().position(|event| view.visibility.may_see(event)) {
+                return Ok(Some(next.swap_remove(seen)));
+            }
+            if is_all {
+                break;
+            }
+        }
+        Ok(None)
     }
 
-    async fn next_to_time(&self, head: &Head, wanted: AtTime) -> Result<Vec<StoredEvent>, Error> {
+    /// The known events next to a time, the nearest first.
+    async fn next_to_time(
+        &self,
+        head: &Head,
+        wanted: AtTime,
+        limit: i64,
+    ) -> Result<Vec<StoredEvent>, Error> {
         let ts = i64::from(wanted.ts.0);
         let direction = match wanted.direction {
             Way::Forward => Direction::Forward,
             Way::Backward => Direction::Backward,
         };
         let mut db = self.0.database.acquire().await?;
-        Ok(events::at_time(&mut db, head.room_nid, ts, direction, MAX_LOOKED_AT).await?)
+        Ok(events::at_time(&mut db, head.room_nid, ts, direction, limit).await?)
     }
 
     /// The gap in the known history that may hold a nearer event than the known one.
@@ -138,11 +169,10 @@ impl Rooms {
         &self,
         head: &Head,
         gap: &Gap,
-        known: Option<&StoredEvent>,
-        wanted: AtTime,
+        (known, wanted): (Option<MilliSecondsSinceUnixEpoch>, AtTime),
+        deadline: Instant,
     ) -> bool {
         let room_id = head.state.room_id();
-        let known = known.map(|known| known.pdu.origin_server_ts());
         for server in self.servers_to_ask(head, None) {
             let asked = self.0.federation.event_at_time(&server, room_id, wanted);
             let (event_id, ts) = match asked.await {
@@ -156,9 +186,9 @@ impl Rooms {
                 continue;
             }
             // Near the end of what is known it is found with all that is in between.
-            let filled = self.fill_gap_now(head, gap, Instant::now() + WAIT).await;
+            let filled = self.fill_gap_now(head, gap, deadline).await;
             let is_known = self.is_in_history(head, &event_id).await.unwrap_or(false);
-            if is_known || self.fetch_unknown(head, &event_id).await {
+            if is_known || self.fetch_unknown(head, &event_id, deadline).await {
                 return true;
             }
             if filled == Filled::Changed {

@@ -330,6 +330,40 @@ async fn updates_that_follow_are_applied_and_those_with_a_gap_make_the_list_be_r
 }
 
 #[tokio::test]
+async fn a_list_that_grows_without_end_is_read_anew_and_cut_off() {
+    const MAX_DEVICES: usize = 2000;
+    let servers = servers().await;
+    servers.share_a_room().await;
+    servers.add_device(7, "PHONE");
+    {
+        let mut known = servers.known.lock();
+        let phone = known.devices[0].clone();
+        let more = (1..MAX_DEVICES).map(|number| {
+            let mut device = phone.clone();
+            device["device_id"] = format!("PHONE{number}").into();
+            device
+        });
+        known.devices.extend(more);
+    }
+    servers.query().await;
+    servers.refresh().await;
+    assert_eq!(servers.devices().await.len(), MAX_DEVICES);
+    servers.asked();
+    for stream_id in [8, 9] {
+        let tablet = servers.add_device(stream_id, &format!("TABLET{stream_id}"));
+        servers
+            .update(update(stream_id, &[stream_id - 1], &tablet))
+            .await;
+        servers.refresh().await;
+        assert_eq!(
+            servers.asked(),
+            ["/_matrix/federation/v1/user/devices/@bob:remote.localhost"]
+        );
+        assert_eq!(servers.devices().await.len(), MAX_DEVICES);
+    }
+}
+
+#[tokio::test]
 async fn updates_of_users_who_share_no_room_change_nothing() {
     let servers = servers().await;
     let tablet = Device::new(&bob(), "TABLET");

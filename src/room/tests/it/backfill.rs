@@ -163,7 +163,7 @@ async fn a_gap_is_filled_in_its_place() {
         .await;
     assert!(refused.is_empty());
     let [one, two, three] = ["one", "two", "three"].map(|text| pair.hidden(text));
-    pair.send_past_gap("last").await;
+    let last = pair.send_past_gap("last").await;
     pair.server
         .send_text(&pair.room_id, &alice(), "answer")
         .await
@@ -174,10 +174,14 @@ async fn a_gap_is_filled_in_its_place() {
     assert_eq!(pair.requests("/backfill/"), 1);
     // No client is told of it by `/sync`: it has no place in the stream.
     let stored = pair.server.stored(&pair.room_id).await;
-    let filled = stored
-        .iter()
-        .find(|event| event.pdu.event_id() == two.event_id());
-    assert_eq!(filled.expect("filled").position, None);
+    let find = |pdu: &Pdu| {
+        let mut stored = stored.iter();
+        stored.find(|event| event.pdu.event_id() == pdu.event_id())
+    };
+    assert_eq!(find(&two).expect("filled").position, None);
+    // The timeline of `/sync` does not reach back over it.
+    assert!(find(&last).expect("the last").after_gap);
+    assert!(!find(&known).expect("the first").after_gap);
     // It is whole now.
     assert_eq!(pair.texts().await, all);
     assert_eq!(pair.requests("/backfill/"), 1);
@@ -288,4 +292,21 @@ async fn an_event_that_is_asked_for_by_its_id_is_fetched_with_the_state_there() 
     // What is between fits in later.
     pair.tell(&[&two, &one]);
     assert_eq!(pair.texts().await, ["one", "two", "last"]);
+}
+
+#[tokio::test]
+async fn an_event_that_no_server_has_is_not_asked_for_again_at_once() {
+    let mut pair = Pair::start().await;
+    let hidden = pair.hidden("hidden");
+    let (server, room_id) = (&pair.server, &pair.room_id);
+    for _ in 0..3 {
+        let unknown = server.read(room_id, &alice(), hidden.event_id()).await;
+        assert!(unknown.is_err());
+        assert_eq!(pair.requests("/event/"), 1);
+    }
+    // Once it has come it is there.
+    let received = server.receive_from(&pair.remote, room_id, std::slice::from_ref(&hidden));
+    assert!(received.await.is_empty());
+    let shown = server.read(room_id, &alice(), hidden.event_id()).await;
+    shown.expect("it has come");
 }
