@@ -10,6 +10,10 @@ use wildmatch::WildMatch;
 
 use crate::Pdu;
 
+/// The type of events without content that servers send to merge the branches of a room's graph,
+/// where none of their users sends anything. Clients are not told of them.
+pub const DUMMY_EVENT_TYPE: &str = "org.matrix.dummy_event";
+
 /// Selects events by type, sender, URL and room; the default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
@@ -99,7 +103,8 @@ impl EventFilter {
 
     /// Whether the filter selects an event, its room aside.
     pub fn allows_event(&self, pdu: &Pdu) -> bool {
-        self.allows_type(pdu.event_type())
+        pdu.event_type() != DUMMY_EVENT_TYPE
+            && self.allows_type(pdu.event_type())
             && self.allows_sender(pdu.sender())
             && self
                 .contains_url

@@ -12,7 +12,7 @@ use types::{Clock, EventNid, StreamPosition};
 
 use crate::{
     Error,
-    append::{AppendContext, EventAppender, nids_for, redactions},
+    append::{AppendContext, EventAppender, nids_for, received::Resolutions, redactions},
     backfill::Backfill,
     create::CreationTimestamps,
     head::Head,
@@ -71,6 +71,7 @@ pub(crate) struct Inner {
     /// Of the rooms of other servers that users of this process are joining now.
     pub(crate) remote_joins: RoomLocks,
     pub(crate) backfill: Backfill,
+    pub(crate) resolutions: Resolutions,
     /// Turns that may be open at once: each has a connection while it waits for the feed, which
     /// needs one, too.
     pub(crate) turns: Semaphore,
@@ -96,6 +97,7 @@ impl Rooms {
             received_transactions: ReceivedTransactions::default(),
             remote_joins: RoomLocks::default(),
             backfill: Backfill::new(),
+            resolutions: Resolutions::default(),
             turns: Semaphore::new(turns.max(1)),
             settings,
             database,

@@ -9,6 +9,7 @@ mod extremities;
 mod fill;
 mod redaction;
 mod resolution;
+mod resolutions;
 mod states;
 mod verdict;
 
@@ -29,7 +30,10 @@ use storage::{
 };
 use types::{EventNid, SnapshotNid, StateKeyNid};
 
-pub(crate) use self::fill::{Passed, StateBefore};
+pub(crate) use self::{
+    fill::{Passed, StateBefore},
+    resolutions::Resolutions,
+};
 use self::{redaction::Effect, states::StateAt};
 use crate::{Error, Rooms, head::Head};
 
@@ -261,7 +265,7 @@ impl<'a> Graph<'a> {
         self.insert(event, parents, &before, Placement::Timeline)
             .await?;
         if let Some(new) = self.events.last_mut() {
-            new.event.transaction = received.transaction.clone();
+            new.event.transaction.clone_from(&received.transaction);
         }
         Ok(Outcome::Stored(verdict))
     }

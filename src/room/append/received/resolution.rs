@@ -7,9 +7,9 @@ use event::{
     resolve::{self, AuthEdges, Conflict, StateEntries},
 };
 use storage::event_edges;
-use types::EventNid;
+use types::{EventNid, SnapshotNid};
 
-use super::{Graph, states::StateAt};
+use super::{Graph, resolutions::Changes, states::StateAt};
 use crate::{Error, outliers::blocking};
 
 /// How often more of the graph is read for one resolution.
@@ -22,6 +22,7 @@ impl Graph<'_> {
         states.dedup_by_key(|state| state.snapshot_nid);
         let entries: Vec<StateEntries> = states.iter().map(|state| state.entries.clone()).collect();
         let conflict = Conflict::between(&entries);
+        let snapshots: Vec<SnapshotNid> = states.iter().map(|state| state.snapshot_nid).collect();
         let Some(first) = states.into_iter().next() else {
             return Err(
                 storage::Error::Corrupt("an event has no state before it".to_owned()).into(),
@@ -30,8 +31,24 @@ impl Graph<'_> {
         if conflict.is_empty() {
             return Ok(first);
         }
+        let resolutions = &self.rooms.0.resolutions;
+        let changes = if let Some(changes) = resolutions.find(&snapshots) {
+            changes
+        } else {
+            let changes = self.resolve_conflict(conflict, &first).await?;
+            resolutions.insert(snapshots, changes)
+        };
+        self.with_changes(&first, &changes).await
+    }
+
+    /// What a conflict resolves to, as changes of the first of the states.
+    async fn resolve_conflict(
+        &mut self,
+        conflict: Conflict,
+        first: &StateAt,
+    ) -> Result<Changes, Error> {
         let started = self.rooms.0.clock.now_ms();
-        let (full, edges) = self.full_conflicted_set(&conflict, &first).await?;
+        let (full, edges) = self.full_conflicted_set(&conflict, first).await?;
         let wanted = resolve::auth_chains(full.iter().copied(), &edges).map_err(Error::Resolve)?;
         let events = self.read_events(wanted.into_iter().collect()).await?;
         let mut texts = HashSet::new();
@@ -44,7 +61,7 @@ impl Graph<'_> {
             );
         }
         let texts: Vec<_> = texts.into_iter().collect();
-        let state: State = self.texts_in(&first, &texts).await?;
+        let state: State = self.texts_in(first, &texts).await?;
         let version = self.head.version.clone();
         let conflicted = conflict.keys().count();
         let resolved = blocking(move || {
@@ -63,8 +80,7 @@ impl Graph<'_> {
             duration_ms = self.rooms.0.clock.now_ms().saturating_sub(started),
             "The states of branches were resolved"
         );
-        let changes: Vec<_> = resolved.into_iter().collect();
-        self.with_changes(&first, &changes).await
+        Ok(resolved.into_iter().collect())
     }
 
     /// The events that take part in a resolution, and the auth chains of them.

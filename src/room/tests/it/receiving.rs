@@ -7,12 +7,12 @@ use room::{AcceptedJoin, Error, MembershipChange, SentEvent};
 use ruma::{OwnedRoomId, UserId};
 use serde_json::json;
 use storage::events::erase;
-use testkit::Dice;
+use testkit::{Dice, Queries};
 use types::ErrorKind;
 
 use crate::{
     remote::{Branch, Remote, texts},
-    support::{Server, alice, error_kind, sender},
+    support::{Server, alice, backwards, error_kind, sender},
 };
 
 pub(crate) const NAME: (&str, Option<&str>) = ("m.room.name", Some(""));
@@ -309,6 +309,64 @@ async fn the_state_before_a_join_that_follows_two_branches_is_what_they_resolve_
     assert_eq!(member.as_ref(), Some(join.event_id()));
     let avatar = server.state_id(&room_id, "m.room.avatar", "").await;
     assert_eq!(avatar, Some(later));
+}
+
+#[tokio::test]
+async fn many_branches_are_merged_by_an_event_that_no_client_sees() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let texts = (0..21).map(|number| number.to_string());
+    let texts: Vec<String> = texts.collect();
+    for text in &texts {
+        let message = set(&remote, &mut branch.clone(), MESSAGE, text);
+        let refused = server.receive_from(&remote, &room_id, &[message]).await;
+        assert!(refused.is_empty());
+    }
+    let last = server.stored(&room_id).await.pop().expect("events");
+    assert_eq!(last.pdu.event_type(), "org.matrix.dummy_event");
+    assert_eq!(last.pdu.prev_events().len(), 20);
+    assert_eq!(server.readable_texts(&room_id, &alice()).await, texts);
+    let page = server.page(&room_id, &alice(), &backwards(1)).await;
+    let page = page.expect("a page");
+    assert_eq!(page["chunk"][0]["content"]["body"], "20");
+    server
+        .send_text(&room_id, &alice(), "answer")
+        .await
+        .expect("sent");
+    let answer = server.stored(&room_id).await.pop().expect("the answer");
+    assert_eq!(answer.pdu.prev_events().len(), 2);
+}
+
+#[tokio::test]
+async fn equal_states_are_not_resolved_twice() {
+    let (server, remote) = (Server::start().await, Remote::new());
+    let (room_id, branch) = room(&server, &remote).await;
+    let (mut left, mut right) = (branch.clone(), branch.clone());
+    let branches = [
+        set(&remote, &mut left, NAME, "left"),
+        set(&remote, &mut right, NAME, "right"),
+    ];
+    // The current state is what the two resolve to.
+    let refused = server.receive_from(&remote, &room_id, &branches).await;
+    assert!(refused.is_empty());
+    let both = Branch {
+        tips: branches.map(|pdu| pdu.event_id().clone()).to_vec(),
+        ..left
+    };
+    let queries = Queries::listen();
+    for text in ["one", "two"] {
+        let message = set(&remote, &mut both.clone(), MESSAGE, text);
+        let refused = server.receive_from(&remote, &room_id, &[message]).await;
+        assert!(refused.is_empty());
+    }
+    let statements = queries.take();
+    // The two states are read for each message, but not what authorises their events.
+    let is_chain = |statement: &&String| statement.starts_with("WITH RECURSIVE chain");
+    assert_eq!(statements.iter().filter(is_chain).count(), 2);
+    assert_eq!(
+        server.readable_texts(&room_id, &alice()).await,
+        ["one", "two"]
+    );
 }
 
 #[tokio::test]
