@@ -141,6 +141,25 @@ CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, hi
 CREATE INDEX events_time ON events (room_nid, origin_server_ts, history_order)
     WHERE history_order IS NOT NULL AND verdict = 0;
 
+-- Events of other servers whose transactions were answered before they were taken into their room, by
+-- transaction and room. Of a room the oldest row is worked off, by one process at a time.
+CREATE TABLE inbox (
+    batch_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    room_id text NOT NULL,
+    origin text NOT NULL,
+    transaction_id text NOT NULL,
+    -- A JSON array of events.
+    pdus text NOT NULL,
+    -- How often in a row it could not be worked off, and when it is tried again.
+    failures integer NOT NULL DEFAULT 0,
+    retry_at timestamptz NOT NULL DEFAULT '-infinity',
+    -- Counts the claims: who has lost its claim changes nothing.
+    token bigint NOT NULL DEFAULT 0,
+    lease_expires_at timestamptz NOT NULL DEFAULT '-infinity',
+    UNIQUE (origin, transaction_id, room_id)
+);
+CREATE INDEX inbox_rooms ON inbox (room_id, batch_nid);
+
 -- The parents of each event. One that is not known yet is named: the room's history ends there.
 CREATE TABLE event_edges (
     event_nid bigint NOT NULL,

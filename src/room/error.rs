@@ -78,6 +78,9 @@ pub enum Error {
     /// The server of a user does not speak the room's version.
     #[error("The room has version {0}, which your server does not support")]
     IncompatibleVersion(ruma::RoomVersionId),
+    /// Events of another server are not taken, as too many wait to be taken into their room.
+    #[error("Too many events of the server or for the room wait already")]
+    InboxFull,
     /// What another server says of a room does not hold.
     #[error("The room could not be joined: {0}")]
     InvalidRoom(&'static str),
@@ -132,6 +135,7 @@ impl Fault for Error {
             Self::CannotGrantJoin => ErrorKind::UnableToGrantJoin,
             Self::NotRead => ErrorKind::Internal,
             Self::IncompatibleVersion(_) => ErrorKind::IncompatibleRoomVersion,
+            Self::InboxFull => ErrorKind::Unavailable,
             Self::InvalidRoom(_) => ErrorKind::BadGateway,
             Self::Federation(error) => remote_kind(error),
             Self::Resolve(error) => error.kind(),

@@ -3,6 +3,8 @@
 //! Spec: server-server, "PDUs", "Checks performed on receipt of a PDU". What an event names and is
 //! not known is fetched first; then the room is locked, and the events are added to its graph.
 
+mod branches;
+mod inbox;
 mod missing;
 pub(crate) mod order;
 mod transaction;
@@ -17,6 +19,7 @@ use ruma::{OwnedEventId, RoomId, ServerName};
 use serde_json::value::RawValue;
 use storage::{CommitError, relayed_events};
 
+pub(crate) use inbox::Inbox;
 pub(crate) use transaction::ReceivedTransactions;
 
 use crate::{
@@ -132,6 +135,7 @@ impl Rooms {
         for events in order::writes(received, MAX_WRITE) {
             outcomes.extend(self.add_received(room, &events).await?);
         }
+        self.merge_branches(&room.room_id).await?;
         Ok(outcomes)
     }
 

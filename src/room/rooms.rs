@@ -1,6 +1,6 @@
 //! The handle to all rooms: their heads, locks, and the write path.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use event::{Pdu, Signer};
 use federation::Federation;
@@ -17,7 +17,7 @@ use crate::{
     create::CreationTimestamps,
     head::Head,
     heads::{HeadEntry, Heads},
-    receive::ReceivedTransactions,
+    receive::{Inbox, ReceivedTransactions},
     room_locks::RoomLocks,
     transactions::Transactions,
     turn::Others,
@@ -39,6 +39,9 @@ pub struct Settings {
     pub default_version: RoomVersionId,
     /// How many rooms a user may be joined to.
     pub limits: config::Limits,
+    /// How long another server waits until events of a room are taken in, rather than stored for
+    /// that.
+    pub receive_time: Duration,
 }
 
 /// The events that a request adds to a room.
@@ -68,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) creation_timestamps: CreationTimestamps,
     pub(crate) heads: Heads,
     pub(crate) received_transactions: ReceivedTransactions,
+    pub(crate) inbox: Inbox,
     /// Of the rooms of other servers that users of this process are joining now.
     pub(crate) remote_joins: RoomLocks,
     pub(crate) backfill: Backfill,
@@ -95,6 +99,7 @@ impl Rooms {
             creation_timestamps: CreationTimestamps::default(),
             heads: Heads::default(),
             received_transactions: ReceivedTransactions::default(),
+            inbox: Inbox::default(),
             remote_joins: RoomLocks::default(),
             backfill: Backfill::new(),
             resolutions: Resolutions::default(),

@@ -1,5 +1,7 @@
 //! Builds each handle once, in dependency order.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use api::{App, Handles, limits::Limits};
 use config::Config;
@@ -15,6 +17,9 @@ use storage::{Committer, Database, keys};
 use sync::SyncResponder;
 use tokio_util::sync::CancellationToken;
 use types::Clock;
+
+/// How long another server waits until its events are taken in; what takes longer is done behind.
+const RECEIVE_TIME: Duration = Duration::from_secs(15);
 
 /// What the handles depend on.
 #[derive(Debug)]
@@ -65,6 +70,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
             server_name: config.server_name.clone(),
             default_version: config.rooms.default_version.clone(),
             limits: config.user_limits(),
+            receive_time: RECEIVE_TIME,
         },
         database.clone(),
         live.clone(),

@@ -123,6 +123,11 @@ impl Workers {
                 Ok::<_, Infallible>(())
             }
         });
+        let rooms = app.rooms.clone();
+        self.supervisor.spawn("room.inbox", move |stopping| {
+            let rooms = rooms.clone();
+            async move { rooms.work_off_inbox(stopping).await }
+        });
         let jobs = periodic_jobs(database, app);
         self.supervisor.spawn("worker.jobs", move |stopping| {
             let jobs = jobs.clone();

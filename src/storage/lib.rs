@@ -19,6 +19,7 @@ mod families;
 pub mod feed;
 pub mod filters;
 mod id_allocator;
+pub mod inbox;
 pub mod jobs;
 pub mod keys;
 pub mod leases;

@@ -1,5 +1,7 @@
 //! Rooms for the tests of crates that read rooms, on the write path of the `room` crate.
 
+use std::time::Duration;
+
 use event::Signer;
 use live::Live;
 use room::{CreateRoom, Error, NewMessage, Preset, Profile, Rooms, Sender, Settings};
@@ -35,6 +37,7 @@ pub(crate) fn rooms(database: Database, live: Live, committer: Committer) -> Roo
         server_name: server_name(),
         default_version: RoomVersionId::V12,
         limits: config::Limits::default(),
+        receive_time: Duration::from_mins(5),
     };
     let clock = Clock::fixed(SENT_MS);
     let federation = crate::closed_federation(&database, &signer, &clock);

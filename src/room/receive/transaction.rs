@@ -14,10 +14,15 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use storage::inbox::NewBatch;
+use tokio::time::{Instant, timeout_at};
 use types::{ErrorKind, Fault as _};
 
-use super::EventResult;
-use crate::{Error, Rooms};
+use super::{EventResult, parse};
+use crate::{
+    Error, Rooms,
+    outliers::{RoomIdentity, blocking},
+};
 
 /// The most rooms of a transaction that are received at once.
 const PARALLEL_ROOMS: usize = 8;
@@ -34,6 +39,15 @@ pub(crate) struct ReceivedTransactions(
     Cache<(OwnedServerName, OwnedTransactionId), Arc<TransactionResults>>,
 );
 
+/// A transaction that is being received.
+#[derive(Clone, Copy, Debug)]
+struct Transaction<'a> {
+    origin: &'a ServerName,
+    id: &'a TransactionId,
+    /// When it is answered, whatever has been taken in.
+    deadline: Instant,
+}
+
 impl Default for ReceivedTransactions {
     fn default() -> Self {
         let cache = Cache::builder().max_capacity(KEPT).time_to_live(KEPT_FOR);
@@ -44,6 +58,9 @@ impl Default for ReceivedTransactions {
 impl Rooms {
     /// Receives the events of a transaction of another server. A transaction that is sent again
     /// gets the same answer. Fails if it should be sent again.
+    ///
+    /// What takes long in one room is stored and taken in behind; of such events it is only said that
+    /// they have arrived.
     pub async fn receive_transaction(
         &self,
         origin: &ServerName,
@@ -55,14 +72,19 @@ impl Rooms {
         if let Some(results) = received.get(&key).await {
             return Ok(TransactionResults::clone(&results));
         }
-        let results = self.receive_rooms(origin, events).await?;
+        let transaction = Transaction {
+            origin,
+            id: transaction_id,
+            deadline: Instant::now() + self.0.settings.receive_time,
+        };
+        let results = self.receive_rooms(transaction, events).await?;
         received.insert(key, Arc::new(results.clone())).await;
         Ok(results)
     }
 
     async fn receive_rooms(
         &self,
-        origin: &ServerName,
+        transaction: Transaction<'_>,
         events: Vec<Box<RawValue>>,
     ) -> Result<TransactionResults, Error> {
         let mut rooms: HashMap<OwnedRoomId, Vec<Box<RawValue>>> = HashMap::new();
@@ -72,8 +94,8 @@ impl Rooms {
             }
         }
         let received = rooms.into_iter();
-        let received =
-            received.map(|(room_id, events)| self.receive_room(origin, room_id, events).boxed());
+        let received = received
+            .map(|(room_id, events)| self.receive_room(transaction, room_id, events).boxed());
         let received: Vec<_> = stream::iter(received)
             .buffer_unordered(PARALLEL_ROOMS)
             .collect()
@@ -84,7 +106,7 @@ impl Rooms {
                 Ok(received) => results.extend(received),
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 Err(error) => {
-                    tracing::warn!(room.id = %room_id, server.name = %origin, %error, "Events of a room could not be received");
+                    tracing::warn!(room.id = %room_id, server.name = %transaction.origin, %error, "Events of a room could not be received");
                 }
             }
         }
@@ -93,12 +115,40 @@ impl Rooms {
 
     async fn receive_room(
         &self,
-        origin: &ServerName,
+        transaction: Transaction<'_>,
         room_id: OwnedRoomId,
         events: Vec<Box<RawValue>>,
     ) -> (OwnedRoomId, Result<Vec<(OwnedEventId, EventResult)>, Error>) {
-        let received = self.receive(origin, &room_id, events).await;
+        let received = self.receive_or_defer(transaction, &room_id, events).await;
         (room_id, received)
+    }
+
+    /// Receives events of a room, or stores them if that takes long or others wait there.
+    async fn receive_or_defer(
+        &self,
+        transaction: Transaction<'_>,
+        room_id: &RoomId,
+        events: Vec<Box<RawValue>>,
+    ) -> Result<Vec<(OwnedEventId, EventResult)>, Error> {
+        if !self.0.inbox.has(room_id) {
+            let received = self.receive(transaction.origin, room_id, events.clone());
+            if let Ok(received) = timeout_at(transaction.deadline, Box::pin(received)).await {
+                return received;
+            }
+        }
+        let head = self.head(room_id).await?;
+        let pdus = serde_json::to_string(&events);
+        let pdus = pdus.map_err(|error| Error::BadContent(error.to_string()))?;
+        let room = RoomIdentity::of(&head);
+        let arrived = blocking(move || parse(&room, &events)).await?;
+        self.defer(NewBatch {
+            room_id,
+            origin: transaction.origin,
+            transaction_id: transaction.id,
+            pdus: &pdus,
+        })
+        .await?;
+        Ok(arrived.into_iter().map(|id| (id, Ok(()))).collect())
     }
 
     /// Whether a server may take part in a room, as far as the room is known and its access control

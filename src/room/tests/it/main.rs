@@ -14,6 +14,7 @@ mod failures;
 mod forked_visibility;
 mod granting;
 mod history;
+mod inbox;
 mod joins;
 mod membership;
 mod outside;

@@ -1,5 +1,7 @@
 //! Rooms on a database of the test's own, and helpers for common requests.
 
+use std::time::Duration;
+
 use event::{Pdu, Signer};
 use live::Live;
 use room::{
@@ -56,6 +58,15 @@ pub(crate) fn reader(user_id: &UserId) -> Reader<'_> {
     Reader {
         user_id,
         device_id: Some(phone()),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        server_name: testkit::server_name(),
+        default_version: RoomVersionId::V12,
+        limits: config::Limits::default(),
+        receive_time: Duration::from_mins(5),
     }
 }
 
@@ -131,18 +142,36 @@ impl Server {
         Self::with_federation(test, signer, budget, &config::Federation::default())
     }
 
+    /// A server whose answer to a transaction waits for nothing.
+    pub(crate) async fn start_hurried() -> Self {
+        let (signer, _) = Signer::generate(&testkit::server_name()).expect("a key");
+        let settings = Settings {
+            receive_time: Duration::ZERO,
+            ..settings()
+        };
+        let federation = config::Federation::default();
+        let test = testkit::database().await;
+        Self::with_settings((test, settings), signer, 64 << 20, &federation)
+            .with_devices()
+            .await
+    }
+
     fn with_federation(
         test: TestDatabase,
         signer: Signer,
         budget: usize,
         federation: &config::Federation,
     ) -> Self {
+        Self::with_settings((test, settings()), signer, budget, federation)
+    }
+
+    fn with_settings(
+        (test, settings): (TestDatabase, Settings),
+        signer: Signer,
+        budget: usize,
+        federation: &config::Federation,
+    ) -> Self {
         let clock = Clock::fixed(NOW);
-        let settings = Settings {
-            server_name: testkit::server_name(),
-            default_version: RoomVersionId::V12,
-            limits: config::Limits::default(),
-        };
         let limits = live::Settings {
             budget,
             max_typing_users: 100,

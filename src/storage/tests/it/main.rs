@@ -10,6 +10,7 @@ mod device_lists;
 mod devices;
 mod events;
 mod feed;
+mod inbox;
 mod outliers;
 mod state;
 mod support;
