@@ -9,7 +9,7 @@ use crate::errcode::errcode;
 
 /// The flows, completed stages and last error of an incomplete authentication.
 ///
-/// Spec: client-server, "User-UiaRequest Authentication API".
+/// Spec: client-server, "User-Interactive Authentication API".
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct UiaResponse {
     /// The session that the client repeats in its next attempt.

@@ -144,7 +144,7 @@ impl Live {
             .await;
     }
 
-    /// Marks a room as forgotten by a user.
+    /// Records that a user has forgotten a room, if the user is cached.
     pub fn forget(&self, user_id: &UserId, room_nid: RoomNid) {
         let mut cache = self.0.cache.write();
         if let Some(user) = cache

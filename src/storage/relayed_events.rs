@@ -6,8 +6,8 @@ use ruma::EventId;
 
 use crate::{Connection, Error, leases::milliseconds};
 
-/// Marks an event to be passed on. It is marked before it is written: then it is sent to the servers
-/// that are in the room when it is written, and never if it is not written.
+/// Has an event passed on once it is written: to the servers that are in the room then. To be called
+/// before it is written.
 pub async fn insert(db: &mut Connection, event_id: &EventId) -> Result<(), Error> {
     sqlx::query!(
         "INSERT INTO relayed_events (event_id) VALUES ($1) ON CONFLICT DO NOTHING",
@@ -18,7 +18,7 @@ pub async fn insert(db: &mut Connection, event_id: &EventId) -> Result<(), Error
     Ok(())
 }
 
-/// Deletes old marks; returns how many.
+/// Deletes what was inserted longer ago than `age`; returns how many rows.
 pub(crate) async fn delete_old(db: &mut Connection, age: Duration) -> Result<u64, Error> {
     let deleted = sqlx::query!(
         "DELETE FROM relayed_events

@@ -113,7 +113,7 @@ pub async fn find_for_update(
     Ok(list)
 }
 
-/// Marks a list as out of date: it is to be read anew, at once.
+/// Has a list read anew, at once: it is out of date.
 pub async fn mark_stale(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE remote_device_lists SET is_stale = true, generation = generation + 1, retry_at = '-infinity'

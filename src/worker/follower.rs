@@ -204,7 +204,7 @@ impl Follower {
         })
     }
 
-    /// Marks a batch as done in the transaction that writes its effect, and commits both.
+    /// Moves the cursor behind a batch, in the transaction that writes its effect, and commits both.
     ///
     /// Fails, and writes nothing, if another process has taken over.
     pub async fn commit(&mut self, tx: Tx, batch: Batch) -> Result<(), Error> {
@@ -234,7 +234,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Marks a batch as done that has no effect in the database.
+    /// Moves the cursor behind a batch that has no effect in the database.
     pub async fn done(&mut self, batch: Batch) -> Result<(), Error> {
         let tx = self.database.begin().await?;
         self.commit(tx, batch).await

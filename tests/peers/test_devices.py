@@ -19,12 +19,6 @@ COUNT = 10
 numbers = itertools.count(1)
 
 
-def meet(alice: User, bob: User) -> None:
-    room_id = alice.create_room()
-    bob.join(room_id, alice)
-    alice.until_membership(room_id, bob, "join")
-
-
 def upload_keys(user: User) -> Json:
     """Publishes device keys and a one-time key, and returns the device keys."""
     signer = generate_signing_key(user.device_id)
@@ -81,7 +75,7 @@ def query(user: User, owner: User) -> Json | None:
 
 
 def test_keys_are_queried_and_claimed(alice: User, bob: User) -> None:
-    meet(alice, bob)
+    alice.meet(bob)
     for owner, other in ((alice, bob), (bob, alice)):
         device_keys = upload_keys(owner)
         keys = until("the keys of the device", lambda owner=owner, other=other: query(other, owner))
@@ -93,7 +87,7 @@ def test_keys_are_queried_and_claimed(alice: User, bob: User) -> None:
 
 
 def test_changed_device_lists_are_told(alice: User, bob: User) -> None:
-    meet(alice, bob)
+    alice.meet(bob)
     for owner, other in ((alice, bob), (bob, alice)):
         other.sync()
         other.forget()
@@ -104,7 +98,7 @@ def test_changed_device_lists_are_told(alice: User, bob: User) -> None:
 
 
 def test_a_server_that_was_away_learns_of_new_devices(alice: User, bob: User, there: Server) -> None:
-    meet(alice, bob)
+    alice.meet(bob)
     bob.sync()
     bob.forget()
     there.stop()

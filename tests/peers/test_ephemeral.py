@@ -4,9 +4,7 @@ from harness.user import Json, User
 
 
 def meet(alice: User, bob: User) -> str:
-    room_id = alice.create_room()
-    bob.join(room_id, alice)
-    alice.until_membership(room_id, bob, "join")
+    room_id = alice.meet(bob)
     # Before it has the whole state Synapse shows nothing of the room, and nothing ephemeral later.
     bob.until_membership(room_id, bob, "join")
     return room_id

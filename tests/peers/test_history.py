@@ -39,9 +39,7 @@ def test_history_from_before_the_invitation_stays_hidden(alice: User, bob: User)
 
 
 def test_many_write_at_the_same_time(alice: User, bob: User) -> None:
-    room_id = alice.create_room()
-    bob.join(room_id, alice)
-    alice.until_membership(room_id, bob, "join")
+    room_id = alice.meet(bob)
 
     def write(user: User) -> list[str]:
         return [user.send(room_id, f"{number} of {user.user_id}") for number in range(40)]

@@ -13,9 +13,7 @@ BURST = 60
 
 def meet(alice: User, bob: User) -> str:
     """A room of Alice's that Bob is in, of which both have read all."""
-    room_id = alice.create_room()
-    bob.join(room_id, alice)
-    alice.until_membership(room_id, bob, "join")
+    room_id = alice.meet(bob)
     bob.until_event(room_id, alice.send(room_id, "hello"))
     alice.until_event(room_id, bob.send(room_id, "hello"))
     return room_id

@@ -16,10 +16,8 @@ def users(request: pytest.FixtureRequest, network: Network) -> list[User]:
 
 def test_all_hear_all(users: list[User]) -> None:
     alice, bob, carol = users
-    room_id = alice.create_room("12")
-    bob.join(room_id, alice)
+    room_id = alice.meet(bob, "12")
     # Through a server that has joined itself.
-    alice.until_membership(room_id, bob, "join")
     carol.join(room_id, bob)
     for user in users:
         user.until_membership(room_id, carol, "join")
@@ -53,9 +51,7 @@ def test_what_one_missed_is_fetched_from_the_others(users: list[User], network: 
 
 def test_the_room_outlives_the_server_that_made_it(users: list[User], network: Network) -> None:
     alice, bob, carol = users
-    room_id = alice.create_room("12")
-    bob.join(room_id, alice)
-    alice.until_membership(room_id, bob, "join")
+    room_id = alice.meet(bob, "12")
     made_it = network.server_of(alice)
     made_it.link.cut()
     try:

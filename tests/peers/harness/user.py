@@ -85,6 +85,13 @@ class User:
         via = [user.server_name for user in through]
         return self.post(f"join/{quote(room, safe='')}", via=via, server_name=via)["room_id"]
 
+    def meet(self, other: "User", version: str = "11") -> str:
+        """Creates a public room that another user joins; returns once this user's server knows of it."""
+        room_id = self.create_room(version)
+        other.join(room_id, self)
+        self.until_membership(room_id, other, "join")
+        return room_id
+
     def knock(self, room: str, through: "User", reason: str) -> None:
         via = through.server_name
         self.post(f"knock/{quote(room, safe='')}", {"reason": reason}, via=via, server_name=via)

@@ -37,17 +37,8 @@ async fn a_history_visibility_that_lost_state_resolution_reveals_nothing() {
     let (server, remote) = (Server::start().await, Remote::new());
     remote.introduce(&server).await;
     let room_id = server.room(&[&alice()]).await;
-    let mut branch = Branch::of(&server, &room_id).await;
     let moderator = Remote::user("bob");
-    let place = ("m.room.member", Some(moderator.as_str()));
-    let join = remote.event(
-        &mut branch,
-        &moderator,
-        place,
-        &json!({ "membership": "join" }),
-    );
-    let refused = server.receive_from(&remote, &room_id, &[join]).await;
-    assert!(refused.is_empty());
+    server.receive_join(&remote, &room_id, &moderator).await;
     let levels = json!({ "users": { (moderator.as_str()): 100 } });
     let set = server
         .set(&room_id, &alice(), "m.room.power_levels", levels)

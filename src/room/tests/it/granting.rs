@@ -69,17 +69,9 @@ async fn a_join_is_vouched_for_only_if_the_user_meets_a_condition() {
     let joined = send_join(&server, &remote, &room_id).await;
     assert_eq!(error_kind(joined), ErrorKind::Forbidden);
 
-    let mut branch = Branch::of(&server, &club).await;
-    let user_id = Remote::user("bob");
-    let place = ("m.room.member", Some(user_id.as_str()));
-    let in_club = remote.event(
-        &mut branch,
-        &user_id,
-        place,
-        &json!({ "membership": "join" }),
-    );
-    let refused = server.receive_from(&remote, &club, &[in_club]).await;
-    assert!(refused.is_empty());
+    server
+        .receive_join(&remote, &club, &Remote::user("bob"))
+        .await;
     make_join(&server, &remote, &room_id)
         .await
         .expect("a draft");
@@ -97,17 +89,9 @@ async fn a_join_is_vouched_for_only_if_the_user_meets_a_condition() {
 async fn a_server_that_has_left_the_other_room_does_not_know_who_is_in_it() {
     let (server, remote) = (Server::start().await, Remote::new());
     let (club, room_id) = rooms(&server, &remote).await;
-    let mut branch = Branch::of(&server, &club).await;
-    let user_id = Remote::user("bob");
-    let place = ("m.room.member", Some(user_id.as_str()));
-    let in_club = remote.event(
-        &mut branch,
-        &user_id,
-        place,
-        &json!({ "membership": "join" }),
-    );
-    let refused = server.receive_from(&remote, &club, &[in_club]).await;
-    assert!(refused.is_empty());
+    server
+        .receive_join(&remote, &club, &Remote::user("bob"))
+        .await;
     for user in [alice(), bob()] {
         let left = server.leave(&club, &sender(&user), None).await;
         left.expect("left");
@@ -122,17 +106,9 @@ async fn a_server_that_has_left_the_other_room_does_not_know_who_is_in_it() {
 async fn a_server_without_a_user_who_may_invite_says_so() {
     let (server, remote) = (Server::start().await, Remote::new());
     let (club, room_id) = rooms(&server, &remote).await;
-    let user_id = Remote::user("bob");
-    let place = ("m.room.member", Some(user_id.as_str()));
-    let mut branch = Branch::of(&server, &club).await;
-    let in_club = remote.event(
-        &mut branch,
-        &user_id,
-        place,
-        &json!({ "membership": "join" }),
-    );
-    let refused = server.receive_from(&remote, &club, &[in_club]).await;
-    assert!(refused.is_empty());
+    server
+        .receive_join(&remote, &club, &Remote::user("bob"))
+        .await;
     let joined = server.join_room(&room_id, &bob()).await;
     joined.expect("joined");
     let levels = json!({ "invite": 50 });

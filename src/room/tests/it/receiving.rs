@@ -28,7 +28,7 @@ pub(crate) async fn room(server: &Server, remote: &Remote) -> (OwnedRoomId, Bran
     let mut branch = Branch::of(server, &room_id).await;
     for user in ["bob", "carol"] {
         let user_id = Remote::user(user);
-        let joined = join(remote, &mut branch, &user_id);
+        let joined = remote.join(&mut branch, &user_id);
         let refused = server.receive_from(remote, &room_id, &[joined]).await;
         assert!(refused.is_empty());
     }
@@ -39,11 +39,6 @@ pub(crate) async fn room(server: &Server, remote: &Remote) -> (OwnedRoomId, Bran
     set.expect("the levels are set");
     let branch = Branch::of(server, &room_id).await;
     (room_id, branch)
-}
-
-fn join(remote: &Remote, branch: &mut Branch, user_id: &UserId) -> Arc<Pdu> {
-    let place = ("m.room.member", Some(user_id.as_str()));
-    remote.event(branch, user_id, place, &json!({ "membership": "join" }))
 }
 
 pub(crate) fn set(
@@ -295,7 +290,7 @@ async fn the_state_before_a_join_that_follows_two_branches_is_what_they_resolve_
         ..left
     };
     let dora = Remote::user("dora");
-    let join = join(&remote, &mut both, &dora);
+    let join = remote.join(&mut both, &dora);
     for _ in 0..2 {
         let joined = send_join(&server, &remote, &join).await;
         let state = joined.expect("joined").state;
@@ -380,9 +375,9 @@ async fn a_join_that_the_rules_deny_is_refused_and_not_kept() {
     banned.expect("banned");
     let before = server.stored(&room_id).await.len();
     // Before the ban it would have been allowed.
-    let early = join(&remote, &mut branch, &dora);
+    let early = remote.join(&mut branch, &dora);
     let mut branch = Branch::of(&server, &room_id).await;
-    let late = join(&remote, &mut branch, &dora);
+    let late = remote.join(&mut branch, &dora);
     for join in [early, late] {
         let refused = send_join(&server, &remote, &join).await;
         assert_eq!(error_kind(refused), ErrorKind::Forbidden);

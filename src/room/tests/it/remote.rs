@@ -90,6 +90,12 @@ impl Remote {
         branch
     }
 
+    /// Makes the join of a user at a branch, see [`Remote::event`].
+    pub(crate) fn join(&self, branch: &mut Branch, user_id: &UserId) -> Arc<Pdu> {
+        let place = ("m.room.member", Some(user_id.as_str()));
+        self.event(branch, user_id, place, &json!({ "membership": "join" }))
+    }
+
     /// Makes an event at a branch, which then ends with it; whether the rules allow it does not matter.
     pub(crate) fn event(
         &self,
@@ -171,6 +177,21 @@ impl Server {
         let mut refused: Vec<_> = refused.map(|(event_id, _)| event_id).collect();
         refused.sort();
         refused
+    }
+
+    /// Lets a user of a server join as the last event of the room; returns the id of that.
+    pub(crate) async fn receive_join(
+        &self,
+        remote: &Remote,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> OwnedEventId {
+        let mut branch = Branch::of(self, room_id).await;
+        let joined = remote.join(&mut branch, user_id);
+        let event_id = joined.event_id().clone();
+        let refused = self.receive_from(remote, room_id, &[joined]).await;
+        assert!(refused.is_empty());
+        event_id
     }
 
     /// The ids of the events of the current state.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::Pdu;
 use room::{AcceptedJoin, EventsBefore, SentEvent};
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId, server_name};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, server_name};
 use serde_json::json;
 use types::ErrorKind;
 
@@ -22,15 +22,11 @@ async fn room(server: &Server, remote: &Remote) -> (OwnedRoomId, Vec<OwnedEventI
         let event_id = server.send_text(&room_id, &alice(), text).await;
         sent.push(event_id.expect("sent"));
     }
-    let mut branch = Branch::of(server, &room_id).await;
-    let bob: &UserId = &Remote::user("bob");
-    let place = ("m.room.member", Some(bob.as_str()));
-    let joined = remote.event(&mut branch, bob, place, &json!({ "membership": "join" }));
-    let refused = server
-        .receive_from(remote, &room_id, std::slice::from_ref(&joined))
-        .await;
-    assert!(refused.is_empty());
-    sent.push(joined.event_id().clone());
+    sent.push(
+        server
+            .receive_join(remote, &room_id, &Remote::user("bob"))
+            .await,
+    );
     let last = server.send_text(&room_id, &alice(), "three").await;
     sent.push(last.expect("sent"));
     (room_id, sent)
@@ -123,12 +119,9 @@ async fn what_came_before_a_join_is_redacted_if_only_members_may_see_it() {
         .await;
     set.expect("set");
     let hidden = other.send_text(&room_id_there, &alice(), "hidden").await;
-    let mut branch = Branch::of(&other, &room_id_there).await;
-    let bob = Remote::user("bob");
-    let place = ("m.room.member", Some(bob.as_str()));
-    let joined = remote.event(&mut branch, &bob, place, &json!({ "membership": "join" }));
-    let refused = other.receive_from(&remote, &room_id_there, &[joined]).await;
-    assert!(refused.is_empty());
+    other
+        .receive_join(&remote, &room_id_there, &Remote::user("bob"))
+        .await;
     let hidden = other
         .serve_event(&remote.name, &hidden.expect("sent"))
         .await;
@@ -154,13 +147,7 @@ async fn a_server_that_is_not_in_the_room_gets_nothing() {
 async fn join_without_members(server: &Server, remote: &Remote, room_id: &RoomId) -> AcceptedJoin {
     let mut branch = Branch::of(server, room_id).await;
     let user_id = Remote::user("dave");
-    let place = ("m.room.member", Some(user_id.as_str()));
-    let join = remote.event(
-        &mut branch,
-        &user_id,
-        place,
-        &json!({ "membership": "join" }),
-    );
+    let join = remote.join(&mut branch, &user_id);
     let sent = SentEvent {
         origin: &remote.name,
         room_id,

@@ -17,6 +17,7 @@ mod killed;
 mod model;
 mod pair;
 mod server;
+mod syncing;
 mod user_create;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};

@@ -110,7 +110,7 @@ impl Server {
         follow(TestDatabase::open(self.options.clone()).await)
     }
 
-    /// SyncResponder and checks that the answer is JSON.
+    /// Syncs and checks that the answer is JSON.
     pub(crate) async fn ask(&self, request: &Request) -> Value {
         let text = tokio::select! {
             text = self.sync.v3(request) => text.expect("an answer"),

@@ -34,7 +34,7 @@ async fn claim(by: &TestUser, of: &TestUser) -> Value {
     by.post(&format!("{KEYS}/claim"), body).await.ok()
 }
 
-/// SyncResponder until an answer satisfies the condition; returns that answer.
+/// Syncs until an answer satisfies the condition; returns that answer.
 pub(super) async fn sync_until(
     user: &TestUser,
     since: &str,

@@ -6,28 +6,10 @@ use testkit::TestCa;
 use super::{
     client::Client,
     federation_joins::{Side, pair},
+    syncing::Syncing,
 };
 
-/// Syncs until a condition holds; returns the answer and goes on after it.
-struct Syncing {
-    since: String,
-}
-
 impl Syncing {
-    fn from(side: &Side) -> Self {
-        let answer = side.ok("GET", "sync?timeout=0", &Value::Null);
-        let since = answer["next_batch"].as_str().unwrap().to_owned();
-        Self { since }
-    }
-
-    fn next(&mut self, side: &Side) -> Value {
-        let path = format!("sync?since={}&timeout=60000", self.since);
-        let answer = side.ok("GET", &path, &Value::Null);
-        let since = answer["next_batch"].as_str().unwrap();
-        since.clone_into(&mut self.since);
-        answer
-    }
-
     /// Waits until `/sync` names the user in a list of `device_lists`.
     fn until_listed(&mut self, side: &Side, list: &str, user: &Side) {
         loop {

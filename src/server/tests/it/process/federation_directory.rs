@@ -6,6 +6,7 @@ use testkit::TestCa;
 use super::{
     federation::OPEN,
     federation_joins::{Side, pair},
+    syncing::Waiting,
 };
 
 const SHOWING: &str = "[federation]\nmode = \"open\"\npublic_rooms = true\n";
@@ -77,31 +78,13 @@ fn members_on_another_server_follow_to_the_replacement_of_a_room() {
     let path = format!("user/{}/rooms/{old}/tags/u.work", alice.user.user_id);
     alice.ok("PUT", &path, &json!({}));
 
-    let since = alice.ok("GET", "sync?timeout=0", &Value::Null);
-    let mut since = since["next_batch"].as_str().unwrap().to_owned();
+    let mut at_alice = Waiting::on(&alice);
     let body = json!({ "new_version": "12" });
     let upgraded = bob.ok("POST", &format!("rooms/{old}/upgrade"), &body);
     let new = upgraded["replacement_room"].as_str().unwrap();
     // The tombstone arrives, with which the client finds the replacement.
-    let replacement = loop {
-        let path = format!("sync?since={since}&timeout=60000");
-        let answer = alice.ok("GET", &path, &Value::Null);
-        answer["next_batch"]
-            .as_str()
-            .unwrap()
-            .clone_into(&mut since);
-        let events = answer["rooms"]["join"][&old]["timeline"]["events"]
-            .as_array()
-            .cloned();
-        let tombstone = events
-            .into_iter()
-            .flatten()
-            .find(|event| event["type"] == "m.room.tombstone");
-        if let Some(tombstone) = tombstone {
-            break tombstone["content"]["replacement_room"].clone();
-        }
-    };
-    assert_eq!(replacement, new);
+    let tombstone = at_alice.events(&old, "m.room.tombstone", 1);
+    assert_eq!(tombstone[0]["content"]["replacement_room"], new);
     assert_eq!(alice.join(new, &bob).0, 200);
     let path = format!("pushrules/global/room/{new}");
     assert_eq!(alice.ok("GET", &path, &Value::Null)["actions"], json!([]));

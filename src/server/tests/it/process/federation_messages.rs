@@ -3,60 +3,10 @@
 use serde_json::{Value, json};
 use testkit::TestCa;
 
-use super::federation_joins::{Side, pair};
-
-/// A client that waits for events by `/sync`.
-pub(super) struct Waiting<'s> {
-    side: &'s Side,
-    since: String,
-}
-
-impl<'s> Waiting<'s> {
-    /// Waits for what comes from now on.
-    pub(super) fn on(side: &'s Side) -> Self {
-        let answer = side.ok("GET", "sync?timeout=0", &Value::Null);
-        let since = answer["next_batch"].as_str().unwrap().to_owned();
-        Self { side, since }
-    }
-
-    /// The next section of the room with something in it, by the key of its kind.
-    pub(super) fn section(&mut self, kind: &str, room_id: &str) -> Value {
-        loop {
-            let path = format!("sync?since={}&timeout=60000", self.since);
-            let answer = self.side.ok("GET", &path, &Value::Null);
-            answer["next_batch"]
-                .as_str()
-                .unwrap()
-                .clone_into(&mut self.since);
-            let section = &answer["rooms"][kind][room_id];
-            if !section.is_null() {
-                return section.clone();
-            }
-        }
-    }
-
-    /// The next events of the room's timeline, of one type: as many as are asked for.
-    pub(super) fn events(&mut self, room_id: &str, event_type: &str, count: usize) -> Vec<Value> {
-        let mut found = Vec::new();
-        while found.len() < count {
-            let section = self.section("join", room_id);
-            let events = section["timeline"]["events"].as_array().unwrap();
-            found.extend(
-                events
-                    .iter()
-                    .filter(|event| event["type"] == event_type)
-                    .cloned(),
-            );
-        }
-        found
-    }
-
-    pub(super) fn texts(&mut self, room_id: &str, count: usize) -> Vec<String> {
-        let events = self.events(room_id, "m.room.message", count);
-        let text = |event: &Value| event["content"]["body"].as_str().unwrap().to_owned();
-        events.iter().map(text).collect()
-    }
-}
+use super::{
+    federation_joins::{Side, pair},
+    syncing::Waiting,
+};
 
 pub(super) fn send(side: &Side, room_id: &str, text: &str) {
     let path = format!("rooms/{room_id}/send/m.room.message/{text}");

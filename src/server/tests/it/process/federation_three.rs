@@ -8,7 +8,8 @@ use testkit::TestCa;
 use super::{
     client::Client,
     federation_joins::{Side, pair},
-    federation_messages::{Waiting, send},
+    federation_messages::send,
+    syncing::Waiting,
 };
 
 /// Waits until the user of a side sees the membership of another one in a room.

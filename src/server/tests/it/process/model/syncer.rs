@@ -92,7 +92,7 @@ impl<'a> Syncer<'a> {
         format!("u{} D{} ({})", self.user, self.device, self.options.name)
     }
 
-    /// SyncResponder a few times while others act.
+    /// Syncs a few times while others act.
     pub(super) fn sync_some(&mut self) {
         for _ in 0..=self.random.below(3) {
             let timeout = if self.random.percent(30) { 50 } else { 0 };
@@ -102,7 +102,7 @@ impl<'a> Syncer<'a> {
         }
     }
 
-    /// SyncResponder until nothing is new.
+    /// Syncs until nothing is new.
     pub(super) fn catch_up(&mut self) {
         for _ in 0..200 {
             let answer = self.sync(0, false, false);
