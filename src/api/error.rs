@@ -56,6 +56,12 @@ impl Error {
         Self::new(ErrorKind::Unrecognized, "Unrecognized request")
     }
 
+    /// A response could not be serialized: a bug, logged.
+    pub(crate) fn serialization(error: impl std::error::Error) -> Self {
+        tracing::error!(%error, "A response could not be serialized");
+        Self::new(ErrorKind::Internal, "Internal server error")
+    }
+
     /// The same error with another HTTP status, where an endpoint's specification deviates.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
@@ -105,7 +111,7 @@ impl IntoResponse for Error {
             Self::Failure(failure) => failure.into_response(),
             Self::UiaRequired(body) => match serde_json::to_string(&body) {
                 Ok(body) => json::json_response(StatusCode::UNAUTHORIZED, body),
-                Err(error) => serialization_error(&error),
+                Err(error) => Self::serialization(error).into_response(),
             },
         }
     }
@@ -144,12 +150,6 @@ impl Failure {
         }
         response
     }
-}
-
-/// The response when a response could not be serialized: a bug, logged.
-pub(crate) fn serialization_error(error: &dyn std::error::Error) -> Response {
-    tracing::error!(%error, "A response could not be serialized");
-    Error::new(ErrorKind::Internal, "Internal server error").into_response()
 }
 
 /// An error and its chain of sources, in one line.

@@ -3,9 +3,6 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use types::ErrorKind;
-
-use crate::error::{Error, Result};
 
 /// A response whose JSON text is already written, spliced from stored events.
 #[derive(Clone, Debug)]
@@ -13,10 +10,8 @@ pub struct RawJson(pub Vec<u8>);
 
 impl RawJson {
     /// The text of a value.
-    pub(crate) fn of(value: &impl Serialize) -> Result<Self> {
-        let text = serde_json::to_vec(value);
-        text.map(Self)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    pub(crate) fn of(value: &impl Serialize) -> serde_json::Result<Self> {
+        serde_json::to_vec(value).map(Self)
     }
 }
 

@@ -18,7 +18,7 @@ use types::ErrorKind;
 
 use crate::{
     authenticate::{ApiState, Authenticate, MaybeCaller as _, address},
-    error::{Error, Result, serialization_error},
+    error::{Error, Result},
     guests,
     json::{RawJson, depth_exceeds},
     limits::Class,
@@ -68,7 +68,7 @@ impl<T: OutgoingResponse> IntoMatrixResponse for T {
     fn into_matrix_response(self) -> Response {
         match self.try_into_http_response::<BytesMut>() {
             Ok(response) => response.map(BytesMut::freeze).map(axum::body::Body::from),
-            Err(error) => serialization_error(&error),
+            Err(error) => Error::serialization(error).into_response(),
         }
     }
 }

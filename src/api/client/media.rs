@@ -107,12 +107,8 @@ pub(crate) async fn thumbnail(
     call: Matrix<get_content_thumbnail::v1::Request>,
 ) -> Result<File> {
     let request = call.request;
-    let wanted = ThumbnailRequest {
-        width: pixels(request.width)?,
-        height: pixels(request.height)?,
-        method: request.method.unwrap_or(Method::Scale),
-        animated: request.animated,
-    };
+    let size = (request.width, request.height);
+    let wanted = thumbnail_request(size, request.method, request.animated)?;
     let wait = request.timeout_ms.min(MAX_WAIT);
     let (server_name, media_id) = (&request.server_name, &request.media_id);
     Ok(File::from(
@@ -122,8 +118,22 @@ pub(crate) async fn thumbnail(
     ))
 }
 
+/// What a request for a thumbnail of this width and height asks for.
+pub(crate) fn thumbnail_request(
+    (width, height): (UInt, UInt),
+    method: Option<Method>,
+    animated: Option<bool>,
+) -> Result<ThumbnailRequest> {
+    Ok(ThumbnailRequest {
+        width: pixels(width)?,
+        height: pixels(height)?,
+        method: method.unwrap_or(Method::Scale),
+        animated,
+    })
+}
+
 /// A width or height.
-pub(crate) fn pixels(length: UInt) -> Result<u32> {
+fn pixels(length: UInt) -> Result<u32> {
     let length = u32::try_from(length).ok().filter(|length| *length > 0);
     length.ok_or_else(|| {
         Error::new(

@@ -32,7 +32,7 @@ pub(crate) async fn hierarchy(
         from,
     };
     let page = app.rooms.hierarchy(call.caller.user_id(), &query).await?;
-    RawJson::of(&page)
+    RawJson::of(&page).map_err(Error::serialization)
 }
 
 /// A room, for somebody who may not be in it.
@@ -53,5 +53,5 @@ pub(crate) async fn summary(app: App, call: Matrix<get_summary::v1::Request>) ->
     }
     let (room_id, via) = room_and_servers(&app, &room_id_or_alias, via).await?;
     let preview = app.rooms.preview(&room_id, user_id, &via).await?;
-    RawJson::of(&preview)
+    RawJson::of(&preview).map_err(Error::serialization)
 }

@@ -12,7 +12,6 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use types::ErrorKind;
 
 use crate::{
     App, Error, Matrix, Result,
@@ -58,7 +57,5 @@ async fn answer(
         server_keys: Vec<Box<RawValue>>,
     }
     let server_keys = app.federation.notarised_keys(wanted).await;
-    let text = serde_json::to_string(&Answer { server_keys });
-    let text = text.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-    Ok(text.into())
+    RawJson::of(&Answer { server_keys }).map_err(Error::serialization)
 }

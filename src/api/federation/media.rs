@@ -2,23 +2,20 @@
 //!
 //! Spec: server-server, "Content Repository".
 
-use std::time::Duration;
-
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderValue, header};
-use media::{Download, ThumbnailRequest};
-use ruma::{
-    api::federation::authenticated_media::{get_content, get_content_thumbnail},
-    media::Method,
-};
+use media::Download;
+use ruma::api::federation::authenticated_media::{get_content, get_content_thumbnail};
 use types::random;
 
 use crate::{
-    App, IntoMatrixResponse, Matrix, Result,
-    client::media::{MAX_WAIT, file::content_headers, pixels},
-    error::serialization_error,
+    App, Error, IntoMatrixResponse, Matrix, Result,
+    client::media::{MAX_WAIT, file::content_headers, thumbnail_request},
 };
 
 /// A file to serve as the second part of a `multipart/mixed` body.
@@ -33,7 +30,7 @@ pub(crate) async fn download(
     call: Matrix<get_content::v1::Request>,
 ) -> Result<MultipartFile> {
     let request = call.request;
-    let wait = wait(request.timeout_ms);
+    let wait = request.timeout_ms.min(MAX_WAIT);
     let file = app
         .media
         .download(&app.server_name, &request.media_id, wait)
@@ -47,22 +44,14 @@ pub(crate) async fn thumbnail(
     call: Matrix<get_content_thumbnail::v1::Request>,
 ) -> Result<MultipartFile> {
     let request = call.request;
-    let wanted = ThumbnailRequest {
-        width: pixels(request.width)?,
-        height: pixels(request.height)?,
-        method: request.method.unwrap_or(Method::Scale),
-        animated: request.animated,
-    };
-    let wait = wait(request.timeout_ms);
+    let size = (request.width, request.height);
+    let wanted = thumbnail_request(size, request.method, request.animated)?;
+    let wait = request.timeout_ms.min(MAX_WAIT);
     let file = app
         .media
         .thumbnail(&app.server_name, &request.media_id, wanted, wait)
         .await?;
     MultipartFile::new(file)
-}
-
-fn wait(wanted: Duration) -> Duration {
-    wanted.min(MAX_WAIT)
 }
 
 impl MultipartFile {
@@ -97,7 +86,7 @@ impl IntoMatrixResponse for MultipartFile {
         let mut response = Response::new(Body::from_stream(body.chain(once(end.into()))));
         match HeaderValue::try_from(format!("multipart/mixed; boundary={boundary}")) {
             Ok(value) => response.headers_mut().insert(header::CONTENT_TYPE, value),
-            Err(error) => return serialization_error(&error),
+            Err(error) => return Error::serialization(error).into_response(),
         };
         if let Some(length) = length {
             response

@@ -197,7 +197,7 @@ async fn accept_invite(
     let shown: Result<Vec<_>, _> = shown.collect();
     let accepted = app
         .rooms
-        .accept_invite(sent, version, shown.map_err(not_written)?);
+        .accept_invite(sent, version, shown.map_err(Error::serialization)?);
     accepted.await.map_err(with_version)
 }
 
@@ -219,16 +219,12 @@ where
 }
 
 fn raw(pdu: &Arc<Pdu>) -> Result<Box<RawValue>> {
-    RawValue::from_string(pdu.json().to_owned()).map_err(not_written)
+    RawValue::from_string(pdu.json().to_owned()).map_err(Error::serialization)
 }
 
 fn in_list(response: &impl serde::Serialize) -> Result<RawJson> {
-    let response = serde_json::to_string(response).map_err(not_written)?;
+    let response = serde_json::to_string(response).map_err(Error::serialization)?;
     Ok(format!("[200,{response}]").into())
-}
-
-fn not_written(error: impl ToString) -> Error {
-    Error::new(ErrorKind::Internal, error.to_string())
 }
 
 /// The error of a room whose version the other server does not speak names it.

@@ -4,7 +4,7 @@
 
 use ruma::api::federation::space::get_hierarchy;
 
-use crate::{App, Matrix, Result, json::RawJson};
+use crate::{App, Error, Matrix, Result, json::RawJson};
 
 /// A space and the rooms in it.
 pub(crate) async fn hierarchy(
@@ -21,5 +21,5 @@ pub(crate) async fn hierarchy(
         .rooms
         .serve_hierarchy(origin, &room_id, suggested_only)
         .await?;
-    RawJson::of(&served)
+    RawJson::of(&served).map_err(Error::serialization)
 }
