@@ -19,8 +19,7 @@ use crate::{
     cross_signing::UploadedKey,
     identifiers::is_valid_identifier,
     query::{raw, with_display_name},
-    signed::Signed,
-    upload::check_size,
+    signed::{Signed, check_size},
 };
 
 /// How many servers are asked at the same time for one request.
@@ -100,7 +99,8 @@ impl Keys {
     }
 }
 
-fn by_server<T>(
+/// What is said of users, by their servers.
+pub(crate) fn by_server<T>(
     wanted: BTreeMap<OwnedUserId, T>,
 ) -> BTreeMap<OwnedServerName, BTreeMap<OwnedUserId, T>> {
     let mut servers: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();

@@ -12,8 +12,7 @@ use storage::{Connection, UserChange, UserChanges, cross_signing, device_keys};
 
 use crate::{
     Error, Keys,
-    signed::{PublicKeys, Signed},
-    upload::{check_size, public_key},
+    signed::{PublicKeys, Signed, check_size},
 };
 
 /// The cross-signing keys of an upload; each may be absent.
@@ -148,8 +147,8 @@ pub(crate) async fn device_signers(
         let Some(device) = device else {
             continue;
         };
-        if let Some(key) = public_key(&Signed::parse(&device.keys)?, &device.device_id) {
-            signers.insert(format!("ed25519:{}", device.device_id), key);
+        if let Some(key) = Signed::parse(&device.keys)?.device_key(&device.device_id) {
+            signers.insert(format!("ed25519:{}", device.device_id), key.to_owned());
         }
     }
     Ok(signers)

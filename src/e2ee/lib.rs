@@ -25,7 +25,6 @@ pub use error::Error;
 pub use keys::{Keys, Settings};
 pub use query::QueriedKeys;
 pub use remote_lists::{DeviceListUpdate, SigningKeyUpdate};
-pub use serve::DeviceList;
 pub use signatures::SignatureFailures;
 pub use to_device::{MAX_MESSAGE_BYTES, Messages};
 pub use upload::KeyUpload;

@@ -49,15 +49,16 @@ impl Keys {
     ) -> Result<QueriedKeys, Error> {
         let mut keys = QueriedKeys::default();
         let found = self.published(wanted.keys()).await?;
-        let mut unknown = wanted.clone();
         for (user_id, user) in found {
-            unknown.remove(&user_id);
             if let Some(key) = user.user_signing.as_ref().filter(|_| user_id == requester) {
                 keys.user_signing_keys.insert(user_id.clone(), raw(key)?);
             }
             keys.add(user_id, &user, &wanted, true)?;
         }
-        unknown.retain(|user_id, _| !self.is_local(user_id));
+        let mut unknown = wanted;
+        unknown.retain(|user_id, _| {
+            !self.is_local(user_id) && !keys.device_keys.contains_key(user_id)
+        });
         if !unknown.is_empty() {
             self.ask_for_keys(unknown, timeout, &mut keys).await?;
         }

@@ -4,33 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{
-    OwnedDeviceId, OwnedUserId, UserId,
-    encryption::{CrossSigningKey, DeviceKeys},
-    serde::Raw,
-};
+use federation::UserDevices;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use storage::published_device_lists;
 
 use crate::{ClaimedKeys, Claims, Error, Keys, QueriedKeys, query::raw};
 
-/// The devices of a user of this server.
-#[derive(Clone, Debug)]
-pub struct DeviceList {
-    /// The last update of the list that other servers were sent. There may be later changes in the
-    /// list; those will be sent.
-    pub stream_id: u64,
-    /// The devices with keys: id, keys, and the name unless it is kept from other servers.
-    pub devices: Vec<(OwnedDeviceId, Raw<DeviceKeys>, Option<String>)>,
-    /// The master key.
-    pub master_key: Option<Raw<CrossSigningKey>>,
-    /// The self-signing key.
-    pub self_signing_key: Option<Raw<CrossSigningKey>>,
-}
-
 impl Keys {
-    /// The devices and cross-signing keys of a user of this server.
+    /// The devices and cross-signing keys of a user of this server. There may be later changes in the
+    /// list than the update that it is said to hold; those will be sent. Names are left out if they are
+    /// kept from other servers.
     #[tracing::instrument(name = "e2ee.device_list", skip_all, fields(user.id = %user_id), err(level = "debug"))]
-    pub async fn device_list(&self, user_id: &UserId) -> Result<DeviceList, Error> {
+    pub async fn device_list(&self, user_id: &UserId) -> Result<UserDevices, Error> {
         if !self.is_local(user_id) {
             return Err(Error::UnknownUser);
         }
@@ -46,7 +31,7 @@ impl Keys {
                 .filter(|_| self.settings.send_device_names);
             Ok((device.device_id, raw(&device.keys)?, name.map(String::from)))
         });
-        Ok(DeviceList {
+        Ok(UserDevices {
             stream_id: u64::try_from(stream_id).unwrap_or_default(),
             devices: devices.collect::<Result<_, Error>>()?,
             master_key: user.master.map(|key| raw(&key)).transpose()?,

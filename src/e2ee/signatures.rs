@@ -20,7 +20,6 @@ use crate::{
     cross_signing::{StoredKeys, device_signers},
     identifiers::is_valid_identifier,
     signed::{PublicKeys, Signed},
-    upload::public_key,
 };
 
 /// How long other servers are asked for keys that are signed.
@@ -168,7 +167,9 @@ impl SigningUser<'_> {
         let mut signers = ed25519(by);
         // The object may carry the signature that the device itself made.
         signers.extend(
-            public_key(&stored, device_id.into()).map(|key| (format!("ed25519:{device_id}"), key)),
+            stored
+                .device_key(device_id.into())
+                .map(|key| (format!("ed25519:{device_id}"), key.to_owned())),
         );
         let before = stored.clone();
         for (signer_key, signature) in self.verified(object, &stored, &signers)? {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{CanonicalJsonObject, CanonicalJsonValue, UserId};
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, DeviceId, UserId};
 
 use crate::Error;
+
+/// The largest key with its signatures, in bytes.
+const MAX_KEY_BYTES: usize = 65_536;
 
 /// Public Ed25519 keys by key id, such as `ed25519:DEVICE`.
 pub(crate) type PublicKeys = BTreeMap<String, String>;
@@ -27,6 +30,12 @@ impl Signed {
     pub(crate) fn to_json(&self) -> String {
         // Keys are sorted and numbers are integers: this is canonical.
         serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
+    /// The Ed25519 key of a device, if these are its identity keys.
+    pub(crate) fn device_key(&self, device_id: &DeviceId) -> Option<&str> {
+        let keys = self.0.get("keys")?.as_object()?;
+        keys.get(&*format!("ed25519:{device_id}"))?.as_str()
     }
 
     /// Whether it is the cross-signing key with this public key.
@@ -142,6 +151,15 @@ impl Signed {
         for (user_id, key_id, signature) in other.signatures() {
             self.insert_signature(user_id, key_id, signature);
         }
+    }
+}
+
+/// Checks that a key with its signatures is not too large.
+pub(crate) fn check_size(key: &str) -> Result<(), Error> {
+    if key.len() > MAX_KEY_BYTES {
+        Err(Error::KeyTooLarge)
+    } else {
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use storage::{
 
 use crate::{
     Error, Keys,
+    ask::by_server,
     identifiers::{check_identifier, is_valid_identifier},
 };
 
@@ -99,49 +100,18 @@ impl Keys {
 
     /// The messages to users of other servers that this one talks to, in pieces of bounded size.
     fn outgoing(&self, messages: Messages) -> Result<Vec<(OwnedServerName, Arc<str>)>, Error> {
-        let mut by_server: BTreeMap<OwnedServerName, Vec<Messages>> = BTreeMap::new();
-        let mut bytes: BTreeMap<OwnedServerName, usize> = BTreeMap::new();
-        for (user_id, contents) in messages {
-            let server_name = user_id.server_name().to_owned();
+        let mut outgoing = Vec::new();
+        for (server_name, messages) in by_server(messages) {
             if !self.federation.policy().allows(&server_name) {
                 continue;
             }
-            let pieces = by_server.entry(server_name.clone()).or_default();
-            let bytes = bytes.entry(server_name).or_default();
-            // A message to all devices of a user leaves out those that are named: they stay together.
-            let together = contents.contains_key(&DeviceIdOrAllDevices::AllDevices);
-            let split = if together {
-                vec![contents]
-            } else {
-                contents
-                    .into_iter()
-                    .map(|one| BTreeMap::from([one]))
-                    .collect()
-            };
-            for contents in split {
-                let size = contents.values().map(|content| content.json().get().len());
-                let size = size.sum::<usize>();
-                if pieces.is_empty() || *bytes + size > MAX_PIECE_BYTES {
-                    pieces.push(Messages::new());
-                    *bytes = 0;
-                }
-                *bytes += size;
-                if let Some(piece) = pieces.last_mut() {
-                    piece.entry(user_id.clone()).or_default().extend(contents);
-                }
+            for piece in pieces(messages) {
+                let json = serde_json::to_string(&piece);
+                let json = json.map_err(|error| Error::Malformed(error.to_string()))?;
+                outgoing.push((server_name.clone(), json.into()));
             }
         }
-        let pieces = by_server.into_iter().flat_map(|(server_name, pieces)| {
-            pieces
-                .into_iter()
-                .map(move |piece| (server_name.clone(), piece))
-        });
-        let pieces = pieces.map(|(server_name, piece)| {
-            let json = serde_json::to_string(&piece);
-            let json = json.map_err(|error| Error::Malformed(error.to_string()))?;
-            Ok((server_name, json.into()))
-        });
-        pieces.collect()
+        Ok(outgoing)
     }
 
     /// The messages to users of this server, by device. Whether a device that is named exists is
@@ -183,6 +153,36 @@ impl Keys {
         }
         Ok(addressed)
     }
+}
+
+/// Messages to users of one server, divided so that no piece is larger than [`MAX_PIECE_BYTES`]
+/// unless a single message is.
+fn pieces(messages: Messages) -> Vec<Messages> {
+    let mut pieces: Vec<Messages> = Vec::new();
+    let mut bytes = 0;
+    for (user_id, contents) in messages {
+        // A message to all devices of a user leaves out those that are named: they stay together.
+        let together = contents.contains_key(&DeviceIdOrAllDevices::AllDevices);
+        let split = if together {
+            vec![contents]
+        } else {
+            let contents = contents.into_iter();
+            contents.map(|one| BTreeMap::from([one])).collect()
+        };
+        for contents in split {
+            let size = contents.values().map(|content| content.json().get().len());
+            let size = size.sum::<usize>();
+            if pieces.is_empty() || bytes + size > MAX_PIECE_BYTES {
+                pieces.push(Messages::new());
+                bytes = 0;
+            }
+            bytes += size;
+            if let Some(piece) = pieces.last_mut() {
+                piece.entry(user_id.clone()).or_default().extend(contents);
+            }
+        }
+    }
+    pieces
 }
 
 fn check_content(content: &str) -> Result<(), Error> {

@@ -17,15 +17,13 @@ use crate::{
     Error, Keys,
     cross_signing::StoredKeys,
     identifiers::check_identifier,
-    signed::{PublicKeys, Signed},
+    signed::{PublicKeys, Signed, check_size},
 };
 
 /// The most one-time keys of one device; clients keep about fifty on the server.
 const MAX_ONE_TIME_KEYS: u64 = 10_000;
 /// How often an upload is verified again because the device's identity keys changed meanwhile.
 const MAX_ATTEMPTS: usize = 4;
-/// The largest key with its signatures, in bytes.
-const MAX_KEY_BYTES: usize = 65_536;
 
 /// Keys by their id.
 type KeysById = BTreeMap<OwnedOneTimeKeyId, Raw<OneTimeKey>>;
@@ -139,7 +137,7 @@ impl KeyUpload {
         let signer = DeviceSigner {
             user_id,
             device_id,
-            public_key: content.and_then(|keys| public_key(&keys, device_id)),
+            public_key: content.and_then(|keys| keys.device_key(device_id).map(str::to_owned)),
         };
         let [one_time_keys, fallback_keys] =
             signer.check([&self.one_time_keys, &self.fallback_keys])?;
@@ -207,15 +205,6 @@ impl<'a> DeviceKeys<'a> {
     }
 }
 
-/// Checks that a key with its signatures is not too large.
-pub(crate) fn check_size(key: &str) -> Result<(), Error> {
-    if key.len() > MAX_KEY_BYTES {
-        Err(Error::KeyTooLarge)
-    } else {
-        Ok(())
-    }
-}
-
 /// The device's Ed25519 key, by key id.
 fn own_key(keys: &PublicKeys, device_id: &DeviceId) -> PublicKeys {
     let key_id = format!("ed25519:{device_id}");
@@ -223,12 +212,6 @@ fn own_key(keys: &PublicKeys, device_id: &DeviceId) -> PublicKeys {
         .map(|key| (key_id, key.clone()))
         .into_iter()
         .collect()
-}
-
-/// The device's Ed25519 public key.
-pub(crate) fn public_key(keys: &Signed, device_id: &DeviceId) -> Option<String> {
-    let content: DeviceKeysContent = serde_json::from_str(&keys.to_json()).ok()?;
-    content.keys.get(&format!("ed25519:{device_id}")).cloned()
 }
 
 /// Whether both are the same key, possibly with different signatures.

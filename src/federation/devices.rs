@@ -29,7 +29,7 @@ const DEVICES: Limits = Limits {
 pub struct UserDevices {
     /// The last update of the list that is in it.
     pub stream_id: u64,
-    /// The devices with keys: id, keys, name.
+    /// The devices with keys: id, keys, and the name if the server tells it.
     pub devices: Vec<(OwnedDeviceId, Raw<DeviceKeys>, Option<String>)>,
     /// The master key.
     pub master_key: Option<Raw<CrossSigningKey>>,
