@@ -2,11 +2,11 @@
 //!
 //! Spec: client-server, "Room aliases".
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
 use event::PowerLevels;
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId,
     events::{TimelineEventType, room::member::MembershipState},
 };
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use storage::rooms;
 
 use types::{Admin, ManageAliases};
 
-use crate::{Error, Rooms, Sender, append::NewEvent, create::raw, remote::joined};
+use crate::{Error, Rooms, Sender, append::NewEvent, content::raw, remote::joined_by_server};
 
 /// The most servers that are named to somebody who wants to join a room.
 const MAX_SERVERS: usize = 20;
@@ -79,11 +79,9 @@ impl Rooms {
     pub async fn servers(&self, room_id: &RoomId) -> Result<Vec<OwnedServerName>, Error> {
         let head = self.head(room_id).await?;
         let own_name = &self.0.settings.server_name;
-        let mut members: HashMap<&ServerName, usize> = HashMap::new();
-        for user_id in joined(&head).filter(|user_id| !self.is_local(user_id)) {
-            *members.entry(user_id.server_name()).or_default() += 1;
-        }
-        let mut others: Vec<_> = members.into_iter().collect();
+        let others = joined_by_server(&head).into_iter();
+        let others = others.filter(|(server, _)| **server != **own_name);
+        let mut others: Vec<_> = others.collect();
         others.sort_unstable_by_key(|(server, members)| (Reverse(*members), *server));
         let others = others.into_iter().map(|(server, _)| server.to_owned());
         let servers = [own_name.clone()].into_iter().chain(others);

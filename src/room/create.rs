@@ -2,21 +2,18 @@
 //!
 //! Spec: client-server, "Creation": the order of the events of a new room.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use event::RoomVersion;
 use live::RoomState;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
-    RoomVersionId, UInt, UserId, events::StateEventType,
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId, UserId,
+    events::StateEventType,
 };
-use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 use storage::{
     CommitError,
     rooms::{NewRoom, RoomStatus},
 };
-use types::{Clock, RoomNid};
+use types::RoomNid;
 
 use crate::{
     Error, MembershipChange, Profile, Rooms, Sender,
@@ -26,6 +23,7 @@ use crate::{
 
 mod creation;
 mod power_levels;
+pub(crate) mod timestamps;
 
 pub(crate) use creation::Creation;
 
@@ -87,24 +85,6 @@ pub(crate) struct NewRoomRequest<'a> {
     pub(crate) in_directory: bool,
     /// The alias to make for it.
     pub(crate) alias: Option<&'a RoomAliasId>,
-}
-
-/// Timestamps for create events, each used once: since room version 12 two create events of the
-/// same content, user and millisecond would be one room.
-#[derive(Debug, Default)]
-pub(crate) struct CreationTimestamps(AtomicU64);
-
-impl CreationTimestamps {
-    fn next(&self, clock: &Clock) -> MilliSecondsSinceUnixEpoch {
-        let now = clock.now_ms();
-        let later = |last: u64| Some(now.max(last + 1));
-        let last = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later)
-            .unwrap_or_default();
-        let next = UInt::try_from(now.max(last + 1)).unwrap_or(UInt::MAX);
-        MilliSecondsSinceUnixEpoch(next)
-    }
 }
 
 impl Rooms {
@@ -236,9 +216,4 @@ impl Rooms {
         OwnedRoomId::try_from(format!("!{letters}:{}", self.0.settings.server_name))
             .map_err(|error| Error::Invalid(error.to_string()))
     }
-}
-
-/// Text of a value that was built here.
-pub(crate) fn raw(value: &impl Serialize) -> Result<Box<RawValue>, Error> {
-    serde_json::value::to_raw_value(value).map_err(|error| Error::BadContent(error.to_string()))
 }

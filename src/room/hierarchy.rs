@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Rooms,
-    summary::{Onlooker, summary},
+    summary::{Requester, summary},
 };
 
 use token::HierarchyToken;
@@ -80,11 +80,11 @@ impl Rooms {
         room_id: &RoomId,
         suggested_only: bool,
     ) -> Result<Hierarchy, Error> {
-        let onlooker = Onlooker::Server(server);
+        let requester = Requester::Server(server);
         let head = self.local_head(room_id).await?;
         let head = head.ok_or(Error::UnknownRoom)?;
         let room = summary(&head);
-        if !self.shows(&head, &room, onlooker).await? {
+        if !self.shows(&head, &room, requester).await? {
             return Err(Error::UnknownRoom);
         }
         let room = self.space_room(&head, room, suggested_only).await?;
@@ -94,7 +94,7 @@ impl Rooms {
                 continue;
             };
             let summary = summary(&head);
-            if self.shows(&head, &summary, onlooker).await? {
+            if self.shows(&head, &summary, requester).await? {
                 children.push(summary);
             } else {
                 inaccessible.push(child.room_id.clone());

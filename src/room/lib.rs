@@ -6,6 +6,7 @@
 mod aliases;
 mod append;
 mod backfill;
+mod content;
 mod create;
 mod directory;
 mod error;

@@ -12,7 +12,7 @@ use types::RoomNid;
 use crate::{
     Error, Rooms, Sender,
     append::{EventAppender, NewEvent},
-    create::raw,
+    content::raw,
 };
 
 mod join;
@@ -133,6 +133,16 @@ impl Rooms {
     pub async fn joined_rooms(&self, user_id: &UserId) -> Result<Vec<OwnedRoomId>, Error> {
         let mut db = self.0.database.acquire().await?;
         Ok(memberships::joined_rooms(&mut db, user_id).await?)
+    }
+
+    /// The rooms that both users are in.
+    pub async fn mutual_rooms(
+        &self,
+        one: &UserId,
+        other: &UserId,
+    ) -> Result<Vec<OwnedRoomId>, Error> {
+        let mut db = self.0.database.acquire().await?;
+        Ok(memberships::mutual_rooms(&mut db, one, other).await?)
     }
 
     /// Leaves a room that this server takes part in, turns down an invitation or takes back a knock.

@@ -81,6 +81,18 @@ impl Rooms {
         .await
     }
 
+    /// The same for one event that is read already.
+    pub(crate) async fn verify_event(
+        &self,
+        room: &RoomIdentity,
+        event: &Pdu,
+    ) -> Result<Option<Arc<Pdu>>, Error> {
+        let text = RawValue::from_string(event.json().to_owned());
+        let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
+        let verified = self.verify_events(room, vec![text]).await?.pop();
+        Ok(verified.filter(|verified| verified.event_id() == event.event_id()))
+    }
+
     /// Stores verified events as outliers, as far as they are not known, and returns them with
     /// those that authorise them. An event is rejected if the events that authorise it do not allow
     /// it or are rejected; one that names events which are not known is left out.

@@ -11,7 +11,7 @@ use storage::{Transaction, events, stream::Redacted};
 use crate::{
     Error, Rooms, Sender,
     append::{KnownTarget, NewEvent, Redaction},
-    create::raw,
+    content::raw,
 };
 
 impl Rooms {

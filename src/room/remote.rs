@@ -3,13 +3,15 @@
 //!
 //! Spec: server-server, "Joining Rooms".
 
+use std::collections::BTreeMap;
+
 use event::{Pdu, RoomVersion, acl::ServerAcl, handshake::MembershipRequest};
 use federation::Template;
 use ruma::{OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value};
 use storage::memberships;
 
-use crate::{Error, Profile, Rooms, create::raw, head::Head};
+use crate::{Error, Profile, Rooms, content::raw, head::Head};
 
 mod accept;
 mod import;
@@ -150,6 +152,15 @@ impl Rooms {
 /// Whether a server may take part in a room, by the room's server ACL.
 pub(crate) fn may_take_part(head: &Head, server: &ServerName) -> bool {
     ServerAcl::of(head.state.core()).allows(server)
+}
+
+/// The servers with users in a room, and how many these are.
+pub(crate) fn joined_by_server(head: &Head) -> BTreeMap<&ServerName, usize> {
+    let mut servers = BTreeMap::new();
+    for user_id in joined(head) {
+        *servers.entry(user_id.server_name()).or_default() += 1;
+    }
+    servers
 }
 
 /// The users who are in a room.

@@ -1,7 +1,7 @@
-//! Reports to the administrators, and rooms that users share.
+//! Reports to the administrators.
 
-use ruma::{EventId, OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
-use storage::{memberships, reports};
+use ruma::{EventId, RoomId, UserId, events::room::member::MembershipState};
+use storage::reports;
 
 use crate::{Error, Rooms};
 
@@ -80,15 +80,5 @@ impl Rooms {
         reports::insert(&mut db, reporter, subject, reason, now).await?;
         tracing::warn!(user.id = %reporter, ?subject, "A user has made a report");
         Ok(())
-    }
-
-    /// The rooms that both users are in.
-    pub async fn mutual_rooms(
-        &self,
-        one: &UserId,
-        other: &UserId,
-    ) -> Result<Vec<OwnedRoomId>, Error> {
-        let mut db = self.0.database.acquire().await?;
-        Ok(memberships::mutual_rooms(&mut db, one, other).await?)
     }
 }

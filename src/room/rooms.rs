@@ -14,7 +14,7 @@ use crate::{
     Error,
     append::{AppendContext, EventAppender, nids_for, received::Resolutions, redactions},
     backfill::Backfill,
-    create::CreationTimestamps,
+    create::timestamps::CreationTimestamps,
     head::Head,
     heads::{HeadEntry, Heads},
     receive::{Inbox, ReceivedTransactions},

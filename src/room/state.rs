@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use storage::{StoredEvent, memberships};
 
 use crate::{
-    Error, Rooms, Sender, aliases::CanonicalAliases, append::NewEvent, create::raw, head::Head,
+    Error, Rooms, Sender, aliases::CanonicalAliases, append::NewEvent, content::raw, head::Head,
 };
 
 /// Names the user who vouches for the join of another to a restricted room.

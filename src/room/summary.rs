@@ -34,7 +34,7 @@ pub struct RoomPreview {
 
 /// Who wants to see a room.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Onlooker<'a> {
+pub(crate) enum Requester<'a> {
     /// Somebody who is not logged in.
     Anybody,
     /// A user of this server.
@@ -43,7 +43,7 @@ pub(crate) enum Onlooker<'a> {
     Server(&'a ServerName),
 }
 
-impl Onlooker<'_> {
+impl Requester<'_> {
     /// Whether the user, or a user of the server, has one of the memberships.
     fn has_membership(self, head: &Head, memberships: &[MembershipState]) -> bool {
         let mut members = head.state.members().iter();
@@ -69,9 +69,9 @@ impl Rooms {
     ) -> Result<RoomPreview, Error> {
         let summary = match (self.local_head(room_id).await?, user_id) {
             (Some(head), _) => {
-                let onlooker = user_id.map_or(Onlooker::Anybody, Onlooker::User);
+                let requester = user_id.map_or(Requester::Anybody, Requester::User);
                 let summary = summary(&head);
-                let is_shown = self.shows(&head, &summary, onlooker).await?;
+                let is_shown = self.shows(&head, &summary, requester).await?;
                 is_shown.then_some(summary)
             }
             (None, Some(user_id)) => self.remote_summary(room_id, user_id, via).await?,
@@ -156,12 +156,12 @@ impl Rooms {
         &self,
         head: &Head,
         summary: &RoomSummary,
-        onlooker: Onlooker<'_>,
+        requester: Requester<'_>,
     ) -> Result<bool, Error> {
         const WELCOME: [MembershipState; 2] = [MembershipState::Join, MembershipState::Invite];
-        match onlooker {
-            Onlooker::Server(server) if !may_take_part(head, server) => return Ok(false),
-            Onlooker::User(user_id)
+        match requester {
+            Requester::Server(server) if !may_take_part(head, server) => return Ok(false),
+            Requester::User(user_id)
                 if head.state.membership(user_id) == MembershipState::Ban
                     && !summary.world_readable =>
             {
@@ -169,10 +169,10 @@ impl Rooms {
             }
             _ => {}
         }
-        if summary.is_open() || onlooker.has_membership(head, &WELCOME) {
+        if summary.is_open() || requester.has_membership(head, &WELCOME) {
             return Ok(true);
         }
-        self.is_in_any(&summary.allowed_rooms, onlooker).await
+        self.is_in_any(&summary.allowed_rooms, requester).await
     }
 
     /// Whether a room that another server describes is shown to a user.
@@ -189,19 +189,19 @@ impl Rooms {
             MembershipState::Ban => return Ok(false),
             _ => {}
         }
-        let onlooker = Onlooker::User(user_id);
-        self.is_in_any(&summary.allowed_rooms, onlooker).await
+        let requester = Requester::User(user_id);
+        self.is_in_any(&summary.allowed_rooms, requester).await
     }
 
     /// Whether the user, or a user of the server, is in one of the rooms.
     async fn is_in_any(
         &self,
         rooms: &[OwnedRoomId],
-        onlooker: Onlooker<'_>,
+        requester: Requester<'_>,
     ) -> Result<bool, Error> {
         for room_id in rooms {
             let head = self.local_head(room_id).await?;
-            if head.is_some_and(|head| onlooker.has_membership(&head, &[MembershipState::Join])) {
+            if head.is_some_and(|head| requester.has_membership(&head, &[MembershipState::Join])) {
                 return Ok(true);
             }
         }

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     Error, Profile, Rooms, Sender,
     append::{EventAppender, NewEvent},
-    create::{MAX_INVITES, NewRoomRequest, raw},
+    content::raw,
+    create::{MAX_INVITES, NewRoomRequest},
     head::Head,
 };
 

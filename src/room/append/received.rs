@@ -226,16 +226,10 @@ impl<'a> Graph<'a> {
         if_denied: IfDenied,
     ) -> Result<Outcome, Error> {
         let pdu = &received.pdu;
-        let found = self.known.get(pdu.event_id());
-        if found.is_some_and(|found| found.room_nid != self.head.room_nid) {
-            return Ok(Outcome::Dropped(
-                "Its id is that of an event in another room",
-            ));
-        }
-        if let Some(found) = found.filter(|found| found.snapshot_nid.is_some()) {
-            return Ok(Outcome::Stored(found.pdu.verdict()));
-        }
-        let outlier = found.map(|found| (found.nid, found.pdu.verdict()));
+        let outlier = match self.known_outlier(pdu) {
+            Ok(outlier) => outlier,
+            Err(outcome) => return Ok(outcome),
+        };
         let parents = self.parents(pdu);
         let is_complete = parents.iter().all(|parent| parent.nid.is_some());
         if parents.is_empty() {
@@ -268,6 +262,23 @@ impl<'a> Graph<'a> {
             new.event.transaction.clone_from(&received.transaction);
         }
         Ok(Outcome::Stored(verdict))
+    }
+
+    /// The number and the verdict of an event that is known as an outlier. Of one that is part of the
+    /// graph, or of another room, what becomes of it.
+    fn known_outlier(&self, pdu: &Pdu) -> Result<Option<(EventNid, Verdict)>, Outcome> {
+        let Some(found) = self.known.get(pdu.event_id()) else {
+            return Ok(None);
+        };
+        if found.room_nid != self.head.room_nid {
+            return Err(Outcome::Dropped(
+                "Its id is that of an event in another room",
+            ));
+        }
+        if found.snapshot_nid.is_some() {
+            return Err(Outcome::Stored(found.pdu.verdict()));
+        }
+        Ok(Some((found.nid, found.pdu.verdict())))
     }
 
     /// A judged event with its number, which it has if it is an outlier. An outlier is taken as it is

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use types::RoomNid;
 
 use super::*;
-use crate::create::raw;
+use crate::content::raw;
 
 fn event(event_type: &str, state_key: Option<&str>, content: &Value) -> NewEvent {
     NewEvent {

@@ -57,11 +57,7 @@ impl Rooms {
         gap: &Gap,
         parents: &[OwnedEventId],
     ) -> Result<(usize, bool), Error> {
-        let room = RoomIdentity {
-            room_nid: head.room_nid,
-            room_id: head.state.room_id().clone(),
-            version: head.version.clone(),
-        };
+        let room = RoomIdentity::of(head);
         let child = {
             let mut db = self.0.database.acquire().await?;
             events::by_nids(&mut db, &[gap.child]).await?.pop()

@@ -1,11 +1,9 @@
 //! Which servers are asked for what is not known of a room.
 
-use std::collections::HashMap;
-
 use event::acl::ServerAcl;
-use ruma::{OwnedServerName, ServerName, UserId, events::room::member::MembershipState};
+use ruma::{OwnedServerName, ServerName};
 
-use crate::{Error, Rooms, head::Head};
+use crate::{Error, Rooms, head::Head, remote::joined_by_server};
 
 /// The most servers that are asked for one thing.
 const MAX_SERVERS: usize = 6;
@@ -29,15 +27,7 @@ impl Rooms {
         head: &Head,
         first: Option<&ServerName>,
     ) -> Vec<OwnedServerName> {
-        let mut counts: HashMap<&ServerName, usize> = HashMap::new();
-        for (user_id, member) in head.state.members().iter() {
-            if member.membership() == MembershipState::Join
-                && let Ok(user_id) = <&UserId>::try_from(user_id)
-            {
-                *counts.entry(user_id.server_name()).or_default() += 1;
-            }
-        }
-        let mut servers: Vec<(&ServerName, usize)> = counts.into_iter().collect();
+        let mut servers: Vec<_> = joined_by_server(head).into_iter().collect();
         servers.sort_by_key(|(server, count)| {
             let is_first = first == Some(*server);
             (!is_first, std::cmp::Reverse(*count), *server)

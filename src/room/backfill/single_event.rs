@@ -89,11 +89,7 @@ impl Rooms {
         server: &ServerName,
         event_id: &EventId,
     ) -> Result<bool, Error> {
-        let room = RoomIdentity {
-            room_nid: head.room_nid,
-            room_id: head.state.room_id().clone(),
-            version: head.version.clone(),
-        };
+        let room = RoomIdentity::of(head);
         let fetched = self.0.federation.event(server, event_id).await?;
         let verified = self.verify_events(&room, vec![fetched]).await?;
         let mut events = self.unknown(&room, verified).await?;

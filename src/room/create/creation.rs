@@ -5,10 +5,11 @@
 use ruma::{OwnedUserId, UserId, events::TimelineEventType};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{CreateRoom, Preset, power_levels::power_levels, raw};
+use super::{CreateRoom, Preset, power_levels::power_levels};
 use crate::{
     Error, Profile,
     append::{EventAppender, NewEvent},
+    content::raw,
 };
 
 /// A room being written, event by event.

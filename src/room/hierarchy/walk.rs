@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{HierarchyPage, token::HierarchyToken};
 use crate::{
     Error, Rooms,
-    summary::{Onlooker, summary},
+    summary::{Requester, summary},
 };
 
 /// The most rooms that are looked at, on all pages of a space.
@@ -148,8 +148,8 @@ impl<'a> Walk<'a> {
         }
         if let Some(head) = self.rooms.local_head(&step.room_id).await? {
             let summary = summary(&head);
-            let onlooker = Onlooker::User(self.user_id);
-            if !self.rooms.shows(&head, &summary, onlooker).await? {
+            let requester = Requester::User(self.user_id);
+            if !self.rooms.shows(&head, &summary, requester).await? {
                 return Ok(Visited::Hidden);
             }
             let suggested_only = self.token.suggested_only;

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// How many events next to a time are read, if none of the nearer ones may be seen.
-const LOOKED_AT: [i64; 3] = [4, 40, 500];
-/// The most gaps that are looked at.
+const EVENTS_READ: [i64; 3] = [4, 40, 500];
+/// The most gaps that are scanned.
 const MAX_GAPS: i64 = 100;
 
 impl Rooms {
@@ -66,7 +66,7 @@ impl Rooms {
     ) -> Result<(OwnedEventId, MilliSecondsSinceUnixEpoch), Error> {
         let head = self.head_for_server(server, room_id).await?;
         let mut looked_at = 0;
-        for limit in LOOKED_AT {
+        for limit in EVENTS_READ {
             let found = self.next_to_time(&head, wanted, limit).await?;
             let is_all = found.len() < limit as usize;
             let next = found.into_iter().skip(looked_at).collect();
@@ -90,7 +90,7 @@ impl Rooms {
     ) -> Result<Option<StoredEvent>, Error> {
         let mut view = self.history_view(head, reader.user_id).await?;
         let mut looked_at = 0;
-        for limit in LOOKED_AT {
+        for limit in EVENTS_READ {
             let found = self.next_to_time(head, wanted, limit).await?;
             let is_all = found.len() < limit as usize;
             let mut next: Vec<StoredEvent> = found.into_iter().skip(looked_at).collect();

@@ -98,10 +98,7 @@ impl Rooms {
         let own_name = &self.0.settings.server_name;
         handshake::check_invite(&invite, sent.room_id, sent.origin, own_name)?;
         sent.check_id(&invite)?;
-        let text = RawValue::from_string(invite.json().to_owned());
-        let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
-        let verified = self.verify_events(&room, vec![text]).await?;
-        let verified = verified.into_iter().next();
+        let verified = self.verify_event(&room, &invite).await?;
         let verified = verified.ok_or(Error::Forbidden("The event is not signed as it must be"))?;
         let shown = if version.room_id_is_create_hash() {
             self.check_shown(&room, shown).await?

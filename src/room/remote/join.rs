@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::{Pdu, Verdict, handshake::merge_signatures};
 use ruma::{OwnedServerName, RoomId, ServerName, events::room::member::MembershipState};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
 use super::{OwnMembership, import::Import};
 use crate::{
@@ -79,7 +79,7 @@ impl Rooms {
                 }
             }
         }
-        Err(most_telling(failures))
+        Err(most_specific(failures))
     }
 
     async fn join_through(
@@ -125,9 +125,8 @@ impl Rooms {
         join: &Arc<Pdu>,
     ) -> Result<(), Error> {
         let room = RoomIdentity::of(head);
-        let text = RawValue::from_string(join.json().to_owned());
-        let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
-        let verified = self.verify_events(&room, vec![text]).await?;
+        let verified = self.verify_event(&room, join).await?;
+        let verified = verified.into_iter().collect();
         let mut added = self.add_with_missing(server, &room, head, verified).await?;
         match added.remove(join.event_id()) {
             Some(Outcome::Stored(Verdict::Accepted)) => Ok(()),
@@ -145,7 +144,7 @@ impl Rooms {
 
 /// Of what several servers said, that which tells the user most: a refusal rather than that a server
 /// was not reached.
-pub(super) fn most_telling(failures: Vec<Error>) -> Error {
+pub(super) fn most_specific(failures: Vec<Error>) -> Error {
     let rank = |error: &Error| match error {
         Error::JoinNotGranted
         | Error::Federation(federation::Error::Remote { status: 403, .. }) => 0,

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use storage::memberships;
 use types::RoomNid;
 
-use super::{OwnMembership, join::most_telling, outside::OutsideMembership};
-use crate::{Error, Profile, Rooms, Sender, create::raw, outliers::RoomIdentity};
+use super::{OwnMembership, join::most_specific, outside::OutsideMembership};
+use crate::{Error, Profile, Rooms, Sender, content::raw, outliers::RoomIdentity};
 
 impl Rooms {
     /// Leaves a room, turns down an invitation or takes back a knock: here if this server takes part
@@ -85,7 +85,7 @@ impl Rooms {
                 Err(error) => failures.push(error),
             }
         }
-        Err(most_telling(failures))
+        Err(most_specific(failures))
     }
 
     /// An event that no other server gets to see: it follows the invitation, which is all that is
@@ -177,6 +177,6 @@ impl Rooms {
                 Err(error) => failures.push(error),
             }
         }
-        Err(most_telling(failures))
+        Err(most_specific(failures))
     }
 }

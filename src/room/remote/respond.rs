@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use storage::events;
 use types::EventNid;
 
-use super::accept::Accepted;
+use super::{accept::Accepted, joined_by_server};
 use crate::{Error, Rooms, head::Head, outliers::RoomIdentity};
 
 /// A room as a server learns of it that joins it.
@@ -90,7 +90,10 @@ impl Rooms {
         Ok(AcceptedJoin {
             state: state.into_iter().map(|(_, pdu)| pdu).collect(),
             auth_chain: chain.into_iter().map(|event| event.pdu).collect(),
-            servers: omit_members.then(|| servers(&head)),
+            servers: omit_members.then(|| {
+                let servers = joined_by_server(&head).into_keys();
+                servers.map(ToOwned::to_owned).collect()
+            }),
             event: accepted.event.pdu,
         })
     }
@@ -123,11 +126,7 @@ impl Rooms {
         handshake::check_sent(&pdu, sent.room_id, &membership, sent.origin)?;
         sent.check_id(&pdu)?;
         let pdu = self.countersigned(pdu, &head).await?;
-        let text = RawValue::from_string(pdu.json().to_owned());
-        let text = text.map_err(|error| Error::BadContent(error.to_string()))?;
-        let verified = self.verify_events(&room, vec![text]).await?;
-        let verified = verified.into_iter().next();
-        let verified = verified.filter(|event| event.event_id() == pdu.event_id());
+        let verified = self.verify_event(&room, &pdu).await?;
         let verified = verified.ok_or(Error::Forbidden("The event is not signed as it must be"))?;
         let accepted = self.accept(&room, verified).await?;
         Ok((head, accepted))
@@ -168,14 +167,4 @@ fn members_but_heroes(head: &Head, user_id: &UserId) -> HashSet<EventNid> {
     let members = head.state.members().iter();
     let others = members.filter(|(member, _)| !heroes.iter().any(|hero| hero.as_str() == *member));
     others.map(|(_, member)| member.event_nid).collect()
-}
-
-/// The servers with joined users.
-fn servers(head: &Head) -> BTreeSet<OwnedServerName> {
-    let members = head.state.members().iter();
-    let joined = members.filter(|(_, member)| member.membership() == MembershipState::Join);
-    let users = joined.filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok());
-    users
-        .map(|user_id| user_id.server_name().to_owned())
-        .collect()
 }

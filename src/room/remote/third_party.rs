@@ -10,7 +10,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     Error, Rooms,
     append::{EventAppender, NewEvent},
-    create::raw,
+    content::raw,
     head::Head,
     outliers::RoomIdentity,
     rooms::RequestedWrite,

@@ -10,7 +10,7 @@ use ruma::{
 };
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::{Error, Rooms, create::raw, head::Head};
+use crate::{Error, Rooms, content::raw, head::Head};
 
 /// The types of events that are carried over as they are. Spec: client-server, "Room upgrades".
 const TYPES: [&str; 8] = [

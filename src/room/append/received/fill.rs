@@ -40,16 +40,10 @@ impl Graph<'_> {
         given: Option<&StateBefore>,
     ) -> Result<Outcome, Error> {
         let pdu = &received.pdu;
-        let found = self.known.get(pdu.event_id());
-        if found.is_some_and(|found| found.room_nid != self.head.room_nid) {
-            return Ok(Outcome::Dropped(
-                "Its id is that of an event in another room",
-            ));
-        }
-        if let Some(found) = found.filter(|found| found.snapshot_nid.is_some()) {
-            return Ok(Outcome::Stored(found.pdu.verdict()));
-        }
-        let outlier = found.map(|found| (found.nid, found.pdu.verdict()));
+        let outlier = match self.known_outlier(pdu) {
+            Ok(outlier) => outlier,
+            Err(outcome) => return Ok(outcome),
+        };
         let parents = self.parents(pdu);
         let floor = parents.iter().filter_map(|parent| {
             let found = self.known.get(&parent.event_id);
