@@ -4,7 +4,7 @@
 
 mod federation;
 mod keys;
-mod load;
+mod loaded;
 mod network;
 mod problem;
 mod sources;
@@ -19,9 +19,10 @@ use ruma::{OwnedServerName, owned_server_name};
 use serde::{Deserialize, Serialize};
 
 pub use federation::{Federation, FederationMode, Peer, ServerPattern};
-pub use load::{Loaded, Setting, load, process_environment};
+pub use loaded::{Loaded, Setting};
 pub use network::{Client, SupportContact, WellKnown};
 pub use problem::{Origin, Problem};
+pub use sources::{load, process_environment};
 pub use storage::{Cache, Database, Media};
 pub use telemetry::{Log, LogFormat, Metrics};
 pub use units::{AddressRange, ByteSize, ListenAddress};

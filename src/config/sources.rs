@@ -1,4 +1,4 @@
-//! Where settings are read from: a TOML file, and the environment.
+//! Reads settings from a TOML file and from the environment.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,32 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{Origin, keys, load::Collected};
+use crate::{Loaded, Origin, keys, loaded::Collected};
+
+/// Reads the settings from `file`, or the file that `CHANCERY_CONFIG` names, and from `environment`.
+///
+/// The environment wins over the file, and both over the defaults.
+pub fn load(
+    file: Option<PathBuf>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Loaded {
+    let environment = Environment::new(environment);
+    let mut collected = Collected::default();
+    if let Some(path) = file.or_else(|| environment.config_file()) {
+        collect_file(&path, &mut collected);
+    }
+    environment.collect(&mut collected);
+    collected.finish()
+}
+
+/// The environment of this process, for [`load`].
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
 
 /// Collects every key of a TOML file, with its line.
-pub(crate) fn collect_file(path: &Path, collected: &mut Collected) {
+fn collect_file(path: &Path, collected: &mut Collected) {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -96,20 +118,20 @@ const SHORT_NAMES: [(&str, &str); 3] = [
 
 /// The variables of the environment that concern Chancery and are not empty.
 #[derive(Debug)]
-pub(crate) struct Environment(BTreeMap<String, String>);
+struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    pub(crate) fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+    fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = |(name, value): &(String, String)| name.starts_with(PREFIX) && !value.is_empty();
         Self(variables.into_iter().filter(ours).collect())
     }
 
-    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+    fn config_file(&self) -> Option<PathBuf> {
         self.0.get(CONFIG).map(PathBuf::from)
     }
 
     /// Collects every variable that names a setting.
-    pub(crate) fn collect(&self, collected: &mut Collected) {
+    fn collect(&self, collected: &mut Collected) {
         for (name, text) in &self.0 {
             if name == CONFIG {
                 continue;

@@ -3,6 +3,7 @@
 pub(crate) mod coalesce;
 mod ephemeral;
 mod event_writer;
+mod events;
 pub(crate) mod filter;
 pub(crate) mod request;
 mod rooms;

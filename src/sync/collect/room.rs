@@ -227,9 +227,9 @@ impl<'a> RoomCollector<'a> {
         let view = context.view;
         let users = view.typing.get(&self.room_nid())?;
         // An initial sync omits an empty list.
-        let is_told = !users.is_empty() || self.request.query.since.is_some();
+        let is_returned = !users.is_empty() || self.request.query.since.is_some();
         let visible = users.iter().filter(|user_id| !view.user.ignores(user_id));
-        is_told.then(|| visible.map(|user_id| &**user_id).collect())
+        is_returned.then(|| visible.map(|user_id| &**user_id).collect())
     }
 
     /// The receipts after a position that the reader may see.

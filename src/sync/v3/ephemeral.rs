@@ -8,7 +8,7 @@ use event::json::JsonWriter;
 use ruma::UserId;
 use storage::stream::Receipt;
 
-use super::writer::write_event;
+use super::events::write_event;
 use crate::updates::JoinedRoom;
 
 /// Writes the ephemeral events of a room that are new.

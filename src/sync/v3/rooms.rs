@@ -9,7 +9,7 @@ use types::PageToken;
 use super::{
     V3Query, ephemeral,
     event_writer::EventWriter,
-    writer::{write_account_data, write_events},
+    events::{write_account_data, write_events},
 };
 use crate::updates::{
     JoinedRoom, LeftRoom, RoomChange, RoomUpdate, StrippedState, Summary, TimelineUpdate,

@@ -4,7 +4,12 @@ use event::json::JsonWriter;
 use live::Reader;
 use storage::{one_time_keys::KeyCounts, stream::ToDevice};
 
-use super::{V3Query, event_writer::EventWriter, rooms};
+use super::{
+    V3Query,
+    event_writer::EventWriter,
+    events::{write_account_data, write_events},
+    rooms,
+};
 use crate::updates::SyncUpdates;
 
 /// The response.
@@ -73,35 +78,4 @@ fn write_key_counts(json: &mut JsonWriter, counts: &KeyCounts) {
             json.string(algorithm);
         },
     );
-}
-
-/// Writes `{"events":[…]}`.
-pub(super) fn write_events<T>(
-    json: &mut JsonWriter,
-    items: impl IntoIterator<Item = T>,
-    write: impl FnMut(&mut JsonWriter, T),
-) {
-    json.object(|json| json.field("events").array(items, write));
-}
-
-/// Writes account data as events.
-pub(super) fn write_account_data<'a>(
-    json: &mut JsonWriter,
-    data: impl IntoIterator<Item = (&'a str, &'a str)>,
-) {
-    write_events(json, data, |json, (event_type, content)| {
-        write_event(json, event_type, |json| json.raw(content));
-    });
-}
-
-/// Writes `{"type":…,"content":…}`.
-pub(super) fn write_event(
-    json: &mut JsonWriter,
-    event_type: &str,
-    content: impl FnOnce(&mut JsonWriter),
-) {
-    json.object(|json| {
-        json.field("type").string(event_type);
-        content(json.field("content"));
-    });
 }

@@ -1,15 +1,11 @@
-//! Reads the settings from a file and the environment, and reports everything that is wrong at once.
+//! The settings put together from what was read, and everything that is wrong with them at once.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{
-    Config, Origin, Problem, keys,
-    problem::Findings,
-    sources::{Environment, collect_file},
-};
+use crate::{Config, Origin, Problem, keys, problem::Findings};
 
 /// The settings as read, and the errors in them.
 #[derive(Debug)]
@@ -32,28 +28,6 @@ pub struct Setting {
     pub value: Option<String>,
     /// Where the value comes from.
     pub origin: Origin,
-}
-
-/// Reads the settings from `file`, or the file that `CHANCERY_CONFIG` names, and from `environment`.
-///
-/// The environment wins over the file, and both over the defaults.
-pub fn load(
-    file: Option<PathBuf>,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Loaded {
-    let environment = Environment::new(environment);
-    let mut collected = Collected::default();
-    if let Some(path) = file.or_else(|| environment.config_file()) {
-        collect_file(&path, &mut collected);
-    }
-    environment.collect(&mut collected);
-    collected.finish()
-}
-
-/// The environment of this process, for [`load`].
-pub fn process_environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 impl Loaded {
