@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    events::{TimelineEventType, room::member::MembershipState},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -83,12 +83,6 @@ impl Pdu {
     /// Whether it is a state event.
     pub fn is_state(&self) -> bool {
         self.state_key.is_some()
-    }
-
-    /// Whether it is state of this type and state key.
-    pub fn is_state_of(&self, event_type: &StateEventType, state_key: &str) -> bool {
-        self.state_key() == Some(state_key)
-            && *self.event_type == *crate::state::type_text(event_type)
     }
 
     /// Its content.

@@ -78,16 +78,6 @@ impl Identity {
         }
     }
 
-    /// Whether the user has an account here that is not deactivated.
-    pub async fn is_active(&self, user_id: &UserId) -> Result<bool> {
-        if !self.is_local(user_id) || user_id.as_str().contains('\0') {
-            return Ok(false);
-        }
-        let mut db = self.0.database.acquire().await?;
-        let user = storage::users::find(&mut db, user_id).await?;
-        Ok(user.is_some_and(|user| user.deactivated_ts.is_none()))
-    }
-
     /// Deactivated users who are still members of rooms.
     pub async fn deactivated_with_rooms(&self) -> Result<Vec<OwnedUserId>> {
         let mut db = self.0.database.acquire().await?;

@@ -84,7 +84,7 @@ async fn registration_does_not_need_a_session() {
     };
     let (user_id, login) = world.identity.register(quiet, confirmed).await.unwrap();
     assert!(login.is_none());
-    assert!(world.identity.is_active(&user_id).await.unwrap());
+    world.identity.profile(&user_id).await.unwrap();
 }
 
 #[tokio::test]
