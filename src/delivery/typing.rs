@@ -55,9 +55,9 @@ impl Delivery {
     fn typing_users(&self, notices: impl Iterator<Item = TypingMessage>) -> TypingUsers {
         let own_name = &self.0.settings.server_name;
         let is_closed = self.0.federation.policy().is_closed();
-        let is_news =
+        let is_sent =
             |notice: &TypingMessage| !is_closed && notice.user_id.server_name() == own_name;
-        notices.filter(is_news).map(entry).collect()
+        notices.filter(is_sent).map(entry).collect()
     }
 
     async fn queue_typing(&self, typing: TypingUsers) -> Result<(), Error> {

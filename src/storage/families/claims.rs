@@ -37,7 +37,7 @@ pub(crate) async fn write(
         .collect();
     for (device, (wanted, claims)) in (1..).zip(asked) {
         let rows = rows.remove(&device).unwrap_or_default();
-        let is_news = rows.iter().any(|row| row.is_news);
+        let is_reduced = rows.iter().any(|row| row.is_reduced);
         let (fallback, one_time): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| row.is_fallback);
         let mut one_time = one_time.into_iter();
@@ -48,7 +48,7 @@ pub(crate) async fn write(
             let answer = answers.entry(claim).or_default();
             answer.keys.push(row.claimed(wanted));
             // Once for each device.
-            if is_news && index == 0 {
+            if is_reduced && index == 0 {
                 answer.changes.push(UserChange::KeyCounts {
                     user_id: wanted.user_id.clone(),
                     device_id: wanted.device_id.clone(),
@@ -79,7 +79,7 @@ struct Row {
     key: String,
     is_fallback: bool,
     /// Whether the device has fewer keys now.
-    is_news: bool,
+    is_reduced: bool,
 }
 
 impl Row {
@@ -137,7 +137,7 @@ async fn take(db: &mut Connection, asked: &[Asked<'_>]) -> Result<Vec<Row>, Erro
         ), used AS (
             UPDATE fallback_keys f SET used = true FROM unused u WHERE f.ctid = u.place
         )
-        SELECT device AS "device!", key_id AS "key_id!", key AS "key!", false AS "is_fallback!", true AS "is_news!"
+        SELECT device AS "device!", key_id AS "key_id!", key AS "key!", false AS "is_fallback!", true AS "is_reduced!"
         FROM deleted
         UNION ALL
         SELECT device, key_id, key, true, NOT used FROM short"#,

@@ -101,7 +101,7 @@ struct UploadResult {
     is_held: bool,
     is_crowded: bool,
     is_stored: bool,
-    is_news: bool,
+    is_changed: bool,
     taken: Vec<OneTimeKey>,
     counts: BTreeMap<String, u64>,
     unused_fallback: Vec<String>,
@@ -120,12 +120,12 @@ impl UploadResult {
             }),
             "count" => *self.counts.entry(row.algorithm).or_default() += row.count as u64,
             "new" => {
-                self.is_news = true;
+                self.is_changed = true;
                 *self.counts.entry(row.algorithm).or_default() += row.count as u64;
             }
             "unused" => self.unused_fallback.push(row.algorithm),
             _ => {
-                self.is_news = true;
+                self.is_changed = true;
                 self.unused_fallback.push(row.algorithm);
             }
         }
@@ -140,7 +140,7 @@ impl UploadResult {
                     user_id: user_id.clone(),
                 });
             }
-            if self.is_news {
+            if self.is_changed {
                 changes.push(UserChange::KeyCounts {
                     user_id,
                     device_id: upload.device_id.clone(),
