@@ -7,7 +7,7 @@ use event::Signer;
 use federation::{Federation, OwnKeys};
 use futures::{StreamExt, TryStreamExt, stream};
 use media::{Error, Media, Upload};
-use ruma::{MxcUri, OwnedMxcUri, OwnedUserId};
+use ruma::{MxcUri, OwnedMxcUri, OwnedUserId, UserId};
 use tempfile::TempDir;
 use testkit::TestDatabase;
 use types::Clock;
@@ -73,6 +73,12 @@ pub(crate) async fn with_federation(settings: &config::Federation) -> Setting {
 impl Setting {
     pub(crate) async fn user(&self, name: &str) -> OwnedUserId {
         testkit::register_user(&self.test.database, name).await
+    }
+
+    /// Uploads a file.
+    pub(crate) async fn upload(&self, user_id: &UserId, content: &'static [u8]) -> OwnedMxcUri {
+        let uploaded = self.media.upload(user_id, file(content)).await;
+        uploaded.expect("uploaded")
     }
 
     /// The files in the folder, unfinished ones included.

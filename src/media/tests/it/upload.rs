@@ -8,7 +8,7 @@ use media::{Error, Interrupted, Upload};
 use ruma::owned_server_name;
 use types::{ErrorKind, Fault as _};
 
-use crate::support::{MAX_BYTES, MAX_USER_BYTES, file, setting};
+use crate::support::{MAX_BYTES, MAX_USER_BYTES, setting};
 
 #[tokio::test]
 async fn a_file_comes_back_as_it_was_uploaded() {
@@ -47,16 +47,8 @@ async fn a_file_comes_back_as_it_was_uploaded() {
 async fn the_same_content_is_stored_once_under_ids_of_its_own() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let first = setting
-        .media
-        .upload(&alice, file(b"content"))
-        .await
-        .expect("uploaded");
-    let second = setting
-        .media
-        .upload(&alice, file(b"content"))
-        .await
-        .expect("uploaded");
+    let first = setting.upload(&alice, b"content").await;
+    let second = setting.upload(&alice, b"content").await;
     assert_ne!(first, second);
     assert_eq!(setting.files(), 1);
     for uri in [first, second] {
@@ -103,11 +95,7 @@ async fn content_of_any_size_comes_back() {
 async fn an_empty_file_is_a_file() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let uri = setting
-        .media
-        .upload(&alice, file(b""))
-        .await
-        .expect("uploaded");
+    let uri = setting.upload(&alice, b"").await;
     assert_eq!(setting.content(&uri).await.expect("content"), b"");
 }
 
@@ -144,11 +132,7 @@ async fn uploads_that_are_too_large_or_interrupted_leave_nothing() {
 async fn foreign_server_names_and_invalid_media_ids_are_not_found() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let uri = setting
-        .media
-        .upload(&alice, file(b"content"))
-        .await
-        .expect("uploaded");
+    let uri = setting.upload(&alice, b"content").await;
     let here = testkit::server_name();
     let elsewhere = owned_server_name!("elsewhere.example");
     let id = uri.media_id().expect("an id");
@@ -178,11 +162,7 @@ async fn foreign_server_names_and_invalid_media_ids_are_not_found() {
 async fn last_access_is_recorded_when_a_file_is_served() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let uri = setting
-        .media
-        .upload(&alice, file(b"content"))
-        .await
-        .expect("uploaded");
+    let uri = setting.upload(&alice, b"content").await;
     let (server_name, media_id) = uri.parts().expect("a URI");
     let last_access = async || {
         setting.media.write_last_access().await.expect("written");
@@ -203,11 +183,7 @@ async fn last_access_is_recorded_when_a_file_is_served() {
 async fn quarantined_file_is_not_found() {
     let setting = setting().await;
     let alice = setting.user("alice").await;
-    let uri = setting
-        .media
-        .upload(&alice, file(b"content"))
-        .await
-        .expect("uploaded");
+    let uri = setting.upload(&alice, b"content").await;
     let (server_name, media_id) = uri.parts().expect("a URI");
     for by in [Some(&*alice), None] {
         let mut db = setting.test.database.acquire().await.expect("a connection");
