@@ -174,11 +174,12 @@ CREATE INDEX event_edges_prev ON event_edges (prev_nid) WHERE prev_nid IS NOT NU
 CREATE INDEX event_edges_missing ON event_edges (prev_event_id) WHERE prev_event_id IS NOT NULL;
 CREATE INDEX event_edges_gaps ON event_edges (gap_room_nid) WHERE gap_room_nid IS NOT NULL;
 
--- Redactions whose targets are not known yet.
+-- Redactions whose targets are not known yet; of one target the first 20.
 CREATE TABLE pending_redactions (
+    room_nid bigint NOT NULL REFERENCES rooms,
     target_event_id text NOT NULL,
     redaction_nid bigint NOT NULL,
-    PRIMARY KEY (target_event_id, redaction_nid)
+    PRIMARY KEY (room_nid, target_event_id, redaction_nid)
 );
 
 -- What redactions have taken away (storage/events/erase.rs).

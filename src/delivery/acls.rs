@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use event::acl::ServerAcl;
 use ruma::ServerName;
-use storage::{Connection, Error, deliveries};
+use storage::deliveries::SharedRoom;
 use types::RoomNid;
 
 /// The ACLs of some rooms.
@@ -14,14 +14,13 @@ use types::RoomNid;
 pub(crate) struct Acls(HashMap<RoomNid, ServerAcl>);
 
 impl Acls {
-    /// Reads the ACLs of rooms.
-    pub(crate) async fn load(db: &mut Connection, rooms: &[RoomNid]) -> Result<Self, Error> {
-        if rooms.is_empty() {
-            return Ok(Self::default());
-        }
-        let events = deliveries::server_acls(db, rooms).await?.into_iter();
-        let acls = events.map(|(room_nid, json)| (room_nid, ServerAcl::of_event(&json)));
-        Ok(Self(acls.collect()))
+    /// The ACLs of rooms.
+    pub(crate) fn of(rooms: &HashMap<RoomNid, SharedRoom>) -> Self {
+        let acls = rooms.iter().filter_map(|(room_nid, room)| {
+            let json = room.server_acl.as_ref()?;
+            Some((*room_nid, ServerAcl::of_event(json)))
+        });
+        Self(acls.collect())
     }
 
     /// Whether a server may take part in a room.

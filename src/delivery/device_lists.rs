@@ -14,6 +14,7 @@ use storage::{
     Change, Connection, Error,
     cross_signing::{self, MasterKeySignature},
     deliveries::NewEdu,
+    memberships,
     published_device_lists::{self, ChangedDevice, PublishedList},
     stream::StateDelta,
 };
@@ -73,8 +74,7 @@ impl Candidates {
         db: &mut Connection,
     ) -> Result<BTreeSet<RoomNid>, Error> {
         if !self.users.is_empty() {
-            let users = self.users.keys().cloned().collect();
-            self.rooms = published_device_lists::joined_rooms(db, &users).await?;
+            self.rooms = memberships::joined_rooms_by_user(db, self.users.keys()).await?;
         }
         Ok(self.rooms.values().flatten().copied().collect())
     }

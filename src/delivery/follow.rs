@@ -148,7 +148,12 @@ impl Delivery {
             .iter()
             .map(|sent| sent.receipt.room_nid)
             .collect();
-        let acls = Acls::load(&mut db, &read_in.into_iter().collect::<Vec<_>>()).await?;
+        let acls = if read_in.is_empty() {
+            Acls::default()
+        } else {
+            let read_in: Vec<RoomNid> = read_in.into_iter().collect();
+            Acls::of(&deliveries::rooms(&mut db, &read_in).await?)
+        };
         let mut rooms = sent.rooms();
         rooms.extend(candidates.load_rooms(&mut db).await?);
         servers.load(&mut db, &rooms, from).await?;

@@ -60,33 +60,40 @@ impl Delivery {
         notices.filter(is_sent).map(entry).collect()
     }
 
+    /// Puts what is worth telling into the queues: one statement for rooms without other servers.
     async fn queue_typing(&self, typing: TypingUsers) -> Result<(), Error> {
         if typing.is_empty() {
             return Ok(());
         }
         let rooms: BTreeSet<RoomNid> = typing.keys().map(|(room_nid, _)| *room_nid).collect();
         let rooms: Vec<RoomNid> = rooms.into_iter().collect();
-        let mut tx = self.0.database.begin().await?;
-        let joined = deliveries::joined_servers(&mut tx, &rooms).await?;
-        let room_ids = deliveries::room_ids(&mut tx, &rooms).await?;
-        let acls = Acls::load(&mut tx, &rooms).await?;
+        let mut db = self.0.database.acquire().await?;
+        let mut joined = deliveries::joined_servers(&mut db, &rooms).await?;
+        for servers in joined.values_mut() {
+            servers.retain(|server_name, _| self.is_allowed(server_name));
+        }
+        joined.retain(|_, servers| !servers.is_empty());
+        if joined.is_empty() {
+            return Ok(());
+        }
+        let rooms: Vec<RoomNid> = joined.keys().copied().collect();
+        let rooms = deliveries::rooms(&mut db, &rooms).await?;
+        drop(db);
+        let acls = Acls::of(&rooms);
         let mut new: Vec<NewEdu> = Vec::new();
         for ((room_nid, user_id), is_typing) in &typing {
-            let Some(room_id) = room_ids.get(room_nid) else {
+            let (Some(room), Some(servers)) = (rooms.get(room_nid), joined.get(room_nid)) else {
                 continue;
             };
-            let servers = joined.get(room_nid).into_iter().flatten();
-            let servers = servers.map(|(server_name, _)| server_name);
-            let servers = servers.filter(|server_name| {
-                self.is_allowed(server_name) && acls.allow(*room_nid, server_name)
-            });
-            new.extend(
-                servers.map(|server_name| edus::typing(server_name, room_id, user_id, *is_typing)),
-            );
+            let servers = servers.keys();
+            let servers = servers.filter(|server_name| acls.allow(*room_nid, server_name));
+            new.extend(servers.map(|name| edus::typing(name, &room.room_id, user_id, *is_typing)));
         }
-        if !new.is_empty() {
-            deliveries::queue_ephemeral_edus(&mut tx, &new, LIFETIME).await?;
+        if new.is_empty() {
+            return Ok(());
         }
+        let mut tx = self.0.database.begin().await?;
+        deliveries::queue_ephemeral_edus(&mut tx, new, LIFETIME).await?;
         tx.commit().await?;
         self.0.wake.notify_one();
         Ok(())

@@ -53,11 +53,7 @@ impl Live {
                 let limit = self.0.max_typing_users;
                 cache.start_typing(room_nid, user_id, time, limit, &mut notifications);
             } else {
-                let list = cache.typing.get_mut(&room_nid);
-                let ended = list.map(|list| list.stop(user_id)).unwrap_or_default();
-                cache.record_ended(room_nid, &ended, &mut notifications);
-                cache.ephemeral.next();
-                cache.announce(room_nid, user_id, Typing::Stopped, &mut notifications);
+                cache.ask_to_stop_typing(room_nid, user_id, &mut notifications);
             }
             notifications.publish(&self.0.database);
         }
@@ -204,6 +200,25 @@ impl LiveCache {
         self.announce_ended(*room_nid, &ended.local, notifications);
     }
 
+    /// Ends what entries there are of a user, and asks the other processes to do the same. Other servers
+    /// are told only if there was one: whoever has another one tells them in turn.
+    fn ask_to_stop_typing(
+        &mut self,
+        room_nid: RoomNid,
+        user_id: &UserId,
+        notifications: &mut Notifications,
+    ) {
+        let list = self.typing.get_mut(&room_nid);
+        let ended = list.map(|list| list.stop(user_id)).unwrap_or_default();
+        self.record_ended(room_nid, &ended, notifications);
+        self.ephemeral.next();
+        let message = self.typing_message(room_nid, user_id, Typing::Stopped);
+        if ended.is_changed {
+            self.notice(&message);
+        }
+        notifications.announce(Message::Typing(message));
+    }
+
     /// Adds a message to the other processes about this process's entry of a user.
     fn announce(
         &self,
@@ -212,28 +227,36 @@ impl LiveCache {
         typing: Typing,
         notifications: &mut Notifications,
     ) {
+        let message = self.typing_message(room_nid, user_id, typing);
+        // Another process may still have an entry of the user.
         let list = self.typing.get(&room_nid);
+        let goes_on = list.is_some_and(|list| list.contains(user_id));
+        if typing == Typing::Started || !goes_on {
+            self.notice(&message);
+        }
+        notifications.announce(Message::Typing(message));
+    }
+
+    fn typing_message(&self, room_nid: RoomNid, user_id: &UserId, typing: Typing) -> TypingMessage {
         let position = match typing {
             // Perhaps nothing changed here.
             Typing::Stopped => Some(self.ephemeral.last()),
-            Typing::Started | Typing::Ended => list.map(|list| list.position),
+            Typing::Started | Typing::Ended => self.typing.get(&room_nid).map(|list| list.position),
         };
-        let message = TypingMessage {
+        TypingMessage {
             process: self.ephemeral.process(),
             room_nid,
             user_id: user_id.to_owned(),
             typing,
             position: position.unwrap_or_default(),
-        };
-        // Another process may still have an entry of the user.
-        let goes_on = list.is_some_and(|list| list.contains(user_id));
-        if let Some(notices) = &self.typing_notices
-            && (typing == Typing::Started || !goes_on)
-        {
-            // Whoever cannot keep up misses some.
+        }
+    }
+
+    /// Tells whoever tells other servers; what that cannot keep up with is left out.
+    fn notice(&self, message: &TypingMessage) {
+        if let Some(notices) = &self.typing_notices {
             let _full = notices.try_send(message.clone());
         }
-        notifications.announce(Message::Typing(message));
     }
 
     fn announce_ended(

@@ -43,6 +43,15 @@ pub struct SentReceipt {
     pub receipt: Receipt,
 }
 
+/// A room with users of other servers.
+#[derive(Clone, Debug)]
+pub struct SharedRoom {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// The event that sets its server ACL now, JSON, if there is one.
+    pub server_acl: Option<String>,
+}
+
 /// How many users of each server are joined to a room.
 pub type JoinedServers = HashMap<OwnedServerName, i64>;
 
@@ -165,38 +174,31 @@ pub async fn joined_servers(
     Ok(joined)
 }
 
-/// The ids of rooms.
-pub async fn room_ids(
+/// What is to be known of rooms to send to their servers.
+pub async fn rooms(
     db: &mut Connection,
     rooms: &[RoomNid],
-) -> Result<HashMap<RoomNid, OwnedRoomId>, Error> {
+) -> Result<HashMap<RoomNid, SharedRoom>, Error> {
     let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
     let rows = sqlx::query!(
-        "SELECT room_nid, room_id FROM rooms WHERE room_nid = ANY($1)",
+        r#"SELECT r.room_nid, r.room_id, e.json AS "server_acl?"
+         FROM rooms r
+         LEFT JOIN current_state c
+            ON c.room_nid = r.room_nid AND c.event_type = 'm.room.server_acl' AND c.state_key = ''
+         LEFT JOIN events e ON e.event_nid = c.event_nid
+         WHERE r.room_nid = ANY($1)"#,
         &room_nids
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| Ok((RoomNid(row.room_nid), id(row.room_id)?)))
-        .collect()
-}
-
-/// The events that set the server ACLs of rooms now, JSON; not every room has one.
-pub async fn server_acls(
-    db: &mut Connection,
-    rooms: &[RoomNid],
-) -> Result<HashMap<RoomNid, String>, Error> {
-    let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
-    let rows = sqlx::query!(
-        "SELECT c.room_nid, e.json FROM current_state c JOIN events e USING (event_nid)
-         WHERE c.room_nid = ANY($1) AND c.event_type = 'm.room.server_acl' AND c.state_key = ''",
-        &room_nids
-    )
-    .fetch_all(db)
-    .await?;
-    let acls = rows.into_iter();
-    Ok(acls.map(|row| (RoomNid(row.room_nid), row.json)).collect())
+    let rooms = rows.into_iter().map(|row| {
+        let room = SharedRoom {
+            room_id: id(row.room_id)?,
+            server_acl: row.server_acl,
+        };
+        Ok((RoomNid(row.room_nid), room))
+    });
+    rooms.collect()
 }
 
 /// What changed in the state of these rooms after `from`, in order.
@@ -244,7 +246,7 @@ pub async fn queue_edus(db: &mut Connection, edus: &[NewEdu]) -> Result<(), Erro
 /// reached now.
 pub async fn queue_ephemeral_edus(
     db: &mut Connection,
-    edus: &[NewEdu],
+    mut edus: Vec<NewEdu>,
     lifetime: Duration,
 ) -> Result<(), Error> {
     let servers: Vec<String> = edus.iter().map(|edu| edu.server_name.to_string()).collect();
@@ -256,10 +258,10 @@ pub async fn queue_ephemeral_edus(
     .await?
     .into_iter()
     .collect();
-    let edus = edus
-        .iter()
-        .filter(|edu| !failing.contains(edu.server_name.as_str()));
-    let edus: Vec<NewEdu> = edus.cloned().collect();
+    edus.retain(|edu| !failing.contains(edu.server_name.as_str()));
+    if edus.is_empty() {
+        return Ok(());
+    }
     queue(db, &edus, Some(lifetime)).await
 }
 

@@ -74,7 +74,8 @@ async fn updated(
         r#"SELECT d.user_id AS "user_id!" FROM device_lists d
          WHERE d.position > $2 AND d.position <= $3 AND (d.user_id = $1 OR EXISTS (
             SELECT FROM memberships m JOIN memberships o USING (room_nid)
-            WHERE m.user_id = $1 AND m.membership = 'join' AND o.user_id = replace(d.user_id, '\', '\\') AND o.membership = 'join'
+            WHERE m.user_id = replace($1, '\', '\\') AND m.membership = 'join'
+                AND o.user_id = replace(d.user_id, '\', '\\') AND o.membership = 'join'
          ))
          UNION
          SELECT user_id FROM user_signatures
@@ -196,7 +197,7 @@ impl Rooms {
     ) -> Result<Self, Error> {
         let rows = select_transitions!(
             "m.user_id = $1 AND (m.membership = 'join' OR m.position > $2)",
-            user_id.as_str(),
+            &*escape(user_id.as_str()),
             from.get(),
             to.get()
         )
@@ -247,7 +248,7 @@ async fn changed_members(
             (m.room_nid = ANY($4) AND m.position > $2) OR
             (m.room_nid = ANY($5) AND (m.membership = 'join' OR m.position > $2))
          )",
-        user_id.as_str(),
+        &*escape(user_id.as_str()),
         from.get(),
         to.get(),
         &rooms.stayed,

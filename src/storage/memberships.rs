@@ -1,5 +1,10 @@
 //! Who is in which room now.
 
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use types::{EventNid, RoomNid, StreamPosition};
 
@@ -57,7 +62,7 @@ impl TryFrom<Row> for Membership {
             room_nid: RoomNid(row.room_nid),
             room_id: id(row.room_id)?,
             membership: MembershipState::from(row.membership),
-            sender: id(row.sender)?,
+            sender: id(unescape(row.sender))?,
             event_nid: EventNid(row.event_nid),
             position: StreamPosition(row.position),
             forgotten: row.forgotten,
@@ -111,11 +116,35 @@ pub async fn joined_rooms(
     rows.into_iter().map(id).collect()
 }
 
+/// The rooms that each of these users is joined to.
+pub async fn joined_rooms_by_user<'u>(
+    db: &mut Connection,
+    user_ids: impl IntoIterator<Item = &'u OwnedUserId>,
+) -> Result<BTreeMap<OwnedUserId, BTreeSet<RoomNid>>, Error> {
+    let user_ids = user_ids.into_iter();
+    let user_ids: Vec<String> = user_ids
+        .map(|user_id| escape(user_id.as_str()))
+        .map(Cow::into_owned)
+        .collect();
+    let rows = sqlx::query!(
+        "SELECT user_id, room_nid FROM memberships WHERE user_id = ANY($1) AND membership = 'join'",
+        &user_ids
+    )
+    .fetch_all(db)
+    .await?;
+    let mut rooms: BTreeMap<OwnedUserId, BTreeSet<RoomNid>> = BTreeMap::new();
+    for row in rows {
+        let of_user = rooms.entry(id(unescape(row.user_id))?).or_default();
+        of_user.insert(RoomNid(row.room_nid));
+    }
+    Ok(rooms)
+}
+
 /// How many rooms the user is joined to.
 pub async fn joined_room_count(db: &mut Connection, user_id: &UserId) -> Result<i64, Error> {
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM memberships WHERE user_id = $1 AND membership = 'join'"#,
-        user_id.as_str()
+        &*escape(user_id.as_str())
     )
     .fetch_one(db)
     .await?;

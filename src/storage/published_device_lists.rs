@@ -1,9 +1,8 @@
 //! What other servers were last told of the devices and cross-signing keys of this server's users.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
-use types::RoomNid;
 
 use crate::{Connection, Error, rows::id};
 
@@ -184,24 +183,4 @@ pub async fn replace(
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// The rooms that each of these users is joined to.
-pub async fn joined_rooms(
-    db: &mut Connection,
-    user_ids: &BTreeSet<OwnedUserId>,
-) -> Result<BTreeMap<OwnedUserId, BTreeSet<RoomNid>>, Error> {
-    let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
-    let rows = sqlx::query!(
-        "SELECT user_id, room_nid FROM memberships WHERE user_id = ANY($1) AND membership = 'join'",
-        &user_ids
-    )
-    .fetch_all(db)
-    .await?;
-    let mut rooms: BTreeMap<OwnedUserId, BTreeSet<RoomNid>> = BTreeMap::new();
-    for row in rows {
-        let of_user = rooms.entry(id(row.user_id)?).or_default();
-        of_user.insert(RoomNid(row.room_nid));
-    }
-    Ok(rooms)
 }

@@ -1,14 +1,15 @@
 //! The device lists of users of other servers, as far as they are cached: those of users who share a
 //! room with a user of this server and whose keys were asked for.
 //!
-//! The devices and keys themselves are in the same tables as those of this server's users.
+//! The devices and keys themselves are in the same tables as those of this server's users. User ids of
+//! memberships are escaped ([`escape`](crate::escape)), those of lists are not.
 
 use std::time::Duration;
 
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use types::{RoomNid, StreamPosition};
 
-use crate::{Connection, Error, leases::milliseconds, rows::id};
+use crate::{Connection, Error, escape::escape, leases::milliseconds, rows::id};
 
 /// What is known of a cached list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub async fn shared_rooms(
             WHERE o.room_nid = m.room_nid AND o.membership = 'join' AND right(o.user_id, length($2)) = $2
          ) o
          WHERE m.user_id = $1 AND m.membership = 'join' AND o.first IS NOT NULL"#,
-        user_id.as_str(),
+        &*escape(user_id.as_str()),
         format!(":{own_name}")
     )
     .fetch_one(db)
@@ -81,11 +82,11 @@ pub async fn track(
 ) -> Result<bool, Error> {
     let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
     let done = sqlx::query!(
-        "INSERT INTO remote_device_lists (user_id, stream_id, is_stale)
+        r"INSERT INTO remote_device_lists (user_id, stream_id, is_stale)
          SELECT DISTINCT u.user_id, 0, true FROM UNNEST($1::text[]) AS u (user_id)
          WHERE EXISTS (
             SELECT FROM memberships m JOIN memberships o USING (room_nid)
-            WHERE m.user_id = u.user_id AND m.membership = 'join'
+            WHERE m.user_id = replace(u.user_id, '\', '\\') AND m.membership = 'join'
                 AND o.membership = 'join' AND right(o.user_id, length($2)) = $2
          )
          ORDER BY u.user_id
@@ -328,7 +329,7 @@ pub async fn untrack(
     let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
     // Who is in a room that a user of this server is still in need not be looked at.
     let gone = sqlx::query_scalar!(
-        "WITH deserted AS (
+        r"WITH deserted AS (
             SELECT room_nid FROM UNNEST($2::bigint[]) AS r (room_nid)
             WHERE NOT EXISTS (
                 SELECT FROM memberships m
@@ -339,12 +340,12 @@ pub async fn untrack(
             UNION
             SELECT l.user_id FROM deserted r
             JOIN memberships m ON m.room_nid = r.room_nid AND m.membership = 'join'
-            JOIN remote_device_lists l ON l.user_id = m.user_id
+            JOIN remote_device_lists l ON l.user_id = replace(m.user_id, '\\', '\')
          )
          DELETE FROM remote_device_lists l USING candidates c
          WHERE l.user_id = c.user_id AND NOT EXISTS (
             SELECT FROM memberships m JOIN memberships o USING (room_nid)
-            WHERE m.user_id = c.user_id AND m.membership = 'join'
+            WHERE m.user_id = replace(c.user_id, '\', '\\') AND m.membership = 'join'
                 AND o.membership = 'join' AND right(o.user_id, length($3)) = $3
          )
          RETURNING l.user_id",

@@ -117,9 +117,9 @@ pub async fn lock(db: &mut Connection, user_id: &UserId) -> Result<Option<User>,
 /// The deactivated accounts that are still joined to, invited to or knocking on a room.
 pub async fn deactivated_with_rooms(db: &mut Connection) -> Result<Vec<OwnedUserId>, Error> {
     let found = sqlx::query_scalar!(
-        "SELECT u.user_id FROM users u WHERE u.deactivated_ts IS NOT NULL AND EXISTS (
+        r"SELECT u.user_id FROM users u WHERE u.deactivated_ts IS NOT NULL AND EXISTS (
             SELECT FROM memberships m
-            WHERE m.user_id = u.user_id AND m.membership IN ('join', 'invite', 'knock'))"
+            WHERE m.user_id = replace(u.user_id, '\', '\\') AND m.membership IN ('join', 'invite', 'knock'))"
     )
     .fetch_all(db)
     .await?;

@@ -176,7 +176,8 @@ impl<'a> Graph<'a> {
             .iter()
             .map(|Received { pdu, .. }| pdu.event_id().clone());
         let received: Vec<OwnedEventId> = received.collect();
-        for (target, redaction) in events::pending_redactions(self.tx, &received).await? {
+        let room_nid = self.head.room_nid;
+        for (target, redaction) in events::pending_redactions(self.tx, room_nid, &received).await? {
             let of_target = self.pending_redactions.entry(target).or_default();
             of_target.push(redaction);
         }

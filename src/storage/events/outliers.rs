@@ -1,7 +1,7 @@
 //! Events that are known for the state or the auth chain only, and events by their ids.
 
 use ruma::OwnedEventId;
-use types::EventNid;
+use types::{EventNid, RoomNid};
 
 use super::{Row, StoredEvent, collect, verdict_number};
 use crate::{Connection, Error, escape::escape, families::array, rows::id};
@@ -19,14 +19,18 @@ pub async fn by_ids(
     )
 }
 
-/// The redactions that came before what they redact, each with its target: one of these events.
+/// The redactions of a room that came before what they redact, each with its target, one of these events;
+/// in the order in which they came. Of one event the first twenty are kept.
 pub async fn pending_redactions(
     db: &mut Connection,
+    room_nid: RoomNid,
     targets: &[OwnedEventId],
 ) -> Result<Vec<(OwnedEventId, StoredEvent)>, Error> {
     let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let pending = sqlx::query!(
-        "SELECT target_event_id, redaction_nid FROM pending_redactions WHERE target_event_id = ANY($1)",
+        "SELECT target_event_id, redaction_nid FROM pending_redactions
+         WHERE room_nid = $1 AND target_event_id = ANY($2) ORDER BY redaction_nid",
+        room_nid.get(),
         &targets
     )
     .fetch_all(&mut *db)

@@ -37,7 +37,7 @@ pub(super) fn collect(changes: &Changes) -> Option<Part> {
             room_nid: room_nid.get(),
             user_id: escape(event.pdu.state_key()?).into_owned(),
             membership: escape(event.pdu.membership()?.as_str()).into_owned(),
-            sender: event.pdu.sender().to_string(),
+            sender: escape(event.pdu.sender().as_str()).into_owned(),
             event_nid: event.nid.get(),
         })
     }))

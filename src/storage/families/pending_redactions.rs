@@ -1,23 +1,46 @@
-//! Redactions that come before what they redact.
+//! Redactions that come before what they redact. Of one event the first [`MAX_PENDING`] are kept: whoever
+//! may send redactions into a room decides how many there are.
+
+use std::collections::HashMap;
 
 use super::{Part, family};
 use crate::rooms::RoomWrite;
 
+/// How many redactions of an event that is not known wait for it.
+const MAX_PENDING: i64 = 20;
+
 family! {
-    "INSERT INTO pending_redactions (target_event_id, redaction_nid)
-    SELECT * FROM UNNEST($1::text[], $2::bigint[]) ON CONFLICT DO NOTHING"
+    "INSERT INTO pending_redactions (room_nid, target_event_id, redaction_nid)
+    SELECT r.room_nid, r.target_event_id, r.redaction_nid
+    FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+        AS r (room_nid, target_event_id, redaction_nid, free)
+    WHERE r.free > (
+        SELECT count(*) FROM pending_redactions p
+        WHERE p.room_nid = r.room_nid AND p.target_event_id = r.target_event_id
+    )
+    ON CONFLICT DO NOTHING"
     {
+        room_nid: i64,
         target_event_id: String,
         redaction_nid: i64,
+        free: i64,
     }
 }
 
 pub(super) fn collect(rooms: &[&RoomWrite]) -> Option<Part> {
+    // How many of this write come before, for each target.
+    let mut before: HashMap<_, i64> = HashMap::new();
     let events = rooms.iter().flat_map(|room| &room.events);
     part(events.filter_map(|new| {
+        let target = new.awaits.as_ref()?;
+        let before = before.entry((new.event.room_nid, target)).or_default();
+        let free = MAX_PENDING - *before;
+        *before += 1;
         Some(Row {
-            target_event_id: new.awaits.as_ref()?.to_string(),
+            room_nid: new.event.room_nid.get(),
+            target_event_id: target.to_string(),
             redaction_nid: new.event.nid.get(),
+            free,
         })
     }))
 }
@@ -27,9 +50,10 @@ mod applied {
     use crate::families::family;
 
     family! {
-        "DELETE FROM pending_redactions p USING UNNEST($1::text[]) AS r (event_id)
-        WHERE p.target_event_id = r.event_id"
+        "DELETE FROM pending_redactions p USING UNNEST($1::bigint[], $2::text[]) AS r (room_nid, event_id)
+        WHERE p.room_nid = r.room_nid AND p.target_event_id = r.event_id"
         {
+            room_nid: i64,
             event_id: String,
         }
     }
@@ -38,6 +62,7 @@ mod applied {
         let events = rooms.iter().flat_map(|room| &room.events);
         part(
             (events.filter(|new| new.original.is_some())).map(|new| Row {
+                room_nid: new.event.room_nid.get(),
                 event_id: new.event.pdu.event_id().to_string(),
             }),
         )

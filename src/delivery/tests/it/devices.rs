@@ -10,7 +10,10 @@ use storage::{
     deliveries, destinations,
     stream::{OutgoingToDevice, ToDeviceTransaction},
 };
-use testkit::{Writer, room::commit_changes};
+use testkit::{
+    Writer,
+    room::{TestRoom, commit_changes},
+};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use types::EphemeralPosition;
@@ -342,6 +345,29 @@ async fn typing_users_are_told_to_servers_that_can_be_reached() {
 }
 
 #[tokio::test]
+async fn typing_in_a_room_without_other_servers_costs_one_statement() {
+    let remote = Remote::start().await;
+    let process = Process::new(testkit::database().await, &remote);
+    let room = TestRoom::create(&process.db, &alice()).await;
+    let (sender, notices) = mpsc::channel(10);
+    let notice = TypingMessage {
+        process: 1,
+        room_nid: room.room_nid,
+        user_id: alice(),
+        typing: Typing::Started,
+        position: EphemeralPosition::default(),
+    };
+    sender.send(notice).await.expect("sent");
+    drop(sender);
+    let notices = Mutex::new(notices);
+    let sending = process
+        .delivery
+        .send_typing(&notices, CancellationToken::new());
+    let (Ok(()), statements) = testkit::queries_of(sending).await;
+    assert_eq!(statements.len(), 1, "{statements:?}");
+}
+
+#[tokio::test]
 async fn nothing_that_expires_is_kept_for_a_server_that_fails() {
     let mut remote = Remote::start().await;
     let (process, room) = started(&remote).await;
@@ -351,14 +377,14 @@ async fn nothing_that_expires_is_kept_for_a_server_that_fails() {
     while !is_failing(&db).await {
         tokio::task::yield_now().await;
     }
-    let ephemeral = [deliveries::NewEdu {
+    let ephemeral = vec![deliveries::NewEdu {
         server_name: owned_server_name!("remote.localhost"),
         key: Some("m.typing".to_owned()),
         content: json!({ "edu_type": "m.typing", "content": {} }).to_string(),
     }];
     let mut connection = db.database.acquire().await.expect("a connection");
     let lifetime = std::time::Duration::from_mins(10);
-    let queued = deliveries::queue_ephemeral_edus(&mut connection, &ephemeral, lifetime).await;
+    let queued = deliveries::queue_ephemeral_edus(&mut connection, ephemeral, lifetime).await;
     queued.expect("queued");
     drop(connection);
     remote.answer(Answer::Accept);

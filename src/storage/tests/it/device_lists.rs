@@ -13,19 +13,10 @@ use storage::{
 use testkit::TestDatabase;
 use types::StreamPosition;
 
-use crate::support::{Room, alice, delta};
+use crate::support::{Room, alice, commit, delta};
 
 fn bob() -> OwnedUserId {
     owned_user_id!("@bob:test.localhost")
-}
-
-async fn commit(test: &TestDatabase, set: WriteSet) -> StreamPosition {
-    test.committer
-        .submit(set)
-        .await
-        .durable()
-        .await
-        .expect("committed")
 }
 
 /// A room with these members.

@@ -12,5 +12,7 @@ mod events;
 mod feed;
 mod inbox;
 mod outliers;
+mod pending_redactions;
+mod remote_device_lists;
 mod state;
 mod support;

@@ -13,10 +13,16 @@ use storage::{
     stream::{AccountData, StateChange, StateEvent},
 };
 use testkit::TestDatabase;
-use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid};
+use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid, StreamPosition};
 
 pub(crate) fn alice() -> OwnedUserId {
     owned_user_id!("@alice:test.localhost")
+}
+
+/// Commits a write set; returns the position of its last change.
+pub(crate) async fn commit(test: &TestDatabase, set: WriteSet) -> StreamPosition {
+    let submitted = test.committer.submit(set).await;
+    submitted.durable().await.expect("committed")
 }
 
 /// One piece of account data.

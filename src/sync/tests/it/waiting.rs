@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ruma::{OwnedUserId, UserId};
 use serde_json::json;
-use storage::{UserChange, stream::AccountData};
+use storage::{UserChange, cluster::Typing, stream::AccountData};
 use testkit::room::{TestRoom, commit_changes};
+use tokio::sync::mpsc;
 
 use crate::support::{MAX_TYPING_USERS, alice, bob, bodies, next, request, server};
 
@@ -103,6 +104,23 @@ async fn users_beyond_the_limit_are_not_shown_as_typing() {
     set_typing(late, Some(LONG)).await;
     let shown: Vec<&OwnedUserId> = users.iter().skip(1).collect();
     assert_eq!(typing_users().await, json!(shown));
+}
+
+#[tokio::test]
+async fn other_servers_are_told_of_typing_that_ended_once() {
+    let server = server().await;
+    let room = TestRoom::create(&server.db, &alice()).await;
+    let (sender, mut notices) = mpsc::channel(10);
+    server.live.notify_typing(sender);
+    for time in [None, Some(LONG), None, None] {
+        let set = server.live.set_typing(&alice(), &room.room_id, time).await;
+        assert!(set.expect("the database"));
+    }
+    let mut told = Vec::new();
+    while let Ok(notice) = notices.try_recv() {
+        told.push(notice.typing);
+    }
+    assert_eq!(told, [Typing::Started, Typing::Stopped]);
 }
 
 #[tokio::test]
