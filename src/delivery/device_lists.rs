@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{OwnedServerName, OwnedUserId, UserId, encryption::KeyUsage};
 use serde_json::{Map, Value, json};
 use storage::{
-    Change, Connection, Error,
+    Connection, Error,
     cross_signing::{self, MasterKeySignature},
     deliveries::NewEdu,
     memberships,
     published_device_lists::{self, ChangedDevice, PublishedList},
     stream::StateDelta,
 };
-use types::{RoomNid, StreamPosition};
+use types::RoomNid;
 
 use crate::{Delivery, edus, room_servers::RoomServers};
 
@@ -41,31 +41,27 @@ pub(crate) struct Recipients {
 }
 
 impl Candidates {
-    /// Those whose devices or keys have changed, and those who have joined a room.
-    pub(crate) fn new<'c>(
-        changes: impl Iterator<Item = &'c Change>,
-        deltas: &[(StreamPosition, StateDelta)],
-        is_local: impl Fn(&UserId) -> bool,
-    ) -> Self {
-        let mut users: BTreeMap<OwnedUserId, BTreeSet<RoomNid>> = BTreeMap::new();
-        for change in changes {
-            if let Change::DeviceList { user_id } = change
-                && is_local(user_id)
-            {
-                users.entry(user_id.clone()).or_default();
+    /// Adds one whose devices or keys have changed.
+    pub(crate) fn add(&mut self, user_id: OwnedUserId) {
+        self.users.entry(user_id).or_default();
+    }
+
+    /// Adds those who have joined a room.
+    pub(crate) fn add_joined(&mut self, delta: &StateDelta, is_local: impl Fn(&UserId) -> bool) {
+        for change in delta.changes.iter().filter(|change| change.is_join()) {
+            let member = change.event().and_then(|pdu| pdu.state_key());
+            let user_id = member.and_then(|id| OwnedUserId::try_from(id).ok());
+            if let Some(user_id) = user_id.filter(|user_id| is_local(user_id)) {
+                self.users
+                    .entry(user_id)
+                    .or_default()
+                    .insert(delta.room_nid);
             }
         }
-        for (_, delta) in deltas {
-            for change in delta.changes.iter().filter(|change| change.is_join()) {
-                let member = change.event().and_then(|pdu| pdu.state_key());
-                let user_id = member.and_then(|id| OwnedUserId::try_from(id).ok());
-                if let Some(user_id) = user_id.filter(|user_id| is_local(user_id)) {
-                    users.entry(user_id).or_default().insert(delta.room_nid);
-                }
-            }
-        }
-        let rooms = BTreeMap::new();
-        Self { users, rooms }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.users.is_empty()
     }
 
     /// Reads the rooms that they are in, and returns them.
@@ -73,7 +69,7 @@ impl Candidates {
         &mut self,
         db: &mut Connection,
     ) -> Result<BTreeSet<RoomNid>, Error> {
-        if !self.users.is_empty() {
+        if !self.is_empty() {
             self.rooms = memberships::joined_rooms_by_user(db, self.users.keys()).await?;
         }
         Ok(self.rooms.values().flatten().copied().collect())

@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use storage::{
     Error,
-    deliveries::{NewEdu, SentReceipt},
+    deliveries::NewEdu,
     published_device_lists::PublishedList,
-    stream::OutgoingToDevice,
+    stream::{OutgoingToDevice, Receipt},
 };
 use types::random;
 
@@ -17,8 +17,7 @@ const MESSAGE_ID_LENGTH: usize = 24;
 /// A receipt for a server. A later one of the user in the same thread replaces it.
 ///
 /// Spec: server-server, "Receipts".
-pub(crate) fn receipt(server_name: OwnedServerName, sent: &SentReceipt) -> NewEdu {
-    let SentReceipt { room_id, receipt } = sent;
+pub(crate) fn receipt(server_name: OwnedServerName, room_id: &RoomId, receipt: &Receipt) -> NewEdu {
     let (user_id, thread_id) = (&receipt.user_id, &receipt.thread_id);
     let data = if thread_id.is_empty() {
         json!({ "ts": receipt.ts })

@@ -1,12 +1,16 @@
 //! Follows the stream and fills the queues.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
-use ruma::{OwnedServerName, UserId};
+use ruma::{OwnedEventId, OwnedServerName, UserId};
 use storage::{
     Change, ChangeKind, Error, Tx,
-    deliveries::{self, NewEdu, QueuedPdu, SentEvent, SentReceipt},
-    stream::StateDelta,
+    deliveries::{self, NewEdu, QueuedPdu},
+    relayed_events,
+    stream::{OutgoingToDevice, Receipt, StateDelta},
     to_device,
 };
 use tokio::time::sleep;
@@ -16,37 +20,63 @@ use worker::{Batch, Follower, Start};
 
 use crate::{
     Delivery,
-    acls::Acls,
     device_lists::{Candidates, Recipients},
     edus,
-    room_servers::RoomServers,
+    room_servers::{RoomServers, SentEvent},
 };
 
 /// How often a closed server looks whether it was opened.
 const CLOSED: Duration = Duration::from_secs(5);
 
-/// How many to-device messages are in memory at once.
-const MAX_MESSAGES: i64 = 100;
+/// How many positions are read at once after an interruption: each may be messages of 256 KiB.
+const READ_AT_ONCE: u16 = 100;
 
-/// What a part of the stream holds for other servers.
-struct Sent {
+/// What is followed: all that may concern other servers.
+const KINDS: [ChangeKind; 5] = [
+    ChangeKind::Event,
+    ChangeKind::State,
+    ChangeKind::Receipt,
+    ChangeKind::OutgoingToDevice,
+    ChangeKind::DeviceList,
+];
+
+/// What a part of the stream holds that may concern other servers.
+#[derive(Default)]
+struct Changes {
+    /// Events that users of this server have sent, or that it passes on.
     events: Vec<SentEvent>,
-    receipts: Vec<SentReceipt>,
+    deltas: Vec<(StreamPosition, StateDelta)>,
+    /// Public receipts of this server's users, of each user and thread the one that is furthest ahead.
+    receipts: Vec<Receipt>,
+    outgoing: Vec<(StreamPosition, OutgoingToDevice)>,
+    candidates: Candidates,
 }
 
 /// What goes to other servers.
 struct Collected {
     pdus: Vec<QueuedPdu>,
     edus: Vec<NewEdu>,
+    /// As they were committed: those that repeat a request are not to be sent.
+    outgoing: Vec<(StreamPosition, OutgoingToDevice)>,
     /// Whose devices may be news, and to which servers.
     device_lists: Vec<Recipients>,
 }
 
-impl Sent {
+impl Changes {
+    /// The rooms whose servers must be known.
     fn rooms(&self) -> BTreeSet<RoomNid> {
         let events = self.events.iter().map(|event| event.room_nid);
-        let receipts = self.receipts.iter().map(|sent| sent.receipt.room_nid);
+        let receipts = self.receipts.iter().map(|receipt| receipt.room_nid);
         events.chain(receipts).collect()
+    }
+}
+
+impl Collected {
+    fn is_empty(&self) -> bool {
+        self.pdus.is_empty()
+            && self.edus.is_empty()
+            && self.outgoing.is_empty()
+            && self.device_lists.is_empty()
     }
 }
 
@@ -70,15 +100,17 @@ impl Delivery {
             sleep(CLOSED).await;
         }
         Follower::builder("delivery")
-            .kinds(&[ChangeKind::State, ChangeKind::DeviceList])
+            .kinds(&KINDS)
             .from(Start::Now)
+            .read_at_once(READ_AT_ONCE)
             .exclusive()
             .lease_time(self.0.settings.lease)
             .build(self.0.database.clone())
             .await
     }
 
-    /// Puts what a part of the stream holds for other servers into their queues.
+    /// Puts what a part of the stream holds for other servers into their queues. Without anything for
+    /// them, and in rooms whose servers are known, it needs no statement.
     async fn fill(
         &self,
         follower: &mut Follower,
@@ -86,82 +118,130 @@ impl Delivery {
         mut batch: Batch,
     ) -> Result<(), Error> {
         let changes = std::mem::take(&mut batch.changes);
+        let changes = self.sort(changes).await?;
+        let collected = self.collect(servers, &batch, changes).await?;
+        if collected.is_empty() {
+            return follower.skip(batch).await;
+        }
         let Collected {
             pdus,
             mut edus,
+            outgoing,
             device_lists,
-        } = self.collect(servers, &batch, changes).await?;
+        } = collected;
         let mut tx = self.0.database.begin().await?;
         edus.extend(self.publish_device_lists(&mut tx, &device_lists).await?);
+        edus.extend(self.take_outgoing(&mut tx, outgoing).await?);
         if !pdus.is_empty() {
             deliveries::queue_pdus(&mut tx, &pdus).await?;
         }
         if !edus.is_empty() {
             deliveries::queue_edus(&mut tx, &edus).await?;
         }
-        let messages = self.queue_to_device(&mut tx, batch.until()).await?;
         follower.commit(tx, batch).await?;
-        if !pdus.is_empty() || !edus.is_empty() || messages {
+        if !pdus.is_empty() || !edus.is_empty() {
             self.0.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Moves messages for devices of other servers into the queues of those; `false` if there are
-    /// none.
-    async fn queue_to_device(&self, tx: &mut Tx, until: StreamPosition) -> Result<bool, Error> {
+    /// Takes messages for devices of other servers out of their table; returns what those are to be sent.
+    async fn take_outgoing(
+        &self,
+        tx: &mut Tx,
+        outgoing: Vec<(StreamPosition, OutgoingToDevice)>,
+    ) -> Result<Vec<NewEdu>, Error> {
+        if outgoing.is_empty() {
+            return Ok(Vec::new());
+        }
         let policy = self.0.federation.policy();
-        let mut any = false;
-        loop {
-            let taken = to_device::take_outgoing(tx, until, MAX_MESSAGES).await?;
-            if taken.is_empty() {
-                return Ok(any);
-            }
-            any = true;
-            let taken = taken.into_iter();
-            let allowed = taken.filter(|messages| policy.allows(&messages.server_name));
-            let edus: Vec<NewEdu> = allowed.map(edus::to_device).collect::<Result<_, _>>()?;
-            if !edus.is_empty() {
-                deliveries::queue_edus(tx, &edus).await?;
+        let positions: Vec<StreamPosition> = outgoing.iter().map(|(at, _)| *at).collect();
+        let taken = to_device::take_outgoing(tx, &positions).await?;
+        let outgoing = outgoing.into_iter();
+        let messages = outgoing
+            .filter(|(at, messages)| taken.contains(at) && policy.allows(&messages.server_name));
+        messages
+            .map(|(_, messages)| edus::to_device(messages))
+            .collect()
+    }
+
+    /// Sorts out what may concern other servers.
+    async fn sort(&self, changes: Vec<(StreamPosition, Change)>) -> Result<Changes, Error> {
+        let own_name = &self.0.settings.server_name;
+        let is_local = |user_id: &UserId| user_id.server_name() == own_name;
+        let relayed = self.relayed(&changes).await?;
+        let mut sorted = Changes::default();
+        let mut receipts: HashMap<_, Receipt> = HashMap::new();
+        for (position, change) in changes {
+            match change {
+                Change::Event(change) => {
+                    let event = change.event;
+                    let is_sent =
+                        is_local(event.pdu.sender()) || relayed.contains(event.pdu.event_id());
+                    if event.is_accepted() && is_sent {
+                        sorted.events.push(SentEvent::new(position, &event));
+                    }
+                }
+                Change::State(delta) => {
+                    sorted.candidates.add_joined(&delta, is_local);
+                    sorted.deltas.push((position, delta));
+                }
+                Change::Receipt(receipt) => {
+                    if receipt.receipt_type != "m.read" || !is_local(&receipt.user_id) {
+                        continue;
+                    }
+                    let user_id = receipt.user_id.clone();
+                    let key = (receipt.room_nid, user_id, receipt.thread_id.clone());
+                    let last = receipts.get(&key);
+                    if last.is_none_or(|last| last.event_order <= receipt.event_order) {
+                        receipts.insert(key, receipt);
+                    }
+                }
+                Change::OutgoingToDevice(messages) => sorted.outgoing.push((position, messages)),
+                Change::DeviceList { user_id } if is_local(&user_id) => {
+                    sorted.candidates.add(user_id);
+                }
+                _ => {}
             }
         }
+        sorted.receipts = receipts.into_values().collect();
+        Ok(sorted)
+    }
+
+    /// Which of the events this server passes on: memberships that it has accepted for other servers.
+    async fn relayed(
+        &self,
+        changes: &[(StreamPosition, Change)],
+    ) -> Result<HashSet<OwnedEventId>, Error> {
+        let own_name = &self.0.settings.server_name;
+        let of_others = changes.iter().filter_map(|(_, change)| match change {
+            Change::Event(change) => Some(&change.event.pdu).filter(|pdu| {
+                pdu.event_type() == "m.room.member" && pdu.sender().server_name() != own_name
+            }),
+            _ => None,
+        });
+        let of_others: Vec<OwnedEventId> = of_others.map(|pdu| pdu.event_id().clone()).collect();
+        if of_others.is_empty() {
+            return Ok(HashSet::new());
+        }
+        relayed_events::among(&mut *self.0.database.acquire().await?, &of_others).await
     }
 
     async fn collect(
         &self,
         servers: &mut RoomServers,
         batch: &Batch,
-        changes: Vec<(StreamPosition, Change)>,
+        mut changes: Changes,
     ) -> Result<Collected, Error> {
-        let (from, until) = (batch.from(), batch.until());
-        let own_name = &self.0.settings.server_name;
-        let (deltas, others) = deltas(changes);
-        let is_local = |user_id: &UserId| user_id.server_name() == own_name;
-        let mut candidates = Candidates::new(others.iter(), &deltas, is_local);
-        let mut db = self.0.database.snapshot().await?;
-        let sent = Sent {
-            events: deliveries::sent_events(&mut db, own_name, from, until).await?,
-            receipts: deliveries::sent_receipts(&mut db, own_name, from, until).await?,
-        };
-        let read_in: BTreeSet<RoomNid> = sent
-            .receipts
-            .iter()
-            .map(|sent| sent.receipt.room_nid)
-            .collect();
-        let acls = if read_in.is_empty() {
-            Acls::default()
-        } else {
-            let read_in: Vec<RoomNid> = read_in.into_iter().collect();
-            Acls::of(&deliveries::rooms(&mut db, &read_in).await?)
-        };
-        let mut rooms = sent.rooms();
-        rooms.extend(candidates.load_rooms(&mut db).await?);
-        servers.load(&mut db, &rooms, from).await?;
-        drop(db);
+        let mut rooms = changes.rooms();
+        if !changes.candidates.is_empty() {
+            let mut db = self.0.database.acquire().await?;
+            rooms.extend(changes.candidates.load_rooms(&mut db).await?);
+        }
+        servers.load(&self.0.database, &rooms, batch.from()).await?;
         let mut pdus = Vec::new();
-        for (event, to) in servers.advance(&sent.events, &deltas, until) {
-            let origin = event.sender.server_name();
-            let to = to.into_iter().filter(|server| *server != *origin);
+        for (event, to) in servers.advance(&changes.events, &changes.deltas, batch.until()) {
+            let to = to.into_iter().filter(|server| *server != event.origin);
             pdus.extend(self.allowed(to).map(|server_name| QueuedPdu {
                 server_name,
                 position: event.position,
@@ -169,18 +249,21 @@ impl Delivery {
                 event_nid: event.event_nid,
             }));
         }
-        let receipts = sent.receipts.iter().flat_map(|sent| {
-            let room_nid = sent.receipt.room_nid;
-            let to = servers.servers(room_nid).into_iter();
-            let to = to.filter(|server| acls.allow(room_nid, server));
-            let receipt = |server_name| edus::receipt(server_name, sent);
-            self.allowed(to).map(receipt).collect::<Vec<_>>()
-        });
-        let edus = receipts.collect();
+        let mut edus = Vec::new();
+        for receipt in &changes.receipts {
+            let Some(room) = servers.room(receipt.room_nid) else {
+                continue;
+            };
+            let to = room.servers().filter(|server| room.allows(server));
+            let receipt = |server_name| edus::receipt(server_name, &room.room_id, receipt);
+            edus.extend(self.allowed(to).map(receipt));
+        }
+        let is_allowed = |server: &OwnedServerName| self.is_allowed(server);
         Ok(Collected {
             pdus,
             edus,
-            device_lists: candidates.recipients(servers, |server| self.is_allowed(server)),
+            outgoing: changes.outgoing,
+            device_lists: changes.candidates.recipients(servers, is_allowed),
         })
     }
 
@@ -197,18 +280,4 @@ impl Delivery {
         let policy = self.0.federation.policy();
         *server != self.0.settings.server_name && policy.allows(server)
     }
-}
-
-/// The changes of the state of rooms, with their positions, and the others.
-fn deltas(
-    changes: Vec<(StreamPosition, Change)>,
-) -> (Vec<(StreamPosition, StateDelta)>, Vec<Change>) {
-    let (mut deltas, mut others) = (Vec::new(), Vec::new());
-    for (position, change) in changes {
-        match change {
-            Change::State(delta) => deltas.push((position, delta)),
-            change => others.push(change),
-        }
-    }
-    (deltas, others)
 }

@@ -4,7 +4,6 @@
 //! A follower of the stream fills a queue for each server in the database; the senders of all
 //! processes empty them. A server that cannot be reached is tried again after a growing pause.
 
-mod acls;
 mod device_lists;
 mod edus;
 mod follow;

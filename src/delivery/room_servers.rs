@@ -2,38 +2,117 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use ruma::{OwnedServerName, events::room::member::MembershipState};
+use event::acl::ServerAcl;
+use ruma::{OwnedRoomId, OwnedServerName, ServerName, events::room::member::MembershipState};
 use storage::{
-    Connection, Error,
-    deliveries::{self, JoinedServers, SentEvent},
-    stream::StateDelta,
+    Database, Error, StoredEvent,
+    deliveries::{self, JoinedServers},
+    stream::{StateChange, StateDelta},
 };
-use types::{RoomNid, StreamPosition};
+use types::{EventNid, RoomNid, StreamPosition};
 
-/// The most counts that are kept.
+/// The most counts that are kept, of rooms and of servers in them.
 const MAX_COUNTS: usize = 200_000;
 
 /// The servers in rooms at one position of the stream, which moves on with the state of the rooms.
 #[derive(Debug, Default)]
 pub(crate) struct RoomServers {
-    rooms: HashMap<RoomNid, JoinedServers>,
+    rooms: HashMap<RoomNid, RoomEntry>,
+    /// How many rooms there are, and servers in them; about, as it does not follow the state.
+    counts: usize,
     position: StreamPosition,
+}
+
+/// A room with the servers in it.
+#[derive(Debug)]
+pub(crate) struct RoomEntry {
+    pub(crate) room_id: OwnedRoomId,
+    joined: JoinedServers,
+    acl: Option<ServerAcl>,
+}
+
+/// An event that other servers are to have.
+#[derive(Debug)]
+pub(crate) struct SentEvent {
+    /// Its place in the stream.
+    pub(crate) position: StreamPosition,
+    pub(crate) room_nid: RoomNid,
+    pub(crate) event_nid: EventNid,
+    /// The server of who sent it.
+    pub(crate) origin: OwnedServerName,
+    /// Whose membership it is about, if it is a member event. It may be no user id.
+    member: Option<String>,
 }
 
 /// What of a room's state changed where.
 pub(crate) type Deltas = [(StreamPosition, StateDelta)];
 
+impl SentEvent {
+    pub(crate) fn new(position: StreamPosition, event: &StoredEvent) -> Self {
+        let pdu = &event.pdu;
+        let member = pdu.state_key();
+        Self {
+            position,
+            room_nid: event.room_nid,
+            event_nid: event.nid,
+            origin: pdu.sender().server_name().to_owned(),
+            member: member
+                .filter(|_| pdu.event_type() == "m.room.member")
+                .map(ToOwned::to_owned),
+        }
+    }
+}
+
+impl RoomEntry {
+    /// The servers in it.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = OwnedServerName> {
+        let present = self.joined.iter().filter(|(_, joined)| **joined > 0);
+        present.map(|(server_name, _)| server_name.clone())
+    }
+
+    /// Whether its ACL lets a server take part: one that it does not is sent nothing but events.
+    pub(crate) fn allows(&self, server_name: &ServerName) -> bool {
+        let acl = self.acl.as_ref();
+        acl.is_none_or(|acl| acl.allows(server_name))
+    }
+
+    /// Follows a change of the state, or takes back what it did to the servers when `sign` is negative.
+    fn apply(&mut self, change: &StateChange, sign: i64) {
+        let Some(event) = change.event() else {
+            return;
+        };
+        if sign > 0 && event.event_type() == "m.room.server_acl" && event.state_key() == Some("") {
+            let acl = change.to.as_ref();
+            self.acl = acl.map(|acl| ServerAcl::of_event(acl.pdu.json()));
+        }
+        let Some((before, after)) = change.memberships() else {
+            return;
+        };
+        let joined = |membership| i64::from(membership == Some(MembershipState::Join));
+        let step = (joined(after) - joined(before)) * sign;
+        let server_name = event.state_key().and_then(server_of);
+        let Some(server_name) = server_name.filter(|_| step != 0) else {
+            return;
+        };
+        let count = self.joined.entry(server_name.clone()).or_default();
+        *count += step;
+        if *count == 0 {
+            self.joined.remove(&server_name);
+        }
+    }
+}
+
 impl RoomServers {
-    /// Makes rooms known as they were at a position, from which it goes on. Reads in a snapshot.
+    /// Makes rooms known as they were at a position, from which it goes on. No statement if they are.
     pub(crate) async fn load(
         &mut self,
-        db: &mut Connection,
+        database: &Database,
         rooms: &BTreeSet<RoomNid>,
         position: StreamPosition,
     ) -> Result<(), Error> {
-        let counts: usize = self.rooms.values().map(HashMap::len).sum();
-        if position != self.position || counts > MAX_COUNTS {
+        if position != self.position || self.counts > MAX_COUNTS {
             self.rooms.clear();
+            self.counts = 0;
             self.position = position;
         }
         let unknown = rooms.iter().filter(|room| !self.rooms.contains_key(room));
@@ -41,13 +120,19 @@ impl RoomServers {
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut joined = deliveries::joined_servers(db, &unknown).await?;
-        for room_nid in &unknown {
-            let room = joined.remove(room_nid).unwrap_or_default();
-            self.rooms.insert(*room_nid, room);
+        let mut db = database.snapshot().await?;
+        let mut joined = deliveries::joined_servers(&mut db, &unknown).await?;
+        for (room_nid, room) in deliveries::rooms(&mut db, &unknown).await? {
+            let entry = RoomEntry {
+                room_id: room.room_id,
+                joined: joined.remove(&room_nid).unwrap_or_default(),
+                acl: room.server_acl.map(|json| ServerAcl::of_event(&json)),
+            };
+            self.counts += 1 + entry.joined.len();
+            self.rooms.insert(room_nid, entry);
         }
-        for (_, delta) in deliveries::state_since(db, &unknown, position).await? {
-            self.count(&delta, -1);
+        for (_, delta) in deliveries::state_since(&mut db, &unknown, position).await? {
+            self.apply(&delta, -1);
         }
         Ok(())
     }
@@ -64,7 +149,7 @@ impl RoomServers {
         let mut sent = Vec::new();
         for event in events {
             while let Some((_, delta)) = deltas.next_if(|(at, _)| *at < event.position) {
-                self.count(delta, 1);
+                self.apply(delta, 1);
             }
             let mut servers = self.servers(event.room_nid);
             // What an event changes stands right after it.
@@ -82,39 +167,27 @@ impl RoomServers {
             sent.push((event, servers));
         }
         for (_, delta) in deltas {
-            self.count(delta, 1);
+            self.apply(delta, 1);
         }
         self.position = until;
         sent
     }
 
-    /// The servers in a room that was loaded.
-    pub(crate) fn servers(&self, room_nid: RoomNid) -> BTreeSet<OwnedServerName> {
-        let room = self.rooms.get(&room_nid).into_iter().flatten();
-        room.filter(|(_, joined)| **joined > 0)
-            .map(|(server_name, _)| server_name.clone())
-            .collect()
+    /// A room that was loaded.
+    pub(crate) fn room(&self, room_nid: RoomNid) -> Option<&RoomEntry> {
+        self.rooms.get(&room_nid)
     }
 
-    /// Follows a change of the state, or takes it back when `sign` is negative.
-    fn count(&mut self, delta: &StateDelta, sign: i64) {
-        let Some(room) = self.rooms.get_mut(&delta.room_nid) else {
-            return;
-        };
-        for change in &delta.changes {
-            let Some((before, after)) = change.memberships() else {
-                continue;
-            };
-            let joined = |membership| i64::from(membership == Some(MembershipState::Join));
-            let step = (joined(after) - joined(before)) * sign;
-            let member = change.event().and_then(|pdu| pdu.state_key());
-            let Some(server_name) = member.and_then(server_of).filter(|_| step != 0) else {
-                continue;
-            };
-            let count = room.entry(server_name.clone()).or_default();
-            *count += step;
-            if *count == 0 {
-                room.remove(&server_name);
+    /// The servers in a room that was loaded.
+    pub(crate) fn servers(&self, room_nid: RoomNid) -> BTreeSet<OwnedServerName> {
+        let room = self.room(room_nid).into_iter();
+        room.flat_map(RoomEntry::servers).collect()
+    }
+
+    fn apply(&mut self, delta: &StateDelta, sign: i64) {
+        if let Some(room) = self.rooms.get_mut(&delta.room_nid) {
+            for change in &delta.changes {
+                room.apply(change, sign);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use event::acl::ServerAcl;
 use ruma::OwnedUserId;
 use storage::{
     Error,
@@ -19,7 +20,7 @@ use tokio::sync::{Mutex, mpsc::Receiver};
 use tokio_util::sync::CancellationToken;
 use types::RoomNid;
 
-use crate::{Delivery, acls::Acls, edus};
+use crate::{Delivery, edus};
 
 /// How many notifications are worked on at once.
 const BATCH: usize = 256;
@@ -79,14 +80,20 @@ impl Delivery {
         let rooms: Vec<RoomNid> = joined.keys().copied().collect();
         let rooms = deliveries::rooms(&mut db, &rooms).await?;
         drop(db);
-        let acls = Acls::of(&rooms);
+        let acls: BTreeMap<RoomNid, ServerAcl> = rooms
+            .iter()
+            .filter_map(|(room_nid, room)| {
+                Some((*room_nid, ServerAcl::of_event(room.server_acl.as_ref()?)))
+            })
+            .collect();
         let mut new: Vec<NewEdu> = Vec::new();
         for ((room_nid, user_id), is_typing) in &typing {
             let (Some(room), Some(servers)) = (rooms.get(room_nid), joined.get(room_nid)) else {
                 continue;
             };
             let servers = servers.keys();
-            let servers = servers.filter(|server_name| acls.allow(*room_nid, server_name));
+            let acl = acls.get(room_nid);
+            let servers = servers.filter(|name| acl.is_none_or(|acl| acl.allows(name)));
             new.extend(servers.map(|name| edus::typing(name, &room.room_id, user_id, *is_typing)));
         }
         if new.is_empty() {

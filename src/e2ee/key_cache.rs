@@ -12,7 +12,10 @@ use std::{
 
 use moka::sync::Cache;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
-use storage::{Change, feed::Subscription};
+use storage::{
+    Change,
+    feed::{ChangeBatch, Subscription, SubscriptionEvent},
+};
 use tokio::sync::watch;
 use types::StreamPosition;
 
@@ -85,19 +88,25 @@ impl KeyCache {
     /// Applies the changes of the feed until it ends.
     pub(crate) async fn follow(&self, mut changes: Subscription) {
         self.applied.send_replace(Some(changes.position()));
-        while let Some(batch) = changes.next().await {
-            for (_, change) in &batch.changes {
-                match change {
-                    Change::DeviceList { user_id } => self.invalidate(user_id),
-                    Change::UserSigned { signer, .. } => self.invalidate(signer),
-                    _ => {}
-                }
+        while let Some(event) = changes.next().await {
+            match event {
+                SubscriptionEvent::Batch(batch) => self.apply(&batch),
+                SubscriptionEvent::Resync => self.invalidate_all(),
             }
-            self.applied.send_replace(Some(batch.until));
+            self.applied.send_replace(Some(changes.position()));
         }
         self.applied.send_replace(None);
-        self.users.invalidate_all();
-        self.made.invalidate_all();
+        self.invalidate_all();
+    }
+
+    fn apply(&self, batch: &ChangeBatch) {
+        for (_, change) in &batch.changes {
+            match change {
+                Change::DeviceList { user_id } => self.invalidate(user_id),
+                Change::UserSigned { signer, .. } => self.invalidate(signer),
+                _ => {}
+            }
+        }
     }
 
     /// Whether entries are kept up to date.
@@ -160,6 +169,14 @@ impl KeyCache {
         self.stripe(user_id).fetch_add(1, Ordering::AcqRel);
         self.users.invalidate(user_id);
         self.made.invalidate(user_id);
+    }
+
+    fn invalidate_all(&self) {
+        for invalidations in &self.invalidations {
+            invalidations.fetch_add(1, Ordering::AcqRel);
+        }
+        self.users.invalidate_all();
+        self.made.invalidate_all();
     }
 
     #[expect(

@@ -2,7 +2,7 @@
 
 use types::StreamPosition;
 
-use crate::{Connection, Error};
+use crate::{Connection, Error, Lease};
 
 /// The position of a follower; none if it never ran.
 pub async fn find(db: &mut Connection, follower: &str) -> Result<Option<StreamPosition>, Error> {
@@ -31,18 +31,23 @@ pub async fn insert(
     Ok(StreamPosition(position))
 }
 
-/// Moves a follower from one position to a later one; `false` if it does not stand at the first.
+/// Moves a follower from one position to a later one; `false` if it does not stand at the first, or if
+/// the lease is another holder's. Until the transaction ends, no other holder takes the lease.
 pub async fn advance(
     db: &mut Connection,
     follower: &str,
-    from: StreamPosition,
-    to: StreamPosition,
+    (from, to): (StreamPosition, StreamPosition),
+    lease: Option<&Lease>,
 ) -> Result<bool, Error> {
     let result = sqlx::query!(
-        "UPDATE cursors SET position = $3 WHERE follower = $1 AND position = $2",
+        "WITH held AS (SELECT FROM leases WHERE name = $4 AND token = $5 FOR SHARE)
+         UPDATE cursors SET position = $3
+         WHERE follower = $1 AND position = $2 AND ($4::text IS NULL OR EXISTS (SELECT FROM held))",
         follower,
         from.get(),
-        to.get()
+        to.get(),
+        lease.map(Lease::name),
+        lease.map(Lease::token)
     )
     .execute(db)
     .await?;

@@ -22,6 +22,7 @@ use crate::{
     cluster::Cluster,
     families,
     feed::{CommittedBatch, Committing, Feed},
+    recent::RecentBatches,
     rooms::RoomWrite,
     stream,
 };
@@ -48,6 +49,7 @@ pub struct Database {
     /// Where transactions of this process begin whose changes have positions and that have not ended.
     committing: Arc<Mutex<BTreeSet<StreamPosition>>>,
     cluster: Cluster,
+    recent: RecentBatches,
 }
 
 impl Database {
@@ -105,6 +107,7 @@ impl Database {
             committed_batches,
             committing: Arc::default(),
             cluster,
+            recent: RecentBatches::new(position),
         };
         let feed = Feed::new(database.clone(), received, position);
         Ok((database, feed))
@@ -166,6 +169,10 @@ impl Database {
 
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    pub(crate) fn recent(&self) -> &RecentBatches {
+        &self.recent
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

@@ -6,42 +6,13 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName};
 use types::{EventNid, RoomNid, StreamPosition};
 
 use crate::{
-    Connection, Error,
-    escape::unescape,
-    events::Span,
-    leases::milliseconds,
-    rows::id,
-    state_deltas,
-    stream::{Receipt, StateDelta},
+    Connection, Error, events::Span, leases::milliseconds, rows::id, state_deltas,
+    stream::StateDelta,
 };
-
-/// An event that other servers are to have.
-#[derive(Clone, Debug)]
-pub struct SentEvent {
-    /// Its place in the stream.
-    pub position: StreamPosition,
-    /// Its room.
-    pub room_nid: RoomNid,
-    /// Its number.
-    pub event_nid: EventNid,
-    /// Who sent it.
-    pub sender: OwnedUserId,
-    /// Whose membership it is about, if it is a member event. It may be no user id.
-    pub member: Option<String>,
-}
-
-/// A receipt that other servers are to have.
-#[derive(Clone, Debug)]
-pub struct SentReceipt {
-    /// The room's id.
-    pub room_id: OwnedRoomId,
-    /// The receipt, without its place in the room's history.
-    pub receipt: Receipt,
-}
 
 /// A room with users of other servers.
 #[derive(Clone, Debug)]
@@ -77,76 +48,6 @@ pub struct NewEdu {
     pub key: Option<String>,
     /// The EDU, a JSON object.
     pub content: String,
-}
-
-/// The accepted events after `from`, up to and including `to`, that users of this server have sent
-/// or that this server passes on, in order.
-#[tracing::instrument(name = "storage.deliveries.sent_events", level = "debug", skip_all)]
-pub async fn sent_events(
-    db: &mut Connection,
-    own_name: &ServerName,
-    from: StreamPosition,
-    to: StreamPosition,
-) -> Result<Vec<SentEvent>, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT e.position AS "position!", e.room_nid, e.event_nid, e.sender,
-            CASE WHEN e.event_type = 'm.room.member' THEN e.state_key END AS member
-         FROM events e
-         WHERE e.position > $1 AND e.position <= $2 AND e.verdict = 0
-            AND (right(e.sender, length($3)) = $3
-                OR EXISTS (SELECT FROM relayed_events r WHERE r.event_id = e.event_id))
-         ORDER BY e.position"#,
-        from.get(),
-        to.get(),
-        format!(":{own_name}")
-    )
-    .fetch_all(db)
-    .await?;
-    let events = rows.into_iter().map(|row| {
-        Ok(SentEvent {
-            position: StreamPosition(row.position),
-            room_nid: RoomNid(row.room_nid),
-            event_nid: EventNid(row.event_nid),
-            sender: id(row.sender)?,
-            member: row.member.map(unescape),
-        })
-    });
-    events.collect()
-}
-
-/// The public receipts after `from`, up to and including `to`, of users of this server.
-pub async fn sent_receipts(
-    db: &mut Connection,
-    own_name: &ServerName,
-    from: StreamPosition,
-    to: StreamPosition,
-) -> Result<Vec<SentReceipt>, Error> {
-    let rows = sqlx::query!(
-        "SELECT room_nid, room_id, user_id, thread_id, event_id, ts
-         FROM receipts JOIN rooms USING (room_nid)
-         WHERE position > $1 AND position <= $2 AND receipt_type = 'm.read' AND right(user_id, length($3)) = $3
-         ORDER BY position",
-        from.get(),
-        to.get(),
-        format!(":{own_name}")
-    )
-    .fetch_all(db)
-    .await?;
-    let receipts = rows.into_iter().map(|row| {
-        Ok(SentReceipt {
-            room_id: id(row.room_id)?,
-            receipt: Receipt {
-                room_nid: RoomNid(row.room_nid),
-                user_id: id(row.user_id)?,
-                receipt_type: "m.read".to_owned(),
-                thread_id: row.thread_id,
-                event_id: id(row.event_id)?,
-                event_order: None,
-                ts: row.ts,
-            },
-        })
-    });
-    receipts.collect()
 }
 
 /// How many users of each server are joined to these rooms now.
@@ -219,12 +120,17 @@ pub async fn state_since(
 #[tracing::instrument(name = "storage.deliveries.queue_pdus", level = "debug", skip_all)]
 pub async fn queue_pdus(db: &mut Connection, pdus: &[QueuedPdu]) -> Result<(), Error> {
     let servers: Vec<String> = pdus.iter().map(|pdu| pdu.server_name.to_string()).collect();
-    announce(&mut *db, &servers).await?;
     let positions: Vec<i64> = pdus.iter().map(|pdu| pdu.position.get()).collect();
     let room_nids: Vec<i64> = pdus.iter().map(|pdu| pdu.room_nid.get()).collect();
     let event_nids: Vec<i64> = pdus.iter().map(|pdu| pdu.event_nid.get()).collect();
+    // The servers' rows are locked in one order, as in `announce`.
     sqlx::query!(
-        "INSERT INTO queued_pdus (server_name, position, room_nid, event_nid)
+        "WITH announced AS (
+            INSERT INTO destinations AS d (server_name, has_work)
+            SELECT DISTINCT server_name, true FROM UNNEST($1::text[]) AS r (server_name) ORDER BY server_name
+            ON CONFLICT (server_name) DO UPDATE SET has_work = true WHERE NOT d.has_work
+         )
+         INSERT INTO queued_pdus (server_name, position, room_nid, event_nid)
          SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])",
         &servers,
         &positions,

@@ -11,6 +11,7 @@ use types::StreamPosition;
 use crate::{
     Change, Changes, Database, Error,
     cluster::{self, Outgoing},
+    recent::{NextBatch, RecentBatches},
     rooms::{self, HeadChange},
     stream,
 };
@@ -88,14 +89,32 @@ pub struct Feed {
     heartbeat: Interval,
     /// The last position that another process committed, once the listener is connected.
     peer_commits: Option<watch::Receiver<StreamPosition>>,
-    subscribers: Vec<mpsc::UnboundedSender<Arc<ChangeBatch>>>,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.database.recent().end();
+    }
 }
 
 /// The batches that a [`Feed`] yields, for one more consumer.
+///
+/// Bounded: a subscriber that is too far behind misses batches and receives
+/// [`SubscriptionEvent::Resync`] in their place.
 #[derive(Debug)]
 pub struct Subscription {
-    batches: mpsc::UnboundedReceiver<Arc<ChangeBatch>>,
+    recent: RecentBatches,
     position: StreamPosition,
+}
+
+/// What a [`Subscription`] receives.
+#[derive(Clone, Debug)]
+pub enum SubscriptionEvent {
+    /// The next batch.
+    Batch(Arc<ChangeBatch>),
+    /// Batches were missed: this subscriber was too slow. What was learned from changes up to its position
+    /// is to be forgotten, or read again.
+    Resync,
 }
 
 impl Subscription {
@@ -105,10 +124,22 @@ impl Subscription {
     }
 
     /// Waits for the next batch; `None` when the feed is gone.
-    pub async fn next(&mut self) -> Option<Arc<ChangeBatch>> {
-        let batch = self.batches.recv().await?;
-        self.position = batch.until;
-        Some(batch)
+    pub async fn next(&mut self) -> Option<SubscriptionEvent> {
+        loop {
+            match self.recent.wait_for_next(self.position).await? {
+                NextBatch::Batch(batch) => {
+                    self.position = batch.until;
+                    return Some(SubscriptionEvent::Batch(batch));
+                }
+                NextBatch::Removed(reached) => {
+                    tracing::warn!("A subscriber missed changes");
+                    metrics::counter!("chancery_storage_feed_resyncs_total").increment(1);
+                    self.position = reached;
+                    return Some(SubscriptionEvent::Resync);
+                }
+                NextBatch::NotYet => {}
+            }
+        }
     }
 }
 
@@ -136,7 +167,6 @@ impl Feed {
             committed: position,
             heartbeat,
             peer_commits: None,
-            subscribers: Vec::new(),
         }
     }
 
@@ -146,11 +176,9 @@ impl Feed {
     }
 
     /// Lets one more consumer have all batches from here on, each as soon as the feed yields it.
-    pub fn subscribe(&mut self) -> Subscription {
-        let (sender, batches) = mpsc::unbounded_channel();
-        self.subscribers.push(sender);
+    pub fn subscribe(&self) -> Subscription {
         Subscription {
-            batches,
+            recent: self.database.recent().clone(),
             position: self.position,
         }
     }
@@ -178,11 +206,11 @@ impl Feed {
     ///
     /// An error leaves the position unchanged; the call can be repeated.
     pub async fn next(&mut self) -> Result<Option<Arc<ChangeBatch>>, Error> {
+        self.database.recent().start();
         loop {
             if let Some(batch) = self.next_known().await? {
                 let batch = Arc::new(batch);
-                self.subscribers
-                    .retain(|subscriber| subscriber.send(Arc::clone(&batch)).is_ok());
+                self.database.recent().push(Arc::clone(&batch));
                 return Ok(Some(batch));
             }
             match self.next_event().await {

@@ -43,6 +43,14 @@ pub async fn acquire(
 }
 
 impl Lease {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn token(&self) -> i64 {
+        self.token
+    }
+
     /// Makes the lease last for some time from now; `false` if another process has taken it.
     pub async fn renew(&self, db: &mut Connection, time: Duration) -> Result<bool, Error> {
         let result = sqlx::query!(

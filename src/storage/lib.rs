@@ -31,6 +31,7 @@ pub mod openid;
 pub mod profiles;
 pub mod published_device_lists;
 pub mod receipts;
+mod recent;
 pub mod registration;
 pub mod relayed_events;
 pub mod remote_device_lists;
@@ -62,6 +63,7 @@ pub use families::{
 pub use feed::Feed;
 pub use id_allocator::IdAllocator;
 pub use leases::Lease;
+pub use recent::NextChanges;
 pub use state_keys::StateKeys;
 pub(crate) use stream::Changes;
 pub use stream::{Change, ChangeKind, UserChange, UserChanges};

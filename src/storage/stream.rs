@@ -17,7 +17,7 @@ use crate::{Connection, Error, StoredEvent};
 
 mod read;
 
-pub use read::{read, read_kinds};
+pub use read::{batch_end, read, read_kinds};
 
 /// One durable change that a client can learn about; it takes one position.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub enum Change {
     AccountData(AccountData),
     /// A message waits for a device.
     ToDevice(ToDevice),
-    /// Messages are to go to devices of another server. Who follows the stream reads them from their
-    /// table: they are no kind of their own.
+    /// Messages are to go to devices of another server. Those of a request that was repeated are among
+    /// the changes of a commit, but not in the table.
     OutgoingToDevice(OutgoingToDevice),
     /// A user's devices, their keys or the cross-signing keys changed.
     DeviceList {
@@ -69,6 +69,8 @@ pub enum ChangeKind {
     AccountData,
     /// [`Change::ToDevice`].
     ToDevice,
+    /// [`Change::OutgoingToDevice`].
+    OutgoingToDevice,
     /// [`Change::DeviceList`].
     DeviceList,
     /// [`Change::UserSigned`].
@@ -79,16 +81,34 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Event,
         Self::State,
         Self::Receipt,
         Self::AccountData,
         Self::ToDevice,
+        Self::OutgoingToDevice,
         Self::DeviceList,
         Self::UserSigned,
         Self::KeyCounts,
     ];
+}
+
+impl Change {
+    /// Its kind.
+    pub fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Event(_) => ChangeKind::Event,
+            Self::State(_) => ChangeKind::State,
+            Self::Receipt(_) => ChangeKind::Receipt,
+            Self::AccountData(_) => ChangeKind::AccountData,
+            Self::ToDevice(_) => ChangeKind::ToDevice,
+            Self::OutgoingToDevice(_) => ChangeKind::OutgoingToDevice,
+            Self::DeviceList { .. } => ChangeKind::DeviceList,
+            Self::UserSigned { .. } => ChangeKind::UserSigned,
+            Self::KeyCounts { .. } => ChangeKind::KeyCounts,
+        }
+    }
 }
 
 /// An event and its effect on the room.

@@ -1,13 +1,11 @@
 //! Pending to-device messages, and those that are to go to other servers.
 
+use std::collections::HashSet;
+
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use types::StreamPosition;
 
-use crate::{
-    Connection, Error,
-    rows::id,
-    stream::{OutgoingToDevice, ToDevice},
-};
+use crate::{Connection, Error, rows::id, stream::ToDevice};
 
 /// The messages for a device after `from`, up to and including `to`, the oldest first.
 pub async fn pending(
@@ -81,38 +79,21 @@ pub async fn recipients(
         .collect()
 }
 
-/// Takes the first messages up to `until` that are to go to other servers out of their table.
+/// Takes messages that are to go to other servers out of their table, by their positions; returns those
+/// that were in it: the others repeat a request, or were taken before.
 ///
 /// To be called in the transaction that puts them into the queues of those servers.
 #[tracing::instrument(name = "storage.to_device.take_outgoing", level = "debug", skip_all)]
 pub async fn take_outgoing(
     db: &mut Connection,
-    until: StreamPosition,
-    limit: i64,
-) -> Result<Vec<OutgoingToDevice>, Error> {
-    let rows = sqlx::query!(
-        r#"WITH taken AS (
-            DELETE FROM outgoing_to_device WHERE position IN (
-                SELECT position FROM outgoing_to_device WHERE position <= $1 ORDER BY position LIMIT $2
-            )
-            RETURNING position, server_name, sender, event_type, messages
-        )
-        SELECT server_name AS "server_name!", sender AS "sender!", event_type AS "event_type!", messages AS "messages!"
-        FROM taken ORDER BY position"#,
-        until.get(),
-        limit
+    positions: &[StreamPosition],
+) -> Result<HashSet<StreamPosition>, Error> {
+    let positions: Vec<i64> = positions.iter().map(|position| position.get()).collect();
+    let taken = sqlx::query_scalar!(
+        "DELETE FROM outgoing_to_device WHERE position = ANY($1) RETURNING position",
+        &positions
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(OutgoingToDevice {
-                server_name: id(row.server_name)?,
-                sender: id(row.sender)?,
-                event_type: row.event_type,
-                messages: row.messages.into(),
-                transaction: None,
-            })
-        })
-        .collect()
+    Ok(taken.into_iter().map(StreamPosition).collect())
 }

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use storage::{
-    Change, ChangeKind, Database, Error, Lease, Tx, UserChanges, cursors, leases, stream,
+    Change, ChangeKind, Connection, Database, Error, Lease, NextChanges, Tx, UserChanges, cursors,
+    leases, stream,
 };
 use tokio::time::{Instant, sleep};
 use types::StreamPosition;
 
-/// The most positions that one batch covers.
+/// The most positions that one batch covers, but for a state change that belongs to the last event.
 const BATCH: i64 = 500;
 /// How long the lease of an exclusive follower lasts without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a follower asks for a lease that another process holds.
 const RETRY: Duration = Duration::from_secs(1);
+/// After how many positions without an effect the cursor is written.
+const MAX_UNSAVED: i64 = 10_000;
 
 /// Where a follower begins that never ran before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +35,11 @@ pub struct FollowerBuilder {
     start: Start,
     is_exclusive: bool,
     lease: Duration,
+    read_at_once: i64,
 }
 
-/// Reads the stream in order, each change at least once.
+/// Reads the stream in order, each change at least once: from the memory of the feed, or from the
+/// tables if it is further behind.
 ///
 /// A batch that was not [committed](Self::commit) is returned again after a restart. What is written
 /// in the transaction that commits the batch happens once; everything else that a follower does must
@@ -44,17 +49,24 @@ pub struct Follower {
     database: Database,
     name: &'static str,
     kinds: Vec<ChangeKind>,
+    /// The most positions that are read from the tables at once.
+    read_at_once: i64,
     /// How long leases last; none if several processes may follow under one name.
     lease_time: Option<Duration>,
     lease: Option<(Lease, Instant)>,
+    /// The end of the last batch that was committed or skipped.
     position: StreamPosition,
+    /// How far there is nothing of the follower's kinds.
+    looked_until: StreamPosition,
+    /// The cursor in the database.
+    saved: StreamPosition,
 }
 
 /// A contiguous part of the stream: the changes of the follower's kinds.
 #[derive(Debug)]
 pub struct Batch {
-    /// The changes, in order. There may be none: a row that changed again later is found at its last
-    /// position only.
+    /// The changes, in order: a state change is in the batch of the event that caused it. There may be
+    /// none: in the tables a row that changed again later is found at its last position only.
     pub changes: Vec<(StreamPosition, Change)>,
     from: StreamPosition,
     until: StreamPosition,
@@ -73,7 +85,7 @@ impl Batch {
 }
 
 impl FollowerBuilder {
-    /// Reads changes of these kinds only, from their tables alone.
+    /// Takes changes of these kinds only; of what is not in memory, only their tables are read.
     #[must_use]
     pub fn kinds(mut self, kinds: &[ChangeKind]) -> Self {
         self.kinds = kinds.to_vec();
@@ -101,6 +113,13 @@ impl FollowerBuilder {
         self
     }
 
+    /// How many positions are read from the tables at once, where changes may be large.
+    #[must_use]
+    pub fn read_at_once(mut self, positions: u16) -> Self {
+        self.read_at_once = positions.into();
+        self
+    }
+
     /// Continues where the last follower of this name left off.
     pub async fn build(self, database: Database) -> Result<Follower, Error> {
         let mut db = database.acquire().await?;
@@ -114,9 +133,12 @@ impl FollowerBuilder {
             database,
             name: self.name,
             kinds: self.kinds,
+            read_at_once: self.read_at_once,
             lease_time: self.is_exclusive.then_some(self.lease),
             lease: None,
             position,
+            looked_until: position,
+            saved: position,
         })
     }
 }
@@ -130,10 +152,11 @@ impl Follower {
             start: Start::Beginning,
             is_exclusive: false,
             lease: LEASE,
+            read_at_once: BATCH,
         }
     }
 
-    /// Waits for changes after the last batch that was committed, and returns the next ones.
+    /// Waits for changes after the last batch that was committed or skipped, and returns the next ones.
     ///
     /// An exclusive follower waits until no other process follows under its name, too.
     pub async fn next(&mut self) -> Result<Batch, Error> {
@@ -142,21 +165,40 @@ impl Follower {
                 sleep(RETRY).await;
                 continue;
             }
-            let committed = self.database.committed_after(self.position);
-            let committed = match self.lease_time {
-                None => committed.await,
+            let next = self
+                .database
+                .changes_after(self.looked_until, BATCH, &self.kinds);
+            let next = match self.lease_time {
+                None => next.await,
                 Some(time) => {
-                    let Ok(committed) = tokio::time::timeout(time / 3, committed).await else {
+                    let Ok(next) = tokio::time::timeout(time / 3, next).await else {
                         continue;
                     };
-                    committed
+                    next
                 }
             };
-            return self.read(committed).await;
+            let lag = self.database.committed().get() - self.looked_until.get();
+            metrics::gauge!("chancery_worker_follower_lag_positions", "follower" => self.name)
+                .set(lag as f64);
+            match next {
+                NextChanges::InTables(committed) => return self.read(committed).await,
+                NextChanges::InMemory { changes, until } if changes.is_empty() => {
+                    self.looked_until = until;
+                    self.save_if_far().await?;
+                }
+                NextChanges::InMemory { changes, until } => {
+                    return Ok(Batch {
+                        changes,
+                        from: self.position,
+                        until,
+                    });
+                }
+            }
         }
     }
 
-    /// Takes or renews the lease when it is time; `false` while another process has it.
+    /// Takes or renews the lease when it is time, and then writes the cursor, too; `false` while another
+    /// process has it.
     async fn hold_lease(&mut self) -> Result<bool, Error> {
         let Some(time) = self.lease_time else {
             return Ok(true);
@@ -171,6 +213,7 @@ impl Follower {
                 .await?
             {
                 *renewed = now;
+                self.save().await?;
                 return Ok(true);
             }
             self.lease = None;
@@ -182,24 +225,30 @@ impl Follower {
         };
         // Another process may have gone on.
         if let Some(position) = cursors::find(&mut db, self.name).await? {
-            self.position = position;
+            self.stand_at(position);
         }
         self.lease = Some((lease, now));
         Ok(true)
     }
 
+    fn stand_at(&mut self, position: StreamPosition) {
+        self.position = position;
+        self.looked_until = position;
+        self.saved = position;
+    }
+
     async fn read(&self, committed: StreamPosition) -> Result<Batch, Error> {
-        let from = self.position;
-        let until = committed.min(StreamPosition(from.get() + BATCH));
+        let after = self.looked_until;
+        let mut until = committed.min(StreamPosition(after.get() + self.read_at_once));
         let mut snapshot = self.database.snapshot().await?;
-        let changes = stream::read_kinds(&mut snapshot, from, until, &self.kinds).await?;
+        if until < committed {
+            until = stream::batch_end(&mut snapshot, until).await?;
+        }
+        let changes = stream::read_kinds(&mut snapshot, after, until, &self.kinds).await?;
         snapshot.commit().await?;
-        let lag = committed.get() - from.get();
-        metrics::gauge!("chancery_worker_follower_lag_positions", "follower" => self.name)
-            .set(lag as f64);
         Ok(Batch {
             changes,
-            from,
+            from: self.position,
             until,
         })
     }
@@ -218,34 +267,63 @@ impl Follower {
         batch: Batch,
         changes: UserChanges,
     ) -> Result<(), Error> {
-        if let Some((lease, _)) = &self.lease
-            && let Err(error) = lease.check(&mut tx).await
-        {
-            self.lease = None;
-            return Err(error);
-        }
-        if !cursors::advance(&mut tx, self.name, batch.from, batch.until).await? {
-            return Err(Error::LeaseLost {
-                name: self.lease_name(),
-            });
-        }
+        self.advance(&mut tx, batch.until).await?;
         tx.commit_with(changes).await?;
-        self.position = batch.until;
+        self.stand_at(batch.until);
         Ok(())
     }
 
     /// Moves the cursor behind a batch that has no effect in the database.
     pub async fn done(&mut self, batch: Batch) -> Result<(), Error> {
-        let tx = self.database.begin().await?;
-        self.commit(tx, batch).await
+        self.skip(batch).await?;
+        self.save().await
+    }
+
+    /// Marks a batch as done that needed nothing. The cursor is not written for each: after a kill some of
+    /// them are returned again.
+    pub async fn skip(&mut self, batch: Batch) -> Result<(), Error> {
+        self.position = batch.until;
+        self.looked_until = batch.until;
+        self.save_if_far().await
     }
 
     /// Lets another process follow under this name at once.
     pub async fn release(&mut self) -> Result<(), Error> {
+        self.save().await?;
         if let Some((lease, _)) = self.lease.take() {
             lease.release(&mut *self.database.acquire().await?).await?;
         }
         Ok(())
+    }
+
+    async fn save_if_far(&mut self) -> Result<(), Error> {
+        if self.looked_until.get() - self.saved.get() < MAX_UNSAVED {
+            return Ok(());
+        }
+        self.save().await
+    }
+
+    /// Writes the cursor, if it has moved.
+    async fn save(&mut self) -> Result<(), Error> {
+        let until = self.looked_until;
+        if until > self.saved {
+            let mut db = self.database.acquire().await?;
+            self.advance(&mut db, until).await?;
+            self.saved = until;
+        }
+        Ok(())
+    }
+
+    /// Moves the cursor in the database, unless another process has taken over.
+    async fn advance(&mut self, db: &mut Connection, until: StreamPosition) -> Result<(), Error> {
+        let lease = self.lease.as_ref().map(|(lease, _)| lease);
+        if cursors::advance(db, self.name, (self.saved, until), lease).await? {
+            return Ok(());
+        }
+        self.lease = None;
+        Err(Error::LeaseLost {
+            name: self.lease_name(),
+        })
     }
 
     fn lease_name(&self) -> String {

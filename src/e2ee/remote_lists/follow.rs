@@ -52,14 +52,14 @@ impl Keys {
 
     async fn untrack(&self, follower: &mut Follower, batch: Batch) -> Result<(), Error> {
         let Left { users, rooms } = self.left(&batch);
-        let mut tx = self.database.begin().await?;
-        let mut gone = Vec::new();
-        if !users.is_empty() || !rooms.is_empty() {
-            let (users, rooms): (Vec<_>, Vec<_>) =
-                (users.into_iter().collect(), rooms.into_iter().collect());
-            let own_name = &self.settings.server_name;
-            gone = remote_device_lists::untrack(&mut tx, &users, &rooms, own_name).await?;
+        if users.is_empty() && rooms.is_empty() {
+            return Ok(follower.skip(batch).await?);
         }
+        let (users, rooms): (Vec<_>, Vec<_>) =
+            (users.into_iter().collect(), rooms.into_iter().collect());
+        let mut tx = self.database.begin().await?;
+        let own_name = &self.settings.server_name;
+        let gone = remote_device_lists::untrack(&mut tx, &users, &rooms, own_name).await?;
         // The processes that have their keys in memory forget them.
         let changes = gone.into_iter();
         let changes = changes.map(|user_id| UserChange::DeviceList { user_id });

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use types::{RoomNid, StreamPosition};
 
-use super::{AccountData, Change, ChangeKind, EventChange, ToDevice, receipt};
-use crate::{Connection, Error, events, rows::id, state_deltas};
+use super::{AccountData, Change, ChangeKind, EventChange, OutgoingToDevice, ToDevice, receipt};
+use crate::{Connection, Error, events, recent::PositionedChanges, rows::id, state_deltas};
 
 /// Adds a change for each row of a table with a position after `$from`, up to and including `$to`.
 macro_rules! read_rows {
@@ -58,6 +58,7 @@ pub async fn read_kinds(
             ChangeKind::Receipt => receipts(db, from, to, &mut changes).await?,
             ChangeKind::AccountData => account_data(db, from, to, &mut changes).await?,
             ChangeKind::ToDevice => to_device(db, from, to, &mut changes).await?,
+            ChangeKind::OutgoingToDevice => outgoing_to_device(db, from, to, &mut changes).await?,
             ChangeKind::DeviceList => device_lists(db, from, to, &mut changes).await?,
             ChangeKind::UserSigned => user_signatures(db, from, to, &mut changes).await?,
             ChangeKind::KeyCounts => key_counts(db, from, to, &mut changes).await?,
@@ -65,6 +66,19 @@ pub async fn read_kinds(
     }
     changes.sort_by_key(|(position, _)| *position);
     Ok(changes)
+}
+
+/// Where to stop in the stream instead of at `end`: what an event changes in the state of its room stands
+/// right after it, and belongs to it.
+pub async fn batch_end(db: &mut Connection, end: StreamPosition) -> Result<StreamPosition, Error> {
+    let next = end.get() + 1;
+    let is_state = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM state_deltas WHERE position = $1) AS "is_state!""#,
+        next
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(if is_state { StreamPosition(next) } else { end })
 }
 
 /// The kinds of which there are changes: most often one or two, found in one query.
@@ -79,6 +93,7 @@ async fn present_kinds(
             EXISTS (SELECT FROM receipts WHERE position > $1 AND position <= $2) AS "receipts!",
             EXISTS (SELECT FROM account_data WHERE position > $1 AND position <= $2) AS "account_data!",
             EXISTS (SELECT FROM to_device WHERE position > $1 AND position <= $2) AS "to_device!",
+            EXISTS (SELECT FROM outgoing_to_device WHERE position > $1 AND position <= $2) AS "outgoing_to_device!",
             EXISTS (SELECT FROM device_lists WHERE position > $1 AND position <= $2) AS "device_lists!",
             EXISTS (SELECT FROM user_signatures WHERE position > $1 AND position <= $2) AS "user_signatures!",
             EXISTS (SELECT FROM key_count_changes WHERE position > $1 AND position <= $2) AS "key_counts!""#,
@@ -93,6 +108,7 @@ async fn present_kinds(
         (ChangeKind::Receipt, found.receipts),
         (ChangeKind::AccountData, found.account_data),
         (ChangeKind::ToDevice, found.to_device),
+        (ChangeKind::OutgoingToDevice, found.outgoing_to_device),
         (ChangeKind::DeviceList, found.device_lists),
         (ChangeKind::UserSigned, found.user_signatures),
         (ChangeKind::KeyCounts, found.key_counts),
@@ -100,8 +116,6 @@ async fn present_kinds(
     let present = kinds.into_iter().filter(|(_, is_present)| *is_present);
     Ok(present.map(|(kind, _)| kind).collect())
 }
-
-type PositionedChanges = Vec<(StreamPosition, Change)>;
 
 /// Events with the effect of redactions.
 async fn timeline_events(
@@ -197,6 +211,29 @@ async fn to_device(
             sender: id(row.sender)?,
             event_type: row.event_type,
             content: row.content.into(),
+            transaction: None,
+        })
+    );
+    Ok(())
+}
+
+async fn outgoing_to_device(
+    db: &mut Connection,
+    from: StreamPosition,
+    to: StreamPosition,
+    changes: &mut PositionedChanges,
+) -> Result<(), Error> {
+    read_rows!(
+        db,
+        from,
+        to,
+        changes,
+        "SELECT position, server_name, sender, event_type, messages FROM outgoing_to_device",
+        |row| Change::OutgoingToDevice(OutgoingToDevice {
+            server_name: id(row.server_name)?,
+            sender: id(row.sender)?,
+            event_type: row.event_type,
+            messages: row.messages.into(),
             transaction: None,
         })
     );

@@ -1,13 +1,16 @@
 //! What is sent to which server, and that it arrives.
 
 use ruma::{owned_server_name, owned_user_id};
-use storage::{destinations, relayed_events};
+use storage::{UserChange, destinations, relayed_events, stream::AccountData};
 use testkit::{
     Writer,
     room::{TestRoom, commit_changes},
 };
 
-use crate::support::{Answer, Process, Remote, alice, bob, idle, joined, started};
+use tokio_util::sync::CancellationToken;
+use types::StreamPosition;
+
+use crate::support::{Answer, Process, Remote, alice, bob, followed, idle, joined, started};
 
 #[tokio::test]
 async fn events_reach_the_servers_in_their_room_in_order() {
@@ -153,13 +156,90 @@ async fn events_of_others_are_passed_on_if_they_are_marked() {
     let room = joined(&db).await;
     let carol = owned_user_id!("@carol:third.localhost");
     room.member(&db, &carol, &carol, "join").await;
-    room.message(&db, &carol, "not marked").await;
-    let marked = room.message(&db, &carol, "marked").await;
+    let marked = room.member(&db, &carol, &carol, "leave").await;
     let mut connection = db.database.acquire().await.expect("a connection");
     relayed_events::insert(&mut connection, &marked)
         .await
         .expect("a mark");
     room.message(&db, &alice(), "last").await;
     process.start();
-    assert_eq!(remote.messages_until("last").await, ["marked", "last"]);
+    let mut pdus = Vec::new();
+    while pdus.len() < 2 {
+        pdus.extend(remote.next().await.pdus);
+    }
+    assert_eq!(pdus[0]["sender"], carol.as_str());
+    assert_eq!(pdus[0]["content"]["membership"], "leave");
+    assert_eq!(pdus[1]["content"]["body"], "last");
+}
+
+#[tokio::test]
+async fn a_server_learns_that_its_invited_user_was_removed_where_a_batch_ends() {
+    let mut remote = Remote::start().await;
+    let mut process = Process::new(testkit::database().await, &remote);
+    let db = process.db.clone();
+    let other = joined(&db).await;
+    let room = TestRoom::create(&db, &alice()).await;
+    room.member(&db, &alice(), &bob(), "invite").await;
+    // The first batch ends with the event, before what it changes.
+    let begun = db.database.committed().get();
+    let filler = (begun..499).map(|number| {
+        UserChange::AccountData(AccountData {
+            user_id: alice(),
+            room_nid: None,
+            event_type: format!("type.{number}"),
+            content: "{}".to_owned(),
+        })
+    });
+    commit_changes(&db, filler).await;
+    let removed = room.member(&db, &alice(), &bob(), "leave").await;
+    assert_eq!(db.database.committed(), StreamPosition(501));
+    other.message(&db, &alice(), "last").await;
+    process.start();
+    let mut pdus = Vec::new();
+    while pdus.len() < 2 {
+        pdus.extend(remote.next().await.pdus);
+    }
+    assert_eq!(pdus[0]["content"]["membership"], "leave", "{removed}");
+    assert_eq!(pdus[1]["content"]["body"], "last");
+}
+
+/// The statements of the follower for so many messages, one after the other, in a room without other
+/// servers and in one with another, both of which it knows.
+async fn statements(alone: usize, shared: usize) -> Vec<String> {
+    let remote = Remote::start().await;
+    let process = Process::with_lease(testkit::database().await, &remote);
+    let db = process.db.clone();
+    let room = joined(&db).await;
+    let local = TestRoom::create(&db, &alice()).await;
+    local.message(&db, &alice(), "known").await;
+    room.message(&db, &alice(), "known").await;
+    let stopping = CancellationToken::new();
+    let following = testkit::queries_of(process.delivery.follow(stopping.clone()));
+    let sending = async {
+        followed(&db).await;
+        for number in 0..alone {
+            local.message(&db, &alice(), &number.to_string()).await;
+        }
+        for number in 0..shared {
+            room.message(&db, &alice(), &number.to_string()).await;
+            followed(&db).await;
+        }
+        stopping.cancel();
+    };
+    let ((followed, statements), ()) = tokio::join!(following, sending);
+    followed.expect("followed");
+    statements
+}
+
+#[tokio::test]
+async fn a_message_in_a_room_with_other_servers_costs_three_statements() {
+    let (one, two) = (statements(0, 1).await, statements(0, 2).await);
+    // Besides `BEGIN`: the queue, the cursor, and `COMMIT`.
+    assert_eq!(two.len() - one.len(), 3, "{two:?}");
+}
+
+#[tokio::test]
+async fn messages_in_a_room_without_other_servers_cost_no_statement() {
+    let (none, many) = (statements(0, 1).await, statements(20, 1).await);
+    assert_eq!(many, none);
 }

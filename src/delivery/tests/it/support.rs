@@ -191,24 +191,49 @@ impl Process {
 
     /// The same with another pause after a failure.
     pub(crate) fn with_pause(test: TestDatabase, remote: &Remote, pause: Duration) -> Self {
+        Self::with(test, &remote.settings(), |settings| Settings {
+            first_pause: pause,
+            max_pause: pause,
+            ..settings
+        })
+    }
+
+    /// The same with a lease that need not be renewed during a test.
+    pub(crate) fn with_lease(test: TestDatabase, remote: &Remote) -> Self {
+        let lease = Duration::from_hours(1);
+        Self::with(test, &remote.settings(), |settings| Settings {
+            lease,
+            ..settings
+        })
+    }
+
+    /// Opens the database with settings of its own.
+    fn with(
+        test: TestDatabase,
+        settings: &config::Federation,
+        change: impl FnOnce(Settings) -> Settings,
+    ) -> Self {
         let (db, mut feed) = test.split();
-        let settings = remote.settings();
         let (signer, _) = Signer::generate(&server_name()).expect("a key");
         let federation = Federation::new(
             &server_name(),
-            &settings,
+            settings,
             OwnKeys::new(signer, Duration::from_hours(1)),
             db.database.clone(),
             Clock::fixed(1_700_000_000_000),
         );
         let settings = Settings {
-            first_pause: pause,
-            max_pause: pause,
+            first_pause: Duration::from_millis(50),
+            max_pause: Duration::from_millis(50),
             lease: Duration::from_millis(600),
             max_waiting: 60,
-            ..Settings::new(&server_name(), &settings)
+            ..Settings::new(&server_name(), settings)
         };
-        let delivery = Delivery::new(settings, db.database.clone(), federation.expect("a client"));
+        let delivery = Delivery::new(
+            change(settings),
+            db.database.clone(),
+            federation.expect("a client"),
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { while let Ok(Some(_)) = feed.next().await {} });
         Self {

@@ -1,9 +1,11 @@
 //! Who sees which keys.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::pin};
 
 use crate::support::{CrossSigner, TIMEOUT, keys, setting, value};
 use e2ee::{KeyReplacement, QueriedKeys};
+use futures::poll;
+use storage::{UserChange, stream::AccountData};
 use testkit::TestDatabase;
 
 #[tokio::test]
@@ -122,4 +124,46 @@ async fn cached_keys_include_the_changes_of_other_processes() {
         () = reading => panic!("the feed ended"),
         () = asking => {}
     }
+}
+
+#[tokio::test]
+async fn keys_in_memory_are_read_anew_when_changes_were_missed() {
+    let setting = setting().await;
+    let alice = setting.user("alice").await;
+    let bob = setting.user("bob").await;
+    setting.device_with_keys(&alice, "PHONE").await;
+    let TestDatabase {
+        database,
+        mut feed,
+        committer,
+        ..
+    } = TestDatabase::open(setting.test.options.clone()).await;
+    let changes = feed.subscribe();
+    let keys = keys(database.clone(), committer.clone(), &setting.clock);
+    let mut following = pin!(keys.follow(changes));
+    assert!(poll!(following.as_mut()).is_pending());
+    let count = async || {
+        let wanted = BTreeMap::from([(alice.clone(), vec![])]);
+        let found = keys.query(&bob, wanted, TIMEOUT).await.expect("keys");
+        found.device_keys[&alice].len()
+    };
+    assert_eq!(count().await, 1);
+    setting.device_with_keys(&alice, "LAPTOP").await;
+    // More than is kept for those who are behind.
+    for number in 0..12 {
+        let change = UserChange::AccountData(AccountData {
+            user_id: bob.clone(),
+            room_nid: None,
+            event_type: format!("type.{number}"),
+            content: "x".repeat(1 << 20),
+        });
+        let committed = committer.commit_changes([change].into_iter().collect());
+        committed.await.expect("committed");
+    }
+    let latest = database.latest_position().await.expect("a position");
+    while feed.position() < latest {
+        feed.next().await.expect("the database");
+    }
+    assert!(poll!(following.as_mut()).is_pending());
+    assert_eq!(count().await, 2);
 }

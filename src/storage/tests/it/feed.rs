@@ -1,7 +1,7 @@
 //! The feed yields every change once, in order, of this and other processes.
 
 use ruma::OwnedDeviceId;
-use storage::{Change, UserChange, UserChanges, maintenance, stream};
+use storage::{Change, UserChange, UserChanges, feed::SubscriptionEvent, maintenance, stream};
 use types::StreamPosition;
 
 use crate::support::{account_data, alice};
@@ -71,6 +71,33 @@ async fn the_feed_yields_commits_of_other_processes() {
         () = publish => panic!("the notifier ended"),
         () = listen => panic!("the listener ended"),
     }
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_too_slow_resyncs_and_goes_on() {
+    let mut test = testkit::database().await;
+    let mut changes = test.feed.subscribe();
+    let long = format!("\"{}\"", "x".repeat(1 << 20));
+    let mut commit = async |name: String, content: &str| {
+        let set = account_data(&alice(), &name, content);
+        let committed = test.committer.submit(set).await;
+        committed.durable().await.expect("committed");
+        test.feed.next().await.expect("the database");
+    };
+    commit("first".to_owned(), "{}").await;
+    let first = changes.next().await.expect("a batch");
+    assert!(matches!(first, SubscriptionEvent::Batch(batch) if batch.until == StreamPosition(1)));
+    for number in 0..12 {
+        commit(format!("long.{number}"), &long).await;
+    }
+    let missed = changes.next().await;
+    assert!(matches!(missed, Some(SubscriptionEvent::Resync)));
+    assert_eq!(changes.position(), StreamPosition(13));
+    commit("last".to_owned(), "{}").await;
+    let last = changes.next().await.expect("a batch");
+    assert!(matches!(last, SubscriptionEvent::Batch(batch) if batch.until == StreamPosition(14)));
+    drop(test);
+    assert!(changes.next().await.is_none());
 }
 
 #[tokio::test]

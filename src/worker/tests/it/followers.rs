@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use ruma::owned_user_id;
 use storage::{Change, ChangeKind, Error, UserChange, UserChanges, leases, stream::AccountData};
-use testkit::TestDatabase;
+use testkit::{
+    TestDatabase,
+    room::{TestRoom, commit_changes},
+};
 use types::StreamPosition;
 use worker::{Batch, Follower, FollowerBuilder, Start};
 
@@ -187,4 +190,146 @@ async fn a_follower_that_lost_its_lease_writes_nothing() {
     assert!(matches!(refused, Err(Error::LeaseLost { .. })));
     let position = storage::cursors::find(&mut there, "one").await;
     assert_eq!(position.expect("an answer"), Some(StreamPosition(0)));
+}
+
+/// Has the feed yield all that is committed.
+async fn drain(test: &mut TestDatabase) {
+    while test.feed.position() < test.database.committed() {
+        test.feed.next().await.expect("the database");
+    }
+}
+
+#[tokio::test]
+async fn changes_are_taken_from_the_memory_of_the_feed() {
+    let mut test = testkit::database().await;
+    let mut follower = resume(&test).await;
+    for number in 0..3 {
+        commit(&test, number..number + 1).await;
+    }
+    drain(&mut test).await;
+    let (batch, statements) = testkit::queries_of(next(&mut follower)).await;
+    assert_eq!(positions(&batch), [1, 2, 3]);
+    assert!(statements.is_empty(), "{statements:?}");
+    let (skipped, statements) = testkit::queries_of(follower.skip(batch)).await;
+    skipped.expect("skipped");
+    assert!(statements.is_empty(), "{statements:?}");
+    // What comes from another process is in memory once the feed has read it.
+    let other = TestDatabase::open(test.options.clone()).await;
+    commit(&other, 3..4).await;
+    test.database.latest_position().await.expect("a position");
+    test.feed.next().await.expect("the database");
+    let (batch, statements) = testkit::queries_of(next(&mut follower)).await;
+    assert_eq!(positions(&batch), [4]);
+    assert!(statements.is_empty(), "{statements:?}");
+}
+
+#[tokio::test]
+async fn the_cursor_is_written_for_many_skipped_batches_together() {
+    let mut test = testkit::database().await;
+    let mut follower = resume(&test).await;
+    for number in 0..3 {
+        commit(&test, number..number + 1).await;
+        drain(&mut test).await;
+        let batch = next(&mut follower).await;
+        follower.skip(batch).await.expect("skipped");
+    }
+    // As after a kill: it was not written.
+    let mut again = resume(&test).await;
+    assert_eq!(positions(&next(&mut again).await), [1, 2, 3]);
+    let (released, statements) = testkit::queries_of(follower.release()).await;
+    released.expect("released");
+    assert_eq!(statements.len(), 1, "{statements:?}");
+    commit(&test, 3..4).await;
+    drain(&mut test).await;
+    let mut again = resume(&test).await;
+    assert_eq!(positions(&next(&mut again).await), [4]);
+}
+
+#[tokio::test]
+async fn the_cursor_is_written_after_many_positions_without_changes_of_the_kinds() {
+    let mut test = testkit::database().await;
+    let lists = || Follower::builder("lists").kinds(&[ChangeKind::DeviceList]);
+    let mut follower = build(&test, lists()).await;
+    for start in (0..11_000).step_by(1_000) {
+        commit(&test, start..start + 1_000).await;
+    }
+    let user_id = owned_user_id!("@alice:test.localhost");
+    let change = UserChanges::from_iter([UserChange::DeviceList { user_id }]);
+    let committed = test.committer.commit_changes(change).await;
+    committed.expect("committed");
+    drain(&mut test).await;
+    let batch = next(&mut follower).await;
+    assert_eq!(positions(&batch), [11_001]);
+    assert_eq!(batch.from(), StreamPosition(0));
+    let mut db = test.database.acquire().await.expect("a connection");
+    let saved = storage::cursors::find(&mut db, "lists").await;
+    assert_eq!(saved.expect("an answer"), Some(StreamPosition(10_000)));
+    follower.done(batch).await.expect("done");
+    let saved = storage::cursors::find(&mut db, "lists").await;
+    assert_eq!(saved.expect("an answer"), Some(StreamPosition(11_001)));
+}
+
+#[tokio::test]
+async fn a_follower_that_is_far_behind_reads_the_tables_until_it_has_caught_up() {
+    let mut test = testkit::database().await;
+    let mut follower = resume(&test).await;
+    // More than memory holds.
+    let long = "x".repeat(1 << 20);
+    for number in 0..12 {
+        let UserChange::AccountData(data) = account_data(&format!("type.{number}")) else {
+            panic!("account data");
+        };
+        let content = long.clone();
+        let change = UserChange::AccountData(AccountData { content, ..data });
+        let changes = UserChanges::from_iter([change]);
+        let committed = test.committer.commit_changes(changes).await;
+        committed.expect("committed");
+    }
+    drain(&mut test).await;
+    let (batch, statements) = testkit::queries_of(next(&mut follower)).await;
+    assert_eq!(positions(&batch), (1..=12).collect::<Vec<_>>());
+    assert!(!statements.is_empty());
+    follower.done(batch).await.expect("done");
+    commit(&test, 12..13).await;
+    drain(&mut test).await;
+    let (batch, statements) = testkit::queries_of(next(&mut follower)).await;
+    assert_eq!(positions(&batch), [13]);
+    assert!(statements.is_empty(), "{statements:?}");
+}
+
+#[tokio::test]
+async fn a_state_change_is_in_the_batch_of_its_event() {
+    let test = testkit::database().await;
+    let (alice, bob) = (
+        owned_user_id!("@alice:test.localhost"),
+        owned_user_id!("@bob:test.localhost"),
+    );
+    let (db, mut feed) = test.split();
+    let room = TestRoom::create(&db, &alice).await;
+    let begun = db.database.committed().get();
+    let filler = (begun..499).map(|number| account_data(&format!("type.{number}")));
+    commit_changes(&db, filler).await;
+    room.member(&db, &alice, &bob, "invite").await;
+    room.message(&db, &alice, "later").await;
+    assert_eq!(db.database.committed(), StreamPosition(502));
+    let kinds = [ChangeKind::Event, ChangeKind::State];
+    let follower = async |name| {
+        let follower = Follower::builder(name).kinds(&kinds);
+        let built = follower.build(db.database.clone()).await;
+        built.expect("a follower")
+    };
+    let is_whole = |batch: &Batch| {
+        let [.., (_, Change::Event(event)), (_, Change::State(delta))] = &*batch.changes else {
+            panic!("not an event and what it changes");
+        };
+        assert_eq!(event.event.position, Some(StreamPosition(500)));
+        let invited = delta.changes.first().and_then(|change| change.to.as_ref());
+        assert_eq!(invited.expect("an invite").nid, event.event.nid);
+        assert_eq!(batch.until(), StreamPosition(501));
+    };
+    is_whole(&next(&mut follower("tables").await).await);
+    while feed.position() < db.database.committed() {
+        feed.next().await.expect("the database");
+    }
+    is_whole(&next(&mut follower("memory").await).await);
 }
