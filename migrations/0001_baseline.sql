@@ -48,6 +48,12 @@ CREATE TABLE cursors (
     position bigint NOT NULL
 );
 
+-- Processes that hold an advisory lock on their number while they are connected: those that do not any
+-- more are gone.
+CREATE TABLE processes (
+    number bigint PRIMARY KEY
+);
+
 -- Which process may do what only one may do at a time, by the clock of the database.
 CREATE TABLE leases (
     name text PRIMARY KEY,

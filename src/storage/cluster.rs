@@ -16,6 +16,7 @@ use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{Connection, Database, Error, sessions::TokenHash};
 
+mod liveness;
 mod notify;
 
 pub(crate) use notify::{listen, notify};

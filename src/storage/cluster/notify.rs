@@ -10,7 +10,7 @@ use sqlx::{
 use tokio::sync::{mpsc, watch};
 use types::StreamPosition;
 
-use super::{Message, Outgoing, PeerEvent};
+use super::{Message, Outgoing, PeerEvent, liveness};
 use crate::Database;
 
 /// The channel of committed stream positions.
@@ -30,10 +30,17 @@ struct Envelope {
 }
 
 /// Receives the notifications of other processes, reconnecting as needed: forwards positions to
-/// `peer_commits` and messages to the subscribers.
+/// `peer_commits` and messages to the subscribers. Ends the leases of those that are gone.
 pub(crate) async fn listen(database: Database, peer_commits: watch::Sender<StreamPosition>) {
+    tokio::select! {
+        () = receive(&database, &peer_commits) => {}
+        () = liveness::end_leases_of_gone(&database) => {}
+    }
+}
+
+async fn receive(database: &Database, peer_commits: &watch::Sender<StreamPosition>) {
     while !peer_commits.is_closed() {
-        if let Err(error) = listen_once(&database, &peer_commits).await {
+        if let Err(error) = listen_once(database, peer_commits).await {
             tracing::warn!(%error, "Not listening to other processes for a while; the heartbeat does");
             tokio::time::sleep(RECONNECT_DELAY).await;
         }
@@ -47,6 +54,7 @@ async fn listen_once(
     let mut listener = PgListener::connect_with(database.pool()).await?;
     listener.listen_all([STREAM, MESSAGES]).await?;
     loop {
+        liveness::register(&mut listener, database.process().number).await?;
         database.cluster().notify_subscribers(PeerEvent::Resync);
         while let Some(notification) = listener.try_recv().await? {
             if notification.channel() == MESSAGES {

@@ -13,6 +13,7 @@ mod feed;
 mod inbox;
 mod outliers;
 mod pending_redactions;
+mod processes;
 mod remote_device_lists;
 mod state;
 mod support;
