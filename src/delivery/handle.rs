@@ -1,6 +1,14 @@
 //! The handle to what is sent to other servers.
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use federation::Federation;
 use parking_lot::Mutex;
@@ -39,6 +47,17 @@ pub(crate) struct Inner {
     /// Something may be due.
     pub(crate) wake: Notify,
     pub(crate) pauses: Mutex<Pauses>,
+    /// How many servers are being sent to.
+    pub(crate) sending: AtomicUsize,
+}
+
+/// What sending takes in this process. The rest is in the database: it does not grow with what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// How many servers are being sent to, a task for each; at most [`Settings::parallel`].
+    pub sending: usize,
+    /// How many servers are known not to be tried for a while; 10,000 at most.
+    pub paused: usize,
 }
 
 /// What this process knows of servers that are not tried for a while.
@@ -74,7 +93,16 @@ impl Delivery {
             federation,
             wake: Notify::new(),
             pauses: Mutex::default(),
+            sending: AtomicUsize::new(0),
         }))
+    }
+
+    /// What sending takes in this process now.
+    pub fn load(&self) -> Load {
+        Load {
+            sending: self.0.sending.load(Ordering::Relaxed),
+            paused: self.0.pauses.lock().servers.len(),
+        }
     }
 
     /// Notes that a server is there: it has sent a request. Ends the pause after a failure.

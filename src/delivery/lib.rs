@@ -9,8 +9,10 @@ mod edus;
 mod follow;
 mod handle;
 mod metrics;
+mod refused;
 mod room_servers;
 mod send;
+mod transaction;
 mod typing;
 
-pub use handle::{Delivery, Settings};
+pub use handle::{Delivery, Load, Settings};

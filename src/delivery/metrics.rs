@@ -15,6 +15,11 @@ pub(crate) fn destinations(counts: DestinationCounts) {
     }
 }
 
+/// How many servers this process sends to.
+pub(crate) fn sending(count: usize) {
+    gauge!("chancery_delivery_sending").set(count as f64);
+}
+
 /// Counts a transaction.
 pub(crate) fn transaction(outcome: &'static str) {
     counter!("chancery_delivery_transactions_total", "outcome" => outcome).increment(1);
@@ -23,4 +28,9 @@ pub(crate) fn transaction(outcome: &'static str) {
 /// Counts events that were sent, and those of them that the other server refused.
 pub(crate) fn events(outcome: &'static str, count: usize) {
     counter!("chancery_delivery_events_total", "outcome" => outcome).increment(count as u64);
+}
+
+/// Counts something that a server refuses even alone: it is not sent to it again.
+pub(crate) fn given_up(kind: &'static str) {
+    counter!("chancery_delivery_given_up_total", "kind" => kind).increment(1);
 }

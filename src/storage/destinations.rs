@@ -35,10 +35,59 @@ pub struct ClaimedDestination {
 pub struct OutgoingTransaction {
     /// Its id, the same whenever it is repeated.
     pub transaction_id: String,
-    /// Events in the order of the stream, each with its id.
-    pub pdus: Vec<(OwnedEventId, String)>,
+    /// Events in the order of the stream.
+    pub pdus: Vec<OutgoingPdu>,
     /// The rest, in order.
-    pub edus: Vec<String>,
+    pub edus: Vec<OutgoingEdu>,
+}
+
+/// An event that is sent.
+#[derive(Clone, Debug)]
+pub struct OutgoingPdu {
+    position: i64,
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// The event.
+    pub json: String,
+}
+
+/// Something else that is sent.
+#[derive(Clone, Debug)]
+pub struct OutgoingEdu {
+    edu_nid: i64,
+    /// The EDU.
+    pub json: String,
+}
+
+impl OutgoingTransaction {
+    /// How much is in it.
+    pub fn len(&self) -> usize {
+        self.pdus.len() + self.edus.len()
+    }
+
+    /// Whether nothing is in it: what was in it is known no more.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is to be sent first, and the rest, as transactions of these ids.
+    #[must_use]
+    pub fn split(mut self, ids: [String; 2]) -> [Self; 2] {
+        let half = self.len().div_ceil(2);
+        let pdus = self.pdus.split_off(half.min(self.pdus.len()));
+        let edus = self.edus.split_off(half - self.pdus.len());
+        let [first_id, second_id] = ids;
+        let first = Self {
+            transaction_id: first_id,
+            ..self
+        };
+        let second = Self {
+            transaction_id: second_id,
+            pdus,
+            edus,
+        };
+        [first, second]
+    }
 }
 
 /// How many servers are in which state.
@@ -252,18 +301,23 @@ impl ClaimedDestination {
         edus: &[i64],
     ) -> Result<OutgoingTransaction, Error> {
         let pdus = sqlx::query!(
-            "SELECT e.event_id, e.json FROM queued_pdus q JOIN events e ON e.event_nid = q.event_nid
+            "SELECT q.position, e.event_id, e.json FROM queued_pdus q JOIN events e ON e.event_nid = q.event_nid
              WHERE q.server_name = $1 AND q.position = ANY($2) ORDER BY q.position",
             self.server_name.as_str(),
             positions
         )
         .fetch_all(&mut *db)
         .await?;
-        let pdus = pdus
-            .into_iter()
-            .map(|row| Ok((id(row.event_id)?, row.json)));
-        let edus = sqlx::query_scalar!(
-            "SELECT content FROM queued_edus WHERE edu_nid = ANY($1) ORDER BY edu_nid",
+        let pdus = pdus.into_iter().map(|row| {
+            Ok(OutgoingPdu {
+                position: row.position,
+                event_id: id(row.event_id)?,
+                json: row.json,
+            })
+        });
+        let edus = sqlx::query_as!(
+            OutgoingEdu,
+            "SELECT edu_nid, content AS json FROM queued_edus WHERE edu_nid = ANY($1) ORDER BY edu_nid",
             edus
         )
         .fetch_all(db)
@@ -273,6 +327,34 @@ impl ClaimedDestination {
             pdus: pdus.collect::<Result<_, Error>>()?,
             edus,
         })
+    }
+
+    /// Sends a part of the transaction under way in its place; the rest waits in the queues. Keeps the claim
+    /// for some more time.
+    ///
+    /// To be called in a transaction that is committed before the part is sent.
+    pub async fn narrow(
+        &self,
+        db: &mut Connection,
+        part: &OutgoingTransaction,
+        time: Duration,
+    ) -> Result<(), Error> {
+        let positions: Vec<i64> = part.pdus.iter().map(|pdu| pdu.position).collect();
+        let edus: Vec<i64> = part.edus.iter().map(|edu| edu.edu_nid).collect();
+        let result = sqlx::query!(
+            "UPDATE destinations SET transaction_id = $3, pdu_positions = $4, edu_nids = $5,
+                lease_expires_at = clock_timestamp() + $6::bigint * interval '1 millisecond'
+             WHERE server_name = $1 AND token = $2",
+            self.server_name.as_str(),
+            self.token,
+            part.transaction_id,
+            &positions,
+            &edus,
+            milliseconds(time)
+        )
+        .execute(db)
+        .await?;
+        self.held(result.rows_affected())
     }
 
     /// Takes out of the queues what has arrived. To be called in a transaction.

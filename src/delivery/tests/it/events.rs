@@ -233,13 +233,19 @@ async fn statements(alone: usize, shared: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_message_in_a_room_with_other_servers_costs_three_statements() {
-    let (one, two) = (statements(0, 1).await, statements(0, 2).await);
+    let (one, two) = (
+        Box::pin(statements(0, 1)).await,
+        Box::pin(statements(0, 2)).await,
+    );
     // Besides `BEGIN`: the queue, the cursor, and `COMMIT`.
     assert_eq!(two.len() - one.len(), 3, "{two:?}");
 }
 
 #[tokio::test]
 async fn messages_in_a_room_without_other_servers_cost_no_statement() {
-    let (none, many) = (statements(0, 1).await, statements(20, 1).await);
+    let (none, many) = (
+        Box::pin(statements(0, 1)).await,
+        Box::pin(statements(20, 1)).await,
+    );
     assert_eq!(many, none);
 }

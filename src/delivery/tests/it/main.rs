@@ -7,5 +7,7 @@
 
 mod devices;
 mod events;
+mod many;
 mod processes;
+mod refused;
 mod support;

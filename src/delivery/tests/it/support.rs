@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     Fail,
     /// Does not answer.
     Hang,
+    /// Refuses transactions in which this text is, and accepts the others.
+    Refuse(&'static str),
 }
 
 /// A transaction as the other server has received it.
@@ -118,7 +120,7 @@ impl Remote {
         messages
     }
 
-    fn settings(&self) -> config::Federation {
+    pub(crate) fn settings(&self) -> config::Federation {
         toml::from_str(&format!(
             "mode = 'open'
              ca_file = '{}'
@@ -143,17 +145,18 @@ async fn serve(
     let (answer, sender) = (Arc::clone(answer), sender.clone());
     HttpsServer::start_at(address, ca, &[REMOTE], move |received| {
         let _unwatched = sender.send(transaction(received));
+        let status = |status| {
+            let response = Response::builder().status(status).body(Body::empty());
+            response.expect("a response")
+        };
+        let text = String::from_utf8_lossy(&received.body);
         let body = match *answer.lock() {
-            Answer::Accept => Body::from(r#"{"pdus":{}}"#),
+            Answer::Refuse(refused) if text.contains(refused) => return status(400),
+            Answer::Accept | Answer::Refuse(_) => Body::from(r#"{"pdus":{}}"#),
             Answer::Hang => {
                 Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>())
             }
-            Answer::Fail => {
-                return Response::builder()
-                    .status(503)
-                    .body(Body::empty())
-                    .expect("a response");
-            }
+            Answer::Fail => return status(503),
         };
         Response::new(body)
     })
@@ -208,7 +211,7 @@ impl Process {
     }
 
     /// Opens the database with settings of its own.
-    fn with(
+    pub(crate) fn with(
         test: TestDatabase,
         settings: &config::Federation,
         change: impl FnOnce(Settings) -> Settings,
