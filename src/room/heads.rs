@@ -6,17 +6,19 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 use ruma::{OwnedRoomId, RoomId};
-use storage::{CommitError, committer::WriteSet};
-use tokio::sync::oneshot;
+use tokio::sync::MutexGuard;
 use types::StreamPosition;
 
-use crate::{head::Head, turn::Turn};
+use crate::{
+    head::Head,
+    turn::{Turn, TurnWrite},
+};
 
 /// A room's lock, and its head while writes are on their way.
 #[derive(Debug, Default)]
@@ -27,10 +29,10 @@ pub(crate) struct HeadEntry {
     durable: Mutex<Durable>,
     /// Whether other processes have written to the room lately.
     is_contended: AtomicBool,
-    /// Whether the pending head is not what is in the database.
-    is_discarded: AtomicBool,
-    /// Open while this process has the room's lock in the database. Changes with `pending` locked.
-    turn: Mutex<Option<Turn>>,
+    /// How many pending heads were discarded. Changes with `pending` locked.
+    discarded: AtomicU64,
+    /// The turn of this process, while it writes to the room with others. Changes with `pending` locked.
+    turn: Mutex<Option<Arc<Turn>>>,
 }
 
 /// A revision that is in the database, with the position of its last change.
@@ -97,18 +99,44 @@ impl HeadEntry {
         durable.position = durable.position.max(position);
     }
 
-    /// Takes the pending head away if it was discarded, or if `live` has all of it.
+    /// Takes the pending head away if `live` has all of it.
     pub(crate) fn drop_settled(&self, pending: &mut Option<Head>, applied: StreamPosition) {
         let durable = self.durable();
         let is_settled = pending.as_ref().is_some_and(|head| {
             durable.revision >= head.state.revision() && durable.position <= applied
         });
-        if self.is_discarded.swap(false, Ordering::AcqRel) || is_settled {
+        if is_settled {
             *pending = None;
         }
     }
 
-    /// Whether writes should take the room's lock in the database first.
+    /// Locks the room in this process: in an open turn, or in none.
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, Option<Head>> {
+        loop {
+            let pending = self.pending.lock().await;
+            let turn = self.turn.lock().clone();
+            match turn.filter(|turn| turn.is_over()) {
+                None => return pending,
+                Some(turn) => {
+                    drop(pending);
+                    turn.closed().await;
+                }
+            }
+        }
+    }
+
+    /// Locks the room in this process, after its turn has ended.
+    pub(crate) async fn lock_without_turn(&self) -> MutexGuard<'_, Option<Head>> {
+        loop {
+            let pending = self.lock().await;
+            let Some(turn) = self.turn.lock().clone() else {
+                return pending;
+            };
+            turn.end();
+        }
+    }
+
+    /// Whether writes should wait for the turn of this process.
     pub(crate) fn is_contended(&self) -> bool {
         self.is_contended.load(Ordering::Acquire)
     }
@@ -118,35 +146,35 @@ impl HeadEntry {
         self.is_contended.store(is_contended, Ordering::Release);
     }
 
-    /// Has the pending head dropped before the next use.
-    pub(crate) fn discard_head(&self) {
-        self.is_discarded.store(true, Ordering::Release);
+    /// Takes the pending head away: what is built next is built on what is committed.
+    pub(crate) fn discard_head(&self, pending: &mut Option<Head>) {
+        *pending = None;
+        self.discarded.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether writes are to be added to a turn.
-    pub(crate) fn has_open_turn(&self) -> bool {
+    /// How many pending heads were discarded: tells whether a write was built on one of them.
+    pub(crate) fn discarded(&self) -> u64 {
+        self.discarded.load(Ordering::Acquire)
+    }
+
+    /// Whether this process has its turn.
+    pub(crate) fn has_turn(&self) -> bool {
         self.turn.lock().is_some()
     }
 
-    /// Lets writes be added to a turn.
-    pub(crate) fn open_turn(&self) {
-        *self.turn.lock() = Some(Turn::default());
+    /// Lets this process write in a turn from here on.
+    pub(crate) fn open_turn(&self, turn: Arc<Turn>) {
+        *self.turn.lock() = Some(turn);
     }
 
-    /// Adds a write to the open turn.
-    pub(crate) fn add_to_turn(
-        &self,
-        set: WriteSet,
-        request: oneshot::Sender<Result<(), CommitError>>,
-    ) {
-        if let Some(turn) = &mut *self.turn.lock() {
-            turn.add(set, request);
-        }
+    /// Counts a write in the turn of this process, if it has one.
+    pub(crate) fn begin_write(&self) -> Option<TurnWrite> {
+        self.turn.lock().clone().map(TurnWrite::new)
     }
 
-    /// What was added to the turn; none if there is no open one.
-    pub(crate) fn close_turn(&self) -> Option<Turn> {
-        self.turn.lock().take()
+    /// Lets this process write without a turn.
+    pub(crate) fn close_turn(&self) {
+        *self.turn.lock() = None;
     }
 }
 

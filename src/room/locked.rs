@@ -6,7 +6,8 @@ use ruma::RoomId;
 use storage::{
     Tx,
     committer::{WriteSet, commit_locked},
-    rooms::{self, RoomWrite},
+    room_locks,
+    rooms::RoomWrite,
 };
 use tokio::sync::{MutexGuard, SemaphorePermit};
 
@@ -28,18 +29,15 @@ impl Rooms {
         room_id: &RoomId,
         entry: &'e Arc<HeadEntry>,
     ) -> Result<LockedRoom<'e>, Error> {
-        let mut pending = entry.pending.lock().await;
-        while entry.has_open_turn() {
-            // The lock is fair: who opened the turn is next.
-            drop(pending);
-            pending = entry.pending.lock().await;
-        }
+        let pending = entry.lock_without_turn().await;
         let acquired = self.0.turns.acquire().await;
         let turn = acquired.map_err(|_| storage::CommitError::Stopping)?;
         let pinned = self.0.live.pin_room_state(room_id).await?;
         let pinned = pinned.ok_or(Error::UnknownRoom)?;
         let mut tx = self.0.database.begin().await?;
-        let locked = rooms::lock(&mut tx, room_id).await?;
+        // Those who write in turns wait for it; those who do not lose to it.
+        room_locks::take_turn(&mut tx, room_id).await?;
+        let locked = room_locks::lock(&mut tx, room_id).await?;
         let locked = locked.ok_or(Error::UnknownRoom)?;
         let head = self.locked_head(&mut tx, room_id, &pinned, locked).await?;
         Ok(LockedRoom {
@@ -79,7 +77,7 @@ impl LockedRoom<'_> {
         let sets = [set];
         // What of this process is on its way to the disk was built on another head, and is decided
         // anew.
-        *self.pending = None;
+        self.entry.discard_head(&mut self.pending);
         let results = commit_locked(self.tx, &sets).await;
         let committed = results.into_iter().next();
         let committed = committed.unwrap_or(Err(storage::CommitError::Stopping))?;

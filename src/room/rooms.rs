@@ -20,7 +20,6 @@ use crate::{
     receive::{Inbox, ReceivedTransactions},
     room_locks::RoomLocks,
     transactions::Transactions,
-    turn::Others,
 };
 
 /// How often a write is tried that others come before.
@@ -52,6 +51,15 @@ pub(crate) struct RequestedWrite<'w, T> {
     pub(crate) append: &'w mut (dyn FnMut(&mut EventAppender<'_>) -> Result<T, Error> + Send),
 }
 
+/// What other requests that write to the room do during a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// They build on it before it is durable.
+    Continue,
+    /// They wait: it fails by no fault of another, and takes no other with it.
+    Wait,
+}
+
 /// All rooms; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rooms(pub(crate) Arc<Inner>);
@@ -76,9 +84,9 @@ pub(crate) struct Inner {
     pub(crate) remote_joins: RoomLocks,
     pub(crate) backfill: Backfill,
     pub(crate) resolutions: Resolutions,
-    /// Turns that may be open at once: each has a connection while it waits for the feed, which
-    /// needs one, too.
-    pub(crate) turns: Semaphore,
+    /// Turns and locks of rooms that may be held or waited for at once: each has a connection while it
+    /// waits for the feed, which needs one, too.
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 impl Rooms {
@@ -103,7 +111,7 @@ impl Rooms {
             remote_joins: RoomLocks::default(),
             backfill: Backfill::new(),
             resolutions: Resolutions::default(),
-            turns: Semaphore::new(turns.max(1)),
+            turns: Arc::new(Semaphore::new(turns.max(1))),
             settings,
             database,
             live,
@@ -181,24 +189,22 @@ impl Rooms {
         }
         let entry = self.0.heads.get(room_id);
         for attempt in 0..MAX_ATTEMPTS {
-            let mut pending = entry.pending.lock().await;
-            let is_alone = attempt >= SHARED_ATTEMPTS;
-            while is_alone && entry.has_open_turn() {
-                // The lock is fair: who opened the turn is next.
-                drop(pending);
-                pending = entry.pending.lock().await;
+            let mut pending = entry.lock().await;
+            if entry.is_contended() && !entry.has_turn() {
+                Box::pin(self.take_turn(room_id, &entry, &mut pending)).await?;
             }
-            let written = if entry.has_open_turn() {
-                self.join_turn(&entry, pending, &mut write).await?
-            } else if is_alone || entry.is_contended() {
-                let others = if is_alone { Others::Wait } else { Others::Join };
-                let turn = self.lead_turn(room_id, &entry, pending, others, &mut write);
-                Box::pin(turn).await?
+            let others = if attempt < SHARED_ATTEMPTS {
+                Others::Continue
             } else {
-                let head = self.current_head(&entry, room_id, &mut pending).await?;
-                self.write_head(&entry, pending, head, &mut write).await?
+                // What was built on is decided, too.
+                let decided = self.submitted_writes_decided().await?;
+                self.0.live.wait_until_applied(decided).await;
+                entry.discard_head(&mut pending);
+                Others::Wait
             };
-            match written {
+            let head = self.current_head(&entry, room_id, &mut pending).await?;
+            let written = self.write_head(&entry, pending, (head, others), &mut write);
+            match written.await? {
                 Ok(result) => return Ok(result),
                 // Another process writes to the room, or a write that this one followed failed.
                 Err(CommitError::Conflict) => entry.set_contended(true),
@@ -208,13 +214,13 @@ impl Rooms {
         Err(CommitError::Conflict.into())
     }
 
-    /// Writes to a room that no other process writes to, as far as is known: the write of the next
-    /// request joins the same batch.
+    /// Writes to a room on a head, which holds if no other process has written to the room first: the
+    /// write of the next request joins the same batch.
     async fn write_head<T: Send>(
         &self,
         entry: &Arc<HeadEntry>,
         mut pending: MutexGuard<'_, Option<Head>>,
-        head: Head,
+        (head, others): (Head, Others),
         write: &mut RequestedWrite<'_, T>,
     ) -> Result<Result<T, CommitError>, Error> {
         let (result, appender) = self.build(head, write).await?;
@@ -231,8 +237,10 @@ impl Rooms {
         let revision = head.state.revision();
         let redacted = redactions(&set);
         *pending = Some(head);
+        let discarded = entry.discarded();
+        let turn = entry.begin_write();
         let commit = self.0.committer.submit(set).await;
-        drop(pending);
+        let kept = (others == Others::Wait).then_some(pending);
         let error = match commit.durable().await {
             Ok(committed) => {
                 self.settle(entry, revision, committed, redacted);
@@ -242,10 +250,15 @@ impl Rooms {
         };
         // What was built on the failed write fails by its revision; the first to see it drops the
         // head.
-        let mut pending = entry.pending.lock().await;
-        let is_ahead = |head: &Head| head.state.revision() >= revision;
-        if pending.as_ref().is_some_and(is_ahead) && !entry.has_open_turn() {
-            *pending = None;
+        let mut pending = match kept {
+            Some(pending) => pending,
+            None => entry.pending.lock().await,
+        };
+        if entry.discarded() == discarded {
+            entry.discard_head(&mut pending);
+        }
+        if let (CommitError::Conflict, Some(turn)) = (&error, turn) {
+            turn.lost();
         }
         Ok(Err(error))
     }

@@ -1,131 +1,223 @@
-//! Writing to a room that several processes write to.
+//! Turns of processes in a room that several of them write to.
 //!
-//! A process takes the room's lock in the database once and, while it has it, adds the writes of all
-//! requests that wait for the room: then it commits them together, and another process has its turn.
+//! What guards a room is the comparison of its head with every write; a turn keeps processes from
+//! losing by it to each other. It is a lock in the database, for which processes queue. While a
+//! process has it, it writes as it does to any other room, one batch after the other.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use live::PinnedState;
 use ruma::RoomId;
 use storage::{
     CommitError, Tx,
-    committer::{WriteSet, commit_locked},
-    rooms::{self, LockedHead},
+    committer::WriteSet,
+    room_locks::{self, LockedHead},
     stream,
 };
 use tokio::{
-    sync::{MutexGuard, oneshot},
-    time::timeout,
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, timeout},
 };
+use types::StreamPosition;
 
-use crate::{
-    Error, Rooms, append::redactions, head::Head, heads::HeadEntry, rooms::RequestedWrite,
-};
+use crate::{Error, Rooms, head::Head, heads::HeadEntry};
 
 /// How long a turn waits for the feed, before it reads the room itself.
 const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What was added while this process has the room's lock.
-#[derive(Debug, Default)]
+/// How long others wait for a process that goes on writing.
+const MAX_TURN: Duration = Duration::from_millis(40);
+
+/// A turn in which nothing was written for so long ends.
+const IDLE: Duration = Duration::from_millis(3);
+
+/// A turn of this process in a room.
+#[derive(Debug)]
 pub(crate) struct Turn {
-    sets: Vec<WriteSet>,
-    results: Vec<oneshot::Sender<Result<(), CommitError>>>,
+    phase: watch::Sender<Phase>,
+    /// How many writes there were, and how many of them have not ended.
+    writes: AtomicU64,
+    unfinished: AtomicU64,
 }
 
-/// What the other requests that wait for the room do during a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Others {
-    /// They add their writes, which are committed together.
-    Join,
-    /// They wait: the turn has one write, which cannot fail by the fault of another.
-    Wait,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Nothing is to be written in it any more.
+    Over,
+    /// Nothing can be written in it any more.
+    Closed,
 }
 
-type Guard<'e> = MutexGuard<'e, Option<Head>>;
+/// A write in a turn, until it has ended.
+#[derive(Debug)]
+pub(crate) struct TurnWrite(Arc<Turn>);
 
-/// Ends a turn that was not committed: what was added to the head is not in the database.
-struct OpenTurn<'e>(&'e HeadEntry);
+/// What a process has during its turn.
+struct HeldTurn {
+    tx: Tx,
+    _pinned: PinnedState,
+    _permit: OwnedSemaphorePermit,
+}
 
-impl Drop for OpenTurn<'_> {
-    fn drop(&mut self) {
-        if self.0.close_turn().is_some() {
-            self.0.discard_head();
+impl Turn {
+    fn new() -> Self {
+        Self {
+            phase: watch::Sender::new(Phase::Open),
+            writes: AtomicU64::new(0),
+            unfinished: AtomicU64::new(0),
         }
+    }
+
+    /// Has it end before its time.
+    pub(crate) fn end(&self) {
+        self.advance(Phase::Over);
+    }
+
+    /// Whether nothing is to be written in it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        *self.phase.borrow() >= Phase::Over
+    }
+
+    /// Waits until nothing can be written in it any more.
+    pub(crate) async fn closed(&self) {
+        self.reached(Phase::Closed).await;
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let is_later = to > *phase;
+            *phase = to.max(*phase);
+            is_later
+        });
+    }
+
+    async fn reached(&self, wanted: Phase) {
+        let mut phase = self.phase.subscribe();
+        // The sender lives as long as the turn.
+        let _alive = phase.wait_for(|phase| *phase >= wanted).await;
+    }
+
+    /// Waits until it should end: its time is over, or nothing is written in it.
+    async fn should_end(&self) {
+        let until = Instant::now() + MAX_TURN;
+        let mut seen = 0;
+        while Instant::now() < until {
+            if timeout(IDLE, self.reached(Phase::Over)).await.is_ok() {
+                return;
+            }
+            let writes = self.writes.load(Ordering::Acquire);
+            if writes == seen && self.unfinished.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            seen = writes;
+        }
+    }
+}
+
+impl TurnWrite {
+    pub(crate) fn new(turn: Arc<Turn>) -> Self {
+        turn.writes.fetch_add(1, Ordering::AcqRel);
+        turn.unfinished.fetch_add(1, Ordering::AcqRel);
+        Self(turn)
+    }
+
+    /// Another process wrote to the room meanwhile.
+    pub(crate) fn lost(&self) {
+        self.0.end();
+    }
+}
+
+impl Drop for TurnWrite {
+    fn drop(&mut self) {
+        self.0.unfinished.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Rooms {
-    /// Adds a write to the turn that another request has opened, and waits until it is durable.
-    pub(crate) async fn join_turn<T: Send>(
-        &self,
-        entry: &HeadEntry,
-        mut guard: Guard<'_>,
-        write: &mut RequestedWrite<'_, T>,
-    ) -> Result<Result<T, CommitError>, Error> {
-        let (result, committed) = self.add(entry, &mut guard, write).await?;
-        drop(guard);
-        wait(result, committed).await
-    }
-
-    /// Takes the room's lock in the database, adds this write and, if they may join, those of all
-    /// requests that wait for the room, and commits them.
+    /// Waits for this process's turn in a room, which is locked in this process, and until what
+    /// other processes wrote last is known. No turn is left open if no other process writes to the
+    /// room any more.
     #[tracing::instrument(name = "room.turn", level = "debug", skip_all)]
-    pub(crate) async fn lead_turn<'e, T: Send>(
+    pub(crate) async fn take_turn(
         &self,
         room_id: &RoomId,
-        entry: &'e Arc<HeadEntry>,
-        mut guard: Guard<'e>,
-        others: Others,
-        write: &mut RequestedWrite<'_, T>,
-    ) -> Result<Result<T, CommitError>, Error> {
-        let acquired = self.0.turns.acquire().await;
-        let _turn = acquired.map_err(|_| CommitError::Stopping)?;
+        entry: &Arc<HeadEntry>,
+        pending: &mut Option<Head>,
+    ) -> Result<(), Error> {
+        let acquired = Arc::clone(&self.0.turns).acquire_owned().await;
+        let permit = acquired.map_err(|_| CommitError::Stopping)?;
         // Loaded before the lock is taken, and kept.
         let pinned = self.0.live.pin_room_state(room_id).await?;
         let pinned = pinned.ok_or(Error::UnknownRoom)?;
-        let mut tx = self.0.database.begin_batch().await?;
-        let locked = rooms::lock(&mut tx, room_id).await?;
+        let mut tx = self.0.database.begin_turn().await?;
+        match room_locks::take_turn(&mut tx, room_id).await {
+            Err(error) if error.is_lock_timeout() => {
+                tracing::warn!(room.id = %room_id, "Another process does not end its turn; writing without one");
+                entry.set_contended(false);
+                return Ok(());
+            }
+            taken => taken?,
+        }
+        // Who writes to the room without a turn loses meanwhile, and waits for one.
+        let locked = room_locks::hold(&mut tx, room_id).await?;
         let locked = locked.ok_or(Error::UnknownRoom)?;
+        self.locked_head(&mut tx, room_id, &pinned, locked).await?;
+        room_locks::release(&mut tx).await?;
+        entry.discard_head(pending);
         if locked.writer == self.0.database.process().number {
-            // Nobody else wrote since: the next write need not wait for a turn.
+            // Nobody else wrote since.
+            entry.set_contended(false);
+            return Ok(tx.commit().await?);
+        }
+        let turn = Arc::new(Turn::new());
+        entry.open_turn(Arc::clone(&turn));
+        let held = HeldTurn {
+            tx,
+            _pinned: pinned,
+            _permit: permit,
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a turn is longer than the request that opens it, and ends by itself"
+        )]
+        tokio::spawn(self.clone().keep_turn(Arc::clone(entry), turn, held));
+        Ok(())
+    }
+
+    /// Ends a turn when it should, and after what was written in it.
+    async fn keep_turn(self, entry: Arc<HeadEntry>, turn: Arc<Turn>, held: HeldTurn) {
+        turn.should_end().await;
+        turn.end();
+        let pending = entry.pending.lock().await;
+        entry.close_turn();
+        drop(pending);
+        turn.advance(Phase::Closed);
+        let writes = turn.writes.load(Ordering::Acquire);
+        tracing::debug!(writes, "A turn ends");
+        if writes < 2 {
+            // Few requests: those that lose to another process can afford it.
             entry.set_contended(false);
         }
-        *guard = Some(self.locked_head(&mut tx, room_id, &pinned, locked).await?);
-        entry.open_turn();
-        let open = OpenTurn(entry);
-        let added = self.add(entry, &mut guard, write).await;
-        if others == Others::Join {
-            // Locks are granted in the order in which they are asked for: all who waited add theirs.
-            drop(guard);
-            guard = entry.pending.lock().await;
+        // If it fails, writes of this turn may lose to those of the next one.
+        let _decided = self.submitted_writes_decided().await;
+        if let Err(error) = held.tx.commit().await {
+            tracing::debug!(%error, "A turn ended with its connection");
         }
-        let turn = entry.close_turn().unwrap_or_default();
-        drop(open);
-        let results = if turn.sets.is_empty() {
-            *guard = None;
-            Vec::new()
-        } else {
-            commit_locked(tx, &turn.sets).await
-        };
-        if results.iter().any(Result::is_err) {
-            *guard = None;
-        } else if let Some(head) = &*guard {
-            let position = results.iter().flatten().max().copied().unwrap_or_default();
-            let redacted = turn.sets.iter().flat_map(redactions).collect();
-            self.settle(entry, head.state.revision(), position, redacted);
-            if results.len() < 2 {
-                // Few requests: those that lose to another process can afford it.
-                entry.set_contended(false);
-            }
-        }
-        let results = retry_alone(results);
-        drop(guard);
-        for (request, result) in turn.results.into_iter().zip(results) {
-            // The request may have been cancelled; the write stays.
-            let _gone = request.send(result.map(|_| ()));
-        }
-        let (result, committed) = added?;
-        wait(result, committed).await
+    }
+
+    /// Waits until all that was submitted to the committer so far is durable or has failed; returns a
+    /// position that has all that is durable.
+    pub(crate) async fn submitted_writes_decided(&self) -> Result<StreamPosition, CommitError> {
+        // Write sets are written in the order of submission.
+        let nothing = WriteSet::default();
+        self.0.committer.submit(nothing).await.durable().await
     }
 
     /// The head of a room that is locked in the database: that in memory, once the feed has brought
@@ -156,52 +248,5 @@ impl Rooms {
         tracing::warn!(room.id = %room_id, "The feed did not bring what is in the database");
         let state = self.0.live.reload_state(tx, room_id).await?;
         Head::new(Arc::new(state.ok_or(Error::UnknownRoom)?))
-    }
-
-    /// Adds a write to the open turn; what it waits for is none if it adds nothing.
-    async fn add<T: Send>(
-        &self,
-        entry: &HeadEntry,
-        guard: &mut Guard<'_>,
-        write: &mut RequestedWrite<'_, T>,
-    ) -> Result<(T, oneshot::Receiver<Result<(), CommitError>>), Error> {
-        let head = guard.as_ref().cloned().ok_or(Error::UnknownRoom)?;
-        let (result, appender) = self.build(head, write).await?;
-        let (request, committed) = oneshot::channel();
-        // What is there already may have been added in this turn: then it is committed with it.
-        let (set, head) = appender
-            .finish(&self.0.database, &self.0.state_keys)
-            .await?;
-        **guard = Some(head);
-        entry.add_to_turn(set, request);
-        Ok((result, committed))
-    }
-}
-
-/// When a turn of several writes fails, each is tried alone: one of them may be at fault.
-fn retry_alone<T>(results: Vec<Result<T, CommitError>>) -> Vec<Result<T, CommitError>> {
-    let has_failed = |result: &Result<T, CommitError>| match result {
-        Err(CommitError::Failed(error)) => !error.is_unavailable(),
-        _ => false,
-    };
-    if results.len() < 2 || !results.iter().any(has_failed) {
-        return results;
-    }
-    let lost = |_| Err(CommitError::Conflict);
-    results.into_iter().map(lost).collect()
-}
-
-async fn wait<T>(
-    result: T,
-    committed: oneshot::Receiver<Result<(), CommitError>>,
-) -> Result<Result<T, CommitError>, Error> {
-    let committed = committed.await.unwrap_or(Err(CommitError::Conflict));
-    Ok(committed.map(|()| result))
-}
-
-impl Turn {
-    pub(crate) fn add(&mut self, set: WriteSet, request: oneshot::Sender<Result<(), CommitError>>) {
-        self.sets.push(set);
-        self.results.push(request);
     }
 }

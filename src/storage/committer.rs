@@ -130,6 +130,11 @@ impl WriteSet {
         changes
     }
 
+    /// Whether there is nothing to write or to compare.
+    fn is_empty(&self) -> bool {
+        self.room.is_none() && self.changes.is_empty() && self.user.is_empty()
+    }
+
     fn is_applied(&self, conflicts: &Conflicts) -> bool {
         let room = self.room.as_ref();
         room.is_none_or(|room| !conflicts.contains(&room.room_nid))

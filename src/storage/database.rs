@@ -37,6 +37,9 @@ const STATEMENT_CACHE: usize = 512;
 pub(crate) const BEGIN_BATCH: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
                                       SET LOCAL enable_seqscan = off";
 
+/// How long a turn of another process in a room is waited for; much longer than any takes.
+const BEGIN_TURN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
+
 /// A connection idle for less than this is used without a ping.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -123,9 +126,9 @@ impl Database {
         self.begin_by("BEGIN").await
     }
 
-    /// Begins a transaction in which the rows of rooms are written, as the committer does.
-    pub async fn begin_batch(&self) -> Result<Tx, Error> {
-        self.begin_by(BEGIN_BATCH).await
+    /// Begins a transaction for a turn in a room (`room_locks`).
+    pub async fn begin_turn(&self) -> Result<Tx, Error> {
+        self.begin_by(BEGIN_TURN).await
     }
 
     async fn begin_by(&self, statement: &'static str) -> Result<Tx, Error> {

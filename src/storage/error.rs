@@ -52,6 +52,11 @@ impl Error {
         }
     }
 
+    /// Whether a lock was waited for as long as the transaction allows.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03"))
+    }
+
     /// Whether text from outside held a NUL, which PostgreSQL does not store.
     fn is_unstorable_text(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22021"))

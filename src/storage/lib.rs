@@ -36,6 +36,7 @@ pub mod registration;
 pub mod relayed_events;
 pub mod remote_device_lists;
 pub mod reports;
+pub mod room_locks;
 pub mod room_states;
 pub mod rooms;
 mod rows;

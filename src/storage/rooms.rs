@@ -265,29 +265,6 @@ pub async fn find(db: &mut Connection, room_id: &RoomId) -> Result<Option<Room>,
     row.map(Room::try_from).transpose()
 }
 
-/// What the head of a locked room is known by.
-#[derive(Clone, Copy, Debug)]
-pub struct LockedHead {
-    /// Its revision.
-    pub revision: i64,
-    /// The number of the process that wrote it.
-    pub writer: i64,
-}
-
-/// Locks the room against other writers until the transaction ends; waiting writers are served in
-/// turn. `None` if there is no such room.
-pub async fn lock(db: &mut Connection, room_id: &RoomId) -> Result<Option<LockedHead>, Error> {
-    let head = sqlx::query_as!(
-        LockedHead,
-        "SELECT h.revision, h.writer FROM room_heads h JOIN rooms r ON r.room_nid = h.room_nid
-         WHERE r.room_id = $1 FOR NO KEY UPDATE OF h",
-        room_id.as_str()
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(head)
-}
-
 /// The heads of rooms with the ids of all of their forward extremities.
 pub(crate) async fn heads(
     db: &mut Connection,

@@ -151,7 +151,7 @@ impl Rooms {
             room: Some(write),
             ..WriteSet::default()
         };
-        *pending = None;
+        entry.discard_head(&mut pending);
         match self.0.committer.submit(set).await.durable().await {
             Ok(committed) => {
                 self.settle(entry, revision, committed, Vec::new());

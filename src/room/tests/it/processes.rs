@@ -8,7 +8,11 @@ use serde_json::json;
 use testkit::queries_of;
 use tokio::task::JoinSet;
 
-use crate::support::{Server, alice, bob, chain, message, sender, transaction, user};
+use crate::{
+    receiving::{self, MESSAGE},
+    remote::Remote,
+    support::{Server, alice, bob, chain, message, sender, transaction, user},
+};
 
 const SENDERS: usize = 32;
 const MESSAGES: usize = 5;
@@ -271,4 +275,66 @@ async fn a_pending_write_survives_writes_of_another_process() {
         tokio::join!(sends.join_all(), here.catch_up());
     }
     assert_eq!(chain(&here, &room_id).await.len(), 6 + 1 + 1 + 2 * 19);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn events_of_other_servers_enter_a_room_in_which_processes_take_turns() {
+    let (here, remote) = (Server::start().await, Remote::new());
+    let there = here.another().await;
+    let (room_id, mut branch) = receiving::room(&here, &remote).await;
+    let mut senders = JoinSet::new();
+    for number in 0..8 {
+        let (rooms, room_id) = ([&here, &there][number % 2].rooms.clone(), room_id.clone());
+        senders.spawn(async move {
+            let mut sent = Vec::new();
+            for message_number in 0..8 {
+                let text = format!("{number} {message_number}");
+                let sender = transaction(&alice(), &text);
+                let event_id = rooms.send(&room_id, &sender, message(&text)).await;
+                sent.push(event_id.expect("sent"));
+            }
+            sent
+        });
+    }
+    let mut expected = Vec::new();
+    for number in 0..16 {
+        let text = number.to_string();
+        let event = receiving::set(&remote, &mut branch, MESSAGE, &text);
+        expected.push(event.event_id().clone());
+        let server = [&here, &there][number % 2];
+        let refused = server.receive_from(&remote, &room_id, &[event]).await;
+        assert!(refused.is_empty());
+    }
+    expected.extend(senders.join_all().await.into_iter().flatten());
+    let stored = here.stored(&room_id).await.into_iter();
+    let stored: HashSet<_> = stored.map(|event| event.pdu.event_id().clone()).collect();
+    assert!(stored.is_superset(&expected.into_iter().collect()));
+    for server in [&here, &there] {
+        server.catch_up().await;
+    }
+    assert_eq!(
+        here.readable_texts(&room_id, &alice()).await,
+        there.readable_texts(&room_id, &alice()).await
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_end_its_turn_is_not_waited_for_for_ever() {
+    let here = Server::start().await;
+    let there = here.another().await;
+    let room_id = here.room(&[&alice(), &bob()]).await;
+    // A third process has its turn, and hangs.
+    let mut turn = here.test.database.begin_turn().await.expect("begun");
+    let taken = storage::room_locks::take_turn(&mut turn, &room_id).await;
+    taken.expect("its turn");
+    for round in 0..2 {
+        let text = round.to_string();
+        let (first, second) = tokio::join!(
+            here.send_text(&room_id, &alice(), &text),
+            there.send_text(&room_id, &bob(), &text),
+        );
+        first.expect("sent");
+        second.expect("sent");
+    }
+    assert_eq!(chain(&here, &room_id).await.len(), 6 + 1 + 4);
 }
