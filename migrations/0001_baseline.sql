@@ -140,11 +140,10 @@ CREATE TABLE events (
     json text NOT NULL
 );
 CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;
-CREATE UNIQUE INDEX events_timeline ON events (room_nid, position) WHERE position IS NOT NULL;
 CREATE UNIQUE INDEX events_history ON events (room_nid, history_order) WHERE history_order IS NOT NULL;
 CREATE INDEX events_state_history ON events (room_nid, event_type, state_key, history_order)
     WHERE state_key IS NOT NULL;
-CREATE INDEX events_time ON events (room_nid, origin_server_ts, history_order)
+CREATE INDEX events_time ON events (room_nid, origin_server_ts)
     WHERE history_order IS NOT NULL AND verdict = 0;
 
 -- Events of other servers whose transactions were answered before they were taken into their room, by
@@ -534,17 +533,17 @@ CREATE TABLE device_keys (
     PRIMARY KEY (user_id, device_id)
 );
 
--- Claimed once each, the oldest first.
+-- Claimed once each, the oldest first. The ids of a device's keys differ: its uploads wait for each other
+-- (storage/families/key_uploads.rs), which costs less than an index.
 CREATE TABLE one_time_keys (
     user_id text NOT NULL,
     device_id text NOT NULL,
     algorithm text NOT NULL,
-    key_id text NOT NULL,
     ordinal bigint GENERATED ALWAYS AS IDENTITY,
+    key_id text NOT NULL,
     key text NOT NULL,
-    PRIMARY KEY (user_id, device_id, algorithm, key_id)
+    PRIMARY KEY (user_id, device_id, algorithm, ordinal)
 );
-CREATE INDEX one_time_keys_order ON one_time_keys (user_id, device_id, algorithm, ordinal);
 
 -- Claimed repeatedly when no one-time key is left.
 CREATE TABLE fallback_keys (

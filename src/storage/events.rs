@@ -419,16 +419,22 @@ pub async fn latest(
     spans: &[Span],
     limit: i64,
 ) -> Result<Vec<StoredEvent>, Error> {
-    let (room_nids, after, until) = columns(spans);
+    let room_nids: Vec<i64> = spans.iter().map(|span| span.room_nid.get()).collect();
+    // The places of the timeline's events in the history follow from their positions.
+    let order = |position: fn(&Span) -> StreamPosition| {
+        let orders = spans.iter().map(position).map(HistoryOrder::of);
+        orders.map(HistoryOrder::get).collect::<Vec<_>>()
+    };
+    let (after, until) = (order(|span| span.after), order(|span| span.until));
     let rows = select_events!(
         "JOIN (
             SELECT l.event_nid
             FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, until),
             LATERAL (
                 SELECT i.event_nid FROM events i
-                WHERE i.room_nid = w.room_nid AND i.position > w.after AND i.position <= w.until
-                    AND i.verdict = 0
-                ORDER BY i.position DESC LIMIT $4
+                WHERE i.room_nid = w.room_nid AND i.history_order > w.after AND i.history_order <= w.until
+                    AND i.position IS NOT NULL AND i.verdict = 0
+                ORDER BY i.history_order DESC LIMIT $4
             ) l
         ) wanted ON wanted.event_nid = e.event_nid
         ORDER BY e.room_nid, e.position",

@@ -349,10 +349,14 @@ pub async fn changed_since(
     let room_nids: Vec<i64> = room_nids.iter().map(|nid| nid.get()).collect();
     let nids = sqlx::query_scalar!(
         r#"SELECT w.room_nid AS "room_nid!" FROM UNNEST($1::bigint[]) AS w (room_nid)
-         WHERE EXISTS (SELECT FROM events e WHERE e.room_nid = w.room_nid AND e.position > $2)
+         WHERE EXISTS (
+                SELECT FROM events e
+                WHERE e.room_nid = w.room_nid AND e.history_order > $3 AND e.position IS NOT NULL
+            )
             OR EXISTS (SELECT FROM receipts c WHERE c.room_nid = w.room_nid AND c.position > $2)"#,
         &room_nids,
-        since.get()
+        since.get(),
+        HistoryOrder::of(since).get()
     )
     .fetch_all(db)
     .await?;

@@ -68,6 +68,7 @@ pub(crate) async fn write(
             .partition(|(_, upload)| devices.insert((&upload.user_id, &upload.device_id)));
         // Devices are locked in this order.
         now.sort_unstable_by_key(|(_, upload)| (&upload.user_id, &upload.device_id));
+        lock_devices(db, &now).await?;
         let mut found: HashMap<i64, UploadResult> = HashMap::new();
         for row in store(db, &now).await? {
             found.entry(row.upload).or_default().add(row);
@@ -223,6 +224,20 @@ impl<'a> KeyColumns<'a> {
     }
 }
 
+/// Lets uploads of a device to other processes wait until the transaction ends: then this one sees
+/// which keys are there.
+async fn lock_devices(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<(), Error> {
+    let uploads = uploads.iter().map(|(_, upload)| upload);
+    let devices = uploads.map(|upload| format!("{} {}", upload.user_id, upload.device_id));
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended('keys ' || device, 0)) FROM UNNEST($1::text[]) AS d (device)",
+        &devices.collect::<Vec<_>>()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 #[expect(clippy::too_many_lines, reason = "one statement and its arguments")]
 async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<Vec<Row>, Error> {
     let columns = Columns::of(uploads);
@@ -242,29 +257,31 @@ async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<V
             SELECT u.upload FROM uploads u CROSS JOIN LATERAL (
                 SELECT FROM devices d WHERE d.user_id = u.user_id AND d.device_id = u.device_id FOR KEY SHARE
             ) d
-        ), counts AS MATERIALIZED (
-            SELECT u.upload, s.algorithm, s.count FROM uploads u CROSS JOIN LATERAL (
-                SELECT s.algorithm, count(*) AS count FROM one_time_keys s
-                WHERE s.user_id = u.user_id AND s.device_id = u.device_id GROUP BY s.algorithm
+        ), present AS MATERIALIZED (
+            SELECT u.upload, s.algorithm, s.key_id FROM uploads u CROSS JOIN LATERAL (
+                SELECT s.algorithm, s.key_id FROM one_time_keys s
+                WHERE s.user_id = u.user_id AND s.device_id = u.device_id OFFSET 0
             ) s
+        ), counts AS MATERIALIZED (
+            SELECT upload, algorithm, count(*) AS count FROM present GROUP BY upload, algorithm
         ), totals AS MATERIALIZED (
             SELECT u.*, (SELECT COALESCE(sum(count), 0) FROM counts c WHERE c.upload = u.upload) AS total
             FROM uploads u
         ), new_keys AS MATERIALIZED (
-            SELECT k.upload, u.user_id, u.device_id, k.algorithm, k.key_id, k.key, s.key AS present
+            SELECT k.*, (k.upload, k.algorithm, k.key_id) IN (SELECT upload, algorithm, key_id FROM present) AS is_present
             FROM UNNEST($6::bigint[], $7::text[], $8::text[], $9::text[]) AS k (upload, algorithm, key_id, key)
-            JOIN totals u USING (upload)
-            LEFT JOIN LATERAL (
-                SELECT s.key FROM one_time_keys s
-                WHERE u.total > 0 AND s.user_id = u.user_id AND s.device_id = u.device_id
-                    AND s.algorithm = k.algorithm AND s.key_id = k.key_id OFFSET 0
-            ) s ON true
         ), taken AS (
-            SELECT upload, algorithm, key_id, present FROM new_keys WHERE present <> key
+            SELECT upload, k.algorithm, k.key_id, s.key FROM new_keys k JOIN uploads u USING (upload)
+            CROSS JOIN LATERAL (
+                SELECT s.key FROM one_time_keys s
+                WHERE s.user_id = u.user_id AND s.device_id = u.device_id
+                    AND s.algorithm = k.algorithm AND s.key_id = k.key_id OFFSET 0
+            ) s
+            WHERE k.is_present AND s.key <> k.key
         ), crowded AS (
             SELECT upload FROM totals u
             LEFT JOIN (
-                SELECT upload, count(*) AS count FROM new_keys WHERE present IS NULL GROUP BY upload
+                SELECT upload, count(*) AS count FROM new_keys WHERE NOT is_present GROUP BY upload
             ) n USING (upload)
             WHERE key_limit < total + COALESCE(n.count, 0)
         ), accepted AS MATERIALIZED (
@@ -288,10 +305,9 @@ async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<V
             WHERE a.keys IS NULL OR s.user_id IS NOT NULL
         ), inserted AS (
             INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key)
-            SELECT user_id, device_id, algorithm, key_id, key FROM new_keys JOIN stored USING (upload)
-            WHERE present IS NULL
-            ORDER BY user_id, device_id, algorithm, key_id
-            ON CONFLICT DO NOTHING
+            SELECT u.user_id, u.device_id, k.algorithm, k.key_id, k.key
+            FROM new_keys k JOIN stored USING (upload) JOIN uploads u USING (upload)
+            WHERE NOT k.is_present
             RETURNING user_id, device_id, algorithm
         ), fallback AS (
             INSERT INTO fallback_keys AS f (user_id, device_id, algorithm, key_id, key)
@@ -308,7 +324,7 @@ async fn store(db: &mut Connection, uploads: &[(usize, &KeyUpload)]) -> Result<V
         FROM held
         UNION ALL SELECT upload, 'stored', '', '', '', 0 FROM stored
         UNION ALL SELECT upload, 'crowded', '', '', '', 0 FROM crowded
-        UNION ALL SELECT upload, 'taken', algorithm, key_id, present, 0 FROM taken
+        UNION ALL SELECT upload, 'taken', algorithm, key_id, key, 0 FROM taken
         UNION ALL SELECT upload, 'count', algorithm, '', '', count FROM counts
         UNION ALL SELECT upload, 'new', algorithm, '', '', count(*)
             FROM inserted JOIN uploads USING (user_id, device_id) GROUP BY upload, algorithm
