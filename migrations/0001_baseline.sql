@@ -576,6 +576,34 @@ CREATE TABLE master_key_signatures (
 );
 CREATE INDEX master_key_signatures_signer ON master_key_signatures (signer);
 
+-- Users' backups of room keys; the newest that is not deleted is the one that keys are added to.
+CREATE TABLE key_backups (
+    user_id text NOT NULL,
+    version bigint NOT NULL,
+    algorithm text NOT NULL,
+    -- JSON, as it was sent.
+    auth_data text NOT NULL,
+    -- Counts the changes of the keys.
+    etag bigint NOT NULL DEFAULT 0,
+    key_count bigint NOT NULL DEFAULT 0,
+    -- A deleted backup keeps its number: no other gets it.
+    is_deleted boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (user_id, version)
+);
+
+CREATE TABLE backed_up_keys (
+    user_id text NOT NULL,
+    version bigint NOT NULL,
+    room_id text NOT NULL,
+    session_id text NOT NULL,
+    is_verified boolean NOT NULL,
+    first_message_index bigint NOT NULL,
+    forwarded_count bigint NOT NULL,
+    -- JSON, as it was sent.
+    key text NOT NULL,
+    PRIMARY KEY (user_id, version, room_id, session_id)
+);
+
 -- Events sent lately: the same transaction of the same user and device makes one event, whatever happens to
 -- the answer and whichever process is asked again.
 CREATE TABLE event_transactions (

@@ -8,6 +8,7 @@ pub(crate) mod create_room;
 pub(crate) mod devices;
 pub(crate) mod federation_whitelist;
 pub(crate) mod filter;
+pub(crate) mod key_backups;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;

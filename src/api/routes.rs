@@ -328,6 +328,27 @@ fn encryption() -> Routes<App> {
         .limited(Class::Login, keys::upload_cross_signing)
         .matrix(keys::upload_signatures)
         .matrix(client::to_device::send)
+        .merge(key_backups())
+}
+
+/// Backups of room keys. Clients restore many sessions one by one, so reading keys is not limited.
+fn key_backups() -> Routes<App> {
+    use client::key_backups;
+    Routes::default()
+        .limited(Class::General, key_backups::create)
+        .matrix(key_backups::current)
+        .matrix(key_backups::one)
+        .matrix(key_backups::update)
+        .matrix(key_backups::delete)
+        .matrix(key_backups::add)
+        .matrix(key_backups::add_for_room)
+        .matrix(key_backups::add_for_session)
+        .matrix(key_backups::all_keys)
+        .matrix(key_backups::keys_of_room)
+        .matrix(key_backups::key_of_session)
+        .matrix(key_backups::delete_all_keys)
+        .matrix(key_backups::delete_keys_of_room)
+        .matrix(key_backups::delete_key_of_session)
 }
 
 /// Media. Downloads are not rate-limited: clients download many avatars at once.

@@ -154,7 +154,7 @@ impl RateLimits {
     }
 }
 
-/// Limits of one user's devices, rooms, account data and reports, and of a room's typing users.
+/// Limits of one user's devices, rooms, account data, reports, room keys and files, and of a room's typing users.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -166,6 +166,8 @@ pub struct Limits {
     pub account_data_per_user: ByteSize,
     /// How many events, rooms and users a user may have reported.
     pub reports_per_user: u32,
+    /// How many room keys the backups of a user may have.
+    pub backup_keys_per_user: u32,
     /// How large all files of a user may be.
     pub media_per_user: ByteSize,
     /// How many users of a room are shown as typing.
@@ -181,6 +183,7 @@ impl Default for Limits {
             rooms_per_user: 10_000,
             account_data_per_user: ByteSize::mib(20),
             reports_per_user: 1_000,
+            backup_keys_per_user: 1_000_000,
             media_per_user: ByteSize::mib(10 * 1024),
             typing_users_per_room: 100,
             info_uri: None,
@@ -209,6 +212,19 @@ impl Limits {
         self.exceeded(format!("{} reports", self.reports_per_user))
     }
 
+    /// The error for a user with too many backups.
+    pub fn too_many_backups(&self, limit: i64) -> UserLimitExceeded {
+        self.exceeded(format!("{limit} key backups"))
+    }
+
+    /// The error for a user with too many keys in backups.
+    pub fn too_many_backup_keys(&self) -> UserLimitExceeded {
+        self.exceeded(format!(
+            "{} room keys in backups",
+            self.backup_keys_per_user
+        ))
+    }
+
     /// The error for files beyond the limit.
     pub fn too_much_media(&self) -> UserLimitExceeded {
         self.exceeded(format!("{} of files", self.media_per_user))
@@ -226,6 +242,7 @@ impl Limits {
             ("limits.devices_per_user", self.devices_per_user),
             ("limits.rooms_per_user", self.rooms_per_user),
             ("limits.reports_per_user", self.reports_per_user),
+            ("limits.backup_keys_per_user", self.backup_keys_per_user),
             ("limits.typing_users_per_room", self.typing_users_per_room),
         ] {
             findings.require(limit > 0, key, "must be at least 1");

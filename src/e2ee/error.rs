@@ -56,6 +56,24 @@ pub enum Error {
     /// The content of a to-device message is not an object.
     #[error("The content of a message must be an object")]
     MalformedMessage,
+    /// There is no such backup, or none at all.
+    #[error("There is no such key backup")]
+    UnknownBackup,
+    /// The backup has no such key.
+    #[error("The key is not in the backup")]
+    NotBackedUp,
+    /// Keys are added to the current backup only.
+    #[error("The current key backup is {current}")]
+    NotCurrentBackup {
+        /// Its version.
+        current: i64,
+    },
+    /// What was sent of a backup differs from what cannot be changed.
+    #[error("The {0} is not that of the key backup")]
+    BackupMismatch(&'static str),
+    /// A limit of the user is reached.
+    #[error(transparent)]
+    UserLimit(#[from] types::UserLimitExceeded),
     /// The database failed.
     #[error("The database failed")]
     Storage(#[from] storage::Error),
@@ -68,15 +86,20 @@ impl Fault for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Malformed(_) | Self::MalformedMessage => ErrorKind::BadJson,
-            Self::WrongOwner | Self::KeyMismatch | Self::InvalidIdentifier(_) => {
-                ErrorKind::InvalidParam
-            }
+            Self::WrongOwner
+            | Self::KeyMismatch
+            | Self::InvalidIdentifier(_)
+            | Self::BackupMismatch(_) => ErrorKind::InvalidParam,
             Self::InvalidSignature(_) => ErrorKind::InvalidSignature,
             Self::OneTimeKeyExists(_) => ErrorKind::Unknown,
             Self::TooManyKeys | Self::KeyTooLarge | Self::MessageTooLarge => ErrorKind::TooLarge,
             Self::NoMasterKey => ErrorKind::MissingParam,
             Self::KeyIsDeviceId | Self::ReplacementForbidden => ErrorKind::Forbidden,
-            Self::UnknownKey | Self::UnknownUser => ErrorKind::NotFound,
+            Self::UnknownKey | Self::UnknownUser | Self::UnknownBackup | Self::NotBackedUp => {
+                ErrorKind::NotFound
+            }
+            Self::NotCurrentBackup { .. } => ErrorKind::WrongRoomKeysVersion,
+            Self::UserLimit(error) => error.kind(),
             Self::Changing => ErrorKind::Unavailable,
             Self::UnknownDevice => ErrorKind::UnknownToken { soft_logout: false },
             Self::Storage(error) => error.kind(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use config::Limits;
 use federation::Federation;
 use ruma::{OwnedServerName, UserId};
 use storage::{Committer, Database, feed::Subscription};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// Whether other servers are told the names of devices.
     pub send_device_names: bool,
+    /// How many keys a user may back up.
+    pub limits: Limits,
 }
 
 impl Keys {

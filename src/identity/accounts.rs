@@ -106,7 +106,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Deactivates the user's account permanently and deletes its devices and account data.
+    /// Deactivates the user's account permanently and deletes its devices, account data and key backups.
     ///
     /// The caller makes the user leave all rooms afterwards; [`deactivated_with_rooms`] finds those for whom that failed.
     ///
@@ -120,6 +120,7 @@ impl Identity {
         storage::account_data::delete_all(&mut tx, user_id).await?;
         storage::cross_signing::delete(&mut tx, user_id).await?;
         storage::cross_signing::delete_signatures_by(&mut tx, user_id).await?;
+        storage::key_backups::delete_all(&mut tx, user_id).await?;
         if erase {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }

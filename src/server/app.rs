@@ -102,6 +102,7 @@ fn key_settings(config: &Config) -> e2ee::Settings {
         server_name: config.server_name.clone(),
         cache_bytes: config.cache.total.get() / 16,
         send_device_names: config.federation.send_device_names,
+        limits: config.user_limits(),
     }
 }
 

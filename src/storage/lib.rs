@@ -21,6 +21,7 @@ pub mod filters;
 mod id_allocator;
 pub mod inbox;
 pub mod jobs;
+pub mod key_backups;
 pub mod keys;
 pub mod leases;
 pub mod maintenance;

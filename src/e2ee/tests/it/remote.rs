@@ -134,6 +134,7 @@ fn keys(test: &TestDatabase, ca: &TestCa, remote: &HttpsServer, clock: &Clock) -
         server_name: testkit::server_name(),
         cache_bytes: 1 << 20,
         send_device_names: true,
+        limits: config::Limits::default(),
     };
     let (database, committer) = (test.database.clone(), test.committer.clone());
     let federation = federation.expect("a client");

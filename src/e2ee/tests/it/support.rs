@@ -41,6 +41,7 @@ pub(crate) fn keys(database: Database, committer: Committer, clock: &Clock) -> K
         server_name: testkit::server_name(),
         cache_bytes: 1 << 20,
         send_device_names: true,
+        limits: config::Limits::default(),
     };
     let federation = testkit::closed_federation(&database, &signer, clock);
     Keys::new(settings, database, committer, federation, clock.clone())

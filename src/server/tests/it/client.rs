@@ -5,6 +5,7 @@ mod bad_input;
 mod create_room;
 mod cross_signing;
 mod directory;
+mod key_backups;
 mod keys;
 mod limits;
 mod login;
