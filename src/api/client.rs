@@ -18,6 +18,7 @@ pub(crate) mod membership;
 pub(crate) mod messages;
 pub(crate) mod mutual_rooms;
 pub(crate) mod openid;
+pub(crate) mod presence;
 pub(crate) mod profile;
 pub(crate) mod public_rooms;
 pub(crate) mod push_rules;
@@ -42,7 +43,7 @@ use room::{Reader, Sender};
 use ruma::UserId;
 use types::ErrorKind;
 
-use crate::{Error, Result};
+use crate::{App, Error, Result};
 
 /// Checks that the user in the path is the caller.
 pub(crate) fn check_is_caller(caller: &Caller, user_id: &UserId) -> Result<()> {
@@ -69,6 +70,15 @@ pub(crate) fn sender(caller: &Caller) -> Sender {
         user_id: caller.user_id().to_owned(),
         device_id: caller.device_id().map(ToOwned::to_owned),
         transaction: None,
+    }
+}
+
+/// Notes that the caller is active.
+///
+/// Spec: client-server, "Last active ago".
+pub(crate) fn record_activity(app: &App, caller: &Caller) {
+    if let Some(device_id) = caller.device_id() {
+        app.live.record_activity(caller.user_id(), device_id);
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Class {
     Invite,
     /// Uploading media.
     Upload,
+    /// Setting the own presence.
+    Presence,
     /// All other endpoints that the specification marks as rate-limited.
     General,
 }
@@ -84,6 +86,7 @@ impl Limits {
             (Class::Join, settings.join),
             (Class::Invite, settings.invite),
             (Class::Upload, settings.upload),
+            (Class::Presence, settings.presence),
             (Class::General, settings.general),
         ];
         let limiter = |(class, limit)| Some((class, Limiter::new(limit)?));

@@ -226,6 +226,8 @@ fn rooms() -> Routes<App> {
         .matrix(client::members::all)
         .matrix(client::members::joined)
         .matrix(client::typing::set)
+        .limited(Class::Presence, client::presence::set)
+        .matrix(client::presence::get)
         .matrix(client::receipts::create)
         .matrix(client::receipts::set_markers)
         .limited(Class::General, client::reports::event)

@@ -26,7 +26,9 @@ pub use sources::{load, process_environment};
 pub use storage::{Cache, Database, Media};
 pub use telemetry::{Log, LogFormat, Metrics};
 pub use units::{AddressRange, ByteSize, ListenAddress};
-pub use users::{Limits, RateLimit, RateLimits, Registration, RegistrationMode, Rooms, Sessions};
+pub use users::{
+    Limits, Presence, RateLimit, RateLimits, Registration, RegistrationMode, Rooms, Sessions,
+};
 
 use problem::Findings;
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub registration: Registration,
     /// How long logins last.
     pub sessions: Sessions,
+    /// Who is online.
+    pub presence: Presence,
     /// How often a user or address may call endpoints.
     pub rate_limits: RateLimits,
     /// Limits of one user's devices, rooms and account data, and of a room's typing users.
@@ -76,6 +80,7 @@ impl Default for Config {
             database: Database::default(),
             registration: Registration::default(),
             sessions: Sessions::default(),
+            presence: Presence::default(),
             rate_limits: RateLimits::default(),
             limits: Limits::default(),
             rooms: Rooms::default(),

@@ -1,4 +1,4 @@
-//! `[registration]`, `[sessions]`, `[rate_limits]`, `[limits]`, `[rooms]`: what users may do.
+//! `[registration]`, `[sessions]`, `[presence]`, `[rate_limits]`, `[limits]`, `[rooms]`: what users may do.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -86,6 +86,20 @@ impl Sessions {
     }
 }
 
+/// Who is online.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Whether users see who is online.
+    pub enabled: bool,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
 /// How often a user, or before login an address, may call endpoints.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -104,6 +118,8 @@ pub struct RateLimits {
     pub invite: RateLimit,
     /// Uploading media, per user.
     pub upload: RateLimit,
+    /// Setting the own presence, per user.
+    pub presence: RateLimit,
     /// All other endpoints that the specification calls rate-limited, per user.
     pub general: RateLimit,
 }
@@ -129,6 +145,7 @@ impl Default for RateLimits {
             join: limit(1.0, 20),
             invite: limit(1.0, 50),
             upload: limit(2.0, 20),
+            presence: limit(0.5, 20),
             general: limit(20.0, 100),
         }
     }
@@ -143,6 +160,7 @@ impl RateLimits {
             ("join", self.join),
             ("invite", self.invite),
             ("upload", self.upload),
+            ("presence", self.presence),
             ("general", self.general),
         ];
         for (name, limit) in limits {

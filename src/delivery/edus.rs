@@ -1,5 +1,6 @@
 //! What is sent besides events.
 
+use live::LocalPresence;
 use ruma::{OwnedServerName, RoomId, UserId};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -68,6 +69,36 @@ pub(crate) fn typing(
         server_name: server_name.clone(),
         key: Some(format!("m.typing {room_id} {user_id}")),
         content: edu("m.typing", &content),
+    }
+}
+
+/// The presence of users.
+///
+/// Spec: server-server, "Presence".
+pub(crate) fn presence(server_name: &OwnedServerName, users: &[LocalPresence]) -> NewEdu {
+    let push = users.iter().map(
+        |LocalPresence {
+             user_id, presence, ..
+         }| {
+            let ago = presence.last_active_ago.unwrap_or_default();
+            let mut update = json!({
+                "user_id": user_id,
+                "presence": presence.state.as_str(),
+                "last_active_ago": u64::try_from(ago.as_millis()).unwrap_or_default(),
+                "currently_active": presence.currently_active,
+            });
+            if let (Some(status_msg), Some(update)) = (&presence.status_msg, update.as_object_mut())
+            {
+                update.insert("status_msg".to_owned(), json!(status_msg));
+            }
+            update
+        },
+    );
+    let push: Vec<serde_json::Value> = push.collect();
+    NewEdu {
+        server_name: server_name.clone(),
+        key: None,
+        content: edu("m.presence", &json!({ "push": push })),
     }
 }
 

@@ -95,7 +95,8 @@ impl EventFilter {
         })
     }
 
-    fn allows_sender(&self, sender: &UserId) -> bool {
+    /// Whether the filter selects events of a sender.
+    pub fn allows_sender(&self, sender: &UserId) -> bool {
         allows(self.senders.as_deref(), &self.not_senders, |other| {
             other == sender
         })

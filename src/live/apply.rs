@@ -142,6 +142,7 @@ impl LiveCache {
         notifications.add_members(self, room_nid, |last_changed| {
             last_changed.advance(position);
         });
+        self.apply_joins(room_nid, &delta.changes);
         for change in &delta.changes {
             let Some((before, after)) = change.memberships() else {
                 continue;

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use parking_lot::Mutex;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use storage::{cluster::TypingMessage, feed::ChangeBatch};
 use tokio::sync::mpsc;
@@ -16,7 +17,9 @@ use types::{EphemeralPosition, RoomNid, StreamPosition};
 use crate::{
     change_index::ChangeIndex,
     ephemeral::EphemeralCounter,
+    presence::{PresenceNotice, store::PresenceStore},
     room::Room,
+    room_servers::RoomServers,
     room_state::RoomState,
     typing_users::TypingUsers,
     user::{LastChanged, User},
@@ -24,6 +27,8 @@ use crate::{
 
 /// What a room in `changes` or `typing_changes` takes, with an empty list of typing users, in bytes.
 const CHANGE_BYTES: usize = 256;
+/// About what the presence of a user takes, with the rooms of the user, in bytes.
+const PRESENCE_BYTES: usize = 1024;
 
 /// The parts of the size of the cache, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +49,11 @@ impl Budget {
             events,
             changes,
         }
+    }
+
+    /// Of how many users the presence is known before those who are offline are forgotten.
+    pub(crate) fn max_presence(&self) -> usize {
+        (self.changes / PRESENCE_BYTES).max(1)
     }
 }
 
@@ -69,6 +79,12 @@ pub(crate) struct LiveCache {
     pub(crate) typing: HashMap<RoomNid, TypingUsers>,
     /// Who in this process is notified of what becomes of this process's entries.
     pub(crate) typing_notices: Option<mpsc::Sender<TypingMessage>>,
+    /// The presence of users, which follows their memberships.
+    pub(crate) presence: Arc<Mutex<PresenceStore>>,
+    /// Who in this process is told what other servers are to know of presence.
+    pub(crate) presence_notices: Option<mpsc::Sender<PresenceNotice>>,
+    /// How many users of each server are in rooms, as far as that was asked for.
+    pub(crate) room_servers: RoomServers,
     /// When the typing users of each room last changed, after `typing_started`.
     pub(crate) typing_changes: ChangeIndex<RoomNid, EphemeralPosition>,
     /// `typing_changes` holds every change after this.
@@ -131,6 +147,9 @@ impl LiveCache {
             joined: HashMap::new(),
             typing: HashMap::new(),
             typing_notices: None,
+            presence: Arc::new(Mutex::new(PresenceStore::new(budget.max_presence(), 0))),
+            presence_notices: None,
+            room_servers: RoomServers::default(),
             typing_changes: ChangeIndex::default(),
             typing_started: EphemeralPosition::default(),
             max_changes: budget.changes / CHANGE_BYTES,

@@ -50,6 +50,18 @@ impl<K: Clone + Eq + Hash + Ord, P: Copy + Ord> ChangeIndex<K, P> {
         Some((until?, forgotten))
     }
 
+    /// Forgets a key.
+    pub(crate) fn remove(&mut self, key: &K) {
+        if let Some(position) = self.by_key.remove(key) {
+            self.by_position.remove(&(position, key.clone()));
+        }
+    }
+
+    /// All keys, the one that changed longest ago first.
+    pub(crate) fn oldest(&self) -> impl Iterator<Item = &K> {
+        self.by_position.iter().map(|(_, key)| key)
+    }
+
     /// What changed after a position, the last first.
     pub(crate) fn after(&self, position: P) -> impl Iterator<Item = &K> {
         let newest_first = self.by_position.iter().rev();
@@ -75,6 +87,10 @@ mod tests {
         assert_eq!(after(4), [""; 0]);
         assert_eq!(changes.get(&"a"), Some(&3));
         assert_eq!(changes.get(&"d"), None);
+        assert_eq!(changes.oldest().collect::<Vec<_>>(), [&"b", &"a", &"c"]);
+        changes.remove(&"a");
+        assert_eq!(changes.oldest().collect::<Vec<_>>(), [&"b", &"c"]);
+        assert_eq!(changes.get(&"a"), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The positions of ephemeral changes (typing), which are lost on a restart.
+//! The positions of ephemeral changes (typing, presence), which are lost on a restart.
 
 use storage::cluster::Process;
 use types::EphemeralPosition;
@@ -90,10 +90,7 @@ impl EphemeralCounter {
     }
 
     fn now_ms(&self) -> i64 {
-        let since_opened = i64::try_from(self.process.opened.elapsed().as_millis());
-        self.process
-            .opened_ms
-            .saturating_add(since_opened.unwrap_or(i64::MAX))
+        self.process.now_ms()
     }
 }
 

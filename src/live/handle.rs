@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use ruma::UserId;
 use storage::{Database, Feed, feed::ChangeBatch};
 use tokio::sync::{Notify, watch};
@@ -13,6 +13,7 @@ use crate::{
     ephemeral::EphemeralCounter,
     event_cache::EventCache,
     notifications::Notifications,
+    presence::store::PresenceStore,
     unread::{history::HistoryCache, store::UnstoredCounts},
 };
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub budget: usize,
     /// How many users of a room are shown as typing.
     pub max_typing_users: usize,
+    /// Whether there is presence.
+    pub presence: bool,
 }
 
 /// The cache of users and rooms; cheap to clone.
@@ -35,6 +38,9 @@ pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) cache: RwLock<LiveCache>,
     pub(crate) events: EventCache,
+    /// The presence of users. Its lock is taken after that of the cache, if both are.
+    pub(crate) presence: Arc<Mutex<PresenceStore>>,
+    pub(crate) has_presence: bool,
     /// The maximum size of all users and rooms in bytes.
     pub(crate) budget: usize,
     /// How many users of a room are shown as typing.
@@ -43,6 +49,10 @@ pub(crate) struct Inner {
     pub(crate) unstored_counts: UnstoredCounts,
     pub(crate) rooms_loaded: Notify,
     pub(crate) typing_changed: Notify,
+    /// There is something to do for the task behind presence.
+    pub(crate) presence_changed: Notify,
+    /// There are users whose rooms are not known.
+    pub(crate) presence_unresolved: Notify,
     pub(crate) device_lists_unresolved: Notify,
     position: watch::Sender<StreamPosition>,
 }
@@ -55,16 +65,24 @@ impl Live {
         let budget = Budget::divide(settings.budget);
         let position = feed.position();
         let ephemeral = EphemeralCounter::new(database.process());
+        let presence = PresenceStore::new(budget.max_presence(), database.process().now_ms());
+        let presence = Arc::new(Mutex::new(presence));
+        let mut cache = LiveCache::new(position, ephemeral, &budget);
+        cache.presence = Arc::clone(&presence);
         Self(Arc::new(Inner {
             database,
             events: EventCache::new(budget.events),
-            cache: RwLock::new(LiveCache::new(position, ephemeral, &budget)),
+            cache: RwLock::new(cache),
+            presence,
+            has_presence: settings.presence,
             budget: budget.entries,
             max_typing_users: settings.max_typing_users,
             histories: HistoryCache::new(budget.entries / 16),
             unstored_counts: UnstoredCounts::default(),
             rooms_loaded: Notify::new(),
             typing_changed: Notify::new(),
+            presence_changed: Notify::new(),
+            presence_unresolved: Notify::new(),
             device_lists_unresolved: Notify::new(),
             position: watch::Sender::new(position),
         }))
@@ -77,6 +95,8 @@ impl Live {
         tokio::select! {
             result = self.follow(feed) => result,
             () = self.expire_typing() => Ok(()),
+            () = self.run_presence(), if self.0.has_presence => Ok(()),
+            () = Box::pin(self.resolve_presence_rooms()) => Ok(()),
             () = Box::pin(self.resolve_device_lists()) => Ok(()),
             () = Box::pin(self.keep_unread_counts_stored()) => Ok(()),
         }

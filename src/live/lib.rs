@@ -1,5 +1,5 @@
 //! The in-memory cache of users and rooms: timelines, members, last-changed positions, typing
-//! users, and the subscriptions of waiting clients.
+//! users, presence, and the subscriptions of waiting clients.
 //!
 //! Users and rooms are loaded on first use, kept up to date by the change feed, and evicted when
 //! the cache exceeds its budget. A subscriber is notified when something changes for its user and
@@ -16,8 +16,10 @@ mod load;
 mod members;
 mod notifications;
 mod pins;
+mod presence;
 mod push_evaluator;
 mod room;
+mod room_servers;
 mod room_state;
 mod room_states;
 mod subscription;
@@ -32,6 +34,10 @@ mod visibility;
 pub use event_cache::EventCache;
 pub use handle::{Live, Settings};
 pub use members::{Heroes, Member, MemberCounts, MemberMap};
+pub use presence::{
+    LocalPresence, MAX_STATUS_MSG, Presence, PresenceNotice, PresenceState, PresenceUpdate,
+    RemotePresence, SyncingDevice,
+};
 pub use push_evaluator::PushEvaluator;
 pub use room::Room;
 pub use room_state::{RoomState, is_core};

@@ -122,6 +122,7 @@ impl Live {
                 let seen = position.max(cache.position);
                 entry.last_changed.advance(seen);
                 entry.last_changed.advance_device_lists(seen);
+                entry.last_changed.advance_presence(cache.ephemeral.last());
             }
             cache.evict(self.0.budget);
         }

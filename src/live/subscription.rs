@@ -78,6 +78,11 @@ impl Subscription {
             || self.last_changed.changed_ephemeral() > since.ephemeral
     }
 
+    /// Whether the presence of users that share a room changed after the token.
+    pub fn presence_changed_since(&self, since: SyncToken) -> bool {
+        self.last_changed.presence() > since.ephemeral
+    }
+
     /// Whether device lists of users that share a room may have changed after the position, or
     /// which users these are.
     pub fn device_lists_changed_since(&self, since: StreamPosition) -> bool {

@@ -69,7 +69,7 @@ impl Live {
         self.0.cache.write().typing_notices = Some(notices);
     }
 
-    /// Applies what other processes publish about typing users, until it is cancelled.
+    /// Applies what other processes publish about typing users and presence, until it is cancelled.
     pub async fn follow_peers(&self) {
         let mut events = self.0.database.subscribe();
         // Messages from before were missed.
@@ -87,10 +87,13 @@ impl Live {
             PeerEvent::Message(message) => match &**message {
                 Message::Typing(message) => self.apply_typing(message, &mut notifications),
                 Message::RequestTyping => self.announce_typing(&mut notifications),
+                Message::Presence(message) => return self.apply_presence(message),
+                Message::RequestPresence => return self.announce_presence(),
                 Message::TokensEnded(_) => return,
             },
             PeerEvent::Resync => {
                 self.0.database.publish(Message::RequestTyping);
+                self.request_presence();
                 // The others announce again who is still typing.
                 let mut cache = self.0.cache.write();
                 cache.end_typing(&mut notifications, TypingUsers::end_at_peers);

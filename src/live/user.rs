@@ -197,6 +197,12 @@ impl User {
             .map(|room| room.room_nid)
     }
 
+    /// Whether the user is in a room.
+    pub(crate) fn is_joined(&self, room_nid: RoomNid) -> bool {
+        let room = self.rooms.get(&room_nid);
+        room.is_some_and(|room| room.membership == MembershipState::Join)
+    }
+
     /// About how many bytes of memory it takes.
     pub(crate) fn weight(&self) -> usize {
         let data: usize = self
@@ -233,6 +239,7 @@ pub(crate) struct LastChanged {
     pub(crate) used: AtomicU64,
     changed: AtomicI64,
     changed_ephemeral: AtomicI64,
+    presence: AtomicI64,
     device_lists: AtomicI64,
     pub(crate) devices: Mutex<HashMap<OwnedDeviceId, DeviceEntry>>,
     pub(crate) unread: Mutex<KnownCounts>,
@@ -281,6 +288,10 @@ impl LastChanged {
             .fetch_max(position.get(), Ordering::AcqRel);
     }
 
+    pub(crate) fn advance_presence(&self, position: EphemeralPosition) {
+        self.presence.fetch_max(position.get(), Ordering::AcqRel);
+    }
+
     pub(crate) fn advance_device_lists(&self, position: StreamPosition) {
         self.device_lists
             .fetch_max(position.get(), Ordering::AcqRel);
@@ -292,6 +303,10 @@ impl LastChanged {
 
     pub(crate) fn changed_ephemeral(&self) -> EphemeralPosition {
         EphemeralPosition(self.changed_ephemeral.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn presence(&self) -> EphemeralPosition {
+        EphemeralPosition(self.presence.load(Ordering::Acquire))
     }
 
     pub(crate) fn device_lists(&self) -> StreamPosition {

@@ -23,6 +23,8 @@ const HOURLY: Duration = Duration::from_hours(1);
 const DAILY: Duration = Duration::from_hours(24);
 /// How many typing notifications wait to be sent to other servers.
 const TYPING_NOTICES: usize = 1024;
+/// How many notices of presence wait to be sent to other servers.
+const PRESENCE_NOTICES: usize = 4096;
 /// Rooms whose snapshots are collected in one transaction.
 const ROOMS_AT_ONCE: i64 = 100;
 
@@ -66,6 +68,7 @@ impl Workers {
         let live = live::Settings {
             budget: config.cache.total.as_usize() / 4 * 3,
             max_typing_users: config.limits.typing_users_per_room as usize,
+            presence: config.presence.enabled,
         };
         let live = Live::new(database.clone(), &feed, live);
         let changes = feed.subscribe();
@@ -110,6 +113,7 @@ impl Workers {
             async move { delivery.follow(stopping).await }
         });
         self.send_typing(app);
+        self.send_presence(app);
         let sending = app.delivery.clone();
         self.supervisor.spawn("delivery.send", move |stopping| {
             let delivery = sending.clone();
@@ -144,6 +148,20 @@ impl Workers {
             .spawn("delivery.send_typing", move |stopping| {
                 let (delivery, notices) = (delivery.clone(), Arc::clone(&notices));
                 async move { delivery.send_typing(&notices, stopping).await }
+            });
+    }
+
+    /// Sends to other servers what this process notices of its users' presence.
+    fn send_presence(&self, app: &App) {
+        let (sender, notices) = mpsc::channel(PRESENCE_NOTICES);
+        app.live.notify_presence(sender);
+        let (delivery, live) = (app.delivery.clone(), app.live.clone());
+        let notices = Arc::new(Mutex::new(notices));
+        self.supervisor
+            .spawn("delivery.send_presence", move |stopping| {
+                let (delivery, live) = (delivery.clone(), live.clone());
+                let notices = Arc::clone(&notices);
+                async move { delivery.send_presence(&live, &notices, stopping).await }
             });
     }
 

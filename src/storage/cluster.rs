@@ -39,6 +39,10 @@ pub enum Message {
     Typing(TypingMessage),
     /// Asks the other processes for the typing users that they are responsible for.
     RequestTyping,
+    /// What a process knows of the presence of users.
+    Presence(PresenceMessage),
+    /// Asks the other processes for what they know of the presence of users.
+    RequestPresence,
 }
 
 /// What became of the entry of a process in the typing users of a room.
@@ -66,6 +70,61 @@ pub enum Typing {
     Stopped,
     /// The process's own entry ended.
     Ended,
+}
+
+/// What a process knows of the presence of users; without users it says that the process is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceMessage {
+    /// The process, by its number.
+    pub process: i64,
+    /// The users.
+    pub users: Vec<SharedPresence>,
+}
+
+/// What a process knows of the presence of a user. Times are milliseconds of the database's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedPresence {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// What the devices that the process serves ask for together; of a user of another server, what
+    /// that server says.
+    pub state: PresenceState,
+    /// Whether the other server says that its user is active.
+    pub currently_active: bool,
+    /// The last activity.
+    pub last_active: Option<i64>,
+    /// The status message.
+    pub status_msg: Option<String>,
+    /// When the status message was set; 0 if it never was.
+    pub status_set: i64,
+    /// Whether the user is one of another server.
+    pub is_remote: bool,
+}
+
+/// Whether a user is online.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceState {
+    /// Not connected, or hidden.
+    #[default]
+    Offline,
+    /// Connected, but idle.
+    Unavailable,
+    /// Connected.
+    Online,
+}
+
+impl PresenceState {
+    /// The state as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Unavailable => "unavailable",
+            Self::Online => "online",
+        }
+    }
 }
 
 /// What a subscriber to the messages of other processes receives.
@@ -119,6 +178,13 @@ pub struct Process {
 }
 
 impl Process {
+    /// The time by the database's clock, in milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        let since_opened = i64::try_from(self.opened.elapsed().as_millis());
+        self.opened_ms
+            .saturating_add(since_opened.unwrap_or(i64::MAX))
+    }
+
     /// Draws a number and reads the database's clock. Also returns how long the answer took: the time
     /// that was read is that of its middle, give or take half of it.
     async fn open(db: &mut Connection) -> Result<(Self, Duration), Error> {

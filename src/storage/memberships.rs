@@ -183,6 +183,21 @@ pub async fn mutual_rooms(
     rows.into_iter().map(id).collect()
 }
 
+/// Whether two users are joined to the same room.
+pub async fn share_room(db: &mut Connection, one: &UserId, other: &UserId) -> Result<bool, Error> {
+    let shared = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+            SELECT FROM memberships m JOIN memberships o USING (room_nid)
+            WHERE m.user_id = $1 AND m.membership = 'join' AND o.user_id = $2 AND o.membership = 'join'
+         ) AS "shared!""#,
+        &*escape(one.as_str()),
+        &*escape(other.as_str())
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(shared)
+}
+
 /// The users who are joined to a room that this user is joined to, the user included.
 #[tracing::instrument(name = "storage.memberships.sharing_a_room", level = "debug", skip_all)]
 pub async fn sharing_a_room(

@@ -12,6 +12,7 @@ mod visibility;
 use std::{borrow::Cow, sync::Arc};
 
 use event::EventFilter;
+use live::PresenceUpdate;
 use ruma::UserId;
 use storage::{
     device_lists::{self, DeviceListChanges},
@@ -44,11 +45,26 @@ pub(crate) async fn updates<'a>(
         },
         account_data: account_data(context, query.account_data),
         to_device,
+        presence: presence(context, query.presence),
         device_lists,
         key_counts,
         key_counts_changed,
         rooms: rooms::updates(context, query).await?,
     })
+}
+
+/// The presence of others that changed.
+fn presence(context: &SyncContext<'_>, filter: Option<&EventFilter>) -> Vec<PresenceUpdate> {
+    let Some(filter) = filter else {
+        return Vec::new();
+    };
+    let updates = context
+        .live
+        .presence_updates(context.view, context.possibly_missed);
+    let updates = updates.into_iter();
+    updates
+        .filter(|update| filter.allows_sender(&update.user_id))
+        .collect()
 }
 
 /// Global account data.

@@ -16,6 +16,8 @@ pub(crate) struct SyncContext<'a> {
     pub(crate) view: &'a View,
     /// The request's token, as far as this process can interpret it; none for an initial sync.
     pub(crate) since: Option<SyncToken>,
+    /// The token after which ephemeral changes are returned: perhaps again.
+    pub(crate) possibly_missed: Option<SyncToken>,
 }
 
 impl SyncContext<'_> {

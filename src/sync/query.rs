@@ -12,6 +12,8 @@ use types::StreamPosition;
 pub(crate) struct SyncQuery<'a> {
     /// Which global account data.
     pub(crate) account_data: &'a EventFilter,
+    /// Whose presence; of nobody without a filter.
+    pub(crate) presence: Option<&'a EventFilter>,
     /// What of each room that changed; nothing of those without a query.
     pub(crate) room: &'a (dyn Fn(&Membership) -> Option<RoomQuery<'a>> + Sync),
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use event::Pdu;
-use live::{MemberCounts, TimelineEvent, UnreadCounts, UserVisibility};
+use live::{MemberCounts, PresenceUpdate, TimelineEvent, UnreadCounts, UserVisibility};
 use ruma::{RoomId, UserId};
 use storage::{
     device_lists::DeviceListChanges,
@@ -20,6 +20,7 @@ pub(crate) struct SyncUpdates<'a> {
     /// Global account data that changed: type and content.
     pub(crate) account_data: Vec<(&'a str, Cow<'a, str>)>,
     pub(crate) to_device: Vec<ToDevice>,
+    pub(crate) presence: Vec<PresenceUpdate>,
     pub(crate) device_lists: DeviceListChanges,
     /// The key counts of the device, changed or not.
     pub(crate) key_counts: Arc<KeyCounts>,
@@ -33,6 +34,7 @@ impl SyncUpdates<'_> {
         self.key_counts_changed
             || !self.account_data.is_empty()
             || !self.to_device.is_empty()
+            || !self.presence.is_empty()
             || !self.device_lists.changed.is_empty()
             || !self.device_lists.left.is_empty()
             || !self.rooms.is_empty()

@@ -5,6 +5,7 @@ mod ephemeral;
 mod event_writer;
 mod events;
 pub(crate) mod filter;
+mod presence;
 pub(crate) mod request;
 mod rooms;
 pub(crate) mod stored_filters;

@@ -83,6 +83,7 @@ impl SyncResponder {
         }
         let since = request.since.map(|since| live.changes_since(since));
         let filter = Filter::new(&request.filter);
+        let _syncing = live.begin_sync(&subscription, &request.device_id, request.set_presence);
         let until = Instant::now() + request.timeout;
         let may_wait = !request.full_state && !request.timeout.is_zero();
         let mut over = false;
@@ -94,7 +95,9 @@ impl SyncResponder {
                 let more_to_device = since.to_device.is_some_and(|position| {
                     subscription.has_to_device(&request.device_id, position)
                 });
-                !more_to_device && !subscription.has_changed_since(since)
+                let has_presence =
+                    || filter.presence().is_some() && subscription.presence_changed_since(since);
+                !more_to_device && !subscription.has_changed_since(since) && !has_presence()
             });
             let waits = may_wait && !over && since.is_some();
             if !(waits && has_no_changes) {
@@ -142,9 +145,11 @@ impl SyncResponder {
             subscription,
             view: &view,
             since: query.since,
+            possibly_missed: since,
         };
         let sync_query = SyncQuery {
             account_data: &filter.account_data,
+            presence: filter.presence(),
             room: &|membership| query.of_room(membership),
         };
         let updates = collect::updates(&context, sync_query).await?;

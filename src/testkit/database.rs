@@ -73,6 +73,7 @@ impl Writer {
         let settings = live::Settings {
             budget: BUDGET,
             max_typing_users: MAX_TYPING_USERS,
+            presence: true,
         };
         Self::within(test, settings)
     }

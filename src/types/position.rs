@@ -38,7 +38,7 @@ number! {
     StreamPosition
 }
 number! {
-    /// A position in the stream of changes that may be lost on a restart (typing). Each process has
+    /// A position in the stream of changes that may be lost on a restart (typing, presence). Each process has
     /// its own counter, which follows the database's clock; its lowest bits identify the process.
     EphemeralPosition
 }

@@ -32,6 +32,7 @@ func launchChancery(binary string) launcher {
 			"CHANCERY_FEDERATION_MODE=open",
 			"CHANCERY_FEDERATION_CA_FILE="+filepath.Join(directory, authorityFile),
 			`CHANCERY_FEDERATION_ALLOWED_NETWORKS=["127.0.0.0/8"]`,
+			"CHANCERY_PRESENCE_ENABLED=false",
 		)
 		return command, strings.TrimSpace(strings.TrimPrefix(string(version), "chancery")), nil
 	}

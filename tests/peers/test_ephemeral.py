@@ -50,3 +50,19 @@ def test_typing_begins_and_ends_on_the_other_server(alice: User, bob: User) -> N
         reader.forget()
         typist.put(path, {"typing": False})
         reader.until_ephemeral(room_id, "m.typing", lambda content: content["user_ids"] == [])
+
+
+def test_presence_reaches_the_other_server(alice: User, bob: User) -> None:
+    meet(alice, bob)
+    for user, reader in ((alice, bob), (bob, alice)):
+        path = f"presence/{user.user_id}/status"
+        for presence, status in (("online", "at work"), ("unavailable", "at lunch")):
+            user.put(path, {"presence": presence, "status_msg": status})
+            content = reader.until_presence(
+                user,
+                lambda content: (content["presence"], content.get("status_msg")) == (presence, status) and content,
+            )
+            assert content["last_active_ago"] >= 0
+            assert content.get("currently_active", False) == (presence == "online")
+        user.put(path, {"presence": "offline"})
+        reader.until_presence(user, lambda content: content["presence"] == "offline")

@@ -10,7 +10,7 @@ use ruma::{
 };
 use types::ErrorKind;
 
-use super::sender;
+use super::{record_activity, sender};
 use crate::{App, Error, Matrix, Result};
 
 /// Sets a receipt of the user.
@@ -44,6 +44,7 @@ pub(crate) async fn create(
     app.rooms
         .set_receipts(&room_id, &sender(&call.caller), &[mark])
         .await?;
+    record_activity(&app, &call.caller);
     Ok(create_receipt::v3::Response::new())
 }
 
@@ -74,6 +75,7 @@ pub(crate) async fn set_markers(
     app.rooms
         .set_receipts(&request.room_id, &sender(&call.caller), &marks)
         .await?;
+    record_activity(&app, &call.caller);
     Ok(set_read_marker::v3::Response::new())
 }
 

@@ -7,7 +7,7 @@ use axum::{
 use room::NewMessage;
 use ruma::api::client::{message::send_message_event, redact::redact_event};
 
-use super::{refuse_delay, sender};
+use super::{record_activity, refuse_delay, sender};
 use crate::{App, Matrix, PathDefaults, Result, limits::Class, matrix::respond};
 
 /// Sends a message event, once per transaction.
@@ -23,6 +23,7 @@ pub(crate) async fn message(
     };
     let room_id = &call.request.room_id;
     let event_id = app.rooms.send(room_id, &sender, message).await?;
+    record_activity(&app, &call.caller);
     Ok(send_message_event::v3::Response::new(event_id))
 }
 
@@ -60,5 +61,6 @@ pub(crate) async fn redact(
         .rooms
         .redact(&room_id, &sender, &event_id, reason.as_deref())
         .await?;
+    record_activity(&app, &call.caller);
     Ok(redact_event::v3::Response::new(redaction))
 }

@@ -5,7 +5,7 @@ use ruma::api::client::state::{
     get_state_events, send_state_event,
 };
 
-use super::{reader, refuse_delay, sender};
+use super::{reader, record_activity, refuse_delay, sender};
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// Returns all state visible to the user.
@@ -54,5 +54,6 @@ pub(crate) async fn set(
         .rooms
         .set_state(&room_id, &sender, event_type, &state_key, content)
         .await?;
+    record_activity(&app, &call.caller);
     Ok(send_state_event::v3::Response::new(event_id))
 }

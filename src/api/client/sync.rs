@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ruma::api::client::sync::sync_events::v3::{Filter, Request};
 
+use super::presence;
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// The longest long poll.
@@ -15,6 +16,7 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
         filter,
         since,
         full_state,
+        set_presence,
         timeout,
         use_state_after,
         ..
@@ -41,6 +43,7 @@ pub(crate) async fn sync(app: App, call: Matrix<Request>) -> Result<RawJson> {
         filter,
         full_state,
         use_state_after,
+        set_presence: presence::state(&set_presence)?,
         timeout: timeout.unwrap_or_default().min(MAX_TIMEOUT),
     };
     let answer = app.sync.v3(&request).await?;

@@ -3,6 +3,7 @@
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response, Typing};
 use types::ErrorKind;
 
+use super::record_activity;
 use crate::{App, Error, Matrix, Result};
 
 /// Sets whether the user is typing.
@@ -23,6 +24,7 @@ pub(crate) async fn set(app: App, call: Matrix<Request>) -> Result<Response> {
         Typing::Yes(typing) => Some(typing.timeout),
         Typing::No => None,
     };
+    record_activity(&app, &call.caller);
     if app.live.set_typing(&user_id, &room_id, time).await? {
         Ok(Response::new())
     } else {

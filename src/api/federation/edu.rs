@@ -1,28 +1,31 @@
-//! EDUs: typing notifications, receipts, to-device messages and changed keys of users of other servers.
+//! EDUs: typing notifications, presence, receipts, to-device messages and changed keys of users of other servers.
 //!
-//! Spec: server-server, "EDUs", "Typing Notifications", "Receipts", "Send-to-device messaging", "Device
+//! Spec: server-server, "EDUs", "Typing Notifications", "Presence", "Receipts", "Send-to-device messaging", "Device
 //! Management", "End-to-End Encryption". What is malformed, of a user of another server than the one that sends it, or about a room or event
 //! that is not known, is passed over.
 
 use std::time::Duration;
 
 use e2ee::{DeviceListUpdate, SigningKeyUpdate};
+use live::{MAX_STATUS_MSG, RemotePresence};
 use room::{ReadUpTo, ReceiptKind, Sender};
 use ruma::{
     DeviceId, OwnedRoomId, ServerName,
     api::federation::transactions::edu::{
-        DeviceListUpdateContent, DirectDeviceContent, Edu, ReceiptContent, ReceiptMap,
-        SigningKeyUpdateContent, TypingContent,
+        DeviceListUpdateContent, DirectDeviceContent, Edu, PresenceContent, ReceiptContent,
+        ReceiptMap, SigningKeyUpdateContent, TypingContent,
     },
     events::receipt::{Receipt, ReceiptThread},
     serde::Raw,
 };
 use types::{ErrorKind, Fault};
 
-use crate::{App, Result};
+use crate::{App, Result, client};
 
 /// How long a user of another server counts as typing without a further notification.
 const TYPING: Duration = Duration::from_mins(1);
+/// The most users whose presence one EDU tells.
+const MAX_PRESENCE: usize = 100;
 /// The most receipts of one EDU.
 const MAX_RECEIPTS: usize = 1000;
 
@@ -30,6 +33,7 @@ const MAX_RECEIPTS: usize = 1000;
 pub(super) async fn receive(app: &App, origin: &ServerName, edu: Raw<Edu>) -> Result<()> {
     match edu.deserialize() {
         Ok(Edu::Typing(content)) => typing(app, origin, &content).await,
+        Ok(Edu::Presence(content)) => presence(app, origin, content).await,
         Ok(Edu::Receipt(content)) => receipts(app, origin, content).await,
         Ok(Edu::DirectToDevice(content)) => to_device(app, origin, content).await,
         Ok(Edu::DeviceListUpdate(content)) => device_list_update(app, origin, content).await,
@@ -53,6 +57,27 @@ async fn typing(app: &App, origin: &ServerName, content: &TypingContent) -> Resu
         .set_typing(&content.user_id, &content.room_id, time)
         .await?;
     Ok(())
+}
+
+async fn presence(app: &App, origin: &ServerName, content: PresenceContent) -> Result<()> {
+    let of_origin = content.push.into_iter().take(MAX_PRESENCE);
+    let of_origin = of_origin.filter(|update| update.user_id.server_name() == origin);
+    let said = of_origin.filter_map(|update| {
+        let presence = RemotePresence {
+            state: client::presence::state(&update.presence).ok()?,
+            last_active_ago: Duration::from_millis(update.last_active_ago.into()),
+            currently_active: update.currently_active,
+            status_msg: update.status_msg.and_then(status_msg),
+        };
+        Some((update.user_id, presence))
+    });
+    Ok(app.live.receive_presence(said.collect()).await?)
+}
+
+/// A status message, shortened to what users of this server may set.
+fn status_msg(mut text: String) -> Option<String> {
+    text.truncate(text.floor_char_boundary(MAX_STATUS_MSG));
+    (!text.is_empty()).then_some(text)
 }
 
 async fn receipts(app: &App, origin: &ServerName, content: ReceiptContent) -> Result<()> {

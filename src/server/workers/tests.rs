@@ -39,6 +39,7 @@ impl Server {
                 live::Settings {
                     budget: 1 << 20,
                     max_typing_users: 100,
+                    presence: true,
                 },
             ),
             clock: Clock::system(),

@@ -16,10 +16,14 @@ const DEFAULT_LIMIT: usize = 10;
 /// The maximum timeline limit.
 const MAX_LIMIT: usize = 500;
 
+/// The type of the events that tell of presence.
+pub(crate) const PRESENCE: &str = "m.presence";
+
 /// A compiled filter.
 #[derive(Debug)]
 pub(crate) struct Filter {
     pub(crate) account_data: EventFilter,
+    pub(crate) presence: EventFilter,
     pub(crate) timeline: EventFilter,
     pub(crate) state: EventFilter,
     pub(crate) ephemeral: EventFilter,
@@ -39,6 +43,7 @@ impl Filter {
         let limit = room.timeline.limit.map_or(DEFAULT_LIMIT as u64, u64::from);
         Self {
             account_data: EventFilter::from(&definition.account_data),
+            presence: EventFilter::from(&definition.presence),
             timeline: EventFilter::from(&room.timeline),
             state: EventFilter::from(&room.state),
             ephemeral: EventFilter::from(&room.ephemeral),
@@ -55,6 +60,11 @@ impl Filter {
                 .map(|fields| fields.iter().map(|field| path(field)).collect()),
             rooms: RoomFilter::new(room.rooms.as_deref(), &room.not_rooms),
         }
+    }
+
+    /// Which presence the filter selects; none if it selects that of nobody.
+    pub(crate) fn presence(&self) -> Option<&EventFilter> {
+        Some(&self.presence).filter(|filter| filter.allows_type(PRESENCE))
     }
 
     /// Whether the filter selects a room.

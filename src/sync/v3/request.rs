@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use live::PresenceState;
 use ruma::{OwnedDeviceId, OwnedUserId, api::client::filter::FilterDefinition};
 use types::SyncToken;
 
@@ -20,6 +21,8 @@ pub struct Request {
     pub full_state: bool,
     /// Whether to return the state at the end of the timeline instead of its start.
     pub use_state_after: bool,
+    /// How the device wants to be shown while it syncs.
+    pub set_presence: PresenceState,
     /// How long to wait if there are no changes.
     pub timeout: Duration,
 }

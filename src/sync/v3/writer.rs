@@ -8,7 +8,7 @@ use super::{
     V3Query,
     event_writer::EventWriter,
     events::{write_account_data, write_events},
-    rooms,
+    presence, rooms,
 };
 use crate::updates::SyncUpdates;
 
@@ -35,6 +35,10 @@ pub(crate) fn write(query: &V3Query<'_>, updates: &SyncUpdates<'_>, now_ms: u64)
         if !updates.to_device.is_empty() {
             json.field("to_device");
             write_events(json, &updates.to_device, write_to_device);
+        }
+        if !updates.presence.is_empty() {
+            json.field("presence");
+            write_events(json, &updates.presence, presence::write);
         }
         let device_lists = &updates.device_lists;
         if !device_lists.changed.is_empty() || !device_lists.left.is_empty() {

@@ -242,6 +242,17 @@ class User:
 
         return self.until(event_type, look)
 
+    def until_presence(self, user: "User", find: Callable[[Json], T | None]) -> T:
+        """Waits to be told of a user's presence, in which `find` finds something."""
+
+        def look(response: Json) -> T | None:
+            for event in response.get("presence", {}).get("events", []):
+                if event["sender"] == user.user_id and (found := find(event["content"])):
+                    return found
+            return None
+
+        return self.until(f"presence of {user.user_id}", look)
+
 
 def checked(response: httpx.Response) -> httpx.Response:
     """The response if it is no error."""

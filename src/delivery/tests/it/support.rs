@@ -238,7 +238,8 @@ impl Process {
             federation.expect("a client"),
         );
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { while let Ok(Some(_)) = feed.next().await {} });
+        let live = db.live.clone();
+        tasks.spawn(async move { live.run(&mut feed).await.expect("the stream") });
         Self {
             db,
             delivery,

@@ -175,6 +175,7 @@ impl Server {
         let limits = live::Settings {
             budget,
             max_typing_users: 100,
+            presence: true,
         };
         let (test, mut feed) = test.split_within(limits);
         let live = test.live.clone();

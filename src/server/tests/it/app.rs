@@ -72,6 +72,7 @@ impl TestApp {
         let live = live::Settings {
             budget: 64 * 1024 * 1024,
             max_typing_users: config.limits.typing_users_per_room as usize,
+            presence: config.presence.enabled,
         };
         let live = Live::new(database.clone(), &feed, live);
         let follower = live.clone();

@@ -13,6 +13,7 @@ mod media;
 mod members;
 mod membership;
 mod messages;
+mod presence;
 mod redact;
 mod register;
 mod relations;

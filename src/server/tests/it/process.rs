@@ -9,6 +9,7 @@ mod federation_history;
 mod federation_joins;
 mod federation_media;
 mod federation_messages;
+mod federation_presence;
 mod federation_spaces;
 mod federation_third_party;
 mod federation_three;

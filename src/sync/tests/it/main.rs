@@ -14,6 +14,7 @@ mod gaps;
 mod leaving;
 mod memory;
 mod model;
+mod presence;
 mod processes;
 mod since;
 mod stored_unread;

@@ -2,7 +2,8 @@
 
 use std::{pin::Pin, time::Duration};
 
-use ruma::OwnedUserId;
+use live::PresenceState;
+use ruma::{OwnedUserId, device_id};
 use serde_json::{Value, json};
 use storage::{Message, PeerEvent, cluster::Typing};
 use testkit::{TestDatabase, room::TestRoom};
@@ -111,7 +112,7 @@ fn typing_message(event: &PeerEvent) -> Option<(OwnedUserId, Typing)> {
     match event {
         PeerEvent::Message(message) => match &**message {
             Message::Typing(message) => Some((message.user_id.clone(), message.typing)),
-            Message::RequestTyping | Message::TokensEnded(_) => None,
+            _ => None,
         },
         PeerEvent::Resync => None,
     }
@@ -261,6 +262,71 @@ async fn new_process_learns_the_typing_users() {
     later.expect_typing(Typing::Started).await;
     let first = later.sync(&alice(), None).await;
     assert_eq!(typing(&first, &room), json!([bob()]));
+}
+
+/// The presence that an answer tells: users and states.
+fn presence(answer: &Value) -> Vec<(&str, &str)> {
+    let events = answer["presence"]["events"].as_array();
+    let told = events.into_iter().flatten().filter_map(|event| {
+        let state = event["content"]["presence"].as_str()?;
+        Some((event["sender"].as_str()?, state))
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn presence_at_one_process_is_returned_by_another() {
+    let (_database, here, there, _room) = pair().await;
+    let bob = bob();
+    let set = |state| {
+        here.live
+            .set_presence(&bob, device_id!("LAPTOP"), state, None);
+    };
+    let first = there.sync(&alice(), None).await;
+    set(PresenceState::Online);
+    let answer = there.wait(&first).await;
+    assert_eq!(presence(&answer), [(bob.as_str(), "online")]);
+    set(PresenceState::Offline);
+    let answer = there.wait(&answer).await;
+    assert_eq!(presence(&answer), [(bob.as_str(), "offline")]);
+}
+
+#[tokio::test]
+async fn devices_of_two_processes_count_together() {
+    let (_database, here, there, _room) = pair().await;
+    let bob = bob();
+    let first = here.sync(&alice(), None).await;
+    let set = |process: &Process, state| {
+        process
+            .live
+            .set_presence(&bob, device_id!("LAPTOP"), state, None);
+    };
+    set(&there, PresenceState::Online);
+    let answer = here.wait(&first).await;
+    assert_eq!(presence(&answer), [(bob.as_str(), "online")]);
+    // The other device is still online.
+    set(&here, PresenceState::Unavailable);
+    set(&there, PresenceState::Offline);
+    let answer = here.wait(&answer).await;
+    assert_eq!(presence(&answer), [(bob.as_str(), "unavailable")]);
+}
+
+#[tokio::test]
+async fn new_process_learns_the_presence() {
+    let (database, here, there, _room) = pair().await;
+    let bob = bob();
+    let first = there.sync(&alice(), None).await;
+    here.live
+        .set_presence(&bob, device_id!("LAPTOP"), PresenceState::Online, None);
+    there.wait(&first).await;
+    let later = Process::start(&database).await;
+    let first = later.sync(&alice(), None).await;
+    let answer = if presence(&first).is_empty() {
+        later.wait(&first).await
+    } else {
+        first
+    };
+    assert_eq!(presence(&answer), [(bob.as_str(), "online")]);
 }
 
 #[tokio::test]

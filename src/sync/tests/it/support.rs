@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use live::Live;
+use live::{Live, PresenceState};
 use ruma::{
     OwnedUserId, UserId, api::client::filter::FilterDefinition, owned_device_id, owned_user_id,
 };
@@ -41,6 +41,7 @@ pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let settings = live::Settings {
         budget,
         max_typing_users: MAX_TYPING_USERS,
+        presence: true,
     };
     let (db, mut feed) = database.split_within(settings);
     let live = db.live.clone();
@@ -96,6 +97,7 @@ pub(crate) fn request(user_id: &UserId, since: Option<&str>) -> Request {
         filter: Arc::new(FilterDefinition::default()),
         full_state: false,
         use_state_after: false,
+        set_presence: PresenceState::Offline,
         timeout: Duration::ZERO,
     }
 }

@@ -1,0 +1,119 @@
+//! The presence of this server's users, for the servers that share a room with them. It is not durable:
+//! what does not go out soon is left out, as is what is for a server that cannot be reached.
+//!
+//! Spec: server-server, "Presence".
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    time::Duration,
+};
+
+use live::{Live, LocalPresence, PresenceNotice};
+use ruma::{OwnedServerName, OwnedUserId};
+use storage::{
+    Error,
+    deliveries::{self, NewEdu},
+};
+use tokio::sync::{Mutex, mpsc::Receiver};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Delivery, edus};
+
+/// How many notices are worked on at once.
+const BATCH: usize = 256;
+/// How long presence is worth sending: a server that is slow for longer is told with the next change, or
+/// when presence is repeated.
+const LIFETIME: Duration = Duration::from_mins(2);
+/// The most users of one EDU.
+const MAX_USERS: usize = 50;
+
+/// What servers are told, by server.
+type Told = BTreeMap<OwnedServerName, BTreeMap<OwnedUserId, LocalPresence>>;
+
+impl Delivery {
+    /// Sends what this process notices of its users' presence, until it is told to stop.
+    pub async fn send_presence(
+        &self,
+        live: &Live,
+        notices: &Mutex<Receiver<PresenceNotice>>,
+        stopping: CancellationToken,
+    ) -> Result<(), Infallible> {
+        let mut notices = notices.lock().await;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let received = notices.recv_many(&mut batch, BATCH);
+            match stopping.run_until_cancelled(received).await {
+                None | Some(0) => return Ok(()),
+                Some(_) => {}
+            }
+            let batch = std::mem::take(&mut batch);
+            if let Err(error) = self.queue_presence(live, batch).await {
+                tracing::warn!(%error, "Presence could not be sent");
+            }
+        }
+    }
+
+    async fn queue_presence(&self, live: &Live, notices: Vec<PresenceNotice>) -> Result<(), Error> {
+        if self.0.federation.policy().is_closed() {
+            return Ok(());
+        }
+        let told = self.told(live, notices).await?;
+        if told.is_empty() {
+            return Ok(());
+        }
+        let mut new: Vec<NewEdu> = Vec::new();
+        for (server_name, users) in told {
+            let users: Vec<LocalPresence> = users.into_values().collect();
+            let edus = users.chunks(MAX_USERS);
+            new.extend(edus.map(|users| edus::presence(&server_name, users)));
+        }
+        let mut tx = self.0.database.begin().await?;
+        deliveries::queue_ephemeral_edus(&mut tx, &new, LIFETIME).await?;
+        tx.commit().await?;
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    /// Which servers are told of which users.
+    async fn told(&self, live: &Live, notices: Vec<PresenceNotice>) -> Result<Told, Error> {
+        let mut told = Told::new();
+        let mut changed = BTreeSet::new();
+        for notice in notices {
+            match notice {
+                PresenceNotice::Changed(user_id) => {
+                    changed.insert(user_id);
+                }
+                PresenceNotice::Joined(user_id, room_nid) => {
+                    let servers = live.servers_in(&[room_nid]).await?;
+                    self.tell(&mut told, servers, &live.local_presence(&[user_id]));
+                }
+                PresenceNotice::ServersJoined(room_nid, servers) => {
+                    let servers = servers.into_iter().filter(|server| self.is_allowed(server));
+                    let servers: BTreeSet<OwnedServerName> = servers.collect();
+                    if !servers.is_empty() {
+                        self.tell(&mut told, servers, &live.local_presence_in(room_nid));
+                    }
+                }
+            }
+        }
+        let changed: Vec<OwnedUserId> = changed.into_iter().collect();
+        for user in live.local_presence(&changed) {
+            let servers = live.servers_in(&user.rooms).await?;
+            self.tell(&mut told, servers, &[user]);
+        }
+        Ok(told)
+    }
+
+    fn tell(&self, told: &mut Told, servers: BTreeSet<OwnedServerName>, users: &[LocalPresence]) {
+        let servers = servers.into_iter().filter(|server| self.is_allowed(server));
+        for server_name in servers {
+            let of_server = told.entry(server_name).or_default();
+            of_server.extend(
+                users
+                    .iter()
+                    .map(|user| (user.user_id.clone(), user.clone())),
+            );
+        }
+    }
+}
