@@ -13,7 +13,7 @@ use ruma::{OwnedServerName, ServerName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wildmatch::WildMatch;
 
-use crate::{AddressRange, ListenAddress, problem::Findings, units::duration};
+use crate::{AddressRange, ListenAddress, RateLimit, problem::Findings, units::duration};
 
 /// Spec: server-server, "Publishing Keys": servers accept keys for seven days at most, and should not be given ones
 /// that expire within an hour.
@@ -55,6 +55,8 @@ pub struct Federation {
     pub parallel_transactions: u32,
     /// Whether other servers are told the names that users give their devices.
     pub send_device_names: bool,
+    /// How often each server may send requests, transactions included.
+    pub rate_limit: RateLimit,
     /// What is different for single servers.
     pub peers: BTreeMap<OwnedServerName, Peer>,
 }
@@ -76,6 +78,10 @@ impl Default for Federation {
             max_retry_interval: Duration::from_mins(10),
             parallel_transactions: 32,
             send_device_names: true,
+            rate_limit: RateLimit {
+                per_second: 100.0,
+                burst: 1_000,
+            },
             peers: BTreeMap::new(),
         }
     }
@@ -102,7 +108,7 @@ pub struct ServerPattern {
 }
 
 /// The settings of one server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Peer {
     /// The host and port to connect to; server discovery is skipped for this server.
@@ -114,6 +120,32 @@ pub struct Peer {
     /// The certificate authorities of this server, in PEM, instead of all others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Whether presence is exchanged with this server.
+    pub presence: bool,
+    /// Whether it is exchanged who types.
+    pub typing: bool,
+    /// Whether it is exchanged what users have read.
+    pub receipts: bool,
+    /// Whether files are exchanged.
+    pub media: bool,
+    /// How often this server may send requests, if not as often as others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            address: None,
+            host: None,
+            ca_file: None,
+            presence: true,
+            typing: true,
+            receipts: true,
+            media: true,
+            rate_limit: None,
+        }
+    }
 }
 
 impl ServerPattern {
@@ -195,6 +227,7 @@ impl Federation {
             "federation.parallel_transactions",
             "must be at least 1",
         );
+        self.rate_limit.validate("federation.rate_limit", findings);
         for (server_name, peer) in &self.peers {
             peer.validate(server_name, findings);
         }
@@ -205,6 +238,9 @@ impl Peer {
     fn validate(&self, server_name: &ServerName, findings: &mut Findings) {
         if let Some(path) = &self.ca_file {
             require_file(path, "federation.peers", findings);
+        }
+        if let Some(limit) = &self.rate_limit {
+            limit.validate("federation.peers", findings);
         }
         findings.require(
             self.address.is_none() || self.host.is_some() || !server_name.is_ip_literal(),

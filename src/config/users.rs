@@ -164,11 +164,16 @@ impl RateLimits {
             ("general", self.general),
         ];
         for (name, limit) in limits {
-            let key = format!("rate_limits.{name}");
-            let positive = limit.per_second.is_finite() && limit.per_second > 0.0;
-            findings.require(positive, &key, "per_second must be greater than 0");
-            findings.require(limit.burst > 0, &key, "burst must be at least 1");
+            limit.validate(&format!("rate_limits.{name}"), findings);
         }
+    }
+}
+
+impl RateLimit {
+    pub(crate) fn validate(&self, key: &str, findings: &mut Findings) {
+        let positive = self.per_second.is_finite() && self.per_second > 0.0;
+        findings.require(positive, key, "per_second must be greater than 0");
+        findings.require(self.burst > 0, key, "burst must be at least 1");
     }
 }
 

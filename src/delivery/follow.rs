@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use federation::Exchange;
 use ruma::{OwnedEventId, OwnedServerName, UserId};
 use storage::{
     Change, ChangeKind, Error, Tx,
@@ -254,9 +255,11 @@ impl Delivery {
             let Some(room) = servers.room(receipt.room_nid) else {
                 continue;
             };
-            let to = room.servers().filter(|server| room.allows(server));
+            let to = room.servers().filter(|server| {
+                room.allows(server) && self.exchanges(Exchange::Receipts, server)
+            });
             let receipt = |server_name| edus::receipt(server_name, &room.room_id, receipt);
-            edus.extend(self.allowed(to).map(receipt));
+            edus.extend(to.map(receipt));
         }
         let is_allowed = |server: &OwnedServerName| self.is_allowed(server);
         Ok(Collected {
@@ -273,6 +276,12 @@ impl Delivery {
         servers: impl Iterator<Item = OwnedServerName>,
     ) -> impl Iterator<Item = OwnedServerName> {
         servers.filter(|server| self.is_allowed(server))
+    }
+
+    /// Whether something is exchanged with another server.
+    pub(crate) fn exchanges(&self, exchange: Exchange, server: &OwnedServerName) -> bool {
+        let policy = self.0.federation.policy();
+        *server != self.0.settings.server_name && policy.exchanges(exchange, server)
     }
 
     /// Whether this server talks to another one.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use federation::Exchange;
 use live::{Live, LocalPresence, PresenceNotice};
 use ruma::{OwnedServerName, OwnedUserId};
 use storage::{
@@ -89,7 +90,9 @@ impl Delivery {
                     self.tell(&mut told, servers, &live.local_presence(&[user_id]));
                 }
                 PresenceNotice::ServersJoined(room_nid, servers) => {
-                    let servers = servers.into_iter().filter(|server| self.is_allowed(server));
+                    let servers = servers
+                        .into_iter()
+                        .filter(|server| self.exchanges(Exchange::Presence, server));
                     let servers: BTreeSet<OwnedServerName> = servers.collect();
                     if !servers.is_empty() {
                         self.tell(&mut told, servers, &live.local_presence_in(room_nid));
@@ -106,7 +109,9 @@ impl Delivery {
     }
 
     fn tell(&self, told: &mut Told, servers: BTreeSet<OwnedServerName>, users: &[LocalPresence]) {
-        let servers = servers.into_iter().filter(|server| self.is_allowed(server));
+        let servers = servers
+            .into_iter()
+            .filter(|server| self.exchanges(Exchange::Presence, server));
         for server_name in servers {
             let of_server = told.entry(server_name).or_default();
             of_server.extend(

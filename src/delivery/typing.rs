@@ -10,6 +10,7 @@ use std::{
 };
 
 use event::acl::ServerAcl;
+use federation::Exchange;
 use ruma::OwnedUserId;
 use storage::{
     Error,
@@ -71,7 +72,7 @@ impl Delivery {
         let mut db = self.0.database.acquire().await?;
         let mut joined = deliveries::joined_servers(&mut db, &rooms).await?;
         for servers in joined.values_mut() {
-            servers.retain(|server_name, _| self.is_allowed(server_name));
+            servers.retain(|name, _| self.exchanges(Exchange::Typing, name));
         }
         joined.retain(|_, servers| !servers.is_empty());
         if joined.is_empty() {

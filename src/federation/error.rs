@@ -1,6 +1,6 @@
 //! Why other servers are not talked to, or could not be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use types::{ErrorKind, Fault};
@@ -14,6 +14,15 @@ pub enum Error {
     /// The federation policy does not allow the server.
     #[error("This server does not federate with {0}")]
     NotAllowed(OwnedServerName),
+    /// The federation policy does not allow to exchange files with the server.
+    #[error("This server does not exchange files with {0}")]
+    NoMedia(OwnedServerName),
+    /// The server sends more requests than it may.
+    #[error("Too many requests")]
+    LimitExceeded {
+        /// When it may send the next one.
+        retry_after: Duration,
+    },
     /// The server could not be found or reached.
     #[error("The server {server} could not be reached")]
     Unreachable {
@@ -89,7 +98,10 @@ impl From<storage::Error> for Error {
 impl Fault for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotAllowed(_) => ErrorKind::Forbidden,
+            Self::NotAllowed(_) | Self::NoMedia(_) => ErrorKind::Forbidden,
+            Self::LimitExceeded { retry_after } => ErrorKind::LimitExceeded {
+                retry_after: Some(*retry_after),
+            },
             Self::Remote { status: 404, .. } => ErrorKind::NotFound,
             Self::Unreachable { .. } | Self::Remote { .. } | Self::InvalidResponse { .. } => {
                 ErrorKind::BadGateway

@@ -7,7 +7,8 @@ use storage::Database;
 use types::Clock;
 
 use crate::{
-    OwnKeys, Policy, Result, client::Client, discovery::Ports, hierarchy::Hierarchies, keys::Keys,
+    OwnKeys, Policy, Result, client::Client, discovery::Ports, hierarchy::Hierarchies,
+    inbound_limits::InboundLimits, keys::Keys,
 };
 
 /// Talks to other servers; cheap to clone.
@@ -20,6 +21,7 @@ pub(crate) struct Inner {
     pub(crate) client: Arc<Client>,
     pub(crate) keys: Keys,
     pub(crate) hierarchies: Hierarchies,
+    pub(crate) limits: InboundLimits,
     pub(crate) clock: Clock,
 }
 
@@ -63,6 +65,7 @@ impl Federation {
             client,
             keys,
             hierarchies: Hierarchies::new(),
+            limits: InboundLimits::new(),
             clock,
         })))
     }

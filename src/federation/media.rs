@@ -110,6 +110,7 @@ impl Federation {
         legacy: &str,
         wait: Duration,
     ) -> Result<MediaFile> {
+        self.policy().check_media(server)?;
         let pace = pace(wait);
         let client = &self.inner().client;
         let response = client.open(server, request, pace).await?;

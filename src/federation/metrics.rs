@@ -27,8 +27,14 @@ pub(crate) fn record_verification<T>(outcome: &Result<T>) {
     let outcome = match outcome {
         Ok(_) => "ok",
         Err(Error::NotAllowed(_)) => "not_allowed",
+        Err(Error::LimitExceeded { .. }) => "limited",
         Err(Error::Unreachable { .. }) => "keys_unreachable",
         Err(_) => "refused",
     };
     counter!("chancery_federation_verified_requests_total", "outcome" => outcome).increment(1);
+}
+
+/// Counts a request of another server that has sent too many.
+pub(crate) fn count_limited_request() {
+    counter!("chancery_federation_limited_requests_total").increment(1);
 }

@@ -1,8 +1,8 @@
-//! Which servers this one talks to.
+//! Which servers this one talks to, and about what.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use config::{FederationMode, ServerPattern};
+use config::{FederationMode, Peer, RateLimit, ServerPattern};
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
 
@@ -23,6 +23,21 @@ struct Rules {
     mode: FederationMode,
     allowlist: Vec<ServerPattern>,
     public_rooms: bool,
+    rate_limit: RateLimit,
+    peers: BTreeMap<OwnedServerName, Peer>,
+}
+
+/// What is exchanged with other servers besides the events of rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// Who is online.
+    Presence,
+    /// Who types.
+    Typing,
+    /// What users have read.
+    Receipts,
+    /// Files.
+    Media,
 }
 
 impl Policy {
@@ -42,6 +57,40 @@ impl Policy {
     /// Whether this server talks to another one. It is always allowed itself.
     pub fn allows(&self, server_name: &ServerName) -> bool {
         *server_name == *self.0.own_name || self.0.rules.read().allow(server_name)
+    }
+
+    /// Whether something is exchanged with another server, in both directions.
+    pub fn exchanges(&self, exchange: Exchange, server_name: &ServerName) -> bool {
+        if *server_name == *self.0.own_name {
+            return true;
+        }
+        let rules = self.0.rules.read();
+        let peer = rules.peers.get(server_name);
+        let is_exchanged = peer.is_none_or(|peer| match exchange {
+            Exchange::Presence => peer.presence,
+            Exchange::Typing => peer.typing,
+            Exchange::Receipts => peer.receipts,
+            Exchange::Media => peer.media,
+        });
+        is_exchanged && rules.allow(server_name)
+    }
+
+    /// An error unless files are exchanged with another server.
+    pub fn check_media(&self, server_name: &ServerName) -> Result<()> {
+        self.check(server_name)?;
+        if self.exchanges(Exchange::Media, server_name) {
+            Ok(())
+        } else {
+            Err(Error::NoMedia(server_name.to_owned()))
+        }
+    }
+
+    /// How often another server may send requests.
+    pub(crate) fn rate_limit(&self, server_name: &ServerName) -> RateLimit {
+        let rules = self.0.rules.read();
+        let peer = rules.peers.get(server_name);
+        peer.and_then(|peer| peer.rate_limit)
+            .unwrap_or(rules.rate_limit)
     }
 
     /// Whether this server talks to no other.
@@ -86,6 +135,8 @@ impl Rules {
             mode: settings.mode,
             allowlist: settings.allowlist.clone(),
             public_rooms: settings.public_rooms,
+            rate_limit: settings.rate_limit,
+            peers: settings.peers.clone(),
         }
     }
 

@@ -59,6 +59,7 @@ impl Federation {
             return Err(Error::Credentials("the origin is this server".to_owned()));
         }
         self.policy().check(&credentials.origin)?;
+        self.check_limit(&credentials.origin)?;
         Ok(Credentials(credentials))
     }
 
@@ -104,7 +105,8 @@ impl Federation {
                 .await
                 .map_err(|_| failed())?
         };
-        verified.map_err(|_| failed())
+        verified.map_err(|_| failed())?;
+        self.take_limit(origin)
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::json;
 use testkit::{HttpsServer, ReceivedRequest, TestCa};
 use types::{Clock, ErrorKind, Fault as _};
 
-use crate::{Error, Federation, OwnKeys, Result};
+use crate::{Error, Exchange, Federation, OwnKeys, Result};
 
 mod notary;
 
@@ -435,4 +435,76 @@ async fn events_of_servers_that_are_gone_or_not_allowed_are_not_verified() {
     let keys = closed.event_keys(&version, [&event]).await.unwrap();
     assert!(event::verify_event(&event, &version, &keys).is_err());
     assert_eq!(pair.key_requests(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_exchanged_with_a_server_can_change_at_run_time() {
+    let pair = Pair::start(|_| Response::new(Body::empty())).await;
+    let policy = pair.federation.policy();
+    let exchanges = [
+        Exchange::Presence,
+        Exchange::Typing,
+        Exchange::Receipts,
+        Exchange::Media,
+    ];
+    let exchanged = || exchanges.map(|exchange| policy.exchanges(exchange, &pair.peer.name));
+    assert_eq!(exchanged(), [true; 4]);
+    let replace = |settings: &str| {
+        let settings = settings.replace("PEER", pair.peer.name.as_str());
+        policy.replace(&toml::from_str(&settings).unwrap());
+    };
+    replace("mode = 'open'\n[peers.'PEER']\npresence = false\nmedia = false");
+    assert_eq!(exchanged(), [false, true, true, false]);
+    let refused = pair
+        .federation
+        .download_media(&pair.peer.name, "file", Duration::ZERO)
+        .await;
+    let refused = refused.err().unwrap();
+    assert!(matches!(refused, Error::NoMedia(_)), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Forbidden);
+    assert!(pair.peer.server.received().is_empty());
+    replace("mode = 'open'\n[peers.'PEER']\ntyping = false\nreceipts = false");
+    assert_eq!(exchanged(), [true, false, false, true]);
+    replace("mode = 'closed'");
+    assert_eq!(exchanged(), [false; 4]);
+}
+
+#[tokio::test]
+async fn server_that_sends_too_many_requests_is_refused_for_a_while() {
+    let pair = Pair::start(|_| Response::new(Body::empty())).await;
+    let settings = format!(
+        "mode = 'open'\n[peers.'{}']\nrate_limit = {{ per_second = 0.1, burst = 2 }}",
+        pair.peer.name
+    );
+    pair.federation
+        .policy()
+        .replace(&toml::from_str(&settings).unwrap());
+    let target = "/_matrix/federation/v1/send/1";
+    let headers = pair.peer.sign(&testkit::server_name(), target, "{}");
+    // What somebody else sends in its name costs it nothing.
+    for _ in 0..5 {
+        let forged = pair.verify(&headers, target, r#"{"a":1}"#).await;
+        assert!(matches!(forged, Err(Error::Signature(_))), "{forged:?}");
+    }
+    for _ in 0..2 {
+        pair.verify(&headers, target, "{}").await.unwrap();
+    }
+    let limited = pair.verify(&headers, target, "{}").await.unwrap_err();
+    let ErrorKind::LimitExceeded {
+        retry_after: Some(wait),
+    } = limited.kind()
+    else {
+        panic!("{limited}");
+    };
+    assert!(
+        wait > Duration::from_secs(9) && wait <= Duration::from_secs(10),
+        "{wait:?}"
+    );
+    // Refused before the body is read.
+    assert!(pair.federation.credentials(&headers).is_err());
+    let settings = "mode = 'open'\nrate_limit = { per_second = 1000000.0, burst = 10 }";
+    pair.federation
+        .policy()
+        .replace(&toml::from_str(settings).unwrap());
+    pair.verify(&headers, target, "{}").await.unwrap();
 }

@@ -120,7 +120,7 @@ impl Media {
         if !is_media_id(media_id) {
             return Err(Error::NotFound);
         }
-        inner.federation.policy().check(origin)?;
+        inner.federation.policy().check_media(origin)?;
         let mut db = inner.database.acquire().await?;
         match storage::media::find(&mut db, origin, media_id).await? {
             Some(MediaRow::Uploaded(content)) => {

@@ -34,7 +34,7 @@ impl Reload {
         if problems.is_empty() {
             self.federation.policy().replace(&config.federation);
             tracing::info!(
-                "The settings were read again: federation.mode and federation.allowlist are in effect"
+                "The settings were read again: those of [federation] about who is talked to, and about what, are in effect"
             );
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! Spec: server-server, "EDUs", "Typing Notifications", "Presence", "Receipts", "Send-to-device messaging", "Device
 //! Management", "End-to-End Encryption". What is malformed, of a user of another server than the one that sends it, or about a room or event
-//! that is not known, is passed over.
+//! that is not known, is passed over, as is what the federation policy does not exchange with the server.
 
 use std::time::Duration;
 
 use e2ee::{DeviceListUpdate, SigningKeyUpdate};
+use federation::Exchange;
 use live::{MAX_STATUS_MSG, RemotePresence};
 use room::{ReadUpTo, ReceiptKind, Sender};
 use ruma::{
@@ -31,7 +32,11 @@ const MAX_RECEIPTS: usize = 1000;
 
 /// Takes in an EDU. Fails only when it should be sent again.
 pub(super) async fn receive(app: &App, origin: &ServerName, edu: Raw<Edu>) -> Result<()> {
+    let exchanges = |exchange| app.federation.policy().exchanges(exchange, origin);
     match edu.deserialize() {
+        Ok(Edu::Typing(_)) if !exchanges(Exchange::Typing) => Ok(()),
+        Ok(Edu::Presence(_)) if !exchanges(Exchange::Presence) => Ok(()),
+        Ok(Edu::Receipt(_)) if !exchanges(Exchange::Receipts) => Ok(()),
         Ok(Edu::Typing(content)) => typing(app, origin, &content).await,
         Ok(Edu::Presence(content)) => presence(app, origin, content).await,
         Ok(Edu::Receipt(content)) => receipts(app, origin, content).await,

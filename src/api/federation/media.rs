@@ -29,6 +29,7 @@ pub(crate) async fn download(
     app: App,
     call: Matrix<get_content::v1::Request>,
 ) -> Result<MultipartFile> {
+    app.federation.policy().check_media(call.caller.origin())?;
     let request = call.request;
     let wait = request.timeout_ms.min(MAX_WAIT);
     let file = app
@@ -43,6 +44,7 @@ pub(crate) async fn thumbnail(
     app: App,
     call: Matrix<get_content_thumbnail::v1::Request>,
 ) -> Result<MultipartFile> {
+    app.federation.policy().check_media(call.caller.origin())?;
     let request = call.request;
     let size = (request.width, request.height);
     let wanted = thumbnail_request(size, request.method, request.animated)?;

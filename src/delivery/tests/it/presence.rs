@@ -143,3 +143,16 @@ async fn presence_is_not_kept_for_servers_that_are_down() {
     let expected = [told(&alice(), "unavailable")];
     assert_eq!(next_presence(&mut remote).await, expected);
 }
+
+#[tokio::test]
+async fn presence_is_not_sent_where_it_is_not_exchanged() {
+    let mut remote = Remote::start().await;
+    let (process, _room) = started(&remote).await;
+    let policy = process.federation.policy();
+    policy.replace(&remote.settings_with("presence = false"));
+    send_change(&process, PresenceState::Online).await;
+    policy.replace(&remote.settings_with(""));
+    send_change(&process, PresenceState::Unavailable).await;
+    let expected = [told(&alice(), "unavailable")];
+    assert_eq!(next_presence(&mut remote).await, expected);
+}

@@ -121,6 +121,11 @@ impl Remote {
     }
 
     pub(crate) fn settings(&self) -> config::Federation {
+        self.settings_with("")
+    }
+
+    /// The settings of this server with more about the other one.
+    pub(crate) fn settings_with(&self, more: &str) -> config::Federation {
         toml::from_str(&format!(
             "mode = 'open'
              ca_file = '{}'
@@ -128,7 +133,8 @@ impl Remote {
              dns_servers = ['127.0.0.1:1']
              [peers.'{REMOTE}']
              address = '{}'
-             host = '{REMOTE}'",
+             host = '{REMOTE}'
+             {more}",
             self.ca.file().display(),
             self.address
         ))
@@ -182,6 +188,7 @@ fn transaction(received: &ReceivedRequest) -> Transaction {
 pub(crate) struct Process {
     pub(crate) db: Writer,
     pub(crate) delivery: Delivery,
+    pub(crate) federation: Federation,
     stopping: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -225,6 +232,7 @@ impl Process {
             db.database.clone(),
             Clock::fixed(1_700_000_000_000),
         );
+        let federation = federation.expect("a client");
         let settings = Settings {
             first_pause: Duration::from_millis(50),
             max_pause: Duration::from_millis(50),
@@ -232,17 +240,14 @@ impl Process {
             max_waiting: 60,
             ..Settings::new(&server_name(), settings)
         };
-        let delivery = Delivery::new(
-            change(settings),
-            db.database.clone(),
-            federation.expect("a client"),
-        );
+        let delivery = Delivery::new(change(settings), db.database.clone(), federation.clone());
         let mut tasks = JoinSet::new();
         let live = db.live.clone();
         tasks.spawn(async move { live.run(&mut feed).await.expect("the stream") });
         Self {
             db,
             delivery,
+            federation,
             stopping: CancellationToken::new(),
             tasks,
         }
