@@ -333,11 +333,11 @@ fn encryption() -> Routes<App> {
         .merge(key_backups())
 }
 
-/// Backups of room keys. Clients restore many sessions one by one, so reading keys is not limited.
+/// Backups of room keys.
 fn key_backups() -> Routes<App> {
     use client::key_backups;
     Routes::default()
-        .limited(Class::General, key_backups::create)
+        .matrix(key_backups::create)
         .matrix(key_backups::current)
         .matrix(key_backups::one)
         .matrix(key_backups::update)

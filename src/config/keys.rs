@@ -6,7 +6,7 @@ use serde::{
 };
 
 /// The keys of every section, by the section's name.
-pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 13] {
+pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 14] {
     [
         ("client", of::<crate::Client>()),
         ("federation", of::<crate::Federation>()),
@@ -16,6 +16,7 @@ pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 13] {
         ("rate_limits", of::<crate::RateLimits>()),
         ("limits", of::<crate::Limits>()),
         ("rooms", of::<crate::Rooms>()),
+        ("presence", of::<crate::Presence>()),
         ("media", of::<crate::Media>()),
         ("cache", of::<crate::Cache>()),
         ("metrics", of::<crate::Metrics>()),

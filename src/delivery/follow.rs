@@ -255,9 +255,9 @@ impl Delivery {
             let Some(room) = servers.room(receipt.room_nid) else {
                 continue;
             };
-            let to = room.servers().filter(|server| {
-                room.allows(server) && self.exchanges(Exchange::Receipts, server)
-            });
+            let to = room
+                .servers()
+                .filter(|server| room.allows(server) && self.exchanges(Exchange::Receipts, server));
             let receipt = |server_name| edus::receipt(server_name, &room.room_id, receipt);
             edus.extend(to.map(receipt));
         }

@@ -70,7 +70,7 @@ impl Delivery {
             new.extend(edus.map(|users| edus::presence(&server_name, users)));
         }
         let mut tx = self.0.database.begin().await?;
-        deliveries::queue_ephemeral_edus(&mut tx, &new, LIFETIME).await?;
+        deliveries::queue_ephemeral_edus(&mut tx, new, LIFETIME).await?;
         tx.commit().await?;
         self.0.wake.notify_one();
         Ok(())

@@ -164,7 +164,8 @@ impl Delivery {
         destination: &ClaimedDestination,
     ) -> Result<Option<OutgoingTransaction>, Error> {
         let mut tx = self.0.database.begin().await?;
-        let transaction = destination.begin(&mut tx, &new_id()?, self.0.settings.lease);
+        let transaction_id = new_id()?;
+        let transaction = destination.begin(&mut tx, &transaction_id, self.0.settings.lease);
         let transaction = transaction.await?;
         tx.commit().await?;
         Ok(transaction)

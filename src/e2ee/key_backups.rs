@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use ruma::{
     OwnedRoomId, UInt, UserId,
     api::client::backup::{BackupAlgorithm, KeyBackupData},
-    serde::Raw,
+    serde::{JsonObject, Raw},
 };
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use storage::{
     Connection,
     key_backups::{self, BackedUpKey, BackupSize, KeyBackup, NewKey, Selection},
 };
 
-use crate::{Error, Keys, identifiers::check_identifier, upload::check_size};
+use crate::{Error, Keys, identifiers::check_identifier, signed::check_size};
 
 /// The most backups of one user; clients delete a backup when they make another.
 const MAX_BACKUPS: i64 = 100;
@@ -39,7 +39,7 @@ struct KeyContent {
     forwarded_count: UInt,
     is_verified: bool,
     #[serde(rename = "session_data")]
-    _session_data: BTreeMap<String, IgnoredAny>,
+    _session_data: JsonObject,
 }
 
 impl BackupUpdate {
@@ -50,7 +50,7 @@ impl BackupUpdate {
         check_identifier("algorithm", &update.algorithm)?;
         let auth_data = update.auth_data.get();
         check_size(auth_data)?;
-        serde_json::from_str::<BTreeMap<String, IgnoredAny>>(auth_data).map_err(malformed)?;
+        serde_json::from_str::<JsonObject>(auth_data).map_err(malformed)?;
         Ok(update)
     }
 }
@@ -81,13 +81,11 @@ impl Keys {
         version: Option<&str>,
     ) -> Result<KeyBackup, Error> {
         let mut db = self.database.acquire().await?;
-        match version {
-            Some(version) => existing(&mut db, user_id, version).await,
-            None => {
-                let current = key_backups::current(&mut db, user_id).await?;
-                current.ok_or(Error::UnknownBackup)
-            }
+        if let Some(version) = version {
+            return existing(&mut db, user_id, version).await;
         }
+        let current = key_backups::current(&mut db, user_id).await?;
+        current.ok_or(Error::UnknownBackup)
     }
 
     /// Replaces the `auth_data` of a backup; nothing else of it can be changed.

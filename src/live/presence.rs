@@ -23,7 +23,7 @@ use std::{
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
 pub use storage::cluster::PresenceState;
-use storage::{Error, Message, cluster::PresenceMessage, memberships, published_device_lists};
+use storage::{Error, Message, cluster::PresenceMessage, memberships};
 use tokio::sync::mpsc;
 use types::{EphemeralPosition, RoomNid};
 
@@ -157,7 +157,7 @@ impl Live {
             BTreeMap::new()
         } else {
             let mut db = self.0.database.acquire().await?;
-            published_device_lists::joined_rooms(&mut db, &unknown).await?
+            memberships::joined_rooms_by_user(&mut db, &unknown).await?
         };
         for (user_id, said) in said {
             if !unknown.contains(&user_id) || in_rooms.contains_key(&user_id) {

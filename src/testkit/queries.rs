@@ -25,6 +25,7 @@ pub struct Queries {
 impl Queries {
     /// Starts recording.
     pub fn listen() -> Self {
+        add_other_subscribers();
         let statements = Arc::default();
         let recorder = StatementRecorder(Arc::clone(&statements));
         Self {
@@ -42,17 +43,21 @@ impl Queries {
 /// Runs a future and returns the first words of the statements that it sends; those of other tasks
 /// are not recorded.
 pub async fn queries_of<F: Future>(future: F) -> (F::Output, Vec<String>) {
-    // With a single subscriber in the process, tracing caches the interest of whichever thread asks
-    // first, so there must be others.
-    static OTHER_SUBSCRIBERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
-    OTHER_SUBSCRIBERS
-        .get_or_init(|| [(); 2].map(|()| Dispatch::new(StatementRecorder(Arc::default()))));
+    add_other_subscribers();
     let statements = Arc::default();
     let output = future
         .with_subscriber(StatementRecorder(Arc::clone(&statements)))
         .await;
     let statements = std::mem::take(&mut *statements.lock());
     (output, statements)
+}
+
+/// Lets each thread be asked what it records: with a single subscriber in the process, tracing caches
+/// the interest of whichever thread asks first.
+fn add_other_subscribers() {
+    static OTHER_SUBSCRIBERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    OTHER_SUBSCRIBERS
+        .get_or_init(|| [(); 2].map(|()| Dispatch::new(StatementRecorder(Arc::default()))));
 }
 
 /// Records what sqlx reports.

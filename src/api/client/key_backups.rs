@@ -15,7 +15,6 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use types::ErrorKind;
 
 use crate::{App, Error, Matrix, Result, json::RawJson};
 
@@ -140,7 +139,7 @@ pub(crate) async fn all_keys(
         let room = rooms.entry(&key.room_id).or_default();
         room.sessions.insert(&key.session_id, json(&key.key)?);
     }
-    RawJson::of(&Rooms { rooms })
+    RawJson::of(&Rooms { rooms }).map_err(Error::serialization)
 }
 
 /// Returns the keys of one room.
@@ -158,7 +157,7 @@ pub(crate) async fn keys_of_room(
         .iter()
         .map(|key| Ok((&*key.session_id, json(&key.key)?)))
         .collect::<Result<_>>()?;
-    RawJson::of(&Room { sessions })
+    RawJson::of(&Room { sessions }).map_err(Error::serialization)
 }
 
 /// Returns the key of one session.
@@ -246,6 +245,7 @@ fn describe(backup: &KeyBackup) -> Result<RawJson> {
         etag: backup.size.etag.to_string(),
         version: backup.version.to_string(),
     })
+    .map_err(Error::serialization)
 }
 
 fn size(size: BackupSize) -> Result<RawJson> {
@@ -253,9 +253,10 @@ fn size(size: BackupSize) -> Result<RawJson> {
         count: size.count,
         etag: size.etag.to_string(),
     })
+    .map_err(Error::serialization)
 }
 
 /// JSON text that is stored as it was sent.
 fn json(text: &str) -> Result<&RawValue> {
-    serde_json::from_str(text).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    serde_json::from_str(text).map_err(Error::serialization)
 }

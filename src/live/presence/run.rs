@@ -10,7 +10,7 @@ use ruma::{OwnedUserId, UserId};
 use storage::{
     Change, Message,
     cluster::{PresenceMessage, SharedPresence},
-    published_device_lists, stream,
+    memberships, stream,
 };
 use tokio::time::{Instant, sleep};
 use types::EphemeralPosition;
@@ -122,7 +122,7 @@ impl Live {
         let retention = LogRetention::begin(self);
         let mut db = self.0.database.snapshot().await?;
         let position = stream::position(&mut db).await?;
-        let mut rooms = published_device_lists::joined_rooms(&mut db, &users).await?;
+        let mut rooms = memberships::joined_rooms_by_user(&mut db, &users).await?;
         db.commit().await?;
         {
             let cache = self.0.cache.write();

@@ -40,9 +40,8 @@ async fn next_presence(remote: &mut Remote) -> Vec<Value> {
             .into_iter()
             .filter(|edu| edu["edu_type"] == "m.presence");
         if let Some(mut edu) = edus.next() {
-            let Value::Array(mut push) = edu["content"]["push"].take() else {
-                panic!("{edu} has no list");
-            };
+            let push = edu["content"]["push"].as_array_mut();
+            let mut push = std::mem::take(push.expect("a list"));
             for update in &mut push {
                 assert!(update["last_active_ago"].take().is_u64(), "{update}");
             }

@@ -329,9 +329,10 @@ async fn a_process_that_does_not_end_its_turn_is_not_waited_for_for_ever() {
     taken.expect("its turn");
     for round in 0..2 {
         let text = round.to_string();
+        let (alice, bob) = (alice(), bob());
         let (first, second) = tokio::join!(
-            here.send_text(&room_id, &alice(), &text),
-            there.send_text(&room_id, &bob(), &text),
+            here.send_text(&room_id, &alice, &text),
+            there.send_text(&room_id, &bob, &text),
         );
         first.expect("sent");
         second.expect("sent");

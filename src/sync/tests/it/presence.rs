@@ -86,8 +86,9 @@ async fn waiting_client_is_told_of_those_who_share_a_room() {
 #[tokio::test]
 async fn event_tells_the_status_and_the_time_of_the_last_activity() {
     let server = server().await;
-    room_with_bob(&server).await;
+    let (_room, mut token) = room_with_bob(&server).await;
     server.set_presence(&bob(), PresenceState::Online, "at work");
+    server.wait_for_presence(&alice(), &mut token).await;
     let answer = server.sync(&alice(), None).await;
     let mut content = answer["presence"]["events"][0]["content"].clone();
     assert!(content["last_active_ago"].take().is_u64(), "{answer}");
@@ -100,12 +101,13 @@ async fn event_tells_the_status_and_the_time_of_the_last_activity() {
 #[tokio::test]
 async fn first_sync_tells_of_all_who_are_not_offline() {
     let server = server().await;
-    let (room, _) = room_with_bob(&server).await;
+    let (room, mut token) = room_with_bob(&server).await;
     room.member(&server.db, &carol(), &carol(), "join").await;
     server.token(&carol()).await;
     server.set_presence(&bob(), PresenceState::Unavailable, "");
     server.set_presence(&carol(), PresenceState::Offline, "on holiday");
     server.set_presence(&alice(), PresenceState::Online, "");
+    server.wait_for_presence(&alice(), &mut token).await;
     let answer = server.sync(&alice(), None).await;
     assert_eq!(
         presence(&answer),
