@@ -29,8 +29,8 @@ const LIFETIME: Duration = Duration::from_mins(2);
 /// The most users of one EDU.
 const MAX_USERS: usize = 50;
 
-/// What servers are told, by server.
-type Told = BTreeMap<OwnedServerName, BTreeMap<OwnedUserId, LocalPresence>>;
+/// The users whose presence each server gets.
+type Recipients = BTreeMap<OwnedServerName, BTreeMap<OwnedUserId, LocalPresence>>;
 
 impl Delivery {
     /// Sends what this process notices of its users' presence, until it is told to stop.
@@ -59,12 +59,12 @@ impl Delivery {
         if self.0.federation.policy().is_closed() {
             return Ok(());
         }
-        let told = self.told(live, notices).await?;
-        if told.is_empty() {
+        let recipients = self.recipients(live, notices).await?;
+        if recipients.is_empty() {
             return Ok(());
         }
         let mut new: Vec<NewEdu> = Vec::new();
-        for (server_name, users) in told {
+        for (server_name, users) in recipients {
             let users: Vec<LocalPresence> = users.into_values().collect();
             let edus = users.chunks(MAX_USERS);
             new.extend(edus.map(|users| edus::presence(&server_name, users)));
@@ -76,9 +76,13 @@ impl Delivery {
         Ok(())
     }
 
-    /// Which servers are told of which users.
-    async fn told(&self, live: &Live, notices: Vec<PresenceNotice>) -> Result<Told, Error> {
-        let mut told = Told::new();
+    /// Which servers get the presence of which users.
+    async fn recipients(
+        &self,
+        live: &Live,
+        notices: Vec<PresenceNotice>,
+    ) -> Result<Recipients, Error> {
+        let mut recipients = Recipients::new();
         let mut changed = BTreeSet::new();
         for notice in notices {
             match notice {
@@ -87,7 +91,7 @@ impl Delivery {
                 }
                 PresenceNotice::Joined(user_id, room_nid) => {
                     let servers = live.servers_in(&[room_nid]).await?;
-                    self.tell(&mut told, servers, &live.local_presence(&[user_id]));
+                    self.add_recipients(&mut recipients, servers, &live.local_presence(&[user_id]));
                 }
                 PresenceNotice::ServersJoined(room_nid, servers) => {
                     let servers = servers
@@ -95,7 +99,11 @@ impl Delivery {
                         .filter(|server| self.exchanges(Exchange::Presence, server));
                     let servers: BTreeSet<OwnedServerName> = servers.collect();
                     if !servers.is_empty() {
-                        self.tell(&mut told, servers, &live.local_presence_in(room_nid));
+                        self.add_recipients(
+                            &mut recipients,
+                            servers,
+                            &live.local_presence_in(room_nid),
+                        );
                     }
                 }
             }
@@ -103,17 +111,22 @@ impl Delivery {
         let changed: Vec<OwnedUserId> = changed.into_iter().collect();
         for user in live.local_presence(&changed) {
             let servers = live.servers_in(&user.rooms).await?;
-            self.tell(&mut told, servers, &[user]);
+            self.add_recipients(&mut recipients, servers, &[user]);
         }
-        Ok(told)
+        Ok(recipients)
     }
 
-    fn tell(&self, told: &mut Told, servers: BTreeSet<OwnedServerName>, users: &[LocalPresence]) {
+    fn add_recipients(
+        &self,
+        recipients: &mut Recipients,
+        servers: BTreeSet<OwnedServerName>,
+        users: &[LocalPresence],
+    ) {
         let servers = servers
             .into_iter()
             .filter(|server| self.exchanges(Exchange::Presence, server));
         for server_name in servers {
-            let of_server = told.entry(server_name).or_default();
+            let of_server = recipients.entry(server_name).or_default();
             of_server.extend(
                 users
                     .iter()

@@ -310,7 +310,7 @@ pub async fn age_snapshots(database: &Database) {
         .expect("snapshots");
 }
 
-/// Marks an event as one that came before those that it follows.
+/// Has an event count as one that came before those that it follows.
 #[expect(
     clippy::disallowed_methods,
     reason = "only storage has checked queries"

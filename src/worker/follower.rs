@@ -279,7 +279,7 @@ impl Follower {
         self.save().await
     }
 
-    /// Marks a batch as done that needed nothing. The cursor is not written for each: after a kill some of
+    /// Moves past a batch that needed nothing. The cursor is not written for each: after a kill some of
     /// them are returned again.
     pub async fn skip(&mut self, batch: Batch) -> Result<(), Error> {
         self.position = batch.until;

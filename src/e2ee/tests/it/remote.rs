@@ -302,7 +302,7 @@ async fn updates_that_follow_are_applied_and_those_with_a_gap_make_the_list_be_r
     };
     servers.update(deletion).await;
     assert_eq!(servers.devices().await, ["PHONE"]);
-    // Told once more: nothing changes.
+    // The same update again: nothing changes.
     servers.update(update(9, &[8], &tablet)).await;
     assert_eq!(servers.devices().await, ["PHONE"]);
     assert!(servers.asked().is_empty());
