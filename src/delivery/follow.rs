@@ -33,10 +33,9 @@ const CLOSED: Duration = Duration::from_secs(5);
 const READ_AT_ONCE: u16 = 100;
 
 /// What is followed: all that may concern other servers.
-const KINDS: [ChangeKind; 6] = [
+const KINDS: [ChangeKind; 5] = [
     ChangeKind::Event,
     ChangeKind::State,
-    ChangeKind::PartialState,
     ChangeKind::Receipt,
     ChangeKind::OutgoingToDevice,
     ChangeKind::DeviceList,
@@ -48,8 +47,6 @@ struct Changes {
     /// Events that users of this server have sent, or that it passes on.
     events: Vec<SentEvent>,
     deltas: Vec<(StreamPosition, StateDelta)>,
-    /// The rooms of which parts of the state are not known, or all of it is, from somewhere here on.
-    partial_states: BTreeSet<RoomNid>,
     /// Public receipts of this server's users, of each user and thread the one that is furthest ahead.
     receipts: Vec<Receipt>,
     outgoing: Vec<(StreamPosition, OutgoingToDevice)>,
@@ -190,12 +187,6 @@ impl Delivery {
                     sorted.candidates.add_joined(&delta, is_local);
                     sorted.deltas.push((position, delta));
                 }
-                Change::PartialState { room_nid, servers } => {
-                    sorted.partial_states.insert(room_nid);
-                    if servers.is_none() {
-                        sorted.candidates.add_completed(room_nid);
-                    }
-                }
                 Change::Receipt(receipt) => {
                     if receipt.receipt_type != "m.read" || !is_local(&receipt.user_id) {
                         continue;
@@ -243,14 +234,10 @@ impl Delivery {
         batch: &Batch,
         mut changes: Changes,
     ) -> Result<Collected, Error> {
-        for room_nid in &changes.partial_states {
-            servers.remove(*room_nid);
-        }
-        let own_name = &self.0.settings.server_name;
         let mut rooms = changes.rooms();
         if !changes.candidates.is_empty() {
             let mut db = self.0.database.acquire().await?;
-            rooms.extend(changes.candidates.load_rooms(&mut db, own_name).await?);
+            rooms.extend(changes.candidates.load_rooms(&mut db).await?);
         }
         servers.load(&self.0.database, &rooms, batch.from()).await?;
         let mut pdus = Vec::new();
@@ -268,8 +255,8 @@ impl Delivery {
             let Some(room) = servers.room(receipt.room_nid) else {
                 continue;
             };
-            let to = room.servers_at(batch.until()).into_iter();
-            let to = to
+            let to = room
+                .servers()
                 .filter(|server| room.allows(server) && self.exchanges(Exchange::Receipts, server));
             let receipt = |server_name| edus::receipt(server_name, &room.room_id, receipt);
             edus.extend(to.map(receipt));
@@ -279,7 +266,7 @@ impl Delivery {
             pdus,
             edus,
             outgoing: changes.outgoing,
-            device_lists: (changes.candidates).recipients(servers, batch.until(), is_allowed),
+            device_lists: changes.candidates.recipients(servers, is_allowed),
         })
     }
 

@@ -8,7 +8,6 @@
 mod devices;
 mod events;
 mod many;
-mod partial_states;
 mod presence;
 mod processes;
 mod refused;
