@@ -94,10 +94,8 @@ CREATE TABLE rooms (
     -- Null: only an invitation or a knock is known, not the room.
     version text,
     creator text,
-    -- 0 active, 1 left by all of this server's users, 2 only invited to or knocked at.
+    -- 0 active, 1 only invited to or knocked at.
     status smallint NOT NULL DEFAULT 0,
-    -- Since when the room is known in part only, in milliseconds since the epoch.
-    partial_since bigint,
     in_directory boolean NOT NULL DEFAULT false
 );
 CREATE INDEX rooms_directory ON rooms (room_nid) WHERE in_directory;
@@ -214,12 +212,35 @@ CREATE TABLE snapshots (
     event_nids bigint[] NOT NULL,
     -- Of the whole state: equal states of a room share a row.
     digest bytea NOT NULL,
-    -- Whether parts of the state are not known yet.
-    is_partial boolean NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (room_nid, digest)
 );
 CREATE INDEX snapshots_parent ON snapshots (parent_nid) WHERE parent_nid IS NOT NULL;
+
+-- Rooms that were joined without the events of most members, whose whole state is fetched behind (MSC3902). A row
+-- stays when the state is whole: what was sent before goes to the servers that were believed to be in the room.
+CREATE TABLE partial_states (
+    room_nid bigint PRIMARY KEY REFERENCES rooms,
+    -- The joins before which the state is not known; all that follows is to be checked again.
+    join_nids bigint[] NOT NULL,
+    -- Positions in the stream: since when parts of the state are not known, and since when all are.
+    since bigint NOT NULL,
+    completed_at bigint,
+    -- The servers that were joined through, and those that were said to be in the room.
+    via text[] NOT NULL,
+    servers text[] NOT NULL,
+    -- The servers that were in the room for a while without being believed to be.
+    missed text[] NOT NULL DEFAULT '{}',
+    -- How often in a row the state could not be had, and when it is tried again.
+    failures integer NOT NULL DEFAULT 0,
+    retry_at timestamptz NOT NULL DEFAULT '-infinity',
+    -- Counts the processes that work on it; until when the last one is taken to live.
+    token bigint NOT NULL DEFAULT 0,
+    lease_expires_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+CREATE INDEX partial_states_open ON partial_states (retry_at) WHERE completed_at IS NULL;
+CREATE INDEX partial_states_since ON partial_states (since);
+CREATE INDEX partial_states_completed ON partial_states (completed_at) WHERE completed_at IS NOT NULL;
 
 -- How the current state of rooms came about. Each delta stands right after the event that caused it.
 CREATE TABLE state_deltas (
@@ -393,6 +414,12 @@ CREATE TABLE remote_device_lists (
     retry_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 CREATE INDEX remote_device_lists_stale ON remote_device_lists (retry_at) WHERE is_stale;
+
+-- Users of other servers whose devices or keys have changed, who may be in rooms whose members are not known yet.
+-- Their ids are escaped like those of memberships.
+CREATE TABLE pending_device_lists (
+    user_id text PRIMARY KEY
+);
 
 -- The last time that a user signed another user's master key, which only the signer gets to see.
 CREATE TABLE user_signatures (

@@ -47,6 +47,7 @@ pub(crate) fn status_and_errcode(kind: &ErrorKind) -> (StatusCode, &'static str)
         ErrorKind::CannotOverwriteMedia => (S::CONFLICT, "M_CANNOT_OVERWRITE_MEDIA"),
         ErrorKind::UnableToAuthoriseJoin => (S::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
         ErrorKind::UnableToGrantJoin => (S::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN"),
+        ErrorKind::UnableDueToPartialState => (S::FORBIDDEN, "M_UNABLE_DUE_TO_PARTIAL_STATE"),
         ErrorKind::WrongRoomKeysVersion => (S::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
         ErrorKind::ProfileTooLarge => (S::BAD_REQUEST, "M_PROFILE_TOO_LARGE"),
         ErrorKind::KeyTooLarge => (S::BAD_REQUEST, "M_KEY_TOO_LARGE"),

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedServerName, OwnedUserId, UserId, encryption::KeyUsage};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, encryption::KeyUsage};
 use serde_json::{Map, Value, json};
 use storage::{
     Connection, Error,
@@ -18,7 +18,7 @@ use storage::{
     published_device_lists::{self, ChangedDevice, PublishedList},
     stream::StateDelta,
 };
-use types::RoomNid;
+use types::{RoomNid, StreamPosition};
 
 use crate::{Delivery, edus, room_servers::RoomServers};
 
@@ -29,15 +29,45 @@ pub(crate) struct Candidates {
     users: BTreeMap<OwnedUserId, BTreeSet<RoomNid>>,
     /// The rooms that each is in.
     rooms: BTreeMap<OwnedUserId, BTreeSet<RoomNid>>,
+    /// The rooms whose members became known.
+    completed: BTreeSet<RoomNid>,
+    /// Those of them that each user is in.
+    revealed: BTreeMap<OwnedUserId, BTreeSet<RoomNid>>,
 }
 
 /// The servers that share a room with a user.
 #[derive(Debug)]
 pub(crate) struct Recipients {
     user_id: OwnedUserId,
+    /// All of them, if the user's devices or keys may have changed, or the user has joined a room.
     all: BTreeSet<OwnedServerName>,
     /// Those that did not before.
     new: BTreeSet<OwnedServerName>,
+    /// Those that are known to since the members of a room are. They can know nothing that is out of date
+    /// unless something was published before.
+    revealed: BTreeSet<OwnedServerName>,
+    /// Those that did for a while, when it was not known.
+    missed: BTreeSet<OwnedServerName>,
+}
+
+impl Recipients {
+    fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.revealed.is_empty() && self.missed.is_empty()
+    }
+
+    /// The servers to which what was published last is news.
+    fn of_published(&self, was_published: bool) -> BTreeSet<OwnedServerName> {
+        let revealed = self.revealed.iter().filter(|_| was_published);
+        let servers = self.new.iter().chain(&self.missed).chain(revealed);
+        servers.cloned().collect()
+    }
+
+    /// The servers to which a change is news.
+    fn of_change(&self, was_published: bool) -> BTreeSet<OwnedServerName> {
+        let mut servers = self.of_published(was_published);
+        servers.extend(self.all.iter().cloned());
+        servers
+    }
 }
 
 impl Candidates {
@@ -60,48 +90,94 @@ impl Candidates {
         }
     }
 
+    /// Adds those who are in a room whose members became known.
+    pub(crate) fn add_completed(&mut self, room_nid: RoomNid) {
+        self.completed.insert(room_nid);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.users.is_empty() && self.completed.is_empty()
     }
 
     /// Reads the rooms that they are in, and returns them.
     pub(crate) async fn load_rooms(
         &mut self,
         db: &mut Connection,
+        own_name: &ServerName,
     ) -> Result<BTreeSet<RoomNid>, Error> {
-        if !self.is_empty() {
-            self.rooms = memberships::joined_rooms_by_user(db, self.users.keys()).await?;
+        for room_nid in &self.completed {
+            let joined = memberships::joined_users_of_server(&mut *db, *room_nid, own_name).await?;
+            for user_id in joined {
+                self.revealed.entry(user_id).or_default().insert(*room_nid);
+            }
+        }
+        let users = self.users.keys().chain(self.revealed.keys());
+        let users: BTreeSet<&OwnedUserId> = users.collect();
+        if !users.is_empty() {
+            self.rooms = memberships::joined_rooms_by_user(db, users).await?;
         }
         Ok(self.rooms.values().flatten().copied().collect())
     }
 
     /// Those who share a room with another server, and with which.
     pub(crate) fn recipients(
-        self,
+        mut self,
         servers: &RoomServers,
+        until: StreamPosition,
         is_allowed: impl Fn(&OwnedServerName) -> bool,
     ) -> Vec<Recipients> {
-        let Self { users, mut rooms } = self;
-        let recipients = users.into_iter().map(|(user_id, joined)| {
-            let (joined, stayed): (Vec<RoomNid>, Vec<RoomNid>) = rooms
-                .remove(&user_id)
-                .unwrap_or_default()
-                .into_iter()
-                .partition(|room_nid| joined.contains(room_nid));
-            let of = |rooms: Vec<RoomNid>| -> BTreeSet<OwnedServerName> {
-                let servers = rooms
-                    .into_iter()
-                    .flat_map(|room_nid| servers.servers(room_nid));
-                servers.filter(&is_allowed).collect()
-            };
-            let (before, mut new) = (of(stayed), of(joined));
-            let all = before.union(&new).cloned().collect();
-            new.retain(|server_name| !before.contains(server_name));
-            Recipients { user_id, all, new }
-        });
-        recipients
-            .filter(|recipients| !recipients.all.is_empty())
-            .collect()
+        let users = self.users.keys().chain(self.revealed.keys());
+        let users: BTreeSet<OwnedUserId> = users.cloned().collect();
+        let recipients = users
+            .into_iter()
+            .map(|user_id| self.recipients_for(user_id, servers, until, &is_allowed));
+        recipients.filter(|to| !to.is_empty()).collect()
+    }
+
+    fn recipients_for(
+        &mut self,
+        user_id: OwnedUserId,
+        servers: &RoomServers,
+        until: StreamPosition,
+        is_allowed: impl Fn(&OwnedServerName) -> bool,
+    ) -> Recipients {
+        let servers_of = |rooms: &mut dyn Iterator<Item = RoomNid>| -> BTreeSet<OwnedServerName> {
+            let servers = rooms.flat_map(|room_nid| servers.servers_at(room_nid, until));
+            servers.filter(&is_allowed).collect()
+        };
+        let joined = self.users.remove(&user_id);
+        let is_changed = joined.is_some();
+        let joined = joined.unwrap_or_default();
+        let completed = self.revealed.remove(&user_id).unwrap_or_default();
+        let rooms = self.rooms.remove(&user_id).unwrap_or_default();
+        let (joined, stayed): (Vec<RoomNid>, Vec<RoomNid>) = rooms
+            .into_iter()
+            .partition(|room_nid| joined.contains(room_nid));
+        let stayed = stayed.into_iter();
+        let before = servers_of(&mut stayed.filter(|room_nid| !completed.contains(room_nid)));
+        // Servers that are only said to be in a room are told when its members are known.
+        let new = joined.iter();
+        let new = new.flat_map(|room_nid| servers.servers(*room_nid));
+        let mut new: BTreeSet<OwnedServerName> = new.filter(&is_allowed).collect();
+        let missed = completed.iter();
+        let missed = missed.flat_map(|room_nid| servers.missed(*room_nid).cloned());
+        let missed = missed.filter(&is_allowed).collect();
+        let mut revealed = servers_of(&mut completed.into_iter());
+        let all = if is_changed {
+            let all = before.iter().chain(&new).chain(&revealed);
+            all.cloned().collect()
+        } else {
+            BTreeSet::new()
+        };
+        new.retain(|server_name| !before.contains(server_name));
+        revealed.retain(|server_name| !before.contains(server_name));
+        Recipients {
+            user_id,
+            all,
+            new,
+            revealed,
+            missed,
+        }
     }
 }
 
@@ -119,6 +195,12 @@ impl Delivery {
         let users = recipients.iter().map(|to| to.user_id.clone());
         let users: Vec<OwnedUserId> = users.collect();
         let published = published_device_lists::find(&mut *db, &users).await?;
+        let has_news = |to: &&Recipients| {
+            let was_published = published.contains_key(&to.user_id);
+            !to.of_change(was_published).is_empty()
+        };
+        let recipients: Vec<&Recipients> = recipients.iter().filter(has_news).collect();
+        let users: Vec<OwnedUserId> = recipients.iter().map(|to| to.user_id.clone()).collect();
         let names = self.0.settings.send_device_names;
         let devices = published_device_lists::changed_devices(&mut *db, &users, names).await?;
         let mut keys = signing_keys(&mut *db, &users).await?;
@@ -131,23 +213,26 @@ impl Delivery {
             }
         }
         let mut edus = Vec::new();
-        for Recipients { user_id, all, new } in recipients {
+        for to in recipients {
+            let user_id = &to.user_id;
+            let was_published = published.contains_key(user_id);
             let list = lists.entry(user_id.clone()).or_default();
             let known = published.get(user_id).cloned().unwrap_or_default();
-            let to = if list.stream_id == known.stream_id {
-                new
+            let changed = to.of_change(was_published);
+            let servers = if list.stream_id == known.stream_id {
+                &to.of_published(was_published)
             } else {
-                all
+                &changed
             };
             if !list.last_update.is_empty() {
                 let update = |to: &OwnedServerName| edus::device_list_update(to, user_id, list);
-                edus.extend(to.iter().map(update));
+                edus.extend(servers.iter().map(update));
             }
             let keys = keys.remove(user_id).unwrap_or_default();
             if !keys.is_empty() && keys != known.signing_keys {
                 list.signing_keys = keys;
                 let update = |to: &OwnedServerName| edus::signing_key_update(to, user_id, list);
-                edus.extend(all.iter().map(update));
+                edus.extend(changed.iter().map(update));
             }
         }
         let none = PublishedList::default();

@@ -33,9 +33,10 @@ const CLOSED: Duration = Duration::from_secs(5);
 const READ_AT_ONCE: u16 = 100;
 
 /// What is followed: all that may concern other servers.
-const KINDS: [ChangeKind; 5] = [
+const KINDS: [ChangeKind; 6] = [
     ChangeKind::Event,
     ChangeKind::State,
+    ChangeKind::PartialState,
     ChangeKind::Receipt,
     ChangeKind::OutgoingToDevice,
     ChangeKind::DeviceList,
@@ -47,6 +48,8 @@ struct Changes {
     /// Events that users of this server have sent, or that it passes on.
     events: Vec<SentEvent>,
     deltas: Vec<(StreamPosition, StateDelta)>,
+    /// The rooms of which parts of the state are not known, or all of it is, from somewhere here on.
+    partial_states: BTreeSet<RoomNid>,
     /// Public receipts of this server's users, of each user and thread the one that is furthest ahead.
     receipts: Vec<Receipt>,
     outgoing: Vec<(StreamPosition, OutgoingToDevice)>,
@@ -187,6 +190,12 @@ impl Delivery {
                     sorted.candidates.add_joined(&delta, is_local);
                     sorted.deltas.push((position, delta));
                 }
+                Change::PartialState { room_nid, servers } => {
+                    sorted.partial_states.insert(room_nid);
+                    if servers.is_none() {
+                        sorted.candidates.add_completed(room_nid);
+                    }
+                }
                 Change::Receipt(receipt) => {
                     if receipt.receipt_type != "m.read" || !is_local(&receipt.user_id) {
                         continue;
@@ -234,10 +243,14 @@ impl Delivery {
         batch: &Batch,
         mut changes: Changes,
     ) -> Result<Collected, Error> {
+        for room_nid in &changes.partial_states {
+            servers.remove(*room_nid);
+        }
+        let own_name = &self.0.settings.server_name;
         let mut rooms = changes.rooms();
         if !changes.candidates.is_empty() {
             let mut db = self.0.database.acquire().await?;
-            rooms.extend(changes.candidates.load_rooms(&mut db).await?);
+            rooms.extend(changes.candidates.load_rooms(&mut db, own_name).await?);
         }
         servers.load(&self.0.database, &rooms, batch.from()).await?;
         let mut pdus = Vec::new();
@@ -255,8 +268,8 @@ impl Delivery {
             let Some(room) = servers.room(receipt.room_nid) else {
                 continue;
             };
-            let to = room
-                .servers()
+            let to = room.servers_at(batch.until()).into_iter();
+            let to = to
                 .filter(|server| room.allows(server) && self.exchanges(Exchange::Receipts, server));
             let receipt = |server_name| edus::receipt(server_name, &room.room_id, receipt);
             edus.extend(to.map(receipt));
@@ -266,7 +279,7 @@ impl Delivery {
             pdus,
             edus,
             outgoing: changes.outgoing,
-            device_lists: changes.candidates.recipients(servers, is_allowed),
+            device_lists: (changes.candidates).recipients(servers, batch.until(), is_allowed),
         })
     }
 

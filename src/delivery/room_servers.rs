@@ -7,6 +7,7 @@ use ruma::{OwnedRoomId, OwnedServerName, ServerName, events::room::member::Membe
 use storage::{
     Database, Error, StoredEvent,
     deliveries::{self, JoinedServers},
+    partial_states::{self, StatedSpan},
     stream::{StateChange, StateDelta},
 };
 use types::{EventNid, RoomNid, StreamPosition};
@@ -28,6 +29,8 @@ pub(crate) struct RoomServers {
 pub(crate) struct RoomEntry {
     pub(crate) room_id: OwnedRoomId,
     joined: JoinedServers,
+    /// The servers that are, or were, said to be in it while its members were not known.
+    stated: Option<StatedSpan>,
     acl: Option<ServerAcl>,
 }
 
@@ -64,10 +67,17 @@ impl SentEvent {
 }
 
 impl RoomEntry {
-    /// The servers in it.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = OwnedServerName> {
+    /// The servers with users who are known to be in it.
+    fn servers(&self) -> impl Iterator<Item = OwnedServerName> {
         let present = self.joined.iter().filter(|(_, joined)| **joined > 0);
         present.map(|(server_name, _)| server_name.clone())
+    }
+
+    /// These, and the servers that were said to be in it at a position.
+    pub(crate) fn servers_at(&self, position: StreamPosition) -> BTreeSet<OwnedServerName> {
+        let stated = self.stated.iter().filter(|span| span.contains(position));
+        let stated = stated.flat_map(|span| span.servers.iter().cloned());
+        self.servers().chain(stated).collect()
     }
 
     /// Whether its ACL lets a server take part: one that it does not is sent nothing but events.
@@ -103,6 +113,13 @@ impl RoomEntry {
 }
 
 impl RoomServers {
+    /// Removes a room of which it is not known any more which servers are said to be in it.
+    pub(crate) fn remove(&mut self, room_nid: RoomNid) {
+        if let Some(room) = self.rooms.remove(&room_nid) {
+            self.counts = self.counts.saturating_sub(1 + room.joined.len());
+        }
+    }
+
     /// Makes rooms known as they were at a position, from which it goes on. No statement if they are.
     pub(crate) async fn load(
         &mut self,
@@ -122,10 +139,12 @@ impl RoomServers {
         }
         let mut db = database.snapshot().await?;
         let mut joined = deliveries::joined_servers(&mut db, &unknown).await?;
+        let mut stated = partial_states::stated_servers(&mut db, &unknown, position).await?;
         for (room_nid, room) in deliveries::rooms(&mut db, &unknown).await? {
             let entry = RoomEntry {
                 room_id: room.room_id,
                 joined: joined.remove(&room_nid).unwrap_or_default(),
+                stated: stated.remove(&room_nid),
                 acl: room.server_acl.map(|json| ServerAcl::of_event(&json)),
             };
             self.counts += 1 + entry.joined.len();
@@ -151,7 +170,7 @@ impl RoomServers {
             while let Some((_, delta)) = deltas.next_if(|(at, _)| *at < event.position) {
                 self.apply(delta, 1);
             }
-            let mut servers = self.servers(event.room_nid);
+            let mut servers = self.servers_at(event.room_nid, event.position);
             // What an event changes stands right after it.
             let next = deltas.peek().filter(|(_, delta)| {
                 let is_cause = |nid| nid == event.event_nid;
@@ -178,10 +197,27 @@ impl RoomServers {
         self.rooms.get(&room_nid)
     }
 
-    /// The servers in a room that was loaded.
-    pub(crate) fn servers(&self, room_nid: RoomNid) -> BTreeSet<OwnedServerName> {
+    /// The servers in a room that was loaded, and those that were said to be in it at a position.
+    pub(crate) fn servers_at(
+        &self,
+        room_nid: RoomNid,
+        position: StreamPosition,
+    ) -> BTreeSet<OwnedServerName> {
+        let room = self.room(room_nid);
+        room.map(|room| room.servers_at(position))
+            .unwrap_or_default()
+    }
+
+    /// The servers with users who are known to be in a room that was loaded.
+    pub(crate) fn servers(&self, room_nid: RoomNid) -> impl Iterator<Item = OwnedServerName> {
         let room = self.room(room_nid).into_iter();
-        room.flat_map(RoomEntry::servers).collect()
+        room.flat_map(RoomEntry::servers)
+    }
+
+    /// The servers that were in a room for a while without being believed to be.
+    pub(crate) fn missed(&self, room_nid: RoomNid) -> impl Iterator<Item = &OwnedServerName> {
+        let stated = self.room(room_nid).and_then(|room| room.stated.as_ref());
+        stated.into_iter().flat_map(|span| &span.missed)
     }
 
     fn apply(&mut self, delta: &StateDelta, sign: i64) {

@@ -70,15 +70,15 @@ impl Delivery {
         let rooms: BTreeSet<RoomNid> = typing.keys().map(|(room_nid, _)| *room_nid).collect();
         let rooms: Vec<RoomNid> = rooms.into_iter().collect();
         let mut db = self.0.database.acquire().await?;
-        let mut joined = deliveries::joined_servers(&mut db, &rooms).await?;
-        for servers in joined.values_mut() {
-            servers.retain(|name, _| self.exchanges(Exchange::Typing, name));
+        let mut servers_in = deliveries::servers_in_rooms(&mut db, &rooms).await?;
+        for servers in servers_in.values_mut() {
+            servers.retain(|name| self.exchanges(Exchange::Typing, name));
         }
-        joined.retain(|_, servers| !servers.is_empty());
-        if joined.is_empty() {
+        servers_in.retain(|_, servers| !servers.is_empty());
+        if servers_in.is_empty() {
             return Ok(());
         }
-        let rooms: Vec<RoomNid> = joined.keys().copied().collect();
+        let rooms: Vec<RoomNid> = servers_in.keys().copied().collect();
         let rooms = deliveries::rooms(&mut db, &rooms).await?;
         drop(db);
         let acls: BTreeMap<RoomNid, ServerAcl> = rooms
@@ -89,10 +89,11 @@ impl Delivery {
             .collect();
         let mut new: Vec<NewEdu> = Vec::new();
         for ((room_nid, user_id), is_typing) in &typing {
-            let (Some(room), Some(servers)) = (rooms.get(room_nid), joined.get(room_nid)) else {
+            let (Some(room), Some(servers)) = (rooms.get(room_nid), servers_in.get(room_nid))
+            else {
                 continue;
             };
-            let servers = servers.keys();
+            let servers = servers.iter();
             let acl = acls.get(room_nid);
             let servers = servers.filter(|name| acl.is_none_or(|acl| acl.allows(name)));
             new.extend(servers.map(|name| edus::typing(name, &room.room_id, user_id, *is_typing)));

@@ -11,6 +11,7 @@ use ruma::{
 use storage::{
     Connection, Tx, UserChange, UserChanges,
     cross_signing::{self, CrossSigningKey as StoredKey},
+    partial_states,
     remote_device_lists::{self, CachedList, RemoteDevice, SharedRooms},
 };
 
@@ -87,7 +88,7 @@ impl Keys {
         let user_id = update.user_id.clone();
         let mut tx = self.database.begin().await?;
         let is_current = match self.interest(&mut tx, &user_id).await? {
-            Interest::None => return Ok(()),
+            Interest::None => return self.note_pending(tx, &user_id).await,
             Interest::Uncached(rooms) if self.announcements.is_first(&user_id, rooms) => {
                 return Ok(());
             }
@@ -106,7 +107,7 @@ impl Keys {
         let keys = SigningKeys::parse(&user_id, master.as_ref(), self_signing.as_ref());
         let mut tx = self.database.begin().await?;
         let is_current = match self.interest(&mut tx, &user_id).await? {
-            Interest::None => return Ok(()),
+            Interest::None => return self.note_pending(tx, &user_id).await,
             Interest::Uncached(_) => true,
             Interest::Cached(list) => !list.is_stale && keys.apply(&mut tx, &user_id).await?,
         };
@@ -120,6 +121,16 @@ impl Keys {
         let own_name = &self.settings.server_name;
         let shared = remote_device_lists::shared_rooms(db, user_id, own_name).await?;
         Ok(shared.map_or(Interest::None, Interest::Uncached))
+    }
+
+    /// Notes a change for the time when it is known whether the user shares a room with one of this
+    /// server, if that is not known now (MSC3902).
+    async fn note_pending(&self, mut tx: Tx, user_id: &UserId) -> Result<(), Error> {
+        if partial_states::is_stated_server(&mut tx, user_id.server_name()).await? {
+            remote_device_lists::insert_pending(&mut tx, user_id).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Commits an update: clients that share a room with the user are to ask for the keys again. A list

@@ -4,7 +4,7 @@
 //! Spec: server-server, "Joining Rooms", "Knocking upon a room", "Inviting to a room", "Leaving
 //! Rooms (Rejecting Invites)".
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use event::{Pdu, RoomVersion};
 use ruma::{
@@ -38,6 +38,9 @@ const STATE: Limits = Limits {
     max_body: 256 * 1024 * 1024,
 };
 
+/// The most servers of a room that are taken from an answer.
+const MAX_SERVERS: usize = 100_000;
+
 /// An event to be completed and signed by the server of its sender.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -56,6 +59,8 @@ pub struct JoinedRoom {
     pub auth_chain: Vec<Box<RawValue>>,
     /// The join as the server signed it, too.
     pub event: Option<Box<RawValue>>,
+    /// The servers that are in the room, if most members were left out of the state.
+    pub servers: Option<BTreeSet<OwnedServerName>>,
 }
 
 impl Federation {
@@ -76,16 +81,22 @@ impl Federation {
         })
     }
 
-    /// Has a server in a room accept a join.
+    /// Has a server in a room accept a join. It may leave most members out of the state.
+    ///
+    /// Spec: server-server, `PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}`.
     pub async fn send_join(&self, server: &ServerName, join: &Pdu) -> Result<JoinedRoom> {
         use create_join_event::v2::Request;
         let pdu = raw(join)?;
-        let request = Request::new(join.room_id().clone(), join.event_id().clone(), pdu);
-        let response = self.request(server, request, STATE).await?;
+        let mut request = Request::new(join.room_id().clone(), join.event_id().clone(), pdu);
+        request.omit_members = true;
+        let room = self.request(server, request, STATE).await?.room_state;
+        let servers = room.servers_in_room.unwrap_or_default().into_iter();
+        let servers = servers.filter_map(|name| OwnedServerName::try_from(name).ok());
         Ok(JoinedRoom {
-            state: response.room_state.state,
-            auth_chain: response.room_state.auth_chain,
-            event: response.room_state.event,
+            servers: (room.members_omitted).then(|| servers.take(MAX_SERVERS).collect()),
+            state: room.state,
+            auth_chain: room.auth_chain,
+            event: room.event,
         })
     }
 

@@ -7,6 +7,7 @@ use storage::{
     Change,
     feed::ChangeBatch,
     memberships::Membership,
+    partial_states::StatedServers,
     rooms::HeadChange,
     stream::{EventChange, StateChange, StateDelta},
 };
@@ -58,6 +59,9 @@ impl LiveCache {
         match change {
             Change::Event(change) => self.apply_event(position, change, notifications),
             Change::State(delta) => self.apply_state(position, delta, notifications),
+            Change::PartialState { room_nid, servers } => {
+                self.apply_partial_state(position, *room_nid, servers.as_ref(), notifications);
+            }
             Change::Receipt(receipt) => {
                 self.record_change(receipt.room_nid, position);
                 self.update_room(receipt.room_nid, position, |room| {
@@ -161,6 +165,28 @@ impl LiveCache {
             }
             self.apply_membership(position, room_nid, change, target, notifications);
         }
+    }
+
+    /// Takes over that parts of the state of a room are not known, or all of it is from now on. Then
+    /// events may have been judged otherwise: the room is read anew.
+    fn apply_partial_state(
+        &mut self,
+        position: StreamPosition,
+        room_nid: RoomNid,
+        servers: Option<&StatedServers>,
+        notifications: &mut Notifications,
+    ) {
+        self.record_change(room_nid, position);
+        self.update_state(room_nid, position, |state| {
+            state.set_stated_servers(servers, position);
+        });
+        if servers.is_none() {
+            self.remove_room(room_nid);
+            notifications.completed_states = true;
+        }
+        notifications.add_members(self, room_nid, |last_changed| {
+            last_changed.advance(position);
+        });
     }
 
     fn apply_membership(
@@ -365,6 +391,7 @@ pub(crate) fn catch_up_states(states: &mut HashMap<RoomNid, RoomState>, batch: &
         let room_nid = match change {
             Change::Event(change) => change.event.room_nid,
             Change::State(delta) => delta.room_nid,
+            Change::PartialState { room_nid, .. } => *room_nid,
             _ => continue,
         };
         let state = states.get_mut(&room_nid);
@@ -377,6 +404,9 @@ pub(crate) fn catch_up_states(states: &mut HashMap<RoomNid, RoomState>, batch: &
                 redacted.for_each(|redacted| state.redact(&redacted.pdu));
             }
             Change::State(delta) => state.apply(&delta.changes),
+            Change::PartialState { servers, .. } => {
+                state.set_stated_servers(servers.as_ref(), *position);
+            }
             _ => {}
         }
     }
@@ -400,6 +430,7 @@ pub(crate) fn catch_up_rooms(
         Change::Event(change) => change.event.room_nid,
         Change::State(delta) => delta.room_nid,
         Change::Receipt(receipt) => receipt.room_nid,
+        Change::PartialState { room_nid, .. } => *room_nid,
         _ => return,
     };
     let Some(room) = rooms.get_mut(&room_nid) else {
@@ -409,6 +440,8 @@ pub(crate) fn catch_up_rooms(
         return;
     }
     match change {
+        // Events may have been judged otherwise since they were read.
+        Change::PartialState { servers: None, .. } => drop(rooms.remove(&room_nid)),
         Change::Event(change) => room.apply(change),
         Change::State(delta) => room.push_delta(position, delta.changes.as_slice().into()),
         Change::Receipt(receipt) => room.insert_receipt(position, receipt.clone()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use ruma::UserId;
 use storage::{Database, Feed, feed::ChangeBatch};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, futures::Notified, watch};
 use types::{RoomNid, StreamPosition, SyncToken};
 
 use crate::{
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     /// There are users whose rooms are not known.
     pub(crate) presence_unresolved: Notify,
     pub(crate) device_lists_unresolved: Notify,
+    /// Notified when the whole state of a room became known.
+    states_completed: Notify,
     position: watch::Sender<StreamPosition>,
 }
 
@@ -84,6 +86,7 @@ impl Live {
             presence_changed: Notify::new(),
             presence_unresolved: Notify::new(),
             device_lists_unresolved: Notify::new(),
+            states_completed: Notify::new(),
             position: watch::Sender::new(position),
         }))
     }
@@ -128,6 +131,9 @@ impl Live {
         let lag = self.0.database.committed().get() - until.get();
         metrics::gauge!("chancery_live_lag_positions").set(lag as f64);
         self.0.position.send_replace(until);
+        if notifications.completed_states {
+            self.0.states_completed.notify_waiters();
+        }
         notifications.notify();
         if self.0.cache.read().has_unresolved_device_lists() {
             self.0.device_lists_unresolved.notify_one();
@@ -137,6 +143,11 @@ impl Live {
     /// The position up to which all changes are applied.
     pub fn position(&self) -> StreamPosition {
         *self.0.position.borrow()
+    }
+
+    /// Completes when the whole state of some room becomes known.
+    pub fn state_completed(&self) -> Notified<'_> {
+        self.0.states_completed.notified()
     }
 
     /// The token after which a change notifies its client. Differs from the given token if its

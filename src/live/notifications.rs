@@ -17,6 +17,8 @@ use crate::{cache::LiveCache, user::LastChanged};
 pub(crate) struct Notifications {
     subscribers: BTreeMap<usize, Arc<LastChanged>>,
     messages: Vec<Message>,
+    /// Whether the whole state of a room became known.
+    pub(crate) completed_states: bool,
 }
 
 impl Notifications {

@@ -12,11 +12,12 @@ use equivalent::{Comparable, Equivalent};
 use event::{Pdu, State, StateKey, layers::StateSource};
 use imbl::OrdMap;
 use ruma::{
-    OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, UserId,
+    OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, ServerName, UserId,
     events::room::member::MembershipState, push::PushConditionPowerLevelsCtx,
 };
 use serde::Deserialize;
 use storage::{
+    partial_states::StatedServers,
     room_states::StoredRoomState,
     rooms::{HeadChange, HeadVersion, RoomHead},
     snapshots::{Layers, NewSnapshot},
@@ -70,6 +71,10 @@ pub struct RoomState {
     core: State,
     /// The size of the texts of `keys` and of the events in `core`.
     bytes: usize,
+    /// The servers that are said to be in the room while parts of the state are not known.
+    stated_servers: Option<StatedServers>,
+    /// Since when the whole state is known, if it once was not.
+    completed_at: Option<StreamPosition>,
     heroes: OnceLock<Arc<Heroes>>,
     push_levels: OnceLock<Option<Arc<PushConditionPowerLevelsCtx>>>,
     /// The position of the database snapshot it was loaded from.
@@ -135,6 +140,8 @@ impl RoomState {
             members: MemberMap::default(),
             core: State::new(),
             bytes: 0,
+            stated_servers: None,
+            completed_at: None,
             heroes: OnceLock::new(),
             push_levels: OnceLock::new(),
             loaded_at: StreamPosition::START,
@@ -150,6 +157,8 @@ impl RoomState {
         state.depth = u64::try_from(stored.head.depth).unwrap_or_default();
         state.snapshot_nid = Some(stored.head.snapshot_nid);
         state.loaded_at = loaded_at;
+        state.stated_servers = stored.stated_servers;
+        state.completed_at = stored.completed_at;
         for entry in stored.entries {
             state.entries.0.insert(entry.key, entry.event_nid);
             if entry.event_type == MEMBER {
@@ -271,6 +280,35 @@ impl RoomState {
     pub fn membership(&self, user_id: &UserId) -> MembershipState {
         let member = self.members.get(user_id.as_str());
         member.map_or(MembershipState::Leave, Member::membership)
+    }
+
+    /// Whether parts of the state are not known: the room was joined without most of its members.
+    pub fn is_partial(&self) -> bool {
+        self.stated_servers.is_some()
+    }
+
+    /// The servers that are said to be in the room while parts of the state are not known.
+    pub fn stated_servers(&self) -> impl Iterator<Item = &ServerName> {
+        let servers = self
+            .stated_servers
+            .iter()
+            .flat_map(|servers| servers.iter());
+        servers.map(AsRef::as_ref)
+    }
+
+    /// Since when the whole state is known, if it once was not.
+    pub fn completed_at(&self) -> Option<StreamPosition> {
+        self.completed_at
+    }
+
+    /// Takes over that parts of the state are not known, or all of it is.
+    pub(crate) fn set_stated_servers(
+        &mut self,
+        servers: Option<&StatedServers>,
+        position: StreamPosition,
+    ) {
+        self.stated_servers = servers.cloned();
+        self.completed_at = servers.is_none().then_some(position);
     }
 
     /// The member counts.
@@ -403,7 +441,6 @@ impl RoomState {
             depth: i16::try_from(layer.depth).unwrap_or(i16::MAX),
             entries: layer.entries,
             digest,
-            is_partial: false,
         }
     }
 

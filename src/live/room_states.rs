@@ -58,6 +58,14 @@ impl Live {
         }))
     }
 
+    /// Whether parts of the state of a room are not known, if it is cached.
+    pub fn is_partial(&self, room_nid: RoomNid) -> bool {
+        let cache = self.0.cache.read();
+        cache
+            .state(room_nid)
+            .is_some_and(|state| state.is_partial())
+    }
+
     fn cached_state(&self, room_id: &RoomId) -> Option<Arc<RoomState>> {
         let cache = self.0.cache.read();
         let state = cache.state(cache.room_nid(room_id)?)?;

@@ -39,14 +39,7 @@ impl Live {
         let mut notifications = Notifications::default();
         {
             let mut cache = self.0.cache.write();
-            let room = cache
-                .users
-                .get(user_id)
-                .and_then(|entry| entry.user.as_ref()?.room_by_id(room_id));
-            let Some(room_nid) = room
-                .filter(|room| room.membership == MembershipState::Join)
-                .map(|room| room.room_nid)
-            else {
+            let Some(room_nid) = cache.joined_room(user_id, room_id) else {
                 return Ok(false);
             };
             if let Some(time) = typing {
@@ -146,6 +139,19 @@ impl Live {
 }
 
 impl LiveCache {
+    /// The room, if the user is in it, or may be: of a room whose members are not known, users of
+    /// servers that are said to be in it.
+    fn joined_room(&self, user_id: &UserId, room_id: &RoomId) -> Option<RoomNid> {
+        let user = self.users.get(user_id)?.user.as_ref()?;
+        if let Some(room) = user.room_by_id(room_id) {
+            return (room.membership == MembershipState::Join).then_some(room.room_nid);
+        }
+        let room_nid = self.room_nid(room_id)?;
+        let mut stated = self.state(room_nid)?.stated_servers();
+        let is_stated = stated.any(|server| server == user_id.server_name());
+        is_stated.then_some(room_nid)
+    }
+
     fn start_typing(
         &mut self,
         room_nid: RoomNid,

@@ -79,7 +79,11 @@ impl Rooms {
     pub async fn servers(&self, room_id: &RoomId) -> Result<Vec<OwnedServerName>, Error> {
         let head = self.head(room_id).await?;
         let own_name = &self.0.settings.server_name;
-        let others = joined_by_server(&head).into_iter();
+        let mut members = joined_by_server(&head);
+        for server in head.state.stated_servers() {
+            members.entry(server).or_default();
+        }
+        let others = members.into_iter();
         let others = others.filter(|(server, _)| **server != **own_name);
         let mut others: Vec<_> = others.collect();
         others.sort_unstable_by_key(|(server, members)| (Reverse(*members), *server));

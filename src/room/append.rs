@@ -521,6 +521,8 @@ impl<'a> EventAppender<'a> {
             snapshots,
             layers: state.layers().cloned(),
             create: self.create,
+            recheck: None,
+            partial: None,
         };
         let set = WriteSet {
             room: Some(room),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use event::{PowerLevels, RoomSummary, RoomVersion, State};
 use ruma::{OwnedRoomId, RoomId, events::room::member::MembershipState};
 use storage::{events, memberships, rooms};
-use types::RoomNid;
+use types::{Admin, ManageDirectory, RoomNid};
 
 use crate::{Error, Rooms, Sender};
 
@@ -115,17 +115,21 @@ impl Rooms {
             .in_directory)
     }
 
-    /// Lists the room, or takes it off the list: for those who may set its canonical alias.
+    /// Lists the room, or takes it off the list: for those who may set its canonical alias, and for
+    /// administrators.
     pub async fn set_in_directory(
         &self,
         room_id: &RoomId,
         sender: &Sender,
         in_directory: bool,
+        admin: Option<&Admin<ManageDirectory>>,
     ) -> Result<(), Error> {
         let head = self.head(room_id).await?;
         let levels = PowerLevels::of(head.state.core(), &head.version);
         let is_joined = head.state.membership(&sender.user_id) == MembershipState::Join;
-        if !is_joined || !levels.can_send(&sender.user_id, "m.room.canonical_alias", true) {
+        let is_allowed =
+            is_joined && levels.can_send(&sender.user_id, "m.room.canonical_alias", true);
+        if !is_allowed && admin.is_none() {
             return Err(Error::Forbidden(
                 "You may not change how this room is listed",
             ));

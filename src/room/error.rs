@@ -87,6 +87,9 @@ pub enum Error {
     /// Another server refused, or was not reached.
     #[error(transparent)]
     Federation(#[from] federation::Error),
+    /// Parts of the room's state are not known yet.
+    #[error("Your server cannot be given this yet: this one does not know the whole room")]
+    PartialState,
     /// The states of the room's branches could not be resolved.
     #[error(transparent)]
     Resolve(event::ResolveError),
@@ -138,6 +141,7 @@ impl Fault for Error {
             Self::InboxFull => ErrorKind::Unavailable,
             Self::InvalidRoom(_) => ErrorKind::BadGateway,
             Self::Federation(error) => remote_kind(error),
+            Self::PartialState => ErrorKind::UnableDueToPartialState,
             Self::Resolve(error) => error.kind(),
             Self::Commit(error) => error.kind(),
             Self::Storage(error) => error.kind(),

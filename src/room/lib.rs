@@ -17,6 +17,7 @@ mod history;
 mod locked;
 mod membership;
 mod outliers;
+mod partial_states;
 mod policy_server;
 mod receipts;
 mod receive;

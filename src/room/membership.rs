@@ -73,6 +73,9 @@ impl Rooms {
         reason: Option<&str>,
     ) -> Result<(), Error> {
         let sender = &*sender.user_id;
+        self.await_target(room_id, sender, target)
+            .await
+            .map_err(Error::hiding_unknown_room)?;
         let event = |appender: &mut EventAppender<'_>| {
             appender.head().require_member(sender)?;
             let before = appender.head().state.membership(target);
@@ -116,6 +119,21 @@ impl Rooms {
             write.await
         };
         changed.map_err(Error::hiding_unknown_room)
+    }
+
+    /// Waits for the whole state of a room, if it is not known what a user is to it.
+    async fn await_target(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+    ) -> Result<(), Error> {
+        let head = self.head(room_id).await?;
+        if head.state.is_partial() && head.state.members().get(target.as_str()).is_none() {
+            head.require_member(sender)?;
+            Box::pin(self.whole_head(room_id)).await?;
+        }
+        Ok(())
     }
 
     /// Checks that a user may join one more room. Joins in parallel may exceed the limit by their number.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use ruma::{EventId, OwnedEventId, RoomId};
+use ruma::{EventId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::json;
 use storage::{
     Connection, UserChange, UserChanges, receipts,
@@ -12,7 +12,7 @@ use storage::{
 };
 use types::{HistoryOrder, RoomNid};
 
-use crate::{Error, Rooms, Sender};
+use crate::{Error, Rooms, Sender, head::Head};
 
 mod thread;
 
@@ -118,6 +118,59 @@ impl Rooms {
         self.0.committer.commit_changes(changes).await?;
         Ok(())
     }
+}
+
+impl Rooms {
+    /// Takes in a public receipt that another server tells of one of its users. An event that is not
+    /// known may become known: the receipt is kept without a place in the history then, if there is none yet.
+    pub async fn receive_receipt(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        event_id: &EventId,
+        (thread_id, ts): (Option<String>, i64),
+    ) -> Result<(), Error> {
+        let head = self.head(room_id).await?;
+        if !may_read(&head, user_id) {
+            return Err(Error::NotInRoom);
+        }
+        let kind = ReceiptKind::Public { thread_id };
+        let mark = ReadUpTo { event_id, kind };
+        let mut db = self.0.database.acquire().await?;
+        let orders = match check_marks(&mut db, head.room_nid, std::slice::from_ref(&mark)).await {
+            Err(Error::UnknownEvent) if mark.kind.thread_id().is_none() => HashMap::new(),
+            checked => checked?,
+        };
+        let event_order = orders.get(event_id).copied();
+        let first = event_order.unwrap_or(HistoryOrder::MIN);
+        let current = receipts::at_or_after(&mut db, head.room_nid, user_id, first).await?;
+        drop(db);
+        let thread_id = mark.kind.thread_id().unwrap_or_default();
+        let mut current = current.iter();
+        if current.any(|(of_type, of_thread, _)| of_type == "m.read" && of_thread == thread_id) {
+            return Ok(());
+        }
+        let change = UserChange::Receipt(Receipt {
+            room_nid: head.room_nid,
+            user_id: user_id.to_owned(),
+            receipt_type: "m.read".to_owned(),
+            thread_id: thread_id.to_owned(),
+            event_id: event_id.to_owned(),
+            event_order,
+            ts,
+        });
+        let changes = UserChanges::from_iter([change]);
+        self.0.committer.commit_changes(changes).await?;
+        Ok(())
+    }
+}
+
+/// Whether a user of another server is in a room, or may be as far as is known.
+fn may_read(head: &Head, user_id: &UserId) -> bool {
+    let is_known = head.state.members().get(user_id.as_str()).is_some();
+    let mut stated = head.state.stated_servers();
+    head.state.membership(user_id) == MembershipState::Join
+        || (!is_known && stated.any(|server| server == user_id.server_name()))
 }
 
 /// The places of the marked events in the room's history, if the room has them all and each

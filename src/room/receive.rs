@@ -109,6 +109,8 @@ impl Rooms {
         for (event_id, outcome) in self.add_with_missing(origin, room, head, verified).await? {
             if let Some(result) = results.get_mut(&event_id) {
                 *result = match outcome {
+                    // It is judged once more when the whole state is known.
+                    Outcome::Stored(Verdict::Rejected) if head.state.is_partial() => Ok(()),
                     Outcome::Stored(Verdict::Rejected) | Outcome::Denied(_) => {
                         Err("The room's rules do not allow the event".to_owned())
                     }

@@ -58,7 +58,8 @@ impl Rooms {
         let Some(head) = head else {
             return false;
         };
-        if joined(head).next().is_none() {
+        // Where parts of the state are not known, there are members who are not.
+        if !head.state.is_partial() && joined(head).next().is_none() {
             let create = head.state.core().get("m.room.create", "");
             return create.is_some_and(|create| !outside::is_stripped(create));
         }
@@ -116,9 +117,10 @@ impl Rooms {
                 let create = head.state.core().get("m.room.create", "")?;
                 Some(create.sender().server_name())
             });
-            let members = head.iter().flat_map(joined);
+            let members = head.iter().flat_map(joined).map(UserId::server_name);
+            let stated = head.iter().flat_map(|head| head.state.stated_servers());
             let likely = room_id.server_name().into_iter().chain(create);
-            federation.candidates(named.chain(likely).chain(members.map(UserId::server_name)))
+            federation.candidates(named.chain(likely).chain(members).chain(stated))
         } else {
             federation.candidates(named)
         };

@@ -17,6 +17,7 @@ use crate::{
     create::timestamps::CreationTimestamps,
     head::Head,
     heads::{HeadEntry, Heads},
+    partial_states::PartialStates,
     receive::{Inbox, ReceivedTransactions},
     room_locks::RoomLocks,
     transactions::Transactions,
@@ -84,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) remote_joins: RoomLocks,
     pub(crate) backfill: Backfill,
     pub(crate) resolutions: Resolutions,
+    pub(crate) partial_states: PartialStates,
     /// Turns and locks of rooms that may be held or waited for at once: each has a connection while it
     /// waits for the feed, which needs one, too.
     pub(crate) turns: Arc<Semaphore>,
@@ -111,6 +113,7 @@ impl Rooms {
             remote_joins: RoomLocks::default(),
             backfill: Backfill::new(),
             resolutions: Resolutions::default(),
+            partial_states: PartialStates::default(),
             turns: Arc::new(Semaphore::new(turns.max(1))),
             settings,
             database,

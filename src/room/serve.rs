@@ -156,6 +156,9 @@ impl Rooms {
                 "The room does not allow your server, or this one is not in it",
             ));
         }
+        if head.state.is_partial() {
+            return Err(Error::PartialState);
+        }
         let is_in_room = head.state.members().iter().any(|(user_id, member)| {
             member.membership() == MembershipState::Join && is_of(user_id, server)
         });

@@ -119,6 +119,16 @@ impl Workers {
             let delivery = sending.clone();
             async move { delivery.send(stopping).await }
         });
+        self.work_on_rooms(app);
+        let jobs = periodic_jobs(database, app);
+        self.supervisor.spawn("worker.jobs", move |stopping| {
+            let jobs = jobs.clone();
+            async move { jobs.run(stopping).await }
+        });
+    }
+
+    /// Fills gaps in the history of rooms, takes in events from the inbox, and completes the states of rooms.
+    fn work_on_rooms(&self, app: &App) {
         let rooms = app.rooms.clone();
         self.supervisor.spawn("room.backfill", move |stopping| {
             let rooms = rooms.clone();
@@ -132,11 +142,12 @@ impl Workers {
             let rooms = rooms.clone();
             async move { rooms.work_off_inbox(stopping).await }
         });
-        let jobs = periodic_jobs(database, app);
-        self.supervisor.spawn("worker.jobs", move |stopping| {
-            let jobs = jobs.clone();
-            async move { jobs.run(stopping).await }
-        });
+        let rooms = app.rooms.clone();
+        self.supervisor
+            .spawn("room.complete_states", move |stopping| {
+                let rooms = rooms.clone();
+                async move { rooms.complete_states(stopping).await }
+            });
     }
 
     /// Sends to other servers what this process notices of its users' typing.

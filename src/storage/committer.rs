@@ -126,6 +126,9 @@ impl WriteSet {
                 }));
             }
         }
+        if let Some(room) = &self.room {
+            changes.extend(partial_state_changes(room));
+        }
         changes.extend(self.changes.clone().into());
         changes
     }
@@ -139,6 +142,31 @@ impl WriteSet {
         let room = self.room.as_ref();
         room.is_none_or(|room| !conflicts.contains(&room.room_nid))
     }
+}
+
+/// What becomes of a state of which parts are not known.
+fn partial_state_changes(room: &RoomWrite) -> Changes {
+    let room_nid = room.room_nid;
+    let mut changes = Changes::default();
+    if let Some(recheck) = &room.recheck {
+        if !recheck.delta.is_empty() {
+            changes.push(Change::State(StateDelta {
+                room_nid,
+                changes: recheck.delta.clone(),
+            }));
+        }
+        changes.push(Change::PartialState {
+            room_nid,
+            servers: None,
+        });
+    }
+    if let Some(partial) = &room.partial {
+        changes.push(Change::PartialState {
+            room_nid,
+            servers: Some(Arc::clone(&partial.servers)),
+        });
+    }
+    changes
 }
 
 type CommitResult = Result<Committed, CommitError>;

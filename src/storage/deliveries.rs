@@ -2,7 +2,7 @@
 //! through [`destinations`](crate::destinations).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -73,6 +73,33 @@ pub async fn joined_servers(
         }
     }
     Ok(joined)
+}
+
+/// The servers with users who are joined to these rooms now, and those that are said to be in them while
+/// their members are not known.
+pub async fn servers_in_rooms(
+    db: &mut Connection,
+    rooms: &[RoomNid],
+) -> Result<HashMap<RoomNid, BTreeSet<OwnedServerName>>, Error> {
+    let room_nids: Vec<i64> = rooms.iter().map(|nid| nid.get()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT room_nid AS "room_nid!", substr(user_id, strpos(user_id, ':') + 1) AS "server_name!"
+         FROM memberships WHERE room_nid = ANY($1) AND membership = 'join'
+         UNION
+         SELECT room_nid, UNNEST(servers) FROM partial_states WHERE room_nid = ANY($1) AND completed_at IS NULL"#,
+        &room_nids
+    )
+    .fetch_all(db)
+    .await?;
+    let mut servers: HashMap<RoomNid, BTreeSet<OwnedServerName>> = HashMap::new();
+    for row in rows {
+        // Old rooms have members that are no users of any server.
+        if let Ok(server_name) = OwnedServerName::try_from(row.server_name) {
+            let room = servers.entry(RoomNid(row.room_nid)).or_default();
+            room.insert(server_name);
+        }
+    }
+    Ok(servers)
 }
 
 /// What is to be known of rooms to send to their servers.

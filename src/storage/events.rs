@@ -385,6 +385,21 @@ pub async fn history(
     collect(rows)
 }
 
+/// All events of a room's history from a place on, whatever their verdicts, in order.
+#[tracing::instrument(name = "storage.events.all_from", level = "debug", skip_all)]
+pub async fn all_from(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    from: HistoryOrder,
+) -> Result<Vec<StoredEvent>, Error> {
+    let rows = select_events!(
+        "WHERE e.room_nid = $1 AND e.history_order >= $2 ORDER BY e.history_order",
+        room_nid.get(),
+        from.get()
+    );
+    collect(rows.fetch_all(db).await?)
+}
+
 /// The events of each room, in the order given.
 pub fn by_room(events: Vec<StoredEvent>) -> HashMap<RoomNid, Vec<StoredEvent>> {
     let mut rooms: HashMap<RoomNid, Vec<_>> = HashMap::new();

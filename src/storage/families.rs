@@ -5,6 +5,7 @@
 //! locked for one round trip. Parameters are numbered within each part; [`compose`] numbers them
 //! anew. Each part is checked by sqlx on its own.
 
+use ruma::ServerName;
 use sqlx::{Arguments, AssertSqlSafe, postgres::PgArguments};
 use types::StreamPosition;
 
@@ -20,8 +21,10 @@ mod events;
 mod key_counts;
 pub(crate) mod key_uploads;
 mod memberships;
+mod partial_states;
 mod pending_redactions;
 mod receipts;
+mod rechecked_events;
 mod relations;
 mod snapshots;
 mod state_deltas;
@@ -101,6 +104,9 @@ pub(crate) async fn append(
         relations::collect(changes, rooms),
         transactions::collect(rooms),
         snapshots::collect(rooms),
+        rechecked_events::collect(rooms),
+        partial_states::collect(changes, rooms),
+        partial_states::collect_completed(changes, rooms),
         state_deltas::collect(changes),
         current_state::collect(changes),
         current_state::collect_removed(changes),
@@ -255,6 +261,12 @@ pub(crate) fn array(nids: impl IntoIterator<Item = i64>) -> String {
     }
     text.push('}');
     text
+}
+
+/// The same of texts, which are names of servers.
+pub(crate) fn name_array<'n>(names: impl IntoIterator<Item = &'n ServerName>) -> String {
+    let quoted = names.into_iter().map(|name| format!("\"{name}\""));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod media;
 pub mod memberships;
 pub mod one_time_keys;
 pub mod openid;
+pub mod partial_states;
 pub mod profiles;
 pub mod published_device_lists;
 pub mod receipts;

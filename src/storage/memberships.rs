@@ -5,7 +5,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{
+    OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId, events::room::member::MembershipState,
+};
 use types::{EventNid, RoomNid, StreamPosition};
 
 use crate::{
@@ -138,6 +140,24 @@ pub async fn joined_rooms_by_user<'u>(
         of_user.insert(RoomNid(row.room_nid));
     }
     Ok(rooms)
+}
+
+/// The users of a server who are joined to a room.
+pub async fn joined_users_of_server(
+    db: &mut Connection,
+    room_nid: RoomNid,
+    server: &ServerName,
+) -> Result<Vec<OwnedUserId>, Error> {
+    let users = sqlx::query_scalar!(
+        "SELECT user_id FROM memberships
+         WHERE room_nid = $1 AND membership = 'join' AND right(user_id, length($2)) = $2",
+        room_nid.get(),
+        format!(":{server}")
+    )
+    .fetch_all(db)
+    .await?;
+    let users = users.into_iter();
+    users.map(|user_id| id(unescape(user_id))).collect()
 }
 
 /// How many rooms the user is joined to.

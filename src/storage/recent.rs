@@ -226,6 +226,10 @@ impl Change {
                 let sizes = events.flatten().map(|event| event.pdu.json().len());
                 delta.changes.len() * CHANGE_BYTES + sizes.sum::<usize>()
             }
+            Self::PartialState { servers, .. } => {
+                let servers = servers.iter().flat_map(|servers| servers.iter());
+                servers.map(|server| server.as_str().len()).sum()
+            }
             Self::AccountData(data) => data.content.len(),
             Self::ToDevice(message) => message.content.len(),
             Self::OutgoingToDevice(messages) => messages.messages.len(),

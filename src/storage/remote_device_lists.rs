@@ -2,14 +2,19 @@
 //! room with a user of this server and whose keys were asked for.
 //!
 //! The devices and keys themselves are in the same tables as those of this server's users. User ids of
-//! memberships are escaped ([`escape`](crate::escape)), those of lists are not.
+//! memberships and pending changes are escaped ([`escape`](crate::escape)), those of lists are not.
 
 use std::time::Duration;
 
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use types::{RoomNid, StreamPosition};
 
-use crate::{Connection, Error, escape::escape, leases::milliseconds, rows::id};
+use crate::{
+    Connection, Error,
+    escape::{escape, unescape},
+    leases::milliseconds,
+    rows::id,
+};
 
 /// What is known of a cached list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,51 @@ pub async fn shared_rooms(
     Ok((shared.rooms > 0).then_some(SharedRooms {
         entered: shared.entered.map(StreamPosition),
     }))
+}
+
+/// Notes that the devices or keys of a user have changed who may be in a room whose members are not
+/// known yet. Of very many nothing is noted.
+pub async fn insert_pending(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO pending_device_lists (user_id)
+         SELECT $1 WHERE (SELECT count(*) FROM pending_device_lists) < 100000
+         ON CONFLICT DO NOTHING",
+        &*escape(user_id.as_str())
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets those changes of which it is known by now whether the user shares a room with a user of this
+/// server; returns the users who do.
+pub async fn take_pending(
+    db: &mut Connection,
+    own_name: &ServerName,
+) -> Result<Vec<OwnedUserId>, Error> {
+    let rows = sqlx::query!(
+        r#"WITH pending AS (
+            SELECT p.user_id,
+                EXISTS (
+                    SELECT FROM memberships m JOIN memberships o USING (room_nid)
+                    WHERE m.user_id = p.user_id AND m.membership = 'join'
+                        AND o.membership = 'join' AND right(o.user_id, length($1)) = $1
+                ) AS shares,
+                EXISTS (
+                    SELECT FROM partial_states s WHERE s.completed_at IS NULL
+                        AND substr(p.user_id, strpos(p.user_id, ':') + 1) = ANY(s.servers)
+                ) AS may_share
+            FROM pending_device_lists p
+        )
+        DELETE FROM pending_device_lists d USING pending p
+        WHERE d.user_id = p.user_id AND (p.shares OR NOT p.may_share)
+        RETURNING d.user_id, p.shares AS "shares!""#,
+        format!(":{own_name}")
+    )
+    .fetch_all(db)
+    .await?;
+    let users = rows.into_iter().filter(|row| row.shares);
+    users.map(|row| id(unescape(row.user_id))).collect()
 }
 
 /// Begins to cache the lists of those of the users who share a room with a user of this server: they

@@ -4,12 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use event::Pdu;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
-use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid};
+use types::{EventNid, RoomNid, SnapshotNid, StateKeyNid, StreamPosition};
 
 use crate::{
     Connection, Error,
     escape::{escape, unescape},
     events::verdict,
+    partial_states::{StatedServers, server_set},
     rooms::{HeadVersion, RoomHead},
     rows::id,
     stream::StateEvent,
@@ -30,6 +31,10 @@ pub struct StoredRoomState {
     pub extremity_ids: Vec<OwnedEventId>,
     /// Its state, in no order.
     pub entries: Vec<StateEntry>,
+    /// The servers that are said to be in the room, if parts of the state are not known.
+    pub stated_servers: Option<StatedServers>,
+    /// Since when the whole state is known, if it once was not.
+    pub completed_at: Option<StreamPosition>,
 }
 
 impl StoredRoomState {
@@ -109,8 +114,10 @@ async fn rooms(
         r#"SELECT r.room_nid, r.room_id, r.version AS "version!", h.revision, h.extremities, h.depth,
             h.snapshot_nid,
             ARRAY(SELECT e.event_id FROM UNNEST(h.extremities) WITH ORDINALITY AS x (event_nid, place)
-                JOIN events e ON e.event_nid = x.event_nid ORDER BY x.place) AS "extremity_ids!"
+                JOIN events e ON e.event_nid = x.event_nid ORDER BY x.place) AS "extremity_ids!",
+            p.servers AS "servers?", p.completed_at AS "completed_at?"
          FROM rooms r JOIN room_heads h ON h.room_nid = r.room_nid
+         LEFT JOIN partial_states p ON p.room_nid = r.room_nid
          WHERE r.room_nid = ANY($1) OR r.room_id = $2"#,
         &nids as &Vec<i64>,
         room_id
@@ -133,6 +140,10 @@ async fn rooms(
             },
             extremity_ids: ids.collect::<Result<_, _>>()?,
             entries: Vec::new(),
+            stated_servers: (row.servers.filter(|_| row.completed_at.is_none()))
+                .map(server_set)
+                .transpose()?,
+            completed_at: row.completed_at.map(StreamPosition),
         })
     });
     rooms.collect()

@@ -1,11 +1,11 @@
 //! Rooms: identity, version, head, directory and aliases.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use event::Pdu;
+use event::{Pdu, Verdict};
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
-    UserId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId,
+    RoomVersionId, UserId,
 };
 use types::{EventNid, HistoryOrder, RoomNid, SnapshotNid, StreamPosition};
 
@@ -33,6 +33,46 @@ pub struct RoomWrite {
     pub layers: Option<Layers>,
     /// Set when the room does not exist yet.
     pub create: Option<NewRoom>,
+    /// What is found out of the state of a room of which parts were not known.
+    pub recheck: Option<Recheck>,
+    /// Set when parts of the state are not known from here on.
+    pub partial: Option<NewPartialState>,
+}
+
+/// The state of a room of which parts were not known, and what follows from it for events that were
+/// judged without.
+#[derive(Debug)]
+pub struct Recheck {
+    /// The events of which something is other than it was taken to be.
+    pub events: Vec<RecheckedEvent>,
+    /// What the current state is other than it was taken to be.
+    pub delta: Vec<StateChange>,
+    /// The servers that were in the room for a while without being believed to be.
+    pub missed: Vec<OwnedServerName>,
+}
+
+/// What is known of an event since the whole state before it is.
+#[derive(Debug)]
+pub struct RecheckedEvent {
+    /// Which event.
+    pub nid: EventNid,
+    /// What the rules say of it.
+    pub verdict: Verdict,
+    /// The state after it.
+    pub snapshot_nid: SnapshotNid,
+    /// The event of its state key in the state before it.
+    pub replaces_nid: Option<EventNid>,
+}
+
+/// A room that is joined without the events of most members.
+#[derive(Debug)]
+pub struct NewPartialState {
+    /// The join.
+    pub join_nid: EventNid,
+    /// The server that let the user in.
+    pub via: OwnedServerName,
+    /// The servers that it says are in the room.
+    pub servers: Arc<BTreeSet<OwnedServerName>>,
 }
 
 impl RoomWrite {
@@ -139,8 +179,6 @@ pub enum RoomStatus {
     /// It takes part in it.
     #[default]
     Active,
-    /// All of its users have left.
-    Left,
     /// Its users are only invited to it or knock at it, and it is not known itself.
     Invited,
 }
@@ -149,16 +187,14 @@ impl RoomStatus {
     pub(crate) fn number(self) -> i16 {
         match self {
             Self::Active => 0,
-            Self::Left => 1,
-            Self::Invited => 2,
+            Self::Invited => 1,
         }
     }
 
     fn from_number(number: i16) -> Result<Self, Error> {
         match number {
             0 => Ok(Self::Active),
-            1 => Ok(Self::Left),
-            2 => Ok(Self::Invited),
+            1 => Ok(Self::Invited),
             _ => Err(Error::Corrupt(format!("room status {number}"))),
         }
     }
@@ -199,8 +235,6 @@ pub struct Room {
     pub head: RoomHead,
     /// The process that wrote the head.
     pub writer: i64,
-    /// Since when it is known in part only, in milliseconds since the epoch.
-    pub partial_since: Option<i64>,
     /// Whether the room is listed in the public room directory.
     pub in_directory: bool,
 }
@@ -215,7 +249,6 @@ struct Row {
     depth: i64,
     snapshot_nid: i64,
     writer: i64,
-    partial_since: Option<i64>,
     in_directory: bool,
 }
 
@@ -238,7 +271,6 @@ impl TryFrom<Row> for Room {
                 snapshot_nid: SnapshotNid(row.snapshot_nid),
             },
             writer: row.writer,
-            partial_since: row.partial_since,
             in_directory: row.in_directory,
         })
     }
@@ -249,7 +281,7 @@ macro_rules! select_rooms {
         sqlx::query_as!(
             Row,
             r#"SELECT r.room_nid, r.room_id, r.version AS "version!", r.creator AS "creator!", h.revision,
-                h.extremities, h.depth, h.snapshot_nid, h.writer, r.partial_since, r.in_directory
+                h.extremities, h.depth, h.snapshot_nid, h.writer, r.in_directory
              FROM rooms r JOIN room_heads h ON h.room_nid = r.room_nid "#
                 + $tail
             $(, $argument)*
@@ -340,7 +372,8 @@ pub async fn by_nids(db: &mut Connection, nids: &[RoomNid]) -> Result<Vec<Room>,
     rows.into_iter().map(Room::try_from).collect()
 }
 
-/// Those of the rooms in which an event or a receipt came after a position.
+/// Those of the rooms in which an event or a receipt came after a position, or the whole state became
+/// known.
 pub async fn changed_since(
     db: &mut Connection,
     room_nids: &[RoomNid],
@@ -353,7 +386,8 @@ pub async fn changed_since(
                 SELECT FROM events e
                 WHERE e.room_nid = w.room_nid AND e.history_order > $3 AND e.position IS NOT NULL
             )
-            OR EXISTS (SELECT FROM receipts c WHERE c.room_nid = w.room_nid AND c.position > $2)"#,
+            OR EXISTS (SELECT FROM receipts c WHERE c.room_nid = w.room_nid AND c.position > $2)
+            OR EXISTS (SELECT FROM partial_states p WHERE p.room_nid = w.room_nid AND p.completed_at > $2)"#,
         &room_nids,
         since.get(),
         HistoryOrder::of(since).get()

@@ -29,8 +29,6 @@ pub struct NewSnapshot {
     pub entries: Vec<(StateKeyNid, Option<EventNid>)>,
     /// The digest of the whole state.
     pub digest: Digest,
-    /// Whether parts of the state are not known yet.
-    pub is_partial: bool,
 }
 
 impl NewSnapshot {
@@ -52,8 +50,6 @@ pub struct StoredState {
     pub state: StateNids,
     /// The state's digest.
     pub digest: Digest,
-    /// Whether parts of the state are not known yet.
-    pub is_partial: bool,
 }
 
 /// The layers of a stored state, without the state.
@@ -76,8 +72,6 @@ pub struct NewState<'a> {
     pub parent: Option<&'a StoredState>,
     /// The state.
     pub state: &'a StateNids,
-    /// Whether parts of the state are not known yet.
-    pub is_partial: bool,
 }
 
 struct LayerRow {
@@ -86,7 +80,6 @@ struct LayerRow {
     key_nids: Vec<i64>,
     event_nids: Vec<i64>,
     digest: Vec<u8>,
-    is_partial: bool,
 }
 
 /// Stores a state of a room and returns its number: that of an equal state that is stored already,
@@ -112,20 +105,18 @@ pub async fn store(db: &mut Connection, new: NewState<'_>) -> Result<SnapshotNid
         depth: layer.depth as i16,
         entries: layer.entries,
         digest,
-        is_partial: new.is_partial,
     };
     let (keys, events) = snapshot.columns();
     let inserted = sqlx::query!(
-        "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, key_nids, event_nids, digest, is_partial)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (room_nid, digest) DO NOTHING",
+        "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, key_nids, event_nids, digest)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (room_nid, digest) DO NOTHING",
         snapshot.nid.get(),
         new.room_nid.get(),
         snapshot.parent.map(SnapshotNid::get),
         snapshot.depth,
         &keys,
         &events,
-        &digest.to_bytes()[..],
-        snapshot.is_partial
+        &digest.to_bytes()[..]
     )
     .execute(&mut *db)
     .await?;
@@ -176,16 +167,16 @@ pub async fn read(
     let rows = sqlx::query_as!(
         LayerRow,
         r#"WITH RECURSIVE chain AS (
-            SELECT snapshot_nid AS start_nid, snapshot_nid, parent_nid, key_nids, event_nids, digest, is_partial,
+            SELECT snapshot_nid AS start_nid, snapshot_nid, parent_nid, key_nids, event_nids, digest,
                 0 AS height
             FROM snapshots WHERE snapshot_nid = ANY($1)
             UNION ALL
-            SELECT c.start_nid, s.snapshot_nid, s.parent_nid, s.key_nids, s.event_nids, s.digest, s.is_partial,
+            SELECT c.start_nid, s.snapshot_nid, s.parent_nid, s.key_nids, s.event_nids, s.digest,
                 c.height + 1
             FROM chain c JOIN snapshots s ON s.snapshot_nid = c.parent_nid
         )
         SELECT start_nid AS "start_nid!", snapshot_nid AS "snapshot_nid!", key_nids AS "key_nids!",
-            event_nids AS "event_nids!", digest AS "digest!", is_partial AS "is_partial!"
+            event_nids AS "event_nids!", digest AS "digest!"
         FROM chain ORDER BY start_nid, height DESC"#,
         &snapshots
     )
@@ -258,7 +249,6 @@ impl StoredState {
                 size: row.key_nids.len(),
                 keys: keys.copied().map(StateKeyNid).collect(),
             });
-            stored.is_partial = row.is_partial;
             stored.digest = Digest::from_bytes(&row.digest)
                 .ok_or_else(|| Error::Corrupt("the digest of a snapshot".to_owned()))?;
         }

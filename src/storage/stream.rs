@@ -26,6 +26,14 @@ pub enum Change {
     Event(EventChange),
     /// The current state of a room changed, by the event right before.
     State(StateDelta),
+    /// Parts of the state of a room are not known, or all of it is from now on.
+    PartialState {
+        /// The room.
+        room_nid: RoomNid,
+        /// The servers that are said to be in the room while its members are not known; none when
+        /// the whole state is.
+        servers: Option<Arc<BTreeSet<OwnedServerName>>>,
+    },
     /// A user read up to an event.
     Receipt(Receipt),
     /// A user's private data changed.
@@ -63,6 +71,8 @@ pub enum ChangeKind {
     Event,
     /// [`Change::State`].
     State,
+    /// [`Change::PartialState`].
+    PartialState,
     /// [`Change::Receipt`].
     Receipt,
     /// [`Change::AccountData`].
@@ -81,9 +91,10 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Event,
         Self::State,
+        Self::PartialState,
         Self::Receipt,
         Self::AccountData,
         Self::ToDevice,
@@ -100,6 +111,7 @@ impl Change {
         match self {
             Self::Event(_) => ChangeKind::Event,
             Self::State(_) => ChangeKind::State,
+            Self::PartialState { .. } => ChangeKind::PartialState,
             Self::Receipt(_) => ChangeKind::Receipt,
             Self::AccountData(_) => ChangeKind::AccountData,
             Self::ToDevice(_) => ChangeKind::ToDevice,
@@ -132,7 +144,8 @@ pub struct Redacted {
 }
 
 /// How the current state of a room changed. It takes a position of its own, right after that of the
-/// event that caused it and in the same commit: no token stands between the two.
+/// event that caused it and in the same commit: no token stands between the two. None caused it where
+/// the whole state of a room became known.
 #[derive(Clone, Debug)]
 pub struct StateDelta {
     /// The room.
@@ -394,6 +407,7 @@ pub(crate) fn written_rooms(changes: &[(StreamPosition, Change)]) -> Vec<RoomNid
     let rooms = changes.iter().filter_map(|(_, change)| match change {
         Change::Event(change) => Some(change.event.room_nid),
         Change::State(delta) => Some(delta.room_nid),
+        Change::PartialState { room_nid, .. } => Some(*room_nid),
         _ => None,
     });
     let rooms: BTreeSet<RoomNid> = rooms.collect();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use event::EventFilter;
 use live::Room;
+use ruma::events::room::member::MembershipState;
 use storage::memberships::Membership;
 use types::StreamPosition;
 
@@ -24,6 +25,20 @@ pub(crate) struct RoomRequest<'a> {
     pub(crate) room: &'a Arc<Room>,
     pub(crate) membership: &'a Membership,
     pub(crate) query: RoomQuery<'a>,
+}
+
+impl RoomRequest<'_> {
+    /// Whether the room is left out until all of its members are known, who are asked for (MSC3902).
+    pub(crate) fn is_withheld(&self) -> bool {
+        let is_joined = self.membership.membership == MembershipState::Join;
+        is_joined && !self.query.state.lazy_load_members && self.room.state().is_partial()
+    }
+
+    /// Whether the members became known after the client's token.
+    pub(crate) fn is_completed(&self) -> bool {
+        let completed_at = self.room.state().completed_at();
+        completed_at.is_some_and(|at| at > self.query.after())
+    }
 }
 
 /// What a client asks for of one room; it may differ from room to room.

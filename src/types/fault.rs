@@ -84,6 +84,8 @@ pub enum ErrorKind {
     UnableToAuthoriseJoin,
     /// `M_UNABLE_TO_GRANT_JOIN`, 400.
     UnableToGrantJoin,
+    /// `M_UNABLE_DUE_TO_PARTIAL_STATE`, 403 (MSC3895).
+    UnableDueToPartialState,
     /// `M_WRONG_ROOM_KEYS_VERSION`, 403.
     WrongRoomKeysVersion,
     /// `M_PROFILE_TOO_LARGE`, 400.

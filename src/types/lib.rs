@@ -12,7 +12,7 @@ mod user_limit;
 
 pub use clock::Clock;
 pub use fault::{ErrorKind, Fault};
-pub use permission::{Admin, ManageAliases, Permission};
+pub use permission::{Admin, ManageAliases, ManageDirectory, Permission};
 pub use position::{
     EphemeralPosition, EventNid, HistoryOrder, RoomNid, SnapshotNid, StateKeyNid, StreamPosition,
 };

@@ -13,6 +13,12 @@ pub enum ManageAliases {}
 
 impl Permission for ManageAliases {}
 
+/// Listing rooms in the public room directory whatever their power levels say.
+#[derive(Debug)]
+pub enum ManageDirectory {}
+
+impl Permission for ManageDirectory {}
+
 /// An administrator who has permission `P`.
 ///
 /// A function that takes one can only be called for an administrator. `identity` grants it, after

@@ -13,6 +13,7 @@ use ruma::{
     directory::{Filter, RoomTypeFilter},
 };
 use serde_json::{Map, Value, json};
+use types::ManageDirectory;
 
 use super::sender;
 use crate::{App, Matrix, Result, json::RawJson};
@@ -67,8 +68,10 @@ pub(crate) async fn set_visibility(
     call: Matrix<set_room_visibility::v3::Request>,
 ) -> Result<set_room_visibility::v3::Response> {
     let listed = call.request.visibility == Visibility::Public;
+    let (room_id, sender) = (&call.request.room_id, sender(&call.caller));
+    let admin = call.caller.admin::<ManageDirectory>();
     app.rooms
-        .set_in_directory(&call.request.room_id, &sender(&call.caller), listed)
+        .set_in_directory(room_id, &sender, listed, admin.as_ref())
         .await?;
     Ok(set_room_visibility::v3::Response::new())
 }

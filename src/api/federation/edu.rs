@@ -9,9 +9,8 @@ use std::time::Duration;
 use e2ee::{DeviceListUpdate, SigningKeyUpdate};
 use federation::Exchange;
 use live::{MAX_STATUS_MSG, RemotePresence};
-use room::{ReadUpTo, ReceiptKind, Sender};
 use ruma::{
-    DeviceId, OwnedRoomId, ServerName,
+    DeviceId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::{
         DeviceListUpdateContent, DirectDeviceContent, Edu, PresenceContent, ReceiptContent,
         ReceiptMap, SigningKeyUpdateContent, TypingContent,
@@ -96,8 +95,7 @@ async fn receipts(app: &App, origin: &ServerName, content: ReceiptContent) -> Re
                 continue;
             }
             left -= 1;
-            let sender = Sender::user(&user_id);
-            set_receipt(app, &room_id, &sender, &receipt.event_ids, &receipt.data).await?;
+            set_receipt(app, &room_id, &user_id, &receipt.event_ids, &receipt.data).await?;
         }
     }
     Ok(())
@@ -105,8 +103,8 @@ async fn receipts(app: &App, origin: &ServerName, content: ReceiptContent) -> Re
 
 async fn set_receipt(
     app: &App,
-    room_id: &OwnedRoomId,
-    sender: &Sender,
+    room_id: &RoomId,
+    user_id: &UserId,
     event_ids: &[ruma::OwnedEventId],
     data: &Receipt,
 ) -> Result<()> {
@@ -114,14 +112,13 @@ async fn set_receipt(
         ReceiptThread::Unthreaded => None,
         thread => thread.as_str().map(str::to_owned),
     };
+    let ts = data.ts.unwrap_or_else(|| app.clock.now());
     for event_id in event_ids {
-        let mark = ReadUpTo {
-            event_id,
-            kind: ReceiptKind::Public {
-                thread_id: thread_id.clone(),
-            },
-        };
-        passed_over(app.rooms.set_receipts(room_id, sender, &[mark]).await)?;
+        let of_thread = (thread_id.clone(), i64::from(ts.0));
+        let received = app
+            .rooms
+            .receive_receipt(room_id, user_id, event_id, of_thread);
+        passed_over(received.await)?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Follows who leaves rooms: what is cached of users who share no room any more is given up.
+//! Follows who leaves rooms: what is cached of users who share no room any more is given up. Where the members
+//! of a room become known, clients are told of changes that came before.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -43,7 +44,7 @@ impl Keys {
             sleep(CLOSED).await;
         }
         let follower = Follower::builder("remote_device_lists")
-            .kinds(&[ChangeKind::State])
+            .kinds(&[ChangeKind::State, ChangeKind::PartialState])
             .from(Start::Now)
             .exclusive()
             .build(self.database.clone());
@@ -61,7 +62,12 @@ impl Keys {
         let own_name = &self.settings.server_name;
         let gone = remote_device_lists::untrack(&mut tx, &users, &rooms, own_name).await?;
         // The processes that have their keys in memory forget them.
-        let changes = gone.into_iter();
+        let mut changed = gone;
+        if has_completed(&batch) {
+            let own_name = &self.settings.server_name;
+            changed.extend(remote_device_lists::take_pending(&mut tx, own_name).await?);
+        }
+        let changes = changed.into_iter();
         let changes = changes.map(|user_id| UserChange::DeviceList { user_id });
         Ok(follower.commit_with(tx, batch, changes.collect()).await?)
     }
@@ -92,4 +98,10 @@ impl Keys {
         }
         left
     }
+}
+
+/// Whether the members of a room became known.
+fn has_completed(batch: &Batch) -> bool {
+    let mut changes = batch.changes.iter();
+    changes.any(|(_, change)| matches!(change, Change::PartialState { servers: None, .. }))
 }

@@ -119,6 +119,8 @@ impl Model {
             head: self.head(revision),
             extremity_ids: vec![self.extremity()],
             entries: entries.collect(),
+            stated_servers: None,
+            completed_at: None,
         };
         RoomState::of_stored(stored, StreamPosition(revision))
     }

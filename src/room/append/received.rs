@@ -4,12 +4,15 @@
 //! event names must be known, or the state before it; what is missing is fetched before the room is
 //! locked.
 
+mod claimed;
 mod event_state;
 mod extremities;
 mod fill;
+mod recheck;
 mod redaction;
 mod resolution;
 mod resolutions;
+mod servers;
 mod states;
 mod verdict;
 
@@ -32,14 +35,15 @@ use types::{EventNid, SnapshotNid, StateKeyNid};
 
 pub(crate) use self::{
     fill::{Passed, StateBefore},
+    recheck::{StatesAfter, as_received, missing_before},
     resolutions::Resolutions,
 };
 use self::{redaction::Effect, states::StateAt};
 use crate::{Error, Rooms, head::Head};
 
 /// Numbers that one event may take: its own, and those of the states before and after it and of the
-/// room.
-const NIDS_PER_EVENT: usize = 4;
+/// room, and of what it claims of the state before it.
+const NIDS_PER_EVENT: usize = 5;
 
 /// A state fetched from another server, by the numbers of its keys.
 pub(crate) type FetchedState = Vec<(StateKeyNid, EventNid)>;
@@ -242,7 +246,10 @@ impl<'a> Graph<'a> {
         let before = self
             .state_before(&parents, &received.fetched_states)
             .await?;
-        let states = [before.clone(), self.current.clone()];
+        let claimed = self.claimed_changes(pdu, &before).await?;
+        let current = self.current.clone();
+        let claimed_now = self.claimed_changes(pdu, &current).await?;
+        let states = [before.unstored(&claimed), current.unstored(&claimed_now)];
         let verdict = match self.verdict(pdu, &states, outlier).await? {
             Ok((verdict, denied)) => {
                 let verdict = match verdict {
@@ -257,6 +264,11 @@ impl<'a> Graph<'a> {
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
         let event = self.numbered(pdu, outlier, verdict)?;
+        let before = if verdict == Verdict::Accepted && !claimed.is_empty() {
+            self.with_changes(&before, &claimed).await?
+        } else {
+            before
+        };
         self.insert(event, parents, &before, Placement::Timeline)
             .await?;
         if let Some(new) = self.events.last_mut() {
@@ -437,6 +449,8 @@ impl<'a> Graph<'a> {
             snapshots: self.snapshots,
             layers: self.current.layers,
             create: None,
+            recheck: None,
+            partial: None,
         })
     }
 }

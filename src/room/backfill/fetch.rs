@@ -132,7 +132,9 @@ impl Rooms {
     ) -> Result<States, Error> {
         let lowest = self.lowest(room, head, events).await?;
         let mut states = States::new();
-        if let ([only], true) = (&lowest[..], is_chain(events, &child.pdu)) {
+        // What follows from a state of which parts are not known is not known either.
+        let is_whole = !head.state.is_partial();
+        if let ([only], true) = (&lowest[..], is_whole && is_chain(events, &child.pdu)) {
             // Nothing between the two changes the state.
             states.insert(only.event_id().clone(), StateBefore::As(child.nid));
             return Ok(states);

@@ -14,10 +14,11 @@ impl Rooms {
     pub(crate) fn has_remote_members(&self, head: &Head) -> bool {
         let own = self.0.settings.server_name.as_str();
         let mut members = head.state.members().iter();
-        members.any(|(user_id, _)| {
+        let is_remote = |user_id: &str| {
             let server = user_id.split_once(':').map(|(_, server)| server);
             server != Some(own)
-        })
+        };
+        head.state.is_partial() || members.any(|(user_id, _)| is_remote(user_id))
     }
 
     /// The servers that are in a room and may be asked about it, the most promising first: that which
@@ -27,7 +28,11 @@ impl Rooms {
         head: &Head,
         first: Option<&ServerName>,
     ) -> Vec<OwnedServerName> {
-        let mut servers: Vec<_> = joined_by_server(head).into_iter().collect();
+        let mut members = joined_by_server(head);
+        for server in head.state.stated_servers() {
+            members.entry(server).or_default();
+        }
+        let mut servers: Vec<_> = members.into_iter().collect();
         servers.sort_by_key(|(server, count)| {
             let is_first = first == Some(*server);
             (!is_first, std::cmp::Reverse(*count), *server)

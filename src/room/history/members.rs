@@ -35,6 +35,7 @@ impl Rooms {
         reader: Reader<'_>,
         query: &MembersQuery,
     ) -> Result<String, Error> {
+        self.await_whole_state(room_id, reader.user_id).await?;
         let state = match query.at {
             Some(PageToken(at)) => self.visible_state_at(room_id, reader.user_id, at).await?,
             None => self.visible_state(room_id, reader.user_id).await?,
@@ -78,6 +79,7 @@ impl Rooms {
             display_name: Option<String>,
             avatar_url: Option<String>,
         }
+        self.await_whole_state(room_id, user_id).await?;
         let state = self.member_state(room_id, user_id).await?;
         let joined: std::collections::BTreeMap<&str, Member> = state
             .of_type("m.room.member")
@@ -104,6 +106,7 @@ impl Rooms {
     /// The body of `/state`.
     #[tracing::instrument(name = "room.state", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn state(&self, room_id: &RoomId, reader: Reader<'_>) -> Result<String, Error> {
+        self.await_whole_state(room_id, reader.user_id).await?;
         let state = self.visible_state(room_id, reader.user_id).await?;
         Ok(render::state(
             state.iter().map(AsRef::as_ref),
@@ -120,6 +123,10 @@ impl Rooms {
         state_key: &str,
         whole: bool,
     ) -> Result<String, Error> {
+        if *event_type == StateEventType::RoomMember {
+            self.await_member(room_id, reader.user_id, state_key)
+                .await?;
+        }
         let event = self
             .visible_state_event(room_id, reader.user_id, event_type, state_key)
             .await?;
@@ -129,6 +136,38 @@ impl Rooms {
         let mut body = String::new();
         event::ClientEvent::of(&event).write(&mut body);
         Ok(body)
+    }
+
+    /// Waits until the whole state of a room is known, if the user may see the room.
+    async fn await_whole_state(&self, room_id: &RoomId, user_id: &UserId) -> Result<(), Error> {
+        match self.head(room_id).await {
+            Ok(head) if head.state.is_partial() => {}
+            // Who asks for it next is told what is wrong.
+            _ => return Ok(()),
+        }
+        self.state_viewpoint(room_id, user_id).await?;
+        Box::pin(self.whole_head(room_id)).await?;
+        Ok(())
+    }
+
+    /// The same, unless what is asked for is a member of this server who is known.
+    async fn await_member(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+        member: &str,
+    ) -> Result<(), Error> {
+        let is_known = match self.head(room_id).await {
+            Ok(head) => {
+                let is_local = <&UserId>::try_from(member).is_ok_and(|id| self.is_local(id));
+                is_local && head.state.members().get(member).is_some()
+            }
+            Err(_) => true,
+        };
+        if is_known {
+            return Ok(());
+        }
+        self.await_whole_state(room_id, user_id).await
     }
 
     /// The joined members, for those who are in the room, and for all if it is world-readable.

@@ -102,7 +102,6 @@ impl Rooms {
         events: Vec<Arc<Pdu>>,
         sent: &HashSet<OwnedEventId>,
     ) -> Result<Vec<Received>, Error> {
-        self.fetch_auth_events(origin, room, &events).await?;
         let missing = self.missing_parents(room, &events).await?;
         let fetched = events.iter().filter(|pdu| !sent.contains(pdu.event_id()));
         let of_fetched: HashSet<&OwnedEventId> =
@@ -119,6 +118,8 @@ impl Rooms {
                 }
             }
         }
+        // Most of it is known with the states.
+        self.fetch_auth_events(origin, room, &events).await?;
         let received = events.into_iter().map(|pdu| {
             let states = pdu
                 .prev_events()

@@ -3,15 +3,18 @@
 //! The events of the state are stored first, as outliers. Then one write set creates the room, or
 //! gives it a new head, with the join as its only event.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use event::{Pdu, RoomVersion, State, Verdict};
-use ruma::{EventId, OwnedEventId, events::StateEventType};
+use ruma::{EventId, OwnedEventId, OwnedServerName, events::StateEventType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use storage::{
-    CommitError,
-    rooms::{NewRoom, Parent, RoomStatus, RoomWrite},
+    CommitError, events,
+    rooms::{NewPartialState, NewRoom, Parent, RoomStatus, RoomWrite},
     snapshots::{self, StateNids},
     stream::{StateChange, StateEvent},
 };
@@ -34,6 +37,9 @@ pub(super) struct Import {
     /// The state before the join.
     pub(super) state: Vec<Box<RawValue>>,
     pub(super) auth_chain: Vec<Box<RawValue>>,
+    /// The server that let the user in and the servers that it says are in the room, if it left most
+    /// members out of the state.
+    pub(super) partial: Option<(OwnedServerName, BTreeSet<OwnedServerName>)>,
 }
 
 /// A join with the state that it is added to, all of it checked.
@@ -44,6 +50,8 @@ struct Checked {
     creator: ruma::OwnedUserId,
     /// The state before the join.
     state: Vec<StateEvent>,
+    /// As in [`Import`].
+    partial: Option<(OwnedServerName, Arc<BTreeSet<OwnedServerName>>)>,
 }
 
 impl Rooms {
@@ -60,7 +68,13 @@ impl Rooms {
         events.extend(import.auth_chain);
         let events = self.verify_events(&room, events).await?;
         let known = self.store_outliers(&room, events).await?;
-        let checked = blocking(move || check(room, import.join, &state_ids, &known)).await??;
+        let is_partial = import.partial.is_some();
+        let checked = blocking(move || {
+            let taken = TakenState::pick(&state_ids, &known, &import.join, is_partial)?;
+            check(room, import.join, taken, &known)
+        });
+        let mut checked = checked.await??;
+        checked.partial = (import.partial).map(|(via, servers)| (via, Arc::new(servers)));
 
         let entry = self.0.heads.get(&room_id);
         for _ in 0..MAX_ATTEMPTS {
@@ -68,6 +82,9 @@ impl Rooms {
             let head = self.known_head(&entry, &room_id, &mut pending).await?;
             let write = self.import_write(&checked, head).await?;
             if self.commit_write(&entry, pending, write).await? {
+                if is_partial {
+                    self.0.partial_states.notify();
+                }
                 return Ok(());
             }
         }
@@ -96,10 +113,17 @@ impl Rooms {
         let entries: StateNids = state.iter().map(|(key, event)| (*key, event.nid)).collect();
         let before = self.stored_state(head.as_ref()).await?;
         let snapshot_nid = self.store_state(room.room_nid, &before, &entries).await?;
+        let known = self.known_parents(room, join).await?;
         let parents = join.prev_events().iter().map(|id| Parent {
-            // Those that are known are outliers: the history ends here.
-            nid: None,
+            // Other known ones are outliers: the history ends here.
+            nid: known.get(id).copied(),
             event_id: id.clone(),
+        });
+        let partial = checked.partial.clone();
+        let partial = partial.map(|(via, servers)| NewPartialState {
+            join_nid: event.nid,
+            via,
+            servers,
         });
         let expected = head.map(|head| head.state.head_version());
         let member = NewMember {
@@ -119,7 +143,27 @@ impl Rooms {
             status: RoomStatus::Active,
             is_known: true,
         };
-        Ok(member.into_write(room.room_nid, expected.unwrap_or_default(), Some(create)))
+        let expected = expected.unwrap_or_default();
+        let write = member.into_write(room.room_nid, expected, Some(create));
+        Ok(RoomWrite { partial, ..write })
+    }
+
+    /// The numbers of the events before a join that are in the room's history: users of this server
+    /// were in the room until then.
+    async fn known_parents(
+        &self,
+        room: &RoomIdentity,
+        join: &Pdu,
+    ) -> Result<HashMap<OwnedEventId, EventNid>, Error> {
+        let mut db = self.0.database.acquire().await?;
+        let found = events::by_ids(&mut db, join.prev_events())
+            .await?
+            .into_iter();
+        let found =
+            found.filter(|event| event.room_nid == room.room_nid && event.history_order.is_some());
+        Ok(found
+            .map(|event| (event.pdu.event_id().clone(), event.nid))
+            .collect())
     }
 
     /// A state by the numbers of its keys.
@@ -170,23 +214,56 @@ fn event_ids(room: &RoomIdentity, events: &[Box<RawValue>]) -> Vec<OwnedEventId>
     ids.collect()
 }
 
-/// Picks the state from the stored events, and checks that the join may be added to it.
+/// The state before a join, as another server tells it.
+struct TakenState {
+    events: Vec<StateEvent>,
+    state: State,
+}
+
+impl TakenState {
+    /// Picks it from the stored events. Where most members are left out, those that authorise the join
+    /// are part of it.
+    fn pick(
+        state_ids: &[OwnedEventId],
+        known: &KnownEvents,
+        join: &Pdu,
+        is_partial: bool,
+    ) -> Result<Self, Error> {
+        let is_state =
+            |event: &&StateEvent| event.pdu.verdict() != Verdict::Rejected && event.pdu.is_state();
+        let find = |id: &OwnedEventId| known.get(id).filter(is_state);
+        let mut taken = Self {
+            events: Vec::new(),
+            state: State::new(),
+        };
+        for event in state_ids.iter().filter_map(find) {
+            if taken.state.insert(event.pdu.clone()).is_some() {
+                return Err(invalid("its state has two events of one key"));
+            }
+            taken.events.push(event.clone());
+        }
+        let authorising = join.auth_events().iter().filter(|_| is_partial);
+        for event in authorising.filter_map(find) {
+            let state_key = event.pdu.state_key().unwrap_or_default();
+            if event.pdu.event_type() == "m.room.member"
+                && taken.state.get("m.room.member", state_key).is_none()
+            {
+                taken.state.insert(event.pdu.clone());
+                taken.events.push(event.clone());
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// Checks that a join may be added to a state.
 fn check(
     room: RoomIdentity,
     join: Arc<Pdu>,
-    state_ids: &[OwnedEventId],
+    taken: TakenState,
     known: &KnownEvents,
 ) -> Result<Checked, Error> {
-    let events = state_ids.iter().filter_map(|id| known.get(id));
-    let accepted =
-        events.filter(|event| event.pdu.verdict() != Verdict::Rejected && event.pdu.is_state());
-    let accepted: Vec<StateEvent> = accepted.cloned().collect();
-    let mut state = State::new();
-    for event in &accepted {
-        if state.insert(event.pdu.clone()).is_some() {
-            return Err(invalid("its state has two events of one key"));
-        }
-    }
+    let TakenState { events, state } = taken;
     let create = state.get("m.room.create", "");
     let create = create.ok_or_else(|| invalid("its state has no create event"))?;
     if room_version(create) != room.version.id().as_str() {
@@ -211,9 +288,10 @@ fn check(
     Ok(Checked {
         creator: create.sender().to_owned(),
         auth_nids,
-        state: accepted,
+        state: events,
         room,
         join,
+        partial: None,
     })
 }
 

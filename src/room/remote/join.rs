@@ -24,7 +24,7 @@ impl Rooms {
         mut content: Map<String, Value>,
         via: &[OwnedServerName],
     ) -> Result<(), Error> {
-        let refusal = if self.takes_part(room_id).await? {
+        let refusal = if self.decides_on_join(room_id, &sender.user_id).await? {
             let joined = self.join(room_id, sender, profile.clone(), content.clone());
             match joined.await {
                 // Another server may know more of the rooms whose members may join, or have a member
@@ -51,6 +51,22 @@ impl Rooms {
             extra: &content,
         };
         self.join_through_any(join, &candidates, refusal).await
+    }
+
+    /// Whether this server knows enough of a room that it takes part in to let a user in: while parts
+    /// of the state are not known, it does not know who is banned or invited.
+    async fn decides_on_join(
+        &self,
+        room_id: &RoomId,
+        user_id: &ruma::UserId,
+    ) -> Result<bool, Error> {
+        let head = match self.head(room_id).await {
+            Ok(head) => head,
+            Err(Error::UnknownRoom) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let is_joined = head.state.membership(user_id) == MembershipState::Join;
+        Ok(self.takes_part_in(Some(&head)) && (is_joined || !head.state.is_partial()))
     }
 
     /// `refusal` is what this server says itself.
@@ -111,6 +127,7 @@ impl Rooms {
             join: join_event,
             state: joined.state,
             auth_chain: joined.auth_chain,
+            partial: joined.servers.map(|servers| (server.to_owned(), servers)),
         })
         .await
     }

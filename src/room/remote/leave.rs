@@ -135,6 +135,8 @@ impl Rooms {
         via: &[OwnedServerName],
     ) -> Result<(), Error> {
         if self.takes_part(room_id).await? {
+            // Who is banned is part of it.
+            Box::pin(self.whole_head(room_id)).await?;
             return self.knock(room_id, sender, profile, reason).await;
         }
         let mut extra: Map<String, Value> = Map::new();

@@ -121,6 +121,9 @@ impl Rooms {
         membership: MembershipState,
     ) -> Result<(Head, Accepted), Error> {
         let head = self.resident_head(sent.origin, sent.room_id).await?;
+        if membership != MembershipState::Leave {
+            require_whole_state(&head)?;
+        }
         let room = RoomIdentity::of(&head);
         let pdu = Pdu::parse(sent.pdu.get(), &room.version)?;
         handshake::check_sent(&pdu, sent.room_id, &membership, sent.origin)?;
@@ -143,6 +146,16 @@ impl Rooms {
         }
         self.authoriser_for_remote(head, pdu.sender()).await?;
         Ok(handshake::countersign(&pdu, &head.version, &self.0.signer)?)
+    }
+}
+
+/// Fails as if the room was not known, if parts of its state are not: other servers can do better
+/// (MSC3895).
+pub(super) fn require_whole_state(head: &Head) -> Result<(), Error> {
+    if head.state.is_partial() {
+        Err(Error::UnknownRoom)
+    } else {
+        Ok(())
     }
 }
 

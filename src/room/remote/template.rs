@@ -8,6 +8,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
+use super::respond::require_whole_state;
 use crate::{Error, Rooms, append::NewEvent, head::Head, rooms::RequestedWrite};
 
 impl Rooms {
@@ -21,6 +22,7 @@ impl Rooms {
         versions: &[RoomVersionId],
     ) -> Result<Template, Error> {
         let head = self.head_for(origin, room_id, user_id).await?;
+        require_whole_state(&head)?;
         check_version(&head, versions)?;
         let authoriser = self.authoriser_for_remote(&head, user_id).await?;
         self.member_template(head, user_id, MembershipState::Join, authoriser.as_deref())
@@ -59,6 +61,7 @@ impl Rooms {
         versions: &[RoomVersionId],
     ) -> Result<Template, Error> {
         let head = self.head_for(origin, room_id, user_id).await?;
+        require_whole_state(&head)?;
         check_version(&head, versions)?;
         self.member_template(head, user_id, MembershipState::Knock, None)
             .await

@@ -52,6 +52,8 @@ impl NewMember {
             snapshots: Vec::new(),
             layers: None,
             create,
+            recheck: None,
+            partial: None,
         }
     }
 
@@ -114,7 +116,6 @@ impl Rooms {
             nid: SnapshotNid(self.0.nids.allocate_one().await?),
             parent: has_parent.then_some(parent),
             state,
-            is_partial: false,
         };
         let mut db = self.0.database.acquire().await?;
         Ok(snapshots::store(&mut db, new).await?)

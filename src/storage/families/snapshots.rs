@@ -6,10 +6,10 @@ use super::{Part, array, family};
 use crate::rooms::RoomWrite;
 
 family! {
-    "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, key_nids, event_nids, digest, is_partial)
-    SELECT r.nid, r.room_nid, r.parent, r.depth, r.keys::bigint[], r.events::bigint[], r.digest, r.is_partial
-    FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::bytea[],
-        $8::boolean[]) AS r (nid, room_nid, parent, depth, keys, events, digest, is_partial)"
+    "INSERT INTO snapshots (snapshot_nid, room_nid, parent_nid, depth, key_nids, event_nids, digest)
+    SELECT r.nid, r.room_nid, r.parent, r.depth, r.keys::bigint[], r.events::bigint[], r.digest
+    FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::bytea[])
+        AS r (nid, room_nid, parent, depth, keys, events, digest)"
     {
         snapshot_nid: i64,
         room_nid: i64,
@@ -18,7 +18,6 @@ family! {
         key_nids: String,
         event_nids: String,
         digest: Vec<u8>,
-        is_partial: bool,
     }
 }
 
@@ -34,7 +33,6 @@ pub(super) fn collect(rooms: &[&RoomWrite]) -> Option<Part> {
                 key_nids: array(keys),
                 event_nids: array(events),
                 digest: snapshot.digest.to_bytes().to_vec(),
-                is_partial: snapshot.is_partial,
             }
         })
     }))

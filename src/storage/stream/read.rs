@@ -6,7 +6,9 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 use types::{RoomNid, StreamPosition};
 
 use super::{AccountData, Change, ChangeKind, EventChange, OutgoingToDevice, ToDevice, receipt};
-use crate::{Connection, Error, events, recent::PositionedChanges, rows::id, state_deltas};
+use crate::{
+    Connection, Error, events, partial_states, recent::PositionedChanges, rows::id, state_deltas,
+};
 
 /// Adds a change for each row of a table with a position after `$from`, up to and including `$to`.
 macro_rules! read_rows {
@@ -55,6 +57,9 @@ pub async fn read_kinds(
         match kind {
             ChangeKind::Event => timeline_events(db, from, to, &mut changes).await?,
             ChangeKind::State => state(db, from, to, &mut changes).await?,
+            ChangeKind::PartialState => {
+                changes.extend(partial_states::between(db, from, to).await?);
+            }
             ChangeKind::Receipt => receipts(db, from, to, &mut changes).await?,
             ChangeKind::AccountData => account_data(db, from, to, &mut changes).await?,
             ChangeKind::ToDevice => to_device(db, from, to, &mut changes).await?,
@@ -90,6 +95,8 @@ async fn present_kinds(
     let found = sqlx::query!(
         r#"SELECT EXISTS (SELECT FROM events WHERE position > $1 AND position <= $2) AS "events!",
             EXISTS (SELECT FROM state_deltas WHERE position > $1 AND position <= $2) AS "state!",
+            EXISTS (SELECT FROM partial_states WHERE (since > $1 AND since <= $2)
+                OR (completed_at > $1 AND completed_at <= $2)) AS "partial_states!",
             EXISTS (SELECT FROM receipts WHERE position > $1 AND position <= $2) AS "receipts!",
             EXISTS (SELECT FROM account_data WHERE position > $1 AND position <= $2) AS "account_data!",
             EXISTS (SELECT FROM to_device WHERE position > $1 AND position <= $2) AS "to_device!",
@@ -105,6 +112,7 @@ async fn present_kinds(
     let kinds = [
         (ChangeKind::Event, found.events),
         (ChangeKind::State, found.state),
+        (ChangeKind::PartialState, found.partial_states),
         (ChangeKind::Receipt, found.receipts),
         (ChangeKind::AccountData, found.account_data),
         (ChangeKind::ToDevice, found.to_device),

@@ -79,7 +79,9 @@ impl<'a> RoomCollector<'a> {
                 visibility.membership(at) == MembershipState::Join
             })
         };
-        let is_initial = query.since.is_none_or(|since| !was_in(since));
+        // The room was withheld until then.
+        let is_new = joined && !query.state.lazy_load_members && request.is_completed();
+        let is_initial = is_new || query.since.is_none_or(|since| !was_in(since));
         let never_joined = !joined
             && visibility
                 .as_ref()
@@ -300,7 +302,12 @@ impl<'a> RoomCollector<'a> {
             StateUpdate::full(&base, needed.as_ref())
         } else {
             let mut update = StateUpdate::default();
+            let completed = needed.as_ref().filter(|_| self.request.is_completed());
             for change in &self.changes {
+                // Who was found to be a member is nothing that happened in the room.
+                if completed.is_some_and(|needed| state::is_learned(change, needed)) {
+                    continue;
+                }
                 let is_shown = |event: &StateEvent| self.timeline.contains(event.nid);
                 if query.at == StateAt::TimelineEnd || !change.to.as_ref().is_some_and(is_shown) {
                     update.insert_change(change, &base);

@@ -64,11 +64,12 @@ fn requests<'a>(
     let view = context.view;
     view.rooms.iter().filter_map(move |(room_nid, room)| {
         let membership = view.user.room(*room_nid)?;
-        Some(RoomRequest {
+        let request = RoomRequest {
             room,
             membership,
             query: (query.room)(membership)?,
-        })
+        };
+        (!request.is_withheld()).then_some(request)
     })
 }
 
@@ -87,6 +88,9 @@ fn account_data_only<'a>(
         let membership = view.user.room(room_nid)?;
         let is_joined = membership.membership == MembershipState::Join;
         let room_query = (query.room)(membership).filter(|_| is_joined)?;
+        if !room_query.state.lazy_load_members && context.live.is_partial(room_nid) {
+            return None;
+        }
         let data = room::account_data(&context, membership, &room_query, room_query.after());
         (!data.is_empty()).then(|| RoomUpdate {
             room_id: &membership.room_id,

@@ -111,6 +111,16 @@ impl StateUpdate {
     }
 }
 
+/// Whether a change is only that a member became known who is not among some.
+pub(super) fn is_learned(change: &StateChange, needed: &HashSet<OwnedUserId>) -> bool {
+    let Some((None, Some(_))) = change.memberships() else {
+        return false;
+    };
+    let member = change.event().and_then(|pdu| pdu.state_key());
+    let member = member.and_then(|key| <&UserId>::try_from(key).ok());
+    member.is_none_or(|user_id| !needed.contains(user_id))
+}
+
 /// The members that a lazy-loading client needs: the senders of the timeline, the heroes, and the
 /// reader if the full state is returned.
 ///

@@ -37,7 +37,7 @@ fn message(transaction_id: &str, content: &str) -> UserChange {
 }
 
 /// The contents of the next EDUs of a type, as many as are asked for.
-async fn edus(remote: &mut Remote, edu_type: &str, count: usize) -> Vec<Value> {
+pub(crate) async fn edus(remote: &mut Remote, edu_type: &str, count: usize) -> Vec<Value> {
     let mut found = Vec::new();
     while found.len() < count {
         let transaction = remote.next().await;
@@ -117,7 +117,12 @@ async fn a_transaction_stays_below_a_megabyte() {
 }
 
 /// Changes a device of a user of this server, as a client does.
-async fn change_device(db: &Writer, user_id: &UserId, device_id: &str, name: Option<&str>) {
+pub(crate) async fn change_device(
+    db: &Writer,
+    user_id: &UserId,
+    device_id: &str,
+    name: Option<&str>,
+) {
     let mut connection = db.database.acquire().await.expect("a connection");
     if let Some(name) = name {
         let inserted =

@@ -8,6 +8,7 @@
 mod devices;
 mod events;
 mod many;
+mod partial_states;
 mod presence;
 mod processes;
 mod refused;

@@ -32,7 +32,7 @@ impl Graph<'_> {
         };
         let [before, current] = states;
         let before_state = self.texts_in(before, &texts).await?;
-        if before.snapshot_nid == current.snapshot_nid {
+        if before.is_stored_as(current) {
             return Ok(Some([before_state.clone(), before_state]));
         }
         let current_state = self.texts_in(current, &texts).await?;

@@ -78,7 +78,7 @@ impl Graph<'_> {
     }
 
     /// What turns the current state into another one.
-    async fn changes(&mut self, to: &StateAt) -> Result<Vec<StateChange>, Error> {
+    pub(super) async fn changes(&mut self, to: &StateAt) -> Result<Vec<StateChange>, Error> {
         let changed = self.current.diff(to);
         let nids = changed.iter().flat_map(|(_, from, to)| [*from, *to]);
         let events = self.read_events(nids.flatten().collect()).await?;

@@ -85,7 +85,7 @@ impl Graph<'_> {
     }
 
     /// The state before an event of the history.
-    async fn state_before_known(&mut self, nid: EventNid) -> Result<StateAt, Error> {
+    pub(super) async fn state_before_known(&mut self, nid: EventNid) -> Result<StateAt, Error> {
         let missing = || storage::Error::Corrupt(format!("there is no event {nid:?}"));
         let found = events::by_nids(self.tx, &[nid]).await?.pop();
         let found = found.ok_or_else(missing)?;
@@ -121,6 +121,8 @@ impl Graph<'_> {
             snapshots: self.snapshots,
             layers: None,
             create: None,
+            recheck: None,
+            partial: None,
         })
     }
 

@@ -41,12 +41,16 @@ impl Graph<'_> {
         self.with_changes(&first, &changes).await
     }
 
-    /// What a conflict resolves to, as changes of the first of the states.
-    async fn resolve_conflict(
+    /// What a conflict resolves to, as changes of the first of the states; nothing where they do not
+    /// differ.
+    pub(super) async fn resolve_conflict(
         &mut self,
         conflict: Conflict,
         first: &StateAt,
     ) -> Result<Changes, Error> {
+        if conflict.is_empty() {
+            return Ok(Changes::new());
+        }
         let started = self.rooms.0.clock.now_ms();
         let (full, edges) = self.full_conflicted_set(&conflict, first).await?;
         let wanted = resolve::auth_chains(full.iter().copied(), &edges).map_err(Error::Resolve)?;

@@ -35,6 +35,30 @@ impl StateAt {
         }
     }
 
+    /// The same state with other events for some keys, to judge an event by; it is not stored.
+    pub(super) fn unstored(&self, changes: &[(StateKeyNid, Option<EventNid>)]) -> Self {
+        if changes.is_empty() {
+            return self.clone();
+        }
+        let mut entries = self.entries.clone();
+        for (key, event) in changes {
+            match event {
+                Some(event) => entries.insert(*key, *event),
+                None => entries.remove(key),
+            };
+        }
+        Self {
+            snapshot_nid: SnapshotNid::default(),
+            entries,
+            layers: None,
+        }
+    }
+
+    /// Whether another state is the same stored one.
+    pub(super) fn is_stored_as(&self, other: &Self) -> bool {
+        self.snapshot_nid == other.snapshot_nid && self.snapshot_nid != SnapshotNid::default()
+    }
+
     /// Where another state differs.
     pub(super) fn diff(&self, other: &Self) -> Vec<Difference> {
         let conflict = Conflict::between(&[self.entries.clone(), other.entries.clone()]);
@@ -143,7 +167,6 @@ impl Graph<'_> {
             depth: i16::try_from(layer.depth).unwrap_or(i16::MAX),
             entries: layer.entries,
             digest: layers.digest,
-            is_partial: false,
         });
         let state = StateAt {
             snapshot_nid,
@@ -163,7 +186,7 @@ impl Graph<'_> {
         Ok(snapshots::find_equal(self.tx, self.head.room_nid, digest).await?)
     }
 
-    async fn layers(&mut self, state: &StateAt) -> Result<Layers, Error> {
+    pub(super) async fn layers(&mut self, state: &StateAt) -> Result<Layers, Error> {
         if let Some(layers) = &state.layers {
             return Ok(layers.clone());
         }

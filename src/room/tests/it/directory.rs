@@ -269,18 +269,23 @@ async fn users_who_may_set_the_canonical_alias_may_list_the_room() {
     let room_id = server.room(&[&alice(), &bob()]).await;
     for user in [bob(), carol()] {
         let result = server
-            .set_in_directory(&room_id, &sender(&user), true)
+            .set_in_directory(&room_id, &sender(&user), true, None)
             .await;
         assert_eq!(error_kind(result), ErrorKind::Forbidden);
     }
     server
-        .set_in_directory(&room_id, &sender(&alice()), true)
+        .set_in_directory(&room_id, &sender(&alice()), true, None)
         .await
         .expect("listed");
     assert!(server.is_in_directory(&room_id).await.expect("known"));
     server
-        .set_in_directory(&room_id, &sender(&alice()), false)
+        .set_in_directory(&room_id, &sender(&alice()), false, None)
         .await
         .expect("taken off");
     assert!(!server.is_in_directory(&room_id).await.expect("known"));
+    let admin = Admin::grant(carol());
+    server
+        .set_in_directory(&room_id, &sender(&carol()), true, Some(&admin))
+        .await
+        .expect("listed by an administrator");
 }

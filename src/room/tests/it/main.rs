@@ -18,6 +18,7 @@ mod inbox;
 mod joins;
 mod membership;
 mod outside;
+mod partial_joins;
 mod policy_server;
 mod processes;
 mod receipts;

@@ -97,7 +97,6 @@ async fn equal_states_share_a_snapshot_and_unreferenced_ones_are_collected() {
             nid: SnapshotNid(nid),
             parent: Some(&parent),
             state,
-            is_partial: false,
         };
         snapshots::store(db, new).await.expect("stored")
     };

@@ -130,7 +130,6 @@ impl Room {
                 depth: 0,
                 entries: vec![(*key, Some(event_nid))],
                 digest: Digest::of([(*key, event_nid)]),
-                is_partial: false,
             });
         }
         let expected = self.head();
@@ -157,6 +156,8 @@ impl Room {
                 status: RoomStatus::Active,
                 is_known: false,
             }),
+            recheck: None,
+            partial: None,
         };
         WriteSet {
             room: Some(write),
