@@ -135,6 +135,7 @@ impl Live {
             self.0.states_completed.notify_waiters();
         }
         notifications.notify();
+        self.take_in_early_presence();
         if self.0.cache.read().has_unresolved_device_lists() {
             self.0.device_lists_unresolved.notify_one();
         }

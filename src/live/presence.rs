@@ -10,16 +10,13 @@
 //!
 //! Spec: client-server, "Presence".
 
+mod early;
 mod run;
 pub(crate) mod store;
 mod updates;
 mod user_presence;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
 pub use storage::cluster::PresenceState;
@@ -138,8 +135,8 @@ impl Live {
         self.update_known(user_id, |user, now| user.activity(device_id, now));
     }
 
-    /// Takes in what another server says of its users. Those who share no room with anybody here are
-    /// left out.
+    /// Takes in what another server says of its users. What it says of those who share no room with
+    /// anybody here is kept for a while: they may be about to.
     pub async fn receive_presence(
         &self,
         said: Vec<(OwnedUserId, RemotePresence)>,
@@ -147,24 +144,39 @@ impl Live {
         if !self.0.has_presence {
             return Ok(());
         }
-        let unknown: BTreeSet<OwnedUserId> = {
-            let store = self.0.presence.lock();
-            let users = said.iter().map(|(user_id, _)| user_id);
-            let unknown = users.filter(|user_id| !store.contains(user_id));
-            unknown.cloned().collect()
-        };
-        let in_rooms = if unknown.is_empty() {
-            BTreeMap::new()
-        } else {
-            let mut db = self.0.database.acquire().await?;
-            memberships::joined_rooms_by_user(&mut db, &unknown).await?
-        };
+        let mut unknown: BTreeSet<OwnedUserId> = BTreeSet::new();
         for (user_id, said) in said {
-            if !unknown.contains(&user_id) || in_rooms.contains_key(&user_id) {
+            if self.0.presence.lock().contains(&user_id) {
                 self.update_presence(&user_id, |user, now| user.remote_says(said, now));
+            } else {
+                // Before the rooms are read: a join that is applied meanwhile finds it.
+                let now = self.now_ms();
+                let mut store = self.0.presence.lock();
+                store.early.keep(user_id.clone(), said, now);
+                unknown.insert(user_id);
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut db = self.0.database.acquire().await?;
+        let in_rooms = memberships::joined_rooms_by_user(&mut db, &unknown).await?;
+        drop(db);
+        for user_id in in_rooms.keys() {
+            let said = self.0.presence.lock().early.take(user_id, self.now_ms());
+            if let Some(said) = said {
+                self.update_presence(user_id, |user, now| user.remote_says(said, now));
             }
         }
         Ok(())
+    }
+
+    /// Takes in what other servers have said of users before these joined a room.
+    pub(crate) fn take_in_early_presence(&self) {
+        let joined = self.0.presence.lock().early.take_joined(self.now_ms());
+        for (user_id, said) in joined {
+            self.update_presence(&user_id, |user, now| user.remote_says(said, now));
+        }
     }
 
     /// The presence of a user, `offline` if nothing is known.
@@ -304,6 +316,9 @@ impl LiveCache {
     ) {
         let mut store = self.presence.lock();
         if !store.contains(user_id) {
+            if is_joined {
+                store.early.joined(user_id);
+            }
             return;
         }
         let joined = is_joined.then(|| self.ephemeral.next());

@@ -9,7 +9,10 @@ use ruma::{OwnedUserId, UserId};
 use storage::cluster::SharedPresence;
 use types::{EphemeralPosition, RoomNid};
 
-use super::user_presence::{Rooms, UserPresence};
+use super::{
+    early::EarlyPresence,
+    user_presence::{Rooms, UserPresence},
+};
 use crate::change_index::ChangeIndex;
 
 /// How long changes are collected before they are passed on: the first after a pause is not delayed.
@@ -40,6 +43,8 @@ pub(crate) struct PresenceStore {
     federated: HashSet<OwnedUserId>,
     /// Users whose rooms are not known.
     unresolved: HashSet<OwnedUserId>,
+    /// What other servers said of users of whom no room is known.
+    pub(super) early: EarlyPresence,
     /// When the other processes were last heard.
     processes: HashMap<i64, i64>,
     /// Other processes that have not repeated what they said since some of it may have been missed,
@@ -83,6 +88,7 @@ impl PresenceStore {
             announced: HashSet::new(),
             federated: HashSet::new(),
             unresolved: HashSet::new(),
+            early: EarlyPresence::default(),
             processes: HashMap::new(),
             resync: None,
             flushed: now - FLUSH_INTERVAL,

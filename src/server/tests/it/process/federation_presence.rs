@@ -52,14 +52,15 @@ fn presence_reaches_the_other_server() {
     let (alice, bob) = pair(&ca);
     let room_id = bob.create(&json!({ "preset": "public_chat" }));
     let mut at_bob = Waiting::on(&bob);
-    let mut at_alice = Waiting::on(&alice);
-    assert_eq!(alice.join(&room_id, &bob).0, 200);
-    at_bob.until(&alice, "online", None);
-    // What Bob's server tells of him while Alice is joining may come too early to be believed.
     set(
         &bob,
         &json!({ "presence": "online", "status_msg": "at work" }),
     );
+    at_bob.until(&bob, "online", Some("at work"));
+    let mut at_alice = Waiting::on(&alice);
+    // Bob's server tells Alice's of him while she is joining: perhaps before her server knows the room.
+    assert_eq!(alice.join(&room_id, &bob).0, 200);
+    at_bob.until(&alice, "online", None);
     at_alice.until(&bob, "online", Some("at work"));
     let status = json!({ "presence": "unavailable", "status_msg": "at lunch" });
     set(&alice, &status);
