@@ -9,6 +9,7 @@ mod edus;
 mod follow;
 mod handle;
 mod metrics;
+mod notices;
 mod presence;
 mod refused;
 mod room_servers;

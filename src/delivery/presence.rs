@@ -19,10 +19,8 @@ use storage::{
 use tokio::sync::{Mutex, mpsc::Receiver};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Delivery, edus};
+use crate::{Delivery, edus, notices};
 
-/// How many notices are worked on at once.
-const BATCH: usize = 256;
 /// How long presence is worth sending: a server that is slow for longer is told with the next change, or
 /// when presence is repeated.
 const LIFETIME: Duration = Duration::from_mins(2);
@@ -41,18 +39,12 @@ impl Delivery {
         stopping: CancellationToken,
     ) -> Result<(), Infallible> {
         let mut notices = notices.lock().await;
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let received = notices.recv_many(&mut batch, BATCH);
-            match stopping.run_until_cancelled(received).await {
-                None | Some(0) => return Ok(()),
-                Some(_) => {}
-            }
-            let batch = std::mem::take(&mut batch);
+        while let Some(batch) = notices::next(&mut notices, &stopping).await {
             if let Err(error) = self.queue_presence(live, batch).await {
                 tracing::warn!(%error, "Presence could not be sent");
             }
         }
+        Ok(())
     }
 
     async fn queue_presence(&self, live: &Live, notices: Vec<PresenceNotice>) -> Result<(), Error> {

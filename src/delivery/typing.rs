@@ -21,10 +21,8 @@ use tokio::sync::{Mutex, mpsc::Receiver};
 use tokio_util::sync::CancellationToken;
 use types::RoomNid;
 
-use crate::{Delivery, edus};
+use crate::{Delivery, edus, notices};
 
-/// How many notifications are worked on at once.
-const BATCH: usize = 256;
 /// How long a notification is worth sending.
 const LIFETIME: Duration = Duration::from_secs(20);
 
@@ -39,18 +37,13 @@ impl Delivery {
         stopping: CancellationToken,
     ) -> Result<(), Infallible> {
         let mut notices = notices.lock().await;
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let received = notices.recv_many(&mut batch, BATCH);
-            match stopping.run_until_cancelled(received).await {
-                None | Some(0) => return Ok(()),
-                Some(_) => {}
-            }
-            let typing = self.typing_users(batch.drain(..));
+        while let Some(batch) = notices::next(&mut notices, &stopping).await {
+            let typing = self.typing_users(batch.into_iter());
             if let Err(error) = self.queue_typing(typing).await {
                 tracing::warn!(%error, "Typing notifications could not be sent");
             }
         }
+        Ok(())
     }
 
     /// What of it is about this server's users, if there is anybody to tell.

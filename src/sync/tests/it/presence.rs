@@ -66,6 +66,13 @@ async fn room_with_bob(server: &Server) -> (TestRoom, String) {
     (room, token)
 }
 
+/// Lets so many seconds pass.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn waiting_client_is_told_of_those_who_share_a_room() {
     let server = server().await;
@@ -134,9 +141,7 @@ async fn syncing_device_is_shown_as_it_asks() {
     server.ask(&syncs).await;
     assert_eq!(server.live.presence(&bob()).state, PresenceState::Online);
     // Half a minute later, and after five minutes.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(31)).await;
-    tokio::time::resume();
+    pass(31).await;
     let told = server.wait_for_presence(&alice(), &mut token).await;
     assert_eq!(told, json!([[bob(), "offline"]]));
 }
@@ -154,9 +159,7 @@ async fn waiting_user_without_activity_is_shown_as_idle() {
         answer = waits => panic!("{answer}"),
         told = async {
             let online = server.wait_for_presence(&alice(), &mut token).await;
-            tokio::time::pause();
-            tokio::time::advance(Duration::from_secs(301)).await;
-            tokio::time::resume();
+            pass(301).await;
             let idle = server.wait_for_presence(&alice(), &mut token).await;
             ((online, idle), token)
         } => told,
@@ -166,9 +169,7 @@ async fn waiting_user_without_activity_is_shown_as_idle() {
         (json!([[bob(), "online"]]), json!([[bob(), "unavailable"]]))
     );
     // The request was given up: the device goes.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(31)).await;
-    tokio::time::resume();
+    pass(31).await;
     let told = server.wait_for_presence(&alice(), &mut token).await;
     assert_eq!(told, json!([[bob(), "offline"]]));
 }
@@ -249,9 +250,7 @@ async fn users_of_other_servers_are_shown_if_they_share_a_room() {
         server.live.presence(&stranger).state,
         PresenceState::Offline
     );
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(30 * 60 + 1)).await;
-    tokio::time::resume();
+    pass(30 * 60 + 1).await;
     let told = server.wait_for_presence(&alice(), &mut token).await;
     assert_eq!(told, json!([[dora, "offline"]]));
 }
