@@ -431,6 +431,8 @@ fn legacy_media() -> Routes<App> {
 mod tests {
     use super::*;
 
+    mod spec_coverage;
+
     #[test]
     fn route_table_is_as_recorded() {
         let lines: Vec<String> = all()
