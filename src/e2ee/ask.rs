@@ -12,7 +12,7 @@ use ruma::{
     serde::Raw,
 };
 use serde::Deserialize;
-use storage::remote_device_lists;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     ClaimedKeys, Claims, Error, Keys, QueriedKeys,
@@ -30,23 +30,20 @@ impl Keys {
     /// share a room with one of this server are cached from now on.
     pub(crate) async fn ask_for_keys(
         &self,
-        wanted: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+        mut wanted: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
         timeout: Duration,
         keys: &mut QueriedKeys,
     ) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
         let user_ids: Vec<OwnedUserId> = wanted.keys().cloned().collect();
-        // Before they are asked: clients are told of what changes from now on.
-        let tracked = {
-            let mut db = self.database.acquire().await?;
-            let own_name = &self.settings.server_name;
-            remote_device_lists::track(&mut db, &user_ids, own_name).await?
-        };
-        if tracked {
-            self.stale_lists.notify_one();
+        self.read_lists(&user_ids, timeout).await?;
+        for (user_id, user) in self.published(user_ids.iter()).await? {
+            keys.add(user_id.clone(), &user, &wanted, true)?;
+            wanted.remove(&user_id);
         }
         let asking = by_server(wanted).into_iter().map(|(server, wanted)| async {
             let asked = self.federation.query_keys(&server, wanted.clone());
-            let answer = tokio::time::timeout(timeout, asked).await;
+            let answer = timeout_at(deadline, asked).await;
             (server, wanted, answer.ok().and_then(Result::ok))
         });
         let mut answers = stream::iter(asking).buffer_unordered(PARALLEL);

@@ -9,7 +9,10 @@ use storage::{Committer, Database, feed::Subscription};
 use tokio::sync::Notify;
 use types::Clock;
 
-use crate::{key_cache::KeyCache, remote_lists::Announcements};
+use crate::{
+    key_cache::KeyCache,
+    remote_lists::{Announcements, InProgress},
+};
 
 /// Keys and to-device messages of this server's users; cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,6 +25,7 @@ pub struct Keys {
     pub(crate) cache: Arc<KeyCache>,
     /// Lists of users of other servers are to be read anew.
     pub(crate) stale_lists: Arc<Notify>,
+    pub(crate) lists_in_progress: Arc<InProgress>,
     pub(crate) announcements: Announcements,
 }
 
@@ -56,6 +60,7 @@ impl Keys {
             clock,
             cache,
             stale_lists: Arc::default(),
+            lists_in_progress: Arc::default(),
             announcements: Announcements::default(),
         }
     }

@@ -24,9 +24,11 @@ use crate::{
 
 mod announcements;
 mod follow;
+mod in_progress;
 mod refresh;
 
 pub(crate) use announcements::Announcements;
+pub(crate) use in_progress::InProgress;
 
 /// The most devices of a user that are cached.
 const MAX_DEVICES: usize = 2000;

@@ -4,7 +4,7 @@
 //! The devices and keys themselves are in the same tables as those of this server's users. User ids of
 //! memberships and pending changes are escaped ([`escape`](crate::escape)), those of lists are not.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use types::{RoomNid, StreamPosition};
@@ -122,31 +122,44 @@ pub async fn take_pending(
     users.map(|row| id(unescape(row.user_id))).collect()
 }
 
-/// Begins to cache the lists of those of the users who share a room with a user of this server: they
-/// are to be read. Returns whether there are any that were not cached.
+/// Begins to cache the lists of those of the users who share a room with a user of this server. Claims,
+/// for some time, those of them that are to be read.
 #[tracing::instrument(name = "storage.remote_device_lists.track", level = "debug", skip_all)]
 pub async fn track(
     db: &mut Connection,
     user_ids: &[OwnedUserId],
     own_name: &ServerName,
-) -> Result<bool, Error> {
-    let user_ids: Vec<String> = user_ids.iter().map(ToString::to_string).collect();
-    let done = sqlx::query!(
-        r"INSERT INTO remote_device_lists (user_id, stream_id, is_stale)
-         SELECT DISTINCT u.user_id, 0, true FROM UNNEST($1::text[]) AS u (user_id)
+    time: Duration,
+) -> Result<Vec<StaleList>, Error> {
+    let user_ids: BTreeSet<String> = user_ids.iter().map(ToString::to_string).collect();
+    let user_ids: Vec<String> = user_ids.into_iter().collect();
+    let rows = sqlx::query!(
+        r"INSERT INTO remote_device_lists AS l (user_id, stream_id, is_stale, retry_at)
+         SELECT u.user_id, 0, true, clock_timestamp() + $3::bigint * interval '1 millisecond'
+         FROM UNNEST($1::text[]) AS u (user_id)
          WHERE EXISTS (
             SELECT FROM memberships m JOIN memberships o USING (room_nid)
             WHERE m.user_id = replace(u.user_id, '\', '\\') AND m.membership = 'join'
                 AND o.membership = 'join' AND right(o.user_id, length($2)) = $2
          )
          ORDER BY u.user_id
-         ON CONFLICT (user_id) DO NOTHING",
+         ON CONFLICT (user_id) DO UPDATE SET retry_at = excluded.retry_at
+         WHERE l.is_stale AND l.retry_at <= clock_timestamp()
+         RETURNING user_id, failures, generation",
         &user_ids,
-        format!(":{own_name}")
+        format!(":{own_name}"),
+        milliseconds(time)
     )
-    .execute(db)
+    .fetch_all(db)
     .await?;
-    Ok(done.rows_affected() > 0)
+    let lists = rows.into_iter().map(|row| {
+        Ok(StaleList {
+            user_id: id(row.user_id)?,
+            failures: row.failures,
+            generation: row.generation,
+        })
+    });
+    lists.collect()
 }
 
 /// A cached list, which nobody else changes until the transaction ends.

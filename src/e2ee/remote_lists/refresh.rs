@@ -4,12 +4,12 @@ use std::{convert::Infallible, time::Duration};
 
 use federation::UserDevices;
 use futures::{StreamExt, stream};
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use storage::remote_device_lists::{self, RemoteDevice, StaleList};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_DEVICES, SigningKeys};
+use super::{MAX_DEVICES, SigningKeys, in_progress::Reading};
 use crate::{
     Error, Keys,
     ask::{RemoteKeys, checked_name},
@@ -21,6 +21,11 @@ const PARALLEL: usize = 16;
 /// How many lists are claimed at once, and for how long: until then no other process reads them.
 const CLAIMED: i64 = 64;
 const CLAIM_TIME: Duration = Duration::from_mins(5);
+/// How many lists a request for keys reads itself. Of more users the keys are asked for together, which
+/// takes one request to each server, and the lists are read behind.
+const READ_AT_ONCE: usize = PARALLEL;
+/// How long no other process reads a list beyond the time of the request that reads it.
+const CLAIM_RESERVE: Duration = Duration::from_secs(10);
 /// How often it is looked for lists that other processes have left.
 const POLL: Duration = Duration::from_mins(1);
 /// The pause after a first failure, twice as long after each further one, and the longest.
@@ -67,12 +72,61 @@ impl Keys {
                 let mut db = self.database.acquire().await?;
                 return Ok(remote_device_lists::next_retry(&mut db).await?);
             }
-            let refreshing = claimed.into_iter().map(|list| self.refresh(list));
-            let mut refreshing = stream::iter(refreshing).buffer_unordered(PARALLEL);
-            while let Some(refreshed) = refreshing.next().await {
-                refreshed?;
-            }
+            self.refresh_all(claimed).await?;
         }
+    }
+
+    /// Begins to cache the lists of those of the users who share a room with one of this server, and
+    /// reads them, and those that are out of date, for no longer than `limit`. Lists that are being read
+    /// are waited for.
+    pub(crate) async fn read_lists(
+        &self,
+        user_ids: &[OwnedUserId],
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let is_read_here = user_ids.len() <= READ_AT_ONCE;
+        let claim_time = if is_read_here {
+            limit + CLAIM_RESERVE
+        } else {
+            Duration::ZERO
+        };
+        // Before they are read: clients are told of what changes from now on.
+        let claim = async {
+            let mut db = self.database.acquire().await?;
+            let own_name = &self.settings.server_name;
+            remote_device_lists::track(&mut db, user_ids, own_name, claim_time).await
+        };
+        let claimed = claim.await?;
+        if !is_read_here {
+            if !claimed.is_empty() {
+                self.stale_lists.notify_one();
+            }
+            return Ok(());
+        }
+        let reading = async {
+            self.refresh_all(claimed).await?;
+            self.lists_in_progress.ended(user_ids).await;
+            Ok(())
+        };
+        // What takes longer is read once more, behind, when the claim has ended.
+        timeout(limit, reading).await.unwrap_or(Ok(()))
+    }
+
+    async fn refresh_all(&self, claimed: Vec<StaleList>) -> Result<(), Error> {
+        let claimed = claimed.into_iter().map(|list| {
+            let reading = self.lists_in_progress.begin(&list.user_id);
+            (list, reading)
+        });
+        let claimed: Vec<(StaleList, Reading)> = claimed.collect();
+        let refreshing = claimed.into_iter().map(|(list, reading)| async {
+            let _reading = reading;
+            self.refresh(list).await
+        });
+        let mut refreshing = stream::iter(refreshing).buffer_unordered(PARALLEL);
+        while let Some(refreshed) = refreshing.next().await {
+            refreshed?;
+        }
+        Ok(())
     }
 
     async fn refresh(&self, list: StaleList) -> Result<(), Error> {

@@ -231,13 +231,30 @@ async fn keys_are_asked_for_once_and_cached_while_a_room_is_shared() {
     servers.refresh().await;
     assert_eq!(
         servers.asked(),
-        [
-            "/_matrix/federation/v1/user/keys/query",
-            "/_matrix/federation/v1/user/devices/@bob:remote.localhost"
-        ]
+        ["/_matrix/federation/v1/user/devices/@bob:remote.localhost"]
     );
     servers.stop_remote();
     assert_eq!(servers.devices().await, ["PHONE"]);
+}
+
+#[tokio::test]
+async fn keys_of_many_users_are_asked_for_together_and_their_lists_read_behind() {
+    let servers = servers().await;
+    servers.add_device(7, "PHONE");
+    servers.share_a_room().await;
+    let others = (0..16).map(|n| UserId::parse(format!("@other{n}:remote.localhost")));
+    let others = others.map(|user_id| (user_id.expect("a user id"), vec![]));
+    let wanted = others.chain([(bob(), vec![])]).collect();
+    let found = servers.keys.query(&servers.alice, wanted, TIMEOUT).await;
+    assert_eq!(found.expect("keys").device_keys[&bob()].len(), 1);
+    assert_eq!(servers.asked(), ["/_matrix/federation/v1/user/keys/query"]);
+    servers.refresh().await;
+    assert_eq!(
+        servers.asked(),
+        ["/_matrix/federation/v1/user/devices/@bob:remote.localhost"]
+    );
+    servers.devices().await;
+    assert!(servers.asked().is_empty());
 }
 
 #[tokio::test]
@@ -316,10 +333,7 @@ async fn updates_that_follow_are_applied_and_those_with_a_gap_make_the_list_be_r
     servers.refresh().await;
     assert_eq!(
         servers.asked(),
-        [
-            "/_matrix/federation/v1/user/keys/query",
-            "/_matrix/federation/v1/user/devices/@bob:remote.localhost"
-        ]
+        ["/_matrix/federation/v1/user/devices/@bob:remote.localhost"]
     );
     assert_eq!(servers.devices().await, ["LAPTOP", "PHONE"]);
     servers.update(update(12, &[11], &tablet)).await;
