@@ -463,6 +463,15 @@ CREATE TABLE devices (
     PRIMARY KEY (user_id, device_id)
 );
 
+-- The device that a user leaves on the server, to receive room keys while logged in nowhere (MSC3814).
+CREATE TABLE dehydrated_devices (
+    user_id text PRIMARY KEY,
+    device_id text NOT NULL,
+    -- The encrypted device, JSON as it was sent.
+    data text NOT NULL,
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+
 -- A login; a new one on the same device replaces it.
 CREATE TABLE sessions (
     session_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -646,6 +655,58 @@ CREATE TABLE event_transactions (
 );
 CREATE INDEX event_transactions_event ON event_transactions (event_nid);
 CREATE INDEX event_transactions_sent ON event_transactions USING brin (sent_ts);
+
+-- Events that users have scheduled to be sent later (MSC4140). Of those that have ended, the row stays for a while,
+-- for clients that repeat the request by which they scheduled it.
+CREATE TABLE delayed_events (
+    delay_id text PRIMARY KEY,
+    user_id text NOT NULL,
+    -- Empty without a device.
+    device_id text NOT NULL,
+    -- Null where the endpoint has none.
+    transaction_id text,
+    room_id text NOT NULL,
+    event_type text NOT NULL,
+    -- Null for messages.
+    state_key text,
+    -- JSON; empty after the end.
+    content text NOT NULL,
+    delay_ms bigint NOT NULL,
+    -- Milliseconds since the epoch: when the delay began, when the event is due, when it was sent or cancelled.
+    running_since bigint NOT NULL,
+    due_at bigint NOT NULL,
+    ended_at bigint,
+    -- The position of the stream then: state that others set later takes its place.
+    scheduled_at bigint NOT NULL,
+    -- How often in a row it could not be sent.
+    failures integer NOT NULL DEFAULT 0,
+    -- Counts the claims: who has lost its claim changes nothing.
+    token bigint NOT NULL DEFAULT 0,
+    lease_expires_at timestamptz NOT NULL DEFAULT '-infinity',
+    UNIQUE (user_id, device_id, room_id, event_type, transaction_id)
+);
+CREATE INDEX delayed_events_due ON delayed_events (due_at, delay_id) WHERE ended_at IS NULL;
+CREATE INDEX delayed_events_user ON delayed_events (user_id) WHERE ended_at IS NULL;
+CREATE INDEX delayed_events_state ON delayed_events (room_id, event_type, state_key)
+    WHERE ended_at IS NULL AND state_key IS NOT NULL;
+CREATE INDEX delayed_events_ended ON delayed_events (ended_at) WHERE ended_at IS NOT NULL;
+
+-- The threads that users have subscribed to (MSC4306), and from which they have unsubscribed.
+CREATE SEQUENCE thread_subscription_changes;
+CREATE TABLE thread_subscriptions (
+    user_id text NOT NULL,
+    room_nid bigint NOT NULL,
+    root_nid bigint NOT NULL,
+    is_subscribed boolean NOT NULL,
+    -- A client has subscribed by itself.
+    is_automatic boolean NOT NULL,
+    -- The position of the stream then: later events may lead to an automatic subscription.
+    unsubscribed_at bigint,
+    -- The number of the last change.
+    bump_stamp bigint NOT NULL DEFAULT nextval('thread_subscription_changes'),
+    PRIMARY KEY (user_id, room_nid, root_nid)
+);
+CREATE UNIQUE INDEX thread_subscriptions_changes ON thread_subscriptions (user_id, bump_stamp);
 
 -- Recent client transactions of to-device messages, for idempotency.
 CREATE TABLE to_device_transactions (

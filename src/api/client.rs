@@ -5,9 +5,13 @@ pub(crate) mod account_data;
 pub(crate) mod aliases;
 pub(crate) mod capabilities;
 pub(crate) mod create_room;
+pub(crate) mod dehydrated_device;
+pub(crate) mod delayed_events;
 pub(crate) mod devices;
 pub(crate) mod federation_whitelist;
 pub(crate) mod filter;
+pub(crate) mod initial_sync;
+pub(crate) mod invites;
 pub(crate) mod key_backups;
 pub(crate) mod keys;
 pub(crate) mod login;
@@ -32,10 +36,12 @@ pub(crate) mod spaces;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod tags;
+pub(crate) mod thread_subscriptions;
 pub(crate) mod to_device;
 pub(crate) mod typing;
 pub(crate) mod upgrade;
 pub(crate) mod versions;
+pub(crate) mod voip;
 
 use http::StatusCode;
 use identity::Caller;
@@ -80,24 +86,4 @@ pub(crate) fn record_activity(app: &App, caller: &Caller) {
     if let Some(device_id) = caller.device_id() {
         app.live.record_activity(caller.user_id(), device_id);
     }
-}
-
-/// Refuses requests for a delayed event, which would otherwise be sent at once.
-///
-/// Delayed events (MSC4140) are not supported.
-pub(crate) fn refuse_delay(query: &str) -> Result<()> {
-    let parameters: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
-    let is_delay = |(name, _): &(String, String)| {
-        matches!(
-            &**name,
-            "org.matrix.msc4140.delay" | "org.matrix.msc4140.parent_delay_id"
-        )
-    };
-    if parameters.iter().any(is_delay) {
-        return Err(
-            Error::new(ErrorKind::Unrecognized, "Delayed events are not supported")
-                .with_status(StatusCode::BAD_REQUEST),
-        );
-    }
-    Ok(())
 }

@@ -42,6 +42,10 @@ const ENDPOINTS: &[(Method, &str)] = &[
     ),
     (Method::GET, "/_matrix/client/v3/rooms/{room_id}/messages"),
     (Method::GET, "/_matrix/client/v3/rooms/{room_id}/members"),
+    (
+        Method::GET,
+        "/_matrix/client/v3/rooms/{room_id}/initialSync",
+    ),
     (Method::POST, "/_matrix/client/v3/rooms/{room_id}/leave"),
     (
         Method::GET,

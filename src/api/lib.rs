@@ -4,6 +4,7 @@ mod admin;
 mod app;
 pub mod authenticate;
 mod client;
+mod endpoint;
 mod errcode;
 mod error;
 mod federation;

@@ -42,6 +42,8 @@ pub enum Class {
     Upload,
     /// Setting the own presence.
     Presence,
+    /// Restarting, cancelling and sending delayed events.
+    DelayedEvents,
     /// All other endpoints that the specification marks as rate-limited.
     General,
 }
@@ -87,6 +89,7 @@ impl Limits {
             (Class::Invite, settings.invite),
             (Class::Upload, settings.upload),
             (Class::Presence, settings.presence),
+            (Class::DelayedEvents, settings.delayed_events),
             (Class::General, settings.general),
         ];
         let limiter = |(class, limit)| Some((class, Limiter::new(limit)?));

@@ -134,6 +134,8 @@ fn client() -> Routes<App> {
         .merge(user_data())
         .merge(push_rules())
         .merge(rooms())
+        .merge(delayed_events())
+        .merge(thread_subscriptions())
         .merge(directory())
         .merge(encryption())
         .merge(media())
@@ -180,12 +182,15 @@ fn user_data() -> Routes<App> {
         .matrix(account_data::set_of_account)
         .matrix(account_data::of_room)
         .matrix(account_data::set_of_room)
+        .matrix(account_data::delete_of_account)
+        .matrix(account_data::delete_of_room)
         .matrix(tags::list)
         .matrix(tags::create)
         .matrix(tags::delete)
         .matrix(filter::create)
         .matrix(filter::one)
         .matrix(client::openid::request_token)
+        .matrix(client::voip::turn_server)
 }
 
 /// Push rules.
@@ -217,6 +222,7 @@ fn rooms() -> Routes<App> {
         .merge(state_without_key())
         .merge(send_without_transaction())
         .merge(messages())
+        .merge(room_initial_sync())
         .matrix(client::messages::context)
         .matrix(client::messages::event)
         .matrix(client::messages::event_at_time)
@@ -234,6 +240,38 @@ fn rooms() -> Routes<App> {
         .matrix(client::reports::room)
         .matrix(client::reports::user)
         .matrix(client::mutual_rooms::list)
+}
+
+/// A room at a glance.
+fn room_initial_sync() -> Routes<App> {
+    use client::initial_sync;
+    Routes::default().matrix(initial_sync::of_room).matrix_at(
+        initial_sync::OLD_PATH,
+        PathDefaults::default(),
+        Some(Class::General),
+        initial_sync::of_room,
+    )
+}
+
+/// Delayed events.
+fn delayed_events() -> Routes<App> {
+    use client::delayed_events;
+    Routes::default()
+        .limited(Class::Send, delayed_events::create)
+        .matrix(delayed_events::list)
+        .matrix(delayed_events::one)
+        .limited(Class::DelayedEvents, delayed_events::update)
+        .limited(Class::DelayedEvents, delayed_events::update_by_body)
+}
+
+/// Subscriptions to threads.
+fn thread_subscriptions() -> Routes<App> {
+    use client::thread_subscriptions;
+    Routes::default()
+        .matrix(thread_subscriptions::get)
+        .matrix(thread_subscriptions::subscribe)
+        .matrix(thread_subscriptions::unsubscribe)
+        .matrix(thread_subscriptions::list)
 }
 
 /// Membership.
@@ -330,7 +368,18 @@ fn encryption() -> Routes<App> {
         .limited(Class::Login, keys::upload_cross_signing)
         .matrix(keys::upload_signatures)
         .matrix(client::to_device::send)
+        .merge(dehydrated_devices())
         .merge(key_backups())
+}
+
+/// Devices that users leave on the server.
+fn dehydrated_devices() -> Routes<App> {
+    use client::dehydrated_device;
+    Routes::default()
+        .matrix(dehydrated_device::put)
+        .matrix(dehydrated_device::get)
+        .matrix(dehydrated_device::delete)
+        .matrix(dehydrated_device::events)
 }
 
 /// Backups of room keys.

@@ -6,7 +6,7 @@ use serde::{
 };
 
 /// The keys of every section, by the section's name.
-pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 14] {
+pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 15] {
     [
         ("client", of::<crate::Client>()),
         ("federation", of::<crate::Federation>()),
@@ -17,6 +17,7 @@ pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 14] {
         ("limits", of::<crate::Limits>()),
         ("rooms", of::<crate::Rooms>()),
         ("presence", of::<crate::Presence>()),
+        ("turn", of::<crate::Turn>()),
         ("media", of::<crate::Media>()),
         ("cache", of::<crate::Cache>()),
         ("metrics", of::<crate::Metrics>()),

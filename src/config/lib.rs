@@ -10,6 +10,7 @@ mod problem;
 mod sources;
 mod storage;
 mod telemetry;
+mod turn;
 mod units;
 mod users;
 
@@ -25,6 +26,7 @@ pub use problem::{Origin, Problem};
 pub use sources::{load, process_environment};
 pub use storage::{Cache, Database, Media};
 pub use telemetry::{Log, LogFormat, Metrics};
+pub use turn::Turn;
 pub use units::{AddressRange, ByteSize, ListenAddress};
 pub use users::{
     Limits, Presence, RateLimit, RateLimits, Registration, RegistrationMode, Rooms, Sessions,
@@ -58,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// New rooms.
     pub rooms: Rooms,
+    /// TURN servers.
+    pub turn: Turn,
     /// Uploaded files.
     pub media: Media,
     /// Memory for caches.
@@ -84,6 +88,7 @@ impl Default for Config {
             rate_limits: RateLimits::default(),
             limits: Limits::default(),
             rooms: Rooms::default(),
+            turn: Turn::default(),
             media: Media::default(),
             cache: Cache::default(),
             metrics: Metrics::default(),
@@ -119,6 +124,7 @@ impl Config {
     pub(crate) fn read_secrets(&mut self, findings: &mut Findings) {
         self.database.read_secrets(findings);
         self.registration.read_secrets(findings);
+        self.turn.read_secrets(findings);
     }
 
     /// Checks what types cannot express, in every section.
@@ -135,6 +141,7 @@ impl Config {
         self.sessions.validate(findings);
         self.rate_limits.validate(findings);
         self.limits.validate(findings);
+        self.turn.validate(findings);
         self.media.validate(findings);
         self.cache.validate(findings);
         self.well_known.validate(findings);

@@ -120,6 +120,8 @@ pub struct RateLimits {
     pub upload: RateLimit,
     /// Setting the own presence, per user.
     pub presence: RateLimit,
+    /// Restarting, cancelling and sending delayed events, per address.
+    pub delayed_events: RateLimit,
     /// All other endpoints that the specification calls rate-limited, per user.
     pub general: RateLimit,
 }
@@ -146,6 +148,7 @@ impl Default for RateLimits {
             invite: limit(1.0, 50),
             upload: limit(2.0, 20),
             presence: limit(0.5, 20),
+            delayed_events: limit(100.0, 500),
             general: limit(20.0, 100),
         }
     }
@@ -161,6 +164,7 @@ impl RateLimits {
             ("invite", self.invite),
             ("upload", self.upload),
             ("presence", self.presence),
+            ("delayed_events", self.delayed_events),
             ("general", self.general),
         ];
         for (name, limit) in limits {
@@ -177,7 +181,7 @@ impl RateLimit {
     }
 }
 
-/// Limits of one user's devices, rooms, account data, reports, room keys and files, and of a room's typing users.
+/// Limits of one user's devices, rooms, account data, reports, room keys, delayed events, threads and files, and of a room's typing users.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -191,6 +195,13 @@ pub struct Limits {
     pub reports_per_user: u32,
     /// How many room keys the backups of a user may have.
     pub backup_keys_per_user: u32,
+    /// How many delayed events of a user may wait.
+    pub delayed_events_per_user: u32,
+    /// How many subscriptions to threads a user may have.
+    pub thread_subscriptions_per_user: u32,
+    /// How long an event may be delayed.
+    #[serde(with = "duration")]
+    pub max_event_delay: Duration,
     /// How large all files of a user may be.
     pub media_per_user: ByteSize,
     /// How many users of a room are shown as typing.
@@ -207,6 +218,9 @@ impl Default for Limits {
             account_data_per_user: ByteSize::mib(20),
             reports_per_user: 1_000,
             backup_keys_per_user: 1_000_000,
+            delayed_events_per_user: 100,
+            max_event_delay: Duration::from_hours(24),
+            thread_subscriptions_per_user: 10_000,
             media_per_user: ByteSize::mib(10 * 1024),
             typing_users_per_room: 100,
             info_uri: None,
@@ -248,6 +262,19 @@ impl Limits {
         ))
     }
 
+    /// The error for a user with too many delayed events.
+    pub fn too_many_delayed_events(&self) -> UserLimitExceeded {
+        self.exceeded(format!("{} delayed events", self.delayed_events_per_user))
+    }
+
+    /// The error for a user with too many subscriptions to threads.
+    pub fn too_many_thread_subscriptions(&self) -> UserLimitExceeded {
+        self.exceeded(format!(
+            "{} subscriptions to threads",
+            self.thread_subscriptions_per_user
+        ))
+    }
+
     /// The error for files beyond the limit.
     pub fn too_much_media(&self) -> UserLimitExceeded {
         self.exceeded(format!("{} of files", self.media_per_user))
@@ -266,10 +293,23 @@ impl Limits {
             ("limits.rooms_per_user", self.rooms_per_user),
             ("limits.reports_per_user", self.reports_per_user),
             ("limits.backup_keys_per_user", self.backup_keys_per_user),
+            (
+                "limits.delayed_events_per_user",
+                self.delayed_events_per_user,
+            ),
+            (
+                "limits.thread_subscriptions_per_user",
+                self.thread_subscriptions_per_user,
+            ),
             ("limits.typing_users_per_room", self.typing_users_per_room),
         ] {
             findings.require(limit > 0, key, "must be at least 1");
         }
+        findings.require(
+            self.max_event_delay >= Duration::from_secs(1),
+            "limits.max_event_delay",
+            "must be at least \"1s\"",
+        );
         // What clients keep of their own accord for some hundred rooms.
         findings.require(
             self.account_data_per_user >= ByteSize::mib(1),

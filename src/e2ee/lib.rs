@@ -6,6 +6,7 @@
 mod ask;
 mod claim;
 mod cross_signing;
+mod dehydrated;
 mod device_lists;
 mod error;
 mod identifiers;

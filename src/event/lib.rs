@@ -10,6 +10,7 @@ pub mod filter;
 mod fixture;
 mod format;
 pub mod handshake;
+pub mod invite_permission;
 pub mod json;
 pub mod layers;
 mod pdu;

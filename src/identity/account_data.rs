@@ -9,6 +9,8 @@ use crate::{Error, Identity, Result};
 
 /// Types that have their own endpoints. Spec: client-server, "Client Config".
 const MANAGED: [&str; 2] = ["m.push_rules", "m.fully_read"];
+/// The content of data that was deleted. It stays for a while, as clients learn from it.
+const DELETED: &str = "{}";
 /// The longest type, in bytes.
 const MAX_EVENT_TYPE: usize = 255;
 /// The largest content of one type, in bytes: all of it is sent to every new device.
@@ -26,10 +28,37 @@ impl Identity {
         let mut db = self.0.database.acquire().await?;
         let room_nid = room_nid(&mut db, room_id).await?;
         let content = storage::account_data::find(&mut db, user_id, room_nid, event_type).await?;
+        let content = content.filter(|content| content != DELETED);
         content.ok_or(Error::NotFound("There is no account data of this type"))
     }
 
-    /// Replaces the content of one type of data, a JSON object.
+    /// All data of a room: types with their contents.
+    pub async fn room_account_data(
+        &self,
+        user_id: &UserId,
+        room_id: &RoomId,
+    ) -> Result<Vec<(String, String)>> {
+        let mut db = self.0.database.acquire().await?;
+        let Some(room_nid) = room_nid(&mut db, Some(room_id)).await? else {
+            return Ok(Vec::new());
+        };
+        let mut data = storage::account_data::of_room(&mut db, user_id, room_nid).await?;
+        data.retain(|(_, content)| content != DELETED);
+        Ok(data)
+    }
+
+    /// Deletes one type of data (MSC3391), if there is any.
+    pub async fn delete_account_data(
+        &self,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        event_type: &str,
+    ) -> Result<()> {
+        self.set_account_data(user_id, room_id, event_type, DELETED)
+            .await
+    }
+
+    /// Replaces the content of one type of data, a JSON object; an empty one deletes it.
     pub async fn set_account_data(
         &self,
         user_id: &UserId,
@@ -44,12 +73,18 @@ impl Identity {
         if content.len() > MAX_CONTENT {
             return Err(Error::TooLarge("Account data of one type is too large"));
         }
-        if serde_json::from_str::<Map<String, Value>>(content).is_err() {
-            return Err(Error::BadJson("Account data must be a JSON object"));
-        }
+        let object: Map<String, Value> = serde_json::from_str(content)
+            .map_err(|_| Error::BadJson("Account data must be a JSON object"))?;
+        let content = if object.is_empty() { DELETED } else { content };
         let room_nid = {
             let mut db = self.0.database.acquire().await?;
             let room_nid = room_nid(&mut db, room_id).await?;
+            if object.is_empty() {
+                let find = storage::account_data::find(&mut db, user_id, room_nid, event_type);
+                if find.await?.is_none_or(|present| present == DELETED) {
+                    return Ok(());
+                }
+            }
             self.check_account_data_size(&mut db, user_id, room_nid, event_type, content)
                 .await?;
             room_nid

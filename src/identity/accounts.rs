@@ -106,7 +106,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Deactivates the user's account permanently and deletes its devices, account data and key backups.
+    /// Deactivates the user's account permanently and deletes its devices, account data, key backups, delayed events
+    /// and subscriptions to threads.
     ///
     /// The caller makes the user leave all rooms afterwards; [`deactivated_with_rooms`] finds those for whom that failed.
     ///
@@ -121,6 +122,8 @@ impl Identity {
         storage::cross_signing::delete(&mut tx, user_id).await?;
         storage::cross_signing::delete_signatures_by(&mut tx, user_id).await?;
         storage::key_backups::delete_all(&mut tx, user_id).await?;
+        storage::delayed_events::delete_all(&mut tx, user_id).await?;
+        storage::thread_subscriptions::delete_all(&mut tx, user_id).await?;
         if erase {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }

@@ -77,6 +77,9 @@ pub enum Error {
     /// A type of account data that only the server writes.
     #[error("This type of account data is managed by the server")]
     ManagedAccountData,
+    /// The invited user does not want the invitation.
+    #[error("The user does not accept this invitation")]
+    InviteBlocked,
     /// The profile would grow beyond 64 KiB.
     #[error("The profile is too large")]
     ProfileTooLarge,
@@ -132,6 +135,7 @@ impl Fault for Error {
             Self::MissingParam(_) | Self::DeviceRequired => ErrorKind::MissingParam,
             Self::InvalidParam(_) => ErrorKind::InvalidParam,
             Self::BadJson(_) | Self::ManagedAccountData => ErrorKind::BadJson,
+            Self::InviteBlocked => ErrorKind::InviteBlocked,
             Self::InvalidPassword => ErrorKind::WeakPassword,
             Self::UnknownLoginType | Self::InvalidPushRule(_) => ErrorKind::Unknown,
             Self::UnknownToken { soft_logout } => ErrorKind::UnknownToken {

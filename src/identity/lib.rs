@@ -4,9 +4,11 @@ mod account_data;
 mod accounts;
 mod authenticate;
 mod caller;
+mod dehydrated;
 mod devices;
 mod error;
 mod filters;
+mod invite_permission;
 mod last_seen;
 mod login;
 mod maintenance;
@@ -22,6 +24,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turn;
 pub mod uia;
 mod usernames;
 
@@ -42,6 +45,7 @@ pub use registration::RegistrationRequest;
 pub use sessions::{DeviceRequest, Login, Tokens};
 pub use shared_secret::SharedSecretRequest;
 pub use storage::devices::Device;
+pub use turn::TurnCredentials;
 
 use authenticate::TokenCache;
 use last_seen::LastSeenCache;
@@ -56,6 +60,8 @@ pub struct Settings {
     pub sessions: config::Sessions,
     /// How many devices and how much account data a user may have.
     pub limits: config::Limits,
+    /// TURN servers.
+    pub turn: config::Turn,
     /// The budget of the access-token cache, in bytes.
     pub token_cache_bytes: u64,
 }

@@ -46,6 +46,11 @@ fn world_on(database: TestDatabase, mode: RegistrationMode) -> World {
         },
         sessions: config::Sessions::default(),
         limits: config::Limits::default(),
+        turn: config::Turn {
+            uris: vec!["turn:turn.test.localhost".to_owned()],
+            shared_secret: Some(Secret::new("sesame")),
+            ..config::Turn::default()
+        },
         token_cache_bytes: 1 << 20,
     };
     let identity = Identity::new(

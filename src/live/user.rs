@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use event::invite_permission::{InviteDecision, InvitePermission};
 use parking_lot::Mutex;
 use ruma::{
     OwnedDeviceId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
@@ -35,6 +36,7 @@ pub struct User {
     /// When the account data of each room last changed.
     room_data_changes: ChangeIndex<RoomNid, StreamPosition>,
     ignored: Vec<OwnedUserId>,
+    invite_permission: Arc<InvitePermission>,
     push_rules: OnceLock<Arc<Ruleset>>,
     /// The user was read from the database as it stood here.
     pub(crate) loaded_at: StreamPosition,
@@ -47,6 +49,13 @@ pub struct AccountDataEntry {
     pub position: StreamPosition,
     /// The content, a JSON object.
     pub content: Arc<str>,
+}
+
+impl AccountDataEntry {
+    /// Whether it was deleted (MSC3391): clients that know the data get it empty, others not at all.
+    pub fn is_deleted(&self) -> bool {
+        &*self.content == "{}"
+    }
 }
 
 impl User {
@@ -65,6 +74,7 @@ impl User {
             account_data: BTreeMap::new(),
             room_data_changes: ChangeIndex::default(),
             ignored: Vec::new(),
+            invite_permission: Arc::default(),
             push_rules: OnceLock::new(),
             loaded_at,
         };
@@ -128,6 +138,13 @@ impl User {
         self.ignored.iter().any(|ignored| ignored == other)
     }
 
+    /// Whether the user is not told of invitations by the other one.
+    ///
+    /// Spec: client-server, "Invite permission", "Ignoring Users".
+    pub fn hides_invites_by(&self, other: &UserId) -> bool {
+        self.ignores(other) || self.invite_permission.decide(other) != InviteDecision::Allow
+    }
+
     /// The user's push rules, or the defaults.
     pub fn push_rules(&self) -> &Arc<Ruleset> {
         self.push_rules.get_or_init(|| {
@@ -163,6 +180,10 @@ impl User {
         }
         if room_nid == RoomNid(0) && data.event_type == PUSH_RULES {
             self.push_rules = OnceLock::new();
+        }
+        let types = [InvitePermission::DEFAULT_TYPE, InvitePermission::LISTS_TYPE];
+        if room_nid == RoomNid(0) && types.contains(&&*data.event_type) {
+            Arc::make_mut(&mut self.invite_permission).set(&data.event_type, &data.content);
         }
         if room_nid != RoomNid(0) {
             self.room_data_changes.insert(room_nid, position);

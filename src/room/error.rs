@@ -1,5 +1,7 @@
 //! What can go wrong in a room.
 
+use std::time::Duration;
+
 use types::{ErrorKind, Fault};
 
 /// An operation on a room was refused or failed.
@@ -56,6 +58,21 @@ pub enum Error {
     /// The user is joined to as many rooms as the configuration allows.
     #[error(transparent)]
     UserLimit(#[from] types::UserLimitExceeded),
+    /// An event is to be delayed for longer than the configuration allows.
+    #[error("An event can be delayed for {} ms at most", .0.as_millis())]
+    DelayTooLong(Duration),
+    /// The user is not subscribed to the thread.
+    #[error("You are not subscribed to this thread")]
+    NotSubscribed,
+    /// The event for which a client would subscribe to a thread is not part of it.
+    #[error("The event is not in this thread")]
+    NotInThread,
+    /// The user has unsubscribed from a thread since the event for which a client would subscribe.
+    #[error("You have unsubscribed from this thread since that event")]
+    UnsubscribedSince,
+    /// There is no such delayed event, or it does not wait any more.
+    #[error("There is no such delayed event")]
+    UnknownDelayedEvent,
     /// The user is still in the room.
     #[error("You must leave the room before you can forget it")]
     StillInRoom,
@@ -118,6 +135,8 @@ impl Fault for Error {
             | Self::UnknownEvent
             | Self::NothingAtTime
             | Self::UnknownState
+            | Self::UnknownDelayedEvent
+            | Self::NotSubscribed
             | Self::UnknownAlias => ErrorKind::NotFound,
             Self::NotInRoom
             | Self::Forbidden(_)
@@ -126,6 +145,8 @@ impl Fault for Error {
             | Self::JoinNotGranted => ErrorKind::Forbidden,
             Self::Denied(denied) => denied.kind(),
             Self::Format(error) => error.kind(),
+            Self::NotInThread => ErrorKind::NotInThread,
+            Self::UnsubscribedSince => ErrorKind::ConflictingUnsubscription,
             Self::Invalid(_) => ErrorKind::InvalidParam,
             Self::BadContent(_) => ErrorKind::BadJson,
             Self::UnsupportedVersion(_) => ErrorKind::UnsupportedRoomVersion,
@@ -133,7 +154,7 @@ impl Fault for Error {
             Self::AliasTaken(_) => ErrorKind::RoomInUse,
             Self::BadAlias(_) => ErrorKind::BadAlias,
             Self::UserLimit(error) => error.kind(),
-            Self::StillInRoom => ErrorKind::Unknown,
+            Self::StillInRoom | Self::DelayTooLong(_) => ErrorKind::Unknown,
             Self::CannotAuthoriseJoin => ErrorKind::UnableToAuthoriseJoin,
             Self::CannotGrantJoin => ErrorKind::UnableToGrantJoin,
             Self::NotRead => ErrorKind::Internal,
@@ -161,6 +182,7 @@ fn remote_kind(error: &federation::Error) -> ErrorKind {
         (_, "M_INCOMPATIBLE_ROOM_VERSION") => ErrorKind::IncompatibleRoomVersion,
         (_, "M_UNABLE_TO_AUTHORISE_JOIN") => ErrorKind::UnableToAuthoriseJoin,
         (_, "M_UNABLE_TO_GRANT_JOIN") => ErrorKind::UnableToGrantJoin,
+        (_, "M_INVITE_BLOCKED") => ErrorKind::InviteBlocked,
         (403, _) => ErrorKind::Forbidden,
         _ => error.kind(),
     }

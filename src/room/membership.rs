@@ -153,6 +153,18 @@ impl Rooms {
         Ok(memberships::joined_rooms(&mut db, user_id).await?)
     }
 
+    /// The membership of a user in a room; none if the user never had to do with it, or forgot it.
+    pub async fn membership(
+        &self,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Option<MembershipState>, Error> {
+        let mut db = self.0.database.acquire().await?;
+        let found = memberships::find(&mut db, room_id, user_id).await?;
+        let found = found.filter(|membership| !membership.forgotten);
+        Ok(found.map(|membership| membership.membership))
+    }
+
     /// The rooms that both users are in.
     pub async fn mutual_rooms(
         &self,

@@ -15,6 +15,7 @@ use crate::{
     append::{AppendContext, EventAppender, nids_for, received::Resolutions, redactions},
     backfill::Backfill,
     create::timestamps::CreationTimestamps,
+    delayed::Delayed,
     head::Head,
     heads::{HeadEntry, Heads},
     partial_states::PartialStates,
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) heads: Heads,
     pub(crate) received_transactions: ReceivedTransactions,
     pub(crate) inbox: Inbox,
+    pub(crate) delayed: Delayed,
     /// Of the rooms of other servers that users of this process are joining now.
     pub(crate) remote_joins: RoomLocks,
     pub(crate) backfill: Backfill,
@@ -110,6 +112,7 @@ impl Rooms {
             heads: Heads::default(),
             received_transactions: ReceivedTransactions::default(),
             inbox: Inbox::default(),
+            delayed: Delayed::default(),
             remote_joins: RoomLocks::default(),
             backfill: Backfill::new(),
             resolutions: Resolutions::default(),

@@ -8,7 +8,7 @@ use storage::CommitError;
 use crate::{Error, Rooms, Sender, append::NewEvent, transactions::Key};
 
 /// The longest transaction id in bytes.
-const MAX_TRANSACTION_ID: usize = 255;
+pub(crate) const MAX_TRANSACTION_ID: usize = 255;
 
 /// A message event that a client sends.
 #[derive(Clone, Debug)]

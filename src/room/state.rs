@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use storage::{StoredEvent, memberships};
+use storage::{CommitError, StoredEvent, memberships};
 
 use crate::{
     Error, Rooms, Sender, aliases::CanonicalAliases, append::NewEvent, content::raw, head::Head,
@@ -33,7 +33,8 @@ pub(crate) enum StateViewpoint {
 }
 
 impl Rooms {
-    /// Sets a state event. Setting what is set already adds no event and answers with its id.
+    /// Sets a state event. Setting what is set already adds no event and answers with its id, and so does the
+    /// same transaction of the sender.
     #[tracing::instrument(name = "room.set_state", skip_all, fields(room.id = %room_id), err(level = "debug"))]
     pub async fn set_state(
         &self,
@@ -43,6 +44,7 @@ impl Rooms {
         state_key: &str,
         content: Box<RawValue>,
     ) -> Result<OwnedEventId, Error> {
+        let transaction = sender.stored_transaction(None);
         let sender = &*sender.user_id;
         let is_canonical_alias =
             event_type == StateEventType::RoomCanonicalAlias && state_key.is_empty();
@@ -59,6 +61,11 @@ impl Rooms {
         if event_type == StateEventType::RoomMember && wanted.remove(AUTHORISED_VIA).is_some() {
             content = raw(&wanted)?;
         }
+        let type_name = event_type.to_string();
+        let event = NewEvent {
+            transaction,
+            ..NewEvent::state(sender.to_owned(), type_name.into(), state_key, content)
+        };
         let set = self.write(room_id, 1, |appender| {
             if event_type == StateEventType::RoomCreate {
                 appender.head().require_member(sender)?;
@@ -80,14 +87,12 @@ impl Rooms {
                     return Ok(present.event_id().to_owned());
                 }
             }
-            appender.append(NewEvent::state(
-                sender.to_owned(),
-                event_type.to_string().into(),
-                state_key,
-                content.clone(),
-            ))
+            appender.append(event.clone())
         });
-        set.await.map_err(Error::hiding_unknown_room)
+        match set.await {
+            Err(Error::Commit(CommitError::DuplicateTransaction(event_id))) => Ok(event_id),
+            set => set.map_err(Error::hiding_unknown_room),
+        }
     }
 
     /// The state that a user may see: the current one for members, the one at the time of leaving

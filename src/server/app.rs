@@ -117,6 +117,7 @@ pub(crate) fn identity(
         registration: config.registration.clone(),
         sessions: config.sessions.clone(),
         limits: config.user_limits(),
+        turn: config.turn.clone(),
         token_cache_bytes: config.cache.total.get() / 16,
     };
     let server_name = config.server_name.clone();

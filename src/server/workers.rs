@@ -148,6 +148,23 @@ impl Workers {
                 let rooms = rooms.clone();
                 async move { rooms.complete_states(stopping).await }
             });
+        self.send_delayed_events(app);
+    }
+
+    /// Sends delayed events when they are due, and cancels those whose place other state has taken.
+    fn send_delayed_events(&self, app: &App) {
+        let rooms = app.rooms.clone();
+        self.supervisor
+            .spawn("room.send_delayed_events", move |stopping| {
+                let rooms = rooms.clone();
+                async move { rooms.send_delayed_events(stopping).await }
+            });
+        let rooms = app.rooms.clone();
+        self.supervisor
+            .spawn("room.cancel_replaced_events", move |stopping| {
+                let rooms = rooms.clone();
+                async move { rooms.cancel_replaced_events(stopping).await }
+            });
     }
 
     /// Sends to other servers what this process notices of its users' typing.

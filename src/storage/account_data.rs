@@ -23,6 +23,42 @@ pub async fn find(
     Ok(content)
 }
 
+/// The types of global account data that a user has among these, with their contents.
+pub async fn find_global(
+    db: &mut Connection,
+    user_id: &UserId,
+    event_types: &[&str],
+) -> Result<Vec<(String, String)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT event_type, content FROM account_data
+         WHERE user_id = $1 AND room_nid = 0 AND event_type = ANY($2)",
+        user_id.as_str(),
+        event_types as &[&str]
+    )
+    .fetch_all(db)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|row| (row.event_type, row.content)).collect())
+}
+
+/// The types of data that a user has of a room, with their contents.
+pub async fn of_room(
+    db: &mut Connection,
+    user_id: &UserId,
+    room_nid: RoomNid,
+) -> Result<Vec<(String, String)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT event_type, content FROM account_data
+         WHERE user_id = $1 AND room_nid = $2 ORDER BY event_type",
+        user_id.as_str(),
+        room_nid.get()
+    )
+    .fetch_all(db)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|row| (row.event_type, row.content)).collect())
+}
+
 /// The size of a user's account data in bytes: of all of it, and of one type.
 pub async fn sizes(
     db: &mut Connection,

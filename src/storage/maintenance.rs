@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use types::RoomNid;
 
-use crate::{Connection, Error, events, jobs, leases::milliseconds, relayed_events, snapshots};
+use crate::{
+    Connection, Error, delayed_events, events, jobs, leases::milliseconds, relayed_events,
+    snapshots,
+};
 
 /// How long client transactions are kept, in milliseconds.
 const TRANSACTIONS_MS: i64 = 24 * 60 * 60 * 1000;
@@ -16,7 +19,7 @@ const KEY_COUNT_CHANGES: Duration = Duration::from_hours(24);
 const RELAYED_EVENTS: Duration = Duration::from_hours(24);
 
 /// Deletes client transactions that clients do not repeat any more, what is left of devices that are
-/// gone, changes of key counts that every process has read, and jobs that were finished long ago;
+/// gone, changes of key counts that every process has read, and delayed events and jobs that ended long ago;
 /// returns how many rows.
 #[tracing::instrument(name = "storage.maintenance.delete_expired", level = "debug", skip_all)]
 pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Error> {
@@ -49,6 +52,7 @@ pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Err
     .execute(&mut *db)
     .await?
     .rows_affected();
+    deleted += delayed_events::delete_ended(&mut *db, now_ms).await?;
     deleted += relayed_events::delete_old(&mut *db, RELAYED_EVENTS).await?;
     deleted += jobs::delete_finished(db, FINISHED_JOBS).await?;
     Ok(deleted)

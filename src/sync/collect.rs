@@ -76,6 +76,7 @@ fn account_data<'a>(
     let data = context.view.user.account_data_after(None, after);
     let mut entries: Vec<(&str, Cow<'_, str>)> = data
         .filter(|(event_type, _)| filter.allows_type(event_type))
+        .filter(|(_, entry)| context.since.is_some() || !entry.is_deleted())
         .map(|(event_type, entry)| (event_type, Cow::Borrowed(&*entry.content)))
         .collect();
     if context.since.is_none() && filter.allows_type(PUSH_RULES) {

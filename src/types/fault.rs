@@ -51,6 +51,8 @@ pub enum ErrorKind {
     BadState,
     /// `M_GUEST_ACCESS_FORBIDDEN`, 403.
     GuestAccessForbidden,
+    /// `M_INVITE_BLOCKED`, 403.
+    InviteBlocked,
     /// `M_MISSING_PARAM`, 400.
     MissingParam,
     /// `M_INVALID_PARAM`, 400.
@@ -78,6 +80,10 @@ pub enum ErrorKind {
     DuplicateAnnotation,
     /// `M_NOT_YET_UPLOADED`, 504.
     NotYetUploaded,
+    /// `IO.ELEMENT.MSC4306.M_NOT_IN_THREAD`, 400.
+    NotInThread,
+    /// `IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION`, 409.
+    ConflictingUnsubscription,
     /// `M_CANNOT_OVERWRITE_MEDIA`, 409.
     CannotOverwriteMedia,
     /// `M_UNABLE_TO_AUTHORISE_JOIN`, 400.

@@ -1,5 +1,7 @@
 //! Account data.
 
+mod deletion;
+
 use http::StatusCode;
 use ruma::{
     RoomId, UserId,
@@ -9,6 +11,7 @@ use ruma::{
     },
 };
 
+pub(crate) use self::deletion::{delete_of_account, delete_of_room};
 use crate::{App, Error, Matrix, Result, client::check_is_caller, json::RawJson};
 
 /// Returns global account data.
@@ -81,11 +84,16 @@ async fn set(
         .identity
         .set_account_data(user_id, room_id, event_type, content)
         .await;
-    done.map_err(|error| match error {
-        // Spec: client-server, "Client Config": 405 for what the server manages.
-        managed @ identity::Error::ManagedAccountData => {
-            Error::from(managed).with_status(StatusCode::METHOD_NOT_ALLOWED)
-        }
-        error => error.into(),
-    })
+    done.map_err(refused)
+}
+
+/// Spec: client-server, "Client Config": 405 for what the server manages.
+fn refused(error: identity::Error) -> Error {
+    let is_managed = matches!(error, identity::Error::ManagedAccountData);
+    let error = Error::from(error);
+    if is_managed {
+        error.with_status(StatusCode::METHOD_NOT_ALLOWED)
+    } else {
+        error
+    }
 }

@@ -16,13 +16,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use types::ErrorKind;
 
-use super::{sender, upgrade::inherit_settings};
+use super::{invites, sender, upgrade::inherit_settings};
 use crate::{App, Error, Matrix, Result};
 
 /// Creates a room.
 pub(crate) async fn create(app: App, call: Matrix<Request>) -> Result<Response> {
     let creator = sender(&call.caller);
     let request = room_request(&app, call.request).await?;
+    for (invited, _) in &request.invite {
+        invites::check(&app, &creator.user_id, invited).await?;
+    }
     let profile = app.profile(&creator.user_id).await?;
     let room_id = app.rooms.create(&creator, profile, request).await?;
     inherit_settings(&app, &room_id, &creator.user_id).await?;

@@ -16,7 +16,7 @@ use ruma::{
 use serde_json::{Map, Value};
 use types::ErrorKind;
 
-use super::{sender, upgrade::inherit_settings};
+use super::{invites, sender, upgrade::inherit_settings};
 use crate::{App, Error, Matrix, Result};
 
 /// Joins a room by its id.
@@ -72,12 +72,13 @@ pub(crate) async fn invite(
             "Only Matrix users can be invited here",
         ));
     };
+    let (room_id, sender) = (&call.request.room_id, sender(&call.caller));
+    invites::check(&app, &sender.user_id, &recipient.user_id).await?;
     let profile = app.profile(&recipient.user_id).await?;
     let change = MembershipChange::Invite {
         profile,
         is_direct: false,
     };
-    let (room_id, sender) = (&call.request.room_id, sender(&call.caller));
     let reason = recipient.reason.as_deref();
     app.rooms
         .change_membership(room_id, &sender, &recipient.user_id, change, reason)

@@ -7,16 +7,28 @@ use axum::{
 use room::NewMessage;
 use ruma::api::client::{message::send_message_event, redact::redact_event};
 
-use super::{record_activity, refuse_delay, sender};
+use super::{
+    delayed_events::{self, Draft, Sent},
+    record_activity, sender,
+};
 use crate::{App, Matrix, PathDefaults, Result, limits::Class, matrix::respond};
 
-/// Sends a message event, once per transaction.
+/// Sends a message event, once per transaction; later, if it is to be delayed.
 pub(crate) async fn message(
     app: App,
     call: Matrix<send_message_event::v3::Request>,
-) -> Result<send_message_event::v3::Response> {
-    refuse_delay(&call.query)?;
+) -> Result<Sent> {
+    let delay = delayed_events::delay(&call.query)?;
     let sender = sender(&call.caller).with_transaction(call.request.txn_id);
+    if let Some(delay) = delay {
+        let draft = Draft {
+            room_id: &call.request.room_id,
+            event_type: call.request.event_type.to_string(),
+            state_key: None,
+            body: &call.body,
+        };
+        return delayed_events::schedule(&app, &sender, draft, delay).await;
+    }
     let message = NewMessage {
         event_type: call.request.event_type.to_string().into(),
         content: call.request.body.into_json(),
@@ -24,7 +36,7 @@ pub(crate) async fn message(
     let room_id = &call.request.room_id;
     let event_id = app.rooms.send(room_id, &sender, message).await?;
     record_activity(&app, &call.caller);
-    Ok(send_message_event::v3::Response::new(event_id))
+    Ok(Sent::Event(event_id))
 }
 
 /// Sends a message event without a transaction id.

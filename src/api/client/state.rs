@@ -5,7 +5,10 @@ use ruma::api::client::state::{
     get_state_events, send_state_event,
 };
 
-use super::{reader, record_activity, refuse_delay, sender};
+use super::{
+    delayed_events::{self, Draft, Sent},
+    invites, reader, record_activity, sender,
+};
 use crate::{App, Matrix, Result, json::RawJson};
 
 /// Returns all state visible to the user.
@@ -35,12 +38,9 @@ pub(crate) async fn one(
     Ok(body.into())
 }
 
-/// Sets a state event.
-pub(crate) async fn set(
-    app: App,
-    call: Matrix<send_state_event::v3::Request>,
-) -> Result<send_state_event::v3::Response> {
-    refuse_delay(&call.query)?;
+/// Sets a state event; later, if it is to be delayed.
+pub(crate) async fn set(app: App, call: Matrix<send_state_event::v3::Request>) -> Result<Sent> {
+    let delay = delayed_events::delay(&call.query)?;
     let send_state_event::v3::Request {
         room_id,
         event_type,
@@ -49,11 +49,23 @@ pub(crate) async fn set(
         ..
     } = call.request;
     let sender = sender(&call.caller);
+    let type_name = event_type.to_string();
+    let event = (&*type_name, &*state_key, body.json().get());
+    invites::check_state(&app, &sender.user_id, event).await?;
+    if let Some(delay) = delay {
+        let draft = Draft {
+            room_id: &room_id,
+            event_type: type_name,
+            state_key: Some(&state_key),
+            body: &call.body,
+        };
+        return delayed_events::schedule(&app, &sender, draft, delay).await;
+    }
     let content = body.into_json();
     let event_id = app
         .rooms
         .set_state(&room_id, &sender, event_type, &state_key, content)
         .await?;
     record_activity(&app, &call.caller);
-    Ok(send_state_event::v3::Response::new(event_id))
+    Ok(Sent::Event(event_id))
 }

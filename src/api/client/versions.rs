@@ -27,6 +27,14 @@ pub(crate) async fn versions() -> Response {
             "org.matrix.msc2285.stable": true,
             "org.matrix.msc3771": true,
             "org.matrix.msc3773": true,
+            // Deleting account data.
+            "org.matrix.msc3391": true,
+            // Devices that users leave on the server.
+            "org.matrix.msc3814": true,
+            // Delayed events.
+            "org.matrix.msc4140": true,
+            // Lists of those from whom a user accepts invitations.
+            "org.matrix.msc4155": true,
             // Rooms that two users share.
             "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
         },

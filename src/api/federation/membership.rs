@@ -187,12 +187,16 @@ async fn accept_invite(
 ) -> Result<Arc<Pdu>> {
     #[derive(serde::Deserialize)]
     struct Invite {
+        sender: OwnedUserId,
         state_key: OwnedUserId,
     }
     let invite: Invite = serde_json::from_str(sent.pdu.get())
         .map_err(|error| Error::new(ErrorKind::BadJson, error.to_string()))?;
     // Fails if there is no such user.
     app.identity.profile(&invite.state_key).await?;
+    app.identity
+        .check_invite(&invite.state_key, &invite.sender)
+        .await?;
     let shown = shown.iter().map(to_raw_value);
     let shown: Result<Vec<_>, _> = shown.collect();
     let accepted = app

@@ -19,7 +19,7 @@ async fn account_data_is_read_as_it_was_written() {
     let (identity, me) = (&world.identity, &user.user_id);
     let missing = identity.account_data(me, None, "m.direct").await;
     assert!(matches!(missing, Err(Error::NotFound(_))));
-    for content in [r#"{ "a": 1.50 }"#, "{}"] {
+    for content in [r#"{ "a": 1.50 }"#, r#"{"a":{}}"#] {
         identity
             .set_account_data(me, None, "m.direct", content)
             .await
@@ -52,6 +52,17 @@ async fn account_data_that_cannot_be_kept_is_refused() {
     let room = Some(room_id!("!nowhere:test.localhost"));
     let unknown = identity.set_account_data(me, room, "m.x", "{}").await;
     assert!(matches!(unknown, Err(Error::UnknownRoom)));
+}
+
+#[tokio::test]
+async fn turn_credentials_are_the_signed_end_of_their_validity() {
+    let (world, user) = alice().await;
+    let credentials = world.identity.turn_credentials(&user.user_id).unwrap();
+    assert_eq!(credentials.username, "1700086400:@alice:test.localhost");
+    // As computed by another implementation of HMAC.
+    assert_eq!(credentials.password, "+cUZM7lYv+HDqeTAMnvkgkgoDi8=");
+    assert_eq!(credentials.uris, ["turn:turn.test.localhost"]);
+    assert_eq!(credentials.lifetime, Duration::from_hours(24));
 }
 
 #[tokio::test]

@@ -374,6 +374,7 @@ pub(super) fn account_data<'a>(
     let room_nid = Some(membership.room_nid);
     let data = context.view.user.account_data_after(room_nid, after);
     data.filter(|(event_type, _)| filter.allows_type(event_type))
+        .filter(|(_, entry)| query.since.is_some() || !entry.is_deleted())
         .map(|(event_type, entry)| (event_type, &*entry.content))
         .collect()
 }

@@ -11,7 +11,7 @@ use crate::{
     updates::{RoomChange, RoomUpdate, StrippedState},
 };
 
-/// An invitation or a knock, if it is new, and its sender is not ignored.
+/// An invitation or a knock, if it is new, and the user wants to be told of it.
 pub(super) fn update<'a>(
     context: &SyncContext<'a>,
     request: &RoomRequest<'a>,
@@ -28,7 +28,7 @@ pub(super) fn update<'a>(
         MembershipState::Invite => {
             let user = &context.view.user;
             let member = context.view.member(request.room, context.user_id);
-            if member.is_some_and(|member| user.ignores(member.sender())) {
+            if member.is_some_and(|member| user.hides_invites_by(member.sender())) {
                 return None;
             }
             RoomChange::Invited(stripped_state(context, request))

@@ -9,6 +9,7 @@
 mod backfill;
 mod budget;
 mod creation;
+mod delayed;
 mod directory;
 mod failures;
 mod forked_visibility;

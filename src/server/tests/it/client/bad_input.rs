@@ -277,26 +277,3 @@ async fn every_route_answers_malformed_paths_with_a_matrix_error() {
         }
     }
 }
-
-#[tokio::test]
-async fn delayed_events_are_refused_instead_of_sent_at_once() {
-    let app = TestApp::start().await;
-    let alice = app.user("alice").await;
-    let room_id = alice.create_room(json!({})).await;
-    let since = alice.since().await;
-    for query in [
-        "org.matrix.msc4140.delay=1000",
-        "a=b&org.matrix.msc4140%2Edelay=1000",
-        "org.matrix.msc4140.parent_delay_id=x",
-    ] {
-        for path in ["send/m.room.message/t", "state/m.test/", "state/m.test/key"] {
-            let path = format!("{ROOMS}/{room_id}/{path}?{query}");
-            let answer = alice.put(&path, json!({ "body": "later" })).await;
-            assert_eq!(answer.refused(), (400, "M_UNRECOGNIZED"), "{path}");
-        }
-        let path = format!("{ROOMS}/{room_id}/send/m.room.message?{query}");
-        let answer = alice.post(&path, json!({ "body": "later" })).await;
-        assert_eq!(answer.refused(), (400, "M_UNRECOGNIZED"), "{path}");
-    }
-    assert!(alice.sync(&since).await["rooms"].is_null());
-}

@@ -1,7 +1,7 @@
 //! `/profile`, `/account_data`, `/tags`, `/filter` and `/pushrules`.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{TestApp, TestUser, encoded};
 
@@ -145,6 +145,49 @@ async fn account_data_belongs_to_its_user() {
             (400, "M_BAD_JSON")
         );
     }
+}
+
+#[tokio::test]
+async fn deleted_account_data_is_gone_and_told_to_clients_that_know_it() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let room_id = alice.create_room(json!({})).await;
+    let unstable = |rest: &str| of(&alice, rest).replace("v3", "unstable/org.matrix.msc3391");
+    let in_room = format!("rooms/{room_id}/account_data/test.key");
+    for rest in ["account_data/test.key", &in_room] {
+        let data = |answer: &Value| {
+            let section = match rest {
+                "account_data/test.key" => &answer["account_data"]["events"],
+                _ => &answer["rooms"]["join"][&room_id]["account_data"]["events"],
+            };
+            let events = section.as_array().into_iter().flatten();
+            let event = events.cloned().find(|event| event["type"] == "test.key");
+            event.map(|event| event["content"].clone())
+        };
+        let (path, deletion) = (of(&alice, rest), unstable(rest));
+        // Nothing to delete: nothing is told.
+        let since = alice.since().await;
+        alice.delete(&deletion).await.ok();
+        assert_eq!(data(&alice.sync(&since).await), None);
+        for by_delete in [true, false] {
+            alice.put(&path, json!({ "a": 1 })).await.ok();
+            let since = alice.since().await;
+            assert_eq!(data(&alice.sync("").await), Some(json!({ "a": 1 })));
+            if by_delete {
+                assert_eq!(bob.delete(&deletion).await.refused(), (403, "M_FORBIDDEN"));
+                alice.delete(&deletion).await.ok();
+            } else {
+                alice.call(Method::PUT, &path, "{ }").await.ok();
+            }
+            assert_eq!(data(&alice.sync(&since).await), Some(json!({})), "{rest}");
+            assert_eq!(data(&alice.sync("").await), None, "{rest}");
+            assert_eq!(alice.get(&path).await.refused(), (404, "M_NOT_FOUND"));
+        }
+    }
+    let managed = alice.delete(&unstable("account_data/m.push_rules")).await;
+    assert_eq!(managed.refused(), (405, "M_BAD_JSON"));
+    let unknown = unstable("rooms/!nowhere:example.org/account_data/test.key");
+    assert_eq!(alice.delete(&unknown).await.refused().0, 404);
 }
 
 #[tokio::test]
