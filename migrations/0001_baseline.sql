@@ -553,6 +553,48 @@ CREATE TABLE profiles (
     PRIMARY KEY (user_id, field)
 );
 
+-- Whom searches for users find (storage/user_directory.rs).
+CREATE TABLE user_directory (
+    user_id text NOT NULL,
+    -- 0 for users of this server, whose name is that of the profile. Of a user of another server there is a row
+    -- for each room that the user is joined to, with the name in it.
+    room_nid bigint NOT NULL,
+    display_name text,
+    avatar_url text,
+    -- Of id and name, without case and accents.
+    words tsvector NOT NULL,
+    -- The name and the localpart, without case and accents.
+    name_key text NOT NULL,
+    id_key text NOT NULL,
+    PRIMARY KEY (user_id, room_nid)
+);
+CREATE INDEX user_directory_words ON user_directory USING gin (words);
+
+-- Rooms that anybody may join or read: searches for users find their members.
+CREATE TABLE open_rooms (
+    room_nid bigint PRIMARY KEY
+);
+
+-- Which events searches for messages find (storage/search.rs).
+CREATE TABLE searchable_events (
+    event_nid bigint PRIMARY KEY,
+    -- Of the event's text, and of its room.
+    words tsvector NOT NULL
+);
+CREATE INDEX searchable_events_words ON searchable_events USING gin (words);
+
+-- The text search configuration of the words.
+CREATE TABLE search_language (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    language text NOT NULL
+);
+
+-- Events that were filled into a room's history, where no follower of the stream finds them, until they are
+-- searchable.
+CREATE TABLE search_backlog (
+    event_nid bigint PRIMARY KEY
+);
+
 CREATE TABLE filters (
     filter_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id text NOT NULL REFERENCES users,

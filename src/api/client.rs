@@ -31,15 +31,18 @@ pub(crate) mod refresh;
 pub(crate) mod register;
 pub(crate) mod relations;
 pub(crate) mod reports;
+pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod spaces;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod tags;
 pub(crate) mod thread_subscriptions;
+pub(crate) mod threads;
 pub(crate) mod to_device;
 pub(crate) mod typing;
 pub(crate) mod upgrade;
+pub(crate) mod user_directory;
 pub(crate) mod versions;
 pub(crate) mod voip;
 

@@ -229,6 +229,8 @@ fn rooms() -> Routes<App> {
         .matrix(client::relations::all)
         .matrix(client::relations::of_type)
         .matrix(client::relations::of_types)
+        .limited(Class::General, client::threads::list)
+        .limited(Class::General, client::search::search)
         .matrix(client::members::all)
         .matrix(client::members::joined)
         .matrix(client::typing::set)
@@ -355,6 +357,7 @@ fn directory() -> Routes<App> {
         .matrix(client::public_rooms::search)
         .matrix(client::public_rooms::visibility)
         .matrix(client::public_rooms::set_visibility)
+        .limited(Class::General, client::user_directory::search)
 }
 
 /// Encryption keys and to-device messages.

@@ -6,7 +6,7 @@ use serde::{
 };
 
 /// The keys of every section, by the section's name.
-pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 15] {
+pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
     [
         ("client", of::<crate::Client>()),
         ("federation", of::<crate::Federation>()),
@@ -16,6 +16,8 @@ pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 15] {
         ("rate_limits", of::<crate::RateLimits>()),
         ("limits", of::<crate::Limits>()),
         ("rooms", of::<crate::Rooms>()),
+        ("user_directory", of::<crate::UserDirectory>()),
+        ("search", of::<crate::Search>()),
         ("presence", of::<crate::Presence>()),
         ("turn", of::<crate::Turn>()),
         ("media", of::<crate::Media>()),

@@ -7,6 +7,7 @@ mod keys;
 mod loaded;
 mod network;
 mod problem;
+mod search;
 mod sources;
 mod storage;
 mod telemetry;
@@ -23,6 +24,7 @@ pub use federation::{Federation, FederationMode, Peer, ServerPattern};
 pub use loaded::{Loaded, Setting};
 pub use network::{Client, SupportContact, WellKnown};
 pub use problem::{Origin, Problem};
+pub use search::{Search, UserDirectory, UserSearch};
 pub use sources::{load, process_environment};
 pub use storage::{Cache, Database, Media};
 pub use telemetry::{Log, LogFormat, Metrics};
@@ -62,6 +64,10 @@ pub struct Config {
     pub rooms: Rooms,
     /// TURN servers.
     pub turn: Turn,
+    /// Whom searches for users find.
+    pub user_directory: UserDirectory,
+    /// How messages are searched.
+    pub search: Search,
     /// Uploaded files.
     pub media: Media,
     /// Memory for caches.
@@ -89,6 +95,8 @@ impl Default for Config {
             limits: Limits::default(),
             rooms: Rooms::default(),
             turn: Turn::default(),
+            user_directory: UserDirectory::default(),
+            search: Search::default(),
             media: Media::default(),
             cache: Cache::default(),
             metrics: Metrics::default(),
@@ -142,6 +150,7 @@ impl Config {
         self.rate_limits.validate(findings);
         self.limits.validate(findings);
         self.turn.validate(findings);
+        self.search.validate(findings);
         self.media.validate(findings);
         self.cache.validate(findings);
         self.well_known.validate(findings);

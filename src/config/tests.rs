@@ -151,7 +151,11 @@ fn every_problem_is_reported_at_once_with_its_line() {
          [sesions]\n\
          access_token_lifetime = \"5m\"\n\
          [rate_limits]\n\
-         send = { per_second = 0, burst = 1 }\n",
+         send = { per_second = 0, burst = 1 }\n\
+         [user_directory]\n\
+         search = \"everybody\"\n\
+         [search]\n\
+         language = \"klingon\"\n",
     );
     let reasons = reasons(&loaded);
     let expected = [
@@ -162,6 +166,8 @@ fn every_problem_is_reported_at_once_with_its_line() {
         "line 9: registration.mode: unknown variant `sometimes`, expected one of `closed`, `token`, `open`",
         "line 11: sesions.access_token_lifetime: there is no such setting, and no section [sesions]",
         "line 13: rate_limits.send: ",
+        "line 15: user_directory.search: unknown variant `everybody`, expected `shared_rooms` or `all`",
+        "line 17: search.language: must be one of simple, ",
         "federation.certificate_file: must be set",
         "federation.private_key_file: must be set",
     ];

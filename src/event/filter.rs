@@ -6,6 +6,7 @@ use ruma::{
     OwnedRoomId, OwnedUserId, RoomId, UserId,
     api::client::filter::{Filter, LazyLoadOptions, RoomEventFilter, UrlFilter},
 };
+use serde::Deserialize;
 use wildmatch::WildMatch;
 
 use crate::Pdu;
@@ -23,6 +24,38 @@ pub struct EventFilter {
     senders: Option<Vec<OwnedUserId>>,
     not_senders: Vec<OwnedUserId>,
     contains_url: Option<bool>,
+    relations: RelationFilter,
+}
+
+/// Selects events by how they relate to others; the default selects all.
+///
+/// MSC3874, "Filtering threads from the /messages endpoint".
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RelationFilter {
+    /// Only events that relate to another one in one of these ways.
+    #[serde(rename = "org.matrix.msc3874.rel_types")]
+    only: Option<Vec<String>>,
+    /// No events that relate to another one in one of these ways.
+    #[serde(rename = "org.matrix.msc3874.not_rel_types", default)]
+    not: Vec<String>,
+}
+
+impl RelationFilter {
+    fn is_empty(&self) -> bool {
+        self.only.is_none() && self.not.is_empty()
+    }
+
+    fn allows(&self, pdu: &Pdu) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let relation = pdu.relation();
+        let is = |wanted: &String| {
+            let relation = relation.as_ref();
+            relation.is_some_and(|relation| relation.rel_type == *wanted)
+        };
+        allows(self.only.as_deref(), &self.not, is)
+    }
 }
 
 /// Selects rooms; the default selects all.
@@ -69,11 +102,19 @@ impl From<&RoomEventFilter> for EventFilter {
             senders: filter.senders.clone(),
             not_senders: filter.not_senders.clone(),
             contains_url: url_filter.map(|url| matches!(url, UrlFilter::EventsWithUrl)),
+            relations: RelationFilter::default(),
         }
     }
 }
 
 impl EventFilter {
+    /// The same for events that relate to others in some ways only.
+    #[must_use]
+    pub fn with_relations(mut self, relations: RelationFilter) -> Self {
+        self.relations = relations;
+        self
+    }
+
     /// Whether the filter selects every event of the rooms that it selects.
     pub fn allows_all_events(&self) -> bool {
         self.types.is_none()
@@ -81,11 +122,17 @@ impl EventFilter {
             && self.senders.is_none()
             && self.not_senders.is_empty()
             && self.contains_url.is_none()
+            && self.relations.is_empty()
     }
 
     /// Whether the filter selects events of a room.
     pub fn allows_room(&self, room_id: &RoomId) -> bool {
         self.rooms.allows_room(room_id)
+    }
+
+    /// Whether the filter does not exclude a room, whichever it names.
+    pub fn allows_not_room(&self, room_id: &RoomId) -> bool {
+        !self.rooms.not.iter().any(|not| not == room_id)
     }
 
     /// Whether the filter selects events of a type.
@@ -110,6 +157,7 @@ impl EventFilter {
             && self
                 .contains_url
                 .is_none_or(|wanted| wanted == pdu.has_url())
+            && self.relations.allows(pdu)
     }
 
     /// Whether the filter selects an event.

@@ -21,6 +21,11 @@ impl Relation {
     pub fn is_thread(&self) -> bool {
         self.rel_type == "m.thread"
     }
+
+    /// Whether the event that it relates to is returned with a summary of such relations.
+    pub fn is_aggregated(&self) -> bool {
+        matches!(&*self.rel_type, "m.thread" | "m.replace" | "m.reference")
+    }
 }
 
 #[derive(Deserialize)]

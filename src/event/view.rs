@@ -46,6 +46,8 @@ pub struct PerReader<'a> {
     pub membership: Option<&'a str>,
     /// The transaction id, for the device that sent it.
     pub transaction_id: Option<&'a str>,
+    /// The aggregations of the events that relate to it: a JSON object.
+    pub relations: Option<&'a str>,
 }
 
 impl<'a> ClientEvent<'a> {
@@ -125,12 +127,17 @@ impl PerReader<'_> {
             age_ms: now_ms.saturating_sub(sent),
             membership: None,
             transaction_id: None,
+            relations: None,
         }
     }
 
     /// Completes `unsigned` and the event.
     pub fn write_unsigned_end(&self, out: &mut String) {
         number(out, "\"age\":", self.age_ms);
+        if let Some(relations) = self.relations {
+            out.push_str(",\"m.relations\":");
+            out.push_str(relations);
+        }
         if let Some(membership) = self.membership {
             field(out, "membership", membership);
         }

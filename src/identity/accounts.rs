@@ -1,12 +1,13 @@
 //! Accounts: creation, password change, deactivation.
 
 use ruma::{OwnedUserId, UserId};
+use serde_json::Map;
 use storage::{Tx, UserChange, stream::AccountData};
 use types::Secret;
 
 use crate::{
-    ActiveUser, Error, Identity, Result, devices::delete_all_devices_with, push_rules,
-    uia::Confirmed,
+    ActiveUser, Error, Identity, Profile, Result, devices::delete_all_devices_with, push_rules,
+    uia::Confirmed, user_directory,
 };
 
 /// An account to be created.
@@ -60,8 +61,10 @@ impl Identity {
             return Err(Error::UserInUse);
         }
         let name = new.display_name.as_deref().unwrap_or(user_id.localpart());
+        let profile = Profile(Map::from_iter([("displayname".to_owned(), name.into())]));
         let name = serde_json::to_string(name)?;
         storage::profiles::set(tx, user_id, "displayname", &name).await?;
+        user_directory::list(tx, user_id, &profile).await?;
         let rules = event::push::defaults(user_id);
         Ok(UserChange::AccountData(AccountData {
             user_id: user_id.to_owned(),
@@ -127,6 +130,7 @@ impl Identity {
         if erase {
             storage::profiles::delete_all(&mut tx, user_id).await?;
         }
+        storage::user_directory::remove(&mut tx, &[(None, user_id.clone())]).await?;
         // Cross-signing keys have gone even if there was no device.
         let change = UserChange::DeviceList {
             user_id: user_id.clone(),

@@ -26,6 +26,7 @@ mod tests;
 mod tokens;
 mod turn;
 pub mod uia;
+mod user_directory;
 mod usernames;
 
 use std::sync::Arc;
@@ -44,8 +45,8 @@ pub use push_rules::PushRuleId;
 pub use registration::RegistrationRequest;
 pub use sessions::{DeviceRequest, Login, Tokens};
 pub use shared_secret::SharedSecretRequest;
-pub use storage::devices::Device;
 pub use turn::TurnCredentials;
+pub use storage::{devices::Device, user_directory::DirectoryEntry};
 
 use authenticate::TokenCache;
 use last_seen::LastSeenCache;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub limits: config::Limits,
     /// TURN servers.
     pub turn: config::Turn,
+    /// Whom searches for users find.
+    pub user_directory: config::UserDirectory,
     /// The budget of the access-token cache, in bytes.
     pub token_cache_bytes: u64,
 }

@@ -3,7 +3,7 @@
 use ruma::{MxcUri, UserId};
 use serde_json::{Map, Value};
 
-use crate::{Error, Identity, Result};
+use crate::{Error, Identity, Result, user_directory};
 
 /// The most that a profile may take, in bytes of JSON. Spec: client-server, "Profiles".
 const MAX_PROFILE: usize = 64 * 1024;
@@ -67,6 +67,9 @@ impl Identity {
             return Err(Error::ProfileTooLarge);
         }
         storage::profiles::set(&mut tx, user_id, field, &value.to_string()).await?;
+        if is_listed(field) {
+            user_directory::list(&mut tx, user_id, &profile).await?;
+        }
         tx.commit().await?;
         Ok(profile)
     }
@@ -74,10 +77,21 @@ impl Identity {
     /// Removes a field of a user's profile and returns the rest.
     pub async fn delete_profile_field(&self, user_id: &UserId, field: &str) -> Result<Profile> {
         check_key(field)?;
-        let mut db = self.0.database.acquire().await?;
-        storage::profiles::delete(&mut db, user_id, field).await?;
-        read(&mut db, user_id).await
+        let mut tx = self.0.database.begin().await?;
+        storage::users::lock(&mut tx, user_id).await?;
+        storage::profiles::delete(&mut tx, user_id, field).await?;
+        let profile = read(&mut tx, user_id).await?;
+        if is_listed(field) {
+            user_directory::list(&mut tx, user_id, &profile).await?;
+        }
+        tx.commit().await?;
+        Ok(profile)
     }
+}
+
+/// Whether searches for users return a field.
+fn is_listed(field: &str) -> bool {
+    matches!(field, "displayname" | "avatar_url")
 }
 
 async fn read(db: &mut storage::Connection, user_id: &UserId) -> Result<Profile> {

@@ -51,6 +51,7 @@ fn world_on(database: TestDatabase, mode: RegistrationMode) -> World {
             shared_secret: Some(Secret::new("sesame")),
             ..config::Turn::default()
         },
+        user_directory: config::UserDirectory::default(),
         token_cache_bytes: 1 << 20,
     };
     let identity = Identity::new(

@@ -5,6 +5,7 @@
 //! the cache exceeds its budget. A subscriber is notified when something changes for its user and
 //! then takes a new [`View`]; a notification carries no data.
 
+mod aggregations;
 mod apply;
 mod cache;
 mod change_index;
@@ -31,6 +32,7 @@ mod user;
 mod view;
 mod visibility;
 
+pub use aggregations::{Aggregations, ChildFilter, WriteEvent};
 pub use event_cache::EventCache;
 pub use handle::{Live, Settings};
 pub use members::{Heroes, Member, MemberCounts, MemberMap};
@@ -45,6 +47,6 @@ pub use room_states::PinnedState;
 pub use subscription::Subscription;
 pub use timeline_event::{Reader, TimelineEvent, common};
 pub use unread::{NotificationCount, ReadUpTo, RecentRedaction, Thread, UnreadCounts};
-pub use user::{AccountDataEntry, User};
+pub use user::{AccountDataEntry, IGNORED_USERS, User, ignored_users};
 pub use view::{View, ViewQuery};
 pub use visibility::{LastLeave, UserVisibility};

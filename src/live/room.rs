@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use event::Pdu;
+use event::{Pdu, Relation};
 use imbl::OrdMap;
 use ruma::{OwnedRoomId, OwnedUserId, UserId, push::PushConditionPowerLevelsCtx};
 use storage::{
@@ -228,10 +228,29 @@ impl Room {
         if !event.is_accepted() {
             return;
         }
+        if let Some(relation) = event.pdu.relation() {
+            self.note_relation(&relation);
+        }
         self.push_event(event.clone());
         if let Some(redacted) = &change.redacts {
             self.record_redaction(event.position.unwrap_or_default(), redacted);
             self.redact(redacted, &event.pdu);
+        }
+    }
+
+    /// Notes at an event of the timeline that another one relates to it in a way that is aggregated.
+    fn note_relation(&mut self, relation: &Relation) {
+        if !relation.is_aggregated() {
+            return;
+        }
+        let is_target = |timeline_event: &&mut Arc<TimelineEvent>| {
+            let event = timeline_event.event();
+            !event.has_relations && *event.pdu.event_id() == relation.event_id
+        };
+        if let Some(target) = self.timeline.iter_mut().rev().find(is_target) {
+            let mut event = target.event().clone();
+            event.has_relations = true;
+            *target = Arc::new(TimelineEvent::new(event));
         }
     }
 

@@ -20,7 +20,8 @@ use types::{EphemeralPosition, RoomNid, StreamPosition};
 
 use crate::{change_index::ChangeIndex, unread::KnownCounts};
 
-const IGNORED_USERS: &str = "m.ignored_user_list";
+/// The type of the account data that lists whom a user ignores.
+pub const IGNORED_USERS: &str = "m.ignored_user_list";
 const PUSH_RULES: &str = "m.push_rules";
 
 /// About how many bytes parsed push rules take.
@@ -235,7 +236,8 @@ impl User {
     }
 }
 
-fn ignored_users(content: &str) -> Vec<OwnedUserId> {
+/// The users that the content of [`IGNORED_USERS`] lists.
+pub fn ignored_users(content: &str) -> Vec<OwnedUserId> {
     #[derive(serde::Deserialize)]
     struct Content {
         ignored_users: BTreeMap<String, serde_json::Value>,

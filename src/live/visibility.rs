@@ -242,9 +242,12 @@ impl UserVisibility {
         self.last_leave
     }
 
-    /// Spec: client-server, "Room history visibility".
     fn is_visible(&self, event: &StoredEvent) -> bool {
-        let order = event.history_order;
+        self.is_visible_at(event.nid, event.history_order)
+    }
+
+    /// Whether the user may see an event at a place. (Spec: client-server, "Room history visibility".)
+    pub fn is_visible_at(&self, event: EventNid, order: Option<HistoryOrder>) -> bool {
         let joined_since = self
             .memberships
             .0
@@ -256,7 +259,7 @@ impl UserVisibility {
                 membership: membership.cloned().unwrap_or(MembershipState::Leave),
             };
         let looked_up = self.contexts.as_ref();
-        if let Some([before, after]) = looked_up.and_then(|known| known.get(&event.nid)) {
+        if let Some([before, after]) = looked_up.and_then(|known| known.get(&event)) {
             return visibility::may_see(before, after, joined_since);
         }
         let (visibilities, memberships) = (&self.visibilities, &self.memberships);

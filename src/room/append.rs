@@ -385,6 +385,7 @@ impl<'a> EventAppender<'a> {
                 redacted_because: None,
                 auth_nids,
                 after_gap: false,
+                has_relations: false,
                 transaction: event.transaction,
             },
             placement: Placement::Timeline,

@@ -4,7 +4,11 @@
 
 use std::collections::HashSet;
 
-use event::{EventFilter, State, filter::lazy_loads_members, visibility::visibility};
+use event::{
+    EventFilter, State,
+    filter::{RelationFilter, lazy_loads_members},
+    visibility::visibility,
+};
 use live::UserVisibility;
 use ruma::{
     EventId, RoomId, UserId,
@@ -21,17 +25,21 @@ use types::{HistoryOrder, PageToken, RoomNid};
 
 use crate::{Error, Reader, Rooms, backfill::WAIT, head::Head, render::Renderer};
 
+mod aggregations;
 mod at_time;
 mod backfilled;
 mod context;
 mod contexts;
 mod members;
 mod relations;
+mod threads;
 
-use contexts::DecidingKeys;
+pub(crate) use aggregations::ignored_by;
+pub(crate) use contexts::DecidingKeys;
 
 pub use members::MembersQuery;
 pub use relations::RelationsQuery;
+pub use threads::ThreadsQuery;
 
 /// The most events of a page.
 const MAX_PAGE: usize = 1000;
@@ -73,6 +81,17 @@ impl From<&RoomEventFilter> for HistoryFilter {
     }
 }
 
+impl HistoryFilter {
+    /// The same for events that relate to others in some ways only.
+    #[must_use]
+    pub fn with_relations(self, relations: RelationFilter) -> Self {
+        Self {
+            events: self.events.with_relations(relations),
+            ..self
+        }
+    }
+}
+
 impl Rooms {
     /// The body of `/messages`.
     #[tracing::instrument(name = "room.messages", skip_all, fields(room.id = %room_id), err(level = "debug"))]
@@ -85,10 +104,12 @@ impl Rooms {
         let head = self.check_read_access(room_id, reader).await?;
         let mut view = self.history_view(&head, reader.user_id).await?;
         let page = self.backfilled_page(&head, &mut view, request).await?;
+        let aggregations = self.aggregations(reader, &mut view, &page.events).await?;
         let visibility = view.visibility;
         let renderer = Renderer {
             reader,
             visibility: &visibility,
+            aggregations: &aggregations,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = format!(
@@ -122,12 +143,14 @@ impl Rooms {
         reader: Reader<'_>,
         event_id: &EventId,
     ) -> Result<String, Error> {
-        let (event, view) = self
+        let (event, mut view) = self
             .visible_event_of_any_server(room_id, reader, event_id)
             .await?;
+        let aggregations = self.aggregations(reader, &mut view, [&event]).await?;
         let renderer = Renderer {
             reader,
             visibility: &view.visibility,
+            aggregations: &aggregations,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = String::new();
@@ -192,7 +215,7 @@ impl Rooms {
     }
 
     /// What a user sees of a room's history.
-    async fn history_view(&self, head: &Head, user_id: &UserId) -> Result<HistoryView, Error> {
+    pub(crate) async fn history_view(&self, head: &Head, user_id: &UserId) -> Result<HistoryView, Error> {
         let keys = self.deciding_keys_for(head, user_id).await?;
         let mut db = self.0.database.acquire().await?;
         let visibility = UserVisibility::load(&mut db, head.room_nid, user_id).await?;

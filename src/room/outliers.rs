@@ -271,6 +271,7 @@ fn outlier(
         redacted_because: None,
         auth_nids,
         after_gap: false,
+        has_relations: false,
         transaction: None,
     }
 }

@@ -4,21 +4,33 @@ use event::{
     ClientEvent, Pdu,
     view::{Common, PerReader},
 };
-use live::{Reader, UserVisibility};
+use live::{Aggregations, Reader, UserVisibility};
 use storage::StoredEvent;
 
 /// Writes events for a reader of one room.
 pub(crate) struct Renderer<'a> {
     pub(crate) reader: Reader<'a>,
     pub(crate) visibility: &'a UserVisibility,
+    pub(crate) aggregations: &'a Aggregations,
     pub(crate) now_ms: u64,
 }
 
 impl Renderer<'_> {
     /// Appends an event with all that the server knows of it.
     pub(crate) fn event(&self, event: &StoredEvent, out: &mut String) {
+        let write_child = |child: &StoredEvent, relations: Option<&str>, out: &mut String| {
+            self.write(child, relations, out);
+        };
+        let relations = self.aggregations.write(event.nid, &write_child);
+        self.write(event, relations.as_deref(), out);
+    }
+
+    fn write(&self, event: &StoredEvent, relations: Option<&str>, out: &mut String) {
         let membership = self.visibility.membership_at(event.history_order);
-        let per_reader = self.reader.per_reader(event, membership, self.now_ms);
+        let per_reader = PerReader {
+            relations,
+            ..self.reader.per_reader(event, membership, self.now_ms)
+        };
         ClientEvent::of(&event.pdu).write_with(live::common(event), per_reader, out);
     }
 

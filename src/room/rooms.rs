@@ -43,6 +43,8 @@ pub struct Settings {
     /// How long another server waits until events of a room are taken in, rather than stored for
     /// that.
     pub receive_time: Duration,
+    /// The language of the text that is searched.
+    pub search_language: String,
 }
 
 /// The events that a request adds to a room.

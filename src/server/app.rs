@@ -71,6 +71,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
             default_version: config.rooms.default_version.clone(),
             limits: config.user_limits(),
             receive_time: RECEIVE_TIME,
+            search_language: config.search.language.clone(),
         },
         database.clone(),
         live.clone(),
@@ -118,6 +119,7 @@ pub(crate) fn identity(
         sessions: config.sessions.clone(),
         limits: config.user_limits(),
         turn: config.turn.clone(),
+        user_directory: config.user_directory.clone(),
         token_cache_bytes: config.cache.total.get() / 16,
     };
     let server_name = config.server_name.clone();

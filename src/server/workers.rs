@@ -120,6 +120,7 @@ impl Workers {
             async move { delivery.send(stopping).await }
         });
         self.work_on_rooms(app);
+        self.keep_search_index(app);
         let jobs = periodic_jobs(database, app);
         self.supervisor.spawn("worker.jobs", move |stopping| {
             let jobs = jobs.clone();
@@ -164,6 +165,27 @@ impl Workers {
             .spawn("room.cancel_replaced_events", move |stopping| {
                 let rooms = rooms.clone();
                 async move { rooms.cancel_replaced_events(stopping).await }
+            });
+    }
+
+    /// Keeps what searches for users and messages find up to date.
+    fn keep_search_index(&self, app: &App) {
+        let identity = app.identity.clone();
+        self.supervisor
+            .spawn("identity.follow_memberships", move |stopping| {
+                let identity = identity.clone();
+                async move { identity.follow_memberships(stopping).await }
+            });
+        let rooms = app.rooms.clone();
+        self.supervisor.spawn("room.index_events", move |stopping| {
+            let rooms = rooms.clone();
+            async move { rooms.index_events(stopping).await }
+        });
+        let rooms = app.rooms.clone();
+        self.supervisor
+            .spawn("room.index_backlog", move |stopping| {
+                let rooms = rooms.clone();
+                async move { rooms.index_backlog(stopping).await }
             });
     }
 

@@ -113,6 +113,8 @@ pub struct StoredEvent {
     /// Whether events that it follows were not known when it came: what is before it in the stream
     /// need not be before it in the room.
     pub after_gap: bool,
+    /// Whether there may be events in a thread that it is the root of, edits of it or references to it.
+    pub has_relations: bool,
     /// The client transaction that sent it.
     pub transaction: Option<Transaction>,
 }
@@ -150,6 +152,7 @@ struct Row {
     snapshot_nid: Option<i64>,
     auth_nids: Vec<i64>,
     after_gap: bool,
+    has_relations: bool,
     transaction_device: Option<String>,
     transaction_id: Option<String>,
     json: String,
@@ -196,6 +199,7 @@ impl Row {
             redacted_because,
             auth_nids: self.auth_nids.into_iter().map(EventNid).collect(),
             after_gap: self.after_gap,
+            has_relations: self.has_relations,
             transaction,
         })
     }
@@ -213,6 +217,11 @@ macro_rules! select_events {
             r#"SELECT e.event_nid AS "event_nid!", e.room_nid AS "room_nid!", r.room_id AS "room_id!",
                 e.event_id AS "event_id!", e.position, "# + $order + r#", e.verdict AS "verdict!",
                 e.snapshot_nid, e.auth_nids AS "auth_nids!", e.after_gap AS "after_gap!",
+                EXISTS (
+                    SELECT FROM relations x
+                    WHERE x.room_nid = e.room_nid AND x.target_id = e.event_id
+                        AND x.rel_type IN ('m.thread', 'm.replace', 'm.reference')
+                ) AS "has_relations!",
                 t.device_id AS "transaction_device?",
                 t.transaction_id AS "transaction_id?", e.json AS "json!", e.replaces_nid,
                 p.event_id AS "replaces_id?", p.json AS "replaces_json?",
@@ -242,6 +251,7 @@ macro_rules! fetch_page {
     };
 }
 
+mod children;
 pub mod erase;
 // After the macros that they use.
 mod outliers;
@@ -250,6 +260,7 @@ mod related;
 mod state;
 mod unread;
 
+pub use children::{ChildEvent, children};
 pub use outliers::{auth_chain, by_ids, insert_outliers, pending_redactions};
 pub use places::{FreePlaces, at_time, count_between, free_places};
 pub use related::{MAX_RECURSION_DEPTH, RelationQuery, related};

@@ -26,6 +26,7 @@ mod pending_redactions;
 mod receipts;
 mod rechecked_events;
 mod relations;
+mod search_backlog;
 mod snapshots;
 mod state_deltas;
 mod to_device;
@@ -116,6 +117,7 @@ pub(crate) async fn append(
         erase::collect_originals(changes, rooms),
         erase::collect_relations(changes, rooms),
         erase::collect_late_originals(rooms),
+        search_backlog::collect(rooms),
         pending_redactions::collect(rooms),
         pending_redactions::collect_applied(rooms),
         receipts::collect(changes),

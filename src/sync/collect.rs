@@ -1,6 +1,7 @@
 //! Collects the updates for a device: from the cache, and what is not cached by a number of queries
 //! that does not depend on the number of rooms.
 
+mod aggregations;
 mod room;
 mod rooms;
 mod state;
@@ -37,6 +38,7 @@ pub(crate) async fn updates<'a>(
     let (to_device, last_to_device) = to_device_messages(context).await?;
     let device_lists = device_list_changes(context).await?;
     let (key_counts, key_counts_changed) = key_counts(context).await?;
+    let rooms = rooms::updates(context, query).await?;
     Ok(SyncUpdates {
         next: SyncToken {
             stream: context.view.position,
@@ -49,7 +51,8 @@ pub(crate) async fn updates<'a>(
         device_lists,
         key_counts,
         key_counts_changed,
-        rooms: rooms::updates(context, query).await?,
+        aggregations: aggregations::of_timelines(context, &rooms).await?,
+        rooms,
     })
 }
 

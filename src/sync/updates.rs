@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use event::Pdu;
-use live::{MemberCounts, PresenceUpdate, TimelineEvent, UnreadCounts, UserVisibility};
+use live::{Aggregations, MemberCounts, PresenceUpdate, TimelineEvent, UnreadCounts, UserVisibility};
 use ruma::{RoomId, UserId};
 use storage::{
     device_lists::DeviceListChanges,
@@ -26,6 +26,8 @@ pub(crate) struct SyncUpdates<'a> {
     pub(crate) key_counts: Arc<KeyCounts>,
     pub(crate) key_counts_changed: bool,
     pub(crate) rooms: Vec<RoomUpdate<'a>>,
+    /// Of the events of the timelines.
+    pub(crate) aggregations: Aggregations,
 }
 
 impl SyncUpdates<'_> {

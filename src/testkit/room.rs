@@ -38,6 +38,7 @@ pub(crate) fn rooms(database: Database, live: Live, committer: Committer) -> Roo
         default_version: RoomVersionId::V12,
         limits: config::Limits::default(),
         receive_time: Duration::from_mins(5),
+        search_language: "simple".to_owned(),
     };
     let clock = Clock::fixed(SENT_MS);
     let federation = crate::closed_federation(&database, &signer, &clock);

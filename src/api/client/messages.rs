@@ -1,5 +1,6 @@
 //! Room history: `/messages`, `/context`, `/event`, `/timestamp_to_event`.
 
+use event::filter::RelationFilter;
 use federation::AtTime;
 use room::{HistoryFilter, PageRequest};
 use ruma::{
@@ -11,10 +12,10 @@ use ruma::{
         room::{get_event_by_timestamp, get_room_event},
     },
 };
-use types::PageToken;
+use types::{ErrorKind, PageToken};
 
 use super::reader;
-use crate::{App, Matrix, Result, json::RawJson};
+use crate::{App, Error, Matrix, Result, json::RawJson};
 
 /// Pages through a room's events.
 pub(crate) async fn messages(
@@ -35,7 +36,7 @@ pub(crate) async fn messages(
         to: to.as_deref().map(str::parse::<PageToken>).transpose()?,
         direction: dir,
         limit: at_most(limit, &filter),
-        filter: HistoryFilter::from(&filter),
+        filter: HistoryFilter::from(&filter).with_relations(relation_filter(&call.query)?),
     };
     let reader = reader(&call.caller);
     Ok(app.rooms.messages(&room_id, reader, &request).await?.into())
@@ -81,6 +82,18 @@ pub(crate) async fn event_at_time(
     let reader = reader(&call.caller);
     let (event_id, ts) = app.rooms.event_at_time(&room_id, reader, wanted).await?;
     Ok(get_event_by_timestamp::v1::Response::new(event_id, ts))
+}
+
+/// The part of the filter that its type does not have.
+fn relation_filter(query: &str) -> Result<RelationFilter> {
+    let parameters: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
+    let filter = parameters.into_iter().find(|(name, _)| name == "filter");
+    let filter = filter.map(|(_, filter)| serde_json::from_str(&filter));
+    let filter = filter.transpose().map_err(|_| {
+        let text = "`rel_types` and `not_rel_types` must be lists of texts";
+        Error::new(ErrorKind::InvalidParam, text)
+    });
+    Ok(filter?.unwrap_or_default())
 }
 
 /// The smaller of the request's limit and its filter's.

@@ -5,20 +5,14 @@ use http::StatusCode;
 
 use crate::json;
 
-/// The minor version from which clients conclude that the server supports threads.
-const THREADS_MINOR_VERSION: u32 = 4;
-
 /// The supported versions; an access token is ignored.
 ///
 /// A version is listed if what clients conclude from it holds: its paths exist and its rules are
-/// followed by all endpoints that exist. Others answer `M_UNRECOGNIZED`. v1.4 is left out: from it
-/// clients conclude that the server lists and summarizes threads. Its other features are listed as
-/// unstable features.
+/// followed by all endpoints that exist. Others answer `M_UNRECOGNIZED`.
 pub(crate) async fn versions() -> Response {
-    let minor = (1..=16).filter(|minor| *minor != THREADS_MINOR_VERSION);
     let versions: Vec<String> = ["r0.6.1".to_owned()]
         .into_iter()
-        .chain(minor.map(|minor| format!("v1.{minor}")))
+        .chain((1..=16).map(|minor| format!("v1.{minor}")))
         .collect();
     let body = serde_json::json!({
         "versions": versions,
@@ -35,6 +29,8 @@ pub(crate) async fn versions() -> Response {
             "org.matrix.msc4140": true,
             // Lists of those from whom a user accepts invitations.
             "org.matrix.msc4155": true,
+            // `/messages` by how events relate to others.
+            "org.matrix.msc3874": true,
             // Rooms that two users share.
             "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
         },

@@ -83,11 +83,12 @@ fn unsigned_has_what_is_given_and_nothing_else() {
         age_ms: 12,
         transaction_id: Some("m1"),
         membership: Some("join"),
+        relations: Some(r#"{"m.reference":{"chunk":[]}}"#),
     };
     assert_eq!(
         unsigned(common, all),
         json!({
-            "age": 12, "transaction_id": "m1", "prev_content": {"topic": "a"},
+            "m.relations": {"m.reference": {"chunk": []}}, "age": 12, "transaction_id": "m1", "prev_content": {"topic": "a"},
             "prev_sender": BOB, "replaces_state": replaced.event_id(), "membership": "join",
         })
     );

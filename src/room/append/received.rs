@@ -404,6 +404,7 @@ impl<'a> Graph<'a> {
             redacted_because: redaction,
             auth_nids,
             after_gap: rooms::is_gap(&parents),
+            has_relations: false,
             transaction: None,
         };
         self.known

@@ -38,10 +38,12 @@ impl Rooms {
         let later = around(Way::Forward, at, limit_after);
         let mut before = self.backfilled_page(&head, &mut view, &earlier).await?;
         let mut after = self.backfilled_page(&head, &mut view, &later).await?;
-        let mut db = self.0.database.acquire().await?;
-        let visibility = view.visibility;
         before.events.truncate(limit_before);
         after.events.truncate(limit_after);
+        let shown = before.events.iter().chain(&after.events).chain([&event]);
+        let aggregations = self.aggregations(reader, &mut view, shown).await?;
+        let mut db = self.0.database.acquire().await?;
+        let visibility = view.visibility;
         let last = after.events.last().unwrap_or(&event);
         let state = self
             .state_after(&mut db, visibility.snapshot_with(last))
@@ -65,6 +67,7 @@ impl Rooms {
         let renderer = Renderer {
             reader,
             visibility: &visibility,
+            aggregations: &aggregations,
             now_ms,
         };
         let mut target = String::new();

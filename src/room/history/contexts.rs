@@ -19,7 +19,7 @@ use crate::{Error, Rooms, head::Head};
 
 /// The keys of the state that decide what a user sees.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DecidingKeys {
+pub(crate) struct DecidingKeys {
     visibility: StateKeyNid,
     membership: StateKeyNid,
 }
@@ -34,6 +34,14 @@ impl Rooms {
         if !self.has_remote_members(head) {
             return Ok(None);
         }
+        self.deciding_keys(user_id).await
+    }
+
+    /// What is to be looked up for a user in any room; nothing if no room has such state.
+    pub(crate) async fn deciding_keys(
+        &self,
+        user_id: &UserId,
+    ) -> Result<Option<DecidingKeys>, Error> {
         let visibility = ("m.room.history_visibility".to_owned(), String::new());
         let membership = ("m.room.member".to_owned(), user_id.to_string());
         let wanted = [visibility.clone(), membership.clone()];
@@ -47,13 +55,25 @@ impl Rooms {
 }
 
 impl DecidingKeys {
-    /// Looks up the states at events: two queries for all of them.
+    /// Looks up the states at events of a room: two queries for all of them.
     pub(super) async fn look_up(
         self,
         db: &mut storage::Connection,
         visibility: &mut UserVisibility,
         found: &[StoredEvent],
     ) -> Result<(), storage::Error> {
+        for (event, contexts) in self.contexts_of(db, found).await? {
+            visibility.set_contexts(event, contexts);
+        }
+        Ok(())
+    }
+
+    /// What the states before and after events say, of any rooms: two queries for all of them.
+    pub(crate) async fn contexts_of(
+        self,
+        db: &mut storage::Connection,
+        found: &[StoredEvent],
+    ) -> Result<Vec<(EventNid, [VisibilityContext; 2])>, storage::Error> {
         let mut wanted: Vec<_> = found
             .iter()
             .filter_map(|event| event.snapshot_nid)
@@ -61,7 +81,7 @@ impl DecidingKeys {
         wanted.sort_unstable();
         wanted.dedup();
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let keys = [self.visibility, self.membership];
         let states = snapshots::read_keys_at(db, &wanted, &keys).await?;
@@ -70,16 +90,12 @@ impl DecidingKeys {
         nids.sort_unstable();
         nids.dedup();
         let events = events::state_events(db, &nids).await?;
-        for event in found {
-            let Some(snapshot) = event.snapshot_nid else {
-                continue;
-            };
-            let nothing = StateNids::new();
-            let after = states.get(&snapshot).unwrap_or(&nothing);
-            let contexts = self.contexts(event, after, &events);
-            visibility.set_contexts(event.nid, contexts);
-        }
-        Ok(())
+        let nothing = StateNids::new();
+        let contexts = found.iter().filter_map(|event| {
+            let after = states.get(&event.snapshot_nid?).unwrap_or(&nothing);
+            Some((event.nid, self.contexts(event, after, &events)))
+        });
+        Ok(contexts.collect())
     }
 
     /// What the states before and after an event say.

@@ -43,9 +43,12 @@ impl Rooms {
         });
         let mut db = self.0.database.acquire().await?;
         let found = page(&mut db, source, &mut view, &query.page).await?;
+        drop(db);
+        let aggregations = self.aggregations(reader, &mut view, &found.events).await?;
         let renderer = Renderer {
             reader,
             visibility: &view.visibility,
+            aggregations: &aggregations,
             now_ms: self.0.clock.now_ms(),
         };
         let mut body = format!(r#"{{"chunk":{}"#, renderer.events(&found.events));

@@ -95,6 +95,7 @@ impl Rooms {
             redacted_because: None,
             auth_nids: Vec::new(),
             after_gap: false,
+            has_relations: false,
             transaction: None,
         });
         let stored: Vec<StoredEvent> = stored.collect();

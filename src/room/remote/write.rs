@@ -74,6 +74,7 @@ impl NewMember {
                 redacted_because: None,
                 auth_nids: self.auth_nids,
                 after_gap: rooms::is_gap(&self.parents),
+                has_relations: false,
                 transaction: None,
             },
             placement: Placement::Timeline,

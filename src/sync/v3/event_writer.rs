@@ -6,8 +6,9 @@ use event::{
     ClientEvent, Pdu,
     view::{Common, PerReader},
 };
-use live::{Reader, TimelineEvent};
+use live::{Aggregations, Reader, TimelineEvent};
 use serde_json::{Map, Value};
+use storage::StoredEvent;
 
 use super::filter::Filter;
 
@@ -16,6 +17,7 @@ use super::filter::Filter;
 pub(crate) struct EventWriter<'a> {
     pub(crate) reader: Reader<'a>,
     pub(crate) filter: &'a Filter,
+    pub(crate) aggregations: &'a Aggregations,
     pub(crate) now_ms: u64,
 }
 
@@ -28,15 +30,30 @@ impl EventWriter<'_> {
         membership: &str,
     ) {
         let start = out.len();
-        let per_reader = self
-            .reader
-            .per_reader(timeline_event.event(), membership, self.now_ms);
-        if self.filter.federation_format {
-            timeline_event.write_federation_format(out, per_reader);
-        } else {
-            timeline_event.write(out, per_reader);
-        }
+        let write_child = |child: &StoredEvent, relations: Option<&str>, out: &mut String| {
+            let per_reader = PerReader {
+                membership: None,
+                relations,
+                ..self.reader.per_reader(child, membership, self.now_ms)
+            };
+            self.write(out, &TimelineEvent::new(child.clone()), per_reader);
+        };
+        let event = timeline_event.event();
+        let relations = self.aggregations.write(event.nid, &write_child);
+        let per_reader = PerReader {
+            relations: relations.as_deref(),
+            ..self.reader.per_reader(event, membership, self.now_ms)
+        };
+        self.write(out, timeline_event, per_reader);
         self.prune(out, start);
+    }
+
+    fn write(&self, out: &mut String, event: &TimelineEvent, per_reader: PerReader<'_>) {
+        if self.filter.federation_format {
+            event.write_federation_format(out, per_reader);
+        } else {
+            event.write(out, per_reader);
+        }
     }
 
     /// Appends a state event.

@@ -20,6 +20,7 @@ pub(crate) fn write(query: &V3Query<'_>, updates: &SyncUpdates<'_>, now_ms: u64)
             device_id: Some(&query.request.device_id),
         },
         filter: query.filter,
+        aggregations: &updates.aggregations,
         now_ms,
     };
     let mut json = JsonWriter::new();

@@ -1,10 +1,11 @@
 //! What an operation may cost on a warm server: the statements that it runs.
 
 use futures::future::join_all;
+use room::NewMessage;
 use serde_json::json;
 use testkit::Queries;
 
-use crate::support::{Server, alice, bob, message, transaction};
+use crate::support::{Server, alice, backwards, bob, message, raw, reader, transaction};
 
 /// The statements since the last call, without the heartbeat of the feed.
 fn statements(queries: &Queries) -> Vec<String> {
@@ -113,4 +114,41 @@ async fn reading_state_of_a_cached_room_needs_no_query() {
         .await
         .expect("members");
     assert_eq!(statements(&queries), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_relates_to_events_is_read_only_if_there_is_something() {
+    let server = Server::start().await;
+    let room_id = server.room(&[&alice(), &bob()]).await;
+    let alice = alice();
+    let root = server.send_text(&room_id, &alice, "root").await;
+    let root = root.expect("sent");
+    let page = backwards(20);
+    let queries = Queries::listen();
+    let messages = || server.messages(&room_id, reader(&alice), &page);
+    messages().await.expect("a page");
+    let plain = statements(&queries).len();
+    let relate = async |rel_type: &str| {
+        let content = json!({
+            "msgtype": "m.text", "body": rel_type,
+            "m.relates_to": { "event_id": root, "rel_type": rel_type, "key": "+1" },
+        });
+        let new = NewMessage {
+            content: raw(&content),
+            ..message("")
+        };
+        let sender = transaction(&alice, rel_type);
+        server.rooms.send(&room_id, &sender, new).await.expect("sent");
+    };
+    relate("m.annotation").await;
+    statements(&queries);
+    messages().await.expect("a page");
+    assert_eq!(statements(&queries).len(), plain);
+    relate("m.thread").await;
+    relate("m.reference").await;
+    statements(&queries);
+    let found = messages().await.expect("a page");
+    assert!(found.contains("latest_event") && found.contains("m.reference"));
+    // Whom the reader ignores, the events that relate to those of the page, and the last reply.
+    assert_eq!(statements(&queries).len(), plain + 3);
 }

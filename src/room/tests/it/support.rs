@@ -67,6 +67,7 @@ fn settings() -> Settings {
         default_version: RoomVersionId::V12,
         limits: config::Limits::default(),
         receive_time: Duration::from_mins(5),
+        search_language: "simple".to_owned(),
     }
 }
 

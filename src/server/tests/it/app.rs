@@ -13,6 +13,7 @@ use live::Live;
 use ruma::OwnedServerName;
 use serde_json::{Value, json};
 use server::app::Dependencies;
+use storage::Database;
 use tempfile::TempDir;
 use testkit::TestDatabase;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A server of its own: a fresh database, a fresh folder, the real router.
 pub(crate) struct TestApp {
+    pub(crate) app: api::App,
+    pub(crate) database: Database,
     router: Router,
     server_name: OwnedServerName,
     /// Removed with the server.
@@ -79,7 +82,7 @@ impl TestApp {
         #[expect(clippy::disallowed_methods, reason = "tests have no supervisor")]
         tokio::spawn(async move { follower.run(&mut feed).await });
         let dependencies = Dependencies {
-            database,
+            database: database.clone(),
             committer,
             live,
             clock: Clock::system(),
@@ -87,7 +90,9 @@ impl TestApp {
         };
         let app = server::app::build(&config, dependencies).await.unwrap();
         Self {
-            router: api::routes::all().into_router(app),
+            router: api::routes::all().into_router(app.clone()),
+            app,
+            database,
             server_name: config.server_name,
             _folder: folder,
         }

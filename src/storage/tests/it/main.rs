@@ -15,5 +15,7 @@ mod outliers;
 mod pending_redactions;
 mod processes;
 mod remote_device_lists;
+mod search;
 mod state;
 mod support;
+mod user_directory;

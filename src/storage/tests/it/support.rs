@@ -229,6 +229,7 @@ impl Room {
                 redacted_because: None,
                 auth_nids: Vec::new(),
                 after_gap: false,
+                has_relations: false,
                 transaction: None,
             },
             placement: Placement::Timeline,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use live::ViewQuery;
 use ruma::OwnedUserId;
+use serde_json::json;
 use storage::memberships::Membership;
 use testkit::{TestDatabase, queries_of, room::TestRoom};
 use types::SyncToken;
@@ -143,6 +144,29 @@ async fn first_sync_costs_the_same_for_few_rooms_and_for_many() {
     }
     assert_eq!(costs[0], costs[1]);
     assert!(costs[0] > 0 && costs[0] <= 20, "{costs:?}");
+}
+
+#[tokio::test]
+async fn what_relates_to_events_of_all_rooms_is_read_together() {
+    let server = server().await;
+    let token = server.token(&alice()).await;
+    for number in 0..3 {
+        let room = TestRoom::create(&server.db, &alice()).await;
+        let root = room.message(&server.db, &alice(), &number.to_string()).await;
+        let relation = json!({ "event_id": root, "rel_type": "m.thread" });
+        let content = json!({ "body": "reply", "m.relates_to": relation });
+        room.event(&server.db, &alice(), "m.room.message", content).await;
+    }
+    let (answer, queries) = queries_of(server.sync(&alice(), Some(&token))).await;
+    let rooms = answer["rooms"]["join"].as_object().unwrap();
+    for room in rooms.values() {
+        let events = room["timeline"]["events"].as_array().unwrap();
+        let root = &events[events.len() - 2]["unsigned"]["m.relations"]["m.thread"];
+        assert_eq!((&root["count"], rooms.len()), (&json!(1), 3));
+        let last = events[events.len() - 1]["event_id"].as_str();
+        assert_eq!(root["latest_event"]["event_id"].as_str(), last);
+    }
+    assert_eq!(queries.len(), 2, "{queries:?}");
 }
 
 #[tokio::test]
