@@ -492,6 +492,31 @@ CREATE TABLE session_tokens (
 );
 CREATE INDEX session_tokens_session ON session_tokens (session_nid, generation);
 
+-- Whom to tell of notifications, over HTTP; each ends with its session.
+CREATE TABLE pushers (
+    pusher_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id text NOT NULL REFERENCES users,
+    app_id text NOT NULL,
+    push_key text NOT NULL,
+    session_nid bigint NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    url text NOT NULL,
+    -- What the push gateway is sent with each notification, a JSON object.
+    data text NOT NULL,
+    app_display_name text NOT NULL,
+    device_display_name text NOT NULL,
+    profile_tag text,
+    lang text NOT NULL,
+    set_ts bigint NOT NULL,
+    -- While the gateway fails: what comes after this position of the stream was not sent.
+    sent_until bigint,
+    failures integer NOT NULL DEFAULT 0,
+    retry_at timestamptz,
+    UNIQUE (user_id, app_id, push_key)
+);
+CREATE INDEX pushers_app ON pushers (app_id, push_key);
+CREATE INDEX pushers_session ON pushers (session_nid);
+CREATE INDEX pushers_retry ON pushers (retry_at) WHERE retry_at IS NOT NULL;
+
 -- Tokens for `m.login.token`, as SHA-256 hashes, used once.
 CREATE TABLE login_tokens (
     token_hash bytea PRIMARY KEY,

@@ -11,6 +11,7 @@ use http::request::Parts;
 use identity::{Caller, Identity};
 use live::Live;
 use media::Media;
+use push::Push;
 use room::Rooms;
 use ruma::{OwnedServerName, UserId};
 use sync::SyncResponder;
@@ -44,6 +45,8 @@ pub struct Handles {
     pub keys: Keys,
     /// Media.
     pub media: Media,
+    /// Pushers.
+    pub push: Push,
     /// Rate limits.
     pub limits: Limits,
     /// The largest request body of an authenticated caller, in bytes.

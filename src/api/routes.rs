@@ -133,6 +133,7 @@ fn client() -> Routes<App> {
         .merge(account())
         .merge(user_data())
         .merge(push_rules())
+        .merge(notifications())
         .merge(rooms())
         .merge(delayed_events())
         .merge(thread_subscriptions())
@@ -206,6 +207,14 @@ fn push_rules() -> Routes<App> {
         .matrix(push_rules::set_enabled)
         .matrix(push_rules::actions)
         .matrix(push_rules::set_actions)
+}
+
+/// Pushers and notifications.
+fn notifications() -> Routes<App> {
+    Routes::default()
+        .matrix(client::pushers::list)
+        .matrix(client::pushers::set)
+        .limited(Class::General, client::notifications::list)
 }
 
 /// Rooms.

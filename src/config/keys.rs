@@ -6,7 +6,7 @@ use serde::{
 };
 
 /// The keys of every section, by the section's name.
-pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
+pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 18] {
     [
         ("client", of::<crate::Client>()),
         ("federation", of::<crate::Federation>()),
@@ -20,6 +20,7 @@ pub(crate) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
         ("search", of::<crate::Search>()),
         ("presence", of::<crate::Presence>()),
         ("turn", of::<crate::Turn>()),
+        ("push", of::<crate::Push>()),
         ("media", of::<crate::Media>()),
         ("cache", of::<crate::Cache>()),
         ("metrics", of::<crate::Metrics>()),

@@ -8,6 +8,7 @@ mod loaded;
 mod network;
 mod problem;
 mod search;
+mod push;
 mod sources;
 mod storage;
 mod telemetry;
@@ -25,6 +26,7 @@ pub use loaded::{Loaded, Setting};
 pub use network::{Client, SupportContact, WellKnown};
 pub use problem::{Origin, Problem};
 pub use search::{Search, UserDirectory, UserSearch};
+pub use push::Push;
 pub use sources::{load, process_environment};
 pub use storage::{Cache, Database, Media};
 pub use telemetry::{Log, LogFormat, Metrics};
@@ -56,6 +58,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Who is online.
     pub presence: Presence,
+    /// Requests to push gateways.
+    pub push: Push,
     /// How often a user or address may call endpoints.
     pub rate_limits: RateLimits,
     /// Limits of one user's devices, rooms and account data, and of a room's typing users.
@@ -91,6 +95,7 @@ impl Default for Config {
             registration: Registration::default(),
             sessions: Sessions::default(),
             presence: Presence::default(),
+            push: Push::default(),
             rate_limits: RateLimits::default(),
             limits: Limits::default(),
             rooms: Rooms::default(),
@@ -147,6 +152,7 @@ impl Config {
         self.database.validate(findings);
         self.registration.validate(findings);
         self.sessions.validate(findings);
+        self.push.validate(findings);
         self.rate_limits.validate(findings);
         self.limits.validate(findings);
         self.turn.validate(findings);

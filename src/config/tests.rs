@@ -259,6 +259,24 @@ fn every_key_can_come_from_the_environment() {
 }
 
 #[test]
+fn pushing_needs_time_and_requests() {
+    let loaded = from_file(
+        "[push]\ntimeout = \"21s\"\nmax_retry_interval = \"0s\"\nparallel_requests = 0\n\
+         [limits]\npushers_per_user = 0\n",
+    );
+    let reasons = reasons(&loaded);
+    for key in [
+        "push.timeout",
+        "push.max_retry_interval",
+        "push.parallel_requests",
+        "limits.pushers_per_user",
+    ] {
+        let is_named = reasons.iter().any(|reason| reason.contains(key));
+        assert!(is_named, "{key}: {reasons:?}");
+    }
+}
+
+#[test]
 fn a_bad_variable_is_named() {
     let loaded = from_environment(&[
         ("CHANCERY_RATE_LIMITS", "maybe"),

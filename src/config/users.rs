@@ -181,7 +181,7 @@ impl RateLimit {
     }
 }
 
-/// Limits of one user's devices, rooms, account data, reports, room keys, delayed events, threads and files, and of a room's typing users.
+/// Limits of one user's devices, rooms, account data, reports, room keys, delayed events, threads, files and pushers, and of a room's typing users.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -204,6 +204,8 @@ pub struct Limits {
     pub max_event_delay: Duration,
     /// How large all files of a user may be.
     pub media_per_user: ByteSize,
+    /// How many pushers a user may have.
+    pub pushers_per_user: u32,
     /// How many users of a room are shown as typing.
     pub typing_users_per_room: u32,
     /// A page that explains these limits to users.
@@ -222,6 +224,7 @@ impl Default for Limits {
             max_event_delay: Duration::from_hours(24),
             thread_subscriptions_per_user: 10_000,
             media_per_user: ByteSize::mib(10 * 1024),
+            pushers_per_user: 50,
             typing_users_per_room: 100,
             info_uri: None,
         }
@@ -280,6 +283,11 @@ impl Limits {
         self.exceeded(format!("{} of files", self.media_per_user))
     }
 
+    /// The error for a user with too many pushers.
+    pub fn too_many_pushers(&self) -> UserLimitExceeded {
+        self.exceeded(format!("{} pushers", self.pushers_per_user))
+    }
+
     fn exceeded(&self, limit: String) -> UserLimitExceeded {
         UserLimitExceeded {
             limit,
@@ -301,6 +309,7 @@ impl Limits {
                 "limits.thread_subscriptions_per_user",
                 self.thread_subscriptions_per_user,
             ),
+            ("limits.pushers_per_user", self.pushers_per_user),
             ("limits.typing_users_per_room", self.typing_users_per_room),
         ] {
             findings.require(limit > 0, key, "must be at least 1");

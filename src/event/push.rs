@@ -10,7 +10,7 @@ use ruma::{
     events::push_rules::PushRulesEventContent,
     power_levels::NotificationPowerLevels,
     push::{
-        Action, FlattenedJson, HighlightTweakValue, PatternedPushRuleInit,
+        Action, FlattenedJson, HighlightTweakValue, PatternedPushRuleInit, PushCondition,
         PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, SoundTweakValue, Tweak,
     },
     room_version_rules::RoomPowerLevelsRules,
@@ -20,6 +20,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{Pdu, PowerLevel, PowerLevels, RoomVersion, State};
+
+mod polls;
 
 /// The result of the push rules for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub fn defaults(user_id: &UserId) -> Ruleset {
         pattern: user_id.localpart().to_owned(),
     };
     rules.content.insert(named.into());
+    let (overriding, underlying) = polls::rules();
+    rules.override_.insert(overriding);
+    rules.underride.extend(underlying);
     rules
 }
 
@@ -114,23 +119,54 @@ pub fn power_levels(state: &State) -> Option<PushConditionPowerLevelsCtx> {
     ))
 }
 
-/// Evaluates a user's push rules for an event.
-pub fn evaluate(
-    rules: &Ruleset,
+/// The actions of a user's first push rule that applies to an event; none if no rule does.
+pub fn actions<'r>(
+    rules: &'r Ruleset,
     event: &FlattenedJson,
     context: &PushConditionRoomCtx,
-) -> PushDecision {
+) -> &'r [Action] {
     // No condition waits for anything: those that would are of an unstable feature.
     let applying = rules.iter().find(|rule| {
         let applies = rule.applies(event, context).now_or_never();
         applies.unwrap_or(false)
     });
     match applying {
-        Some(rule) if !rule.triggers_notification() => PushDecision::Silent,
-        Some(rule) if rule.triggers_highlight() => PushDecision::Highlight,
-        Some(_) => PushDecision::Notify,
-        None => PushDecision::Silent,
+        Some(rule) => rule.actions(),
+        None => &[],
     }
+}
+
+impl PushDecision {
+    /// What actions come to.
+    pub fn of(actions: &[Action]) -> Self {
+        if !actions.iter().any(Action::should_notify) {
+            Self::Silent
+        } else if actions.iter().any(Action::is_highlight) {
+            Self::Highlight
+        } else {
+            Self::Notify
+        }
+    }
+}
+
+/// Evaluates a user's push rules for an event.
+pub fn evaluate(
+    rules: &Ruleset,
+    event: &FlattenedJson,
+    context: &PushConditionRoomCtx,
+) -> PushDecision {
+    PushDecision::of(actions(rules, event, context))
+}
+
+/// Whether a user has rules that depend on who may notify everybody, beside the default ones.
+pub fn has_permission_rules(rules: &Ruleset) -> bool {
+    let conditional = rules.override_.iter().chain(&rules.underride);
+    let mut own = conditional.filter(|rule| !rule.default && rule.enabled);
+    own.any(|rule| {
+        let mut conditions = rule.conditions.iter();
+        conditions
+            .any(|condition| matches!(condition, PushCondition::SenderNotificationPermission(_)))
+    })
 }
 
 #[derive(Deserialize)]

@@ -10,7 +10,7 @@ use crate::{Error, Identity, Result};
 /// Types that have their own endpoints. Spec: client-server, "Client Config".
 const MANAGED: [&str; 2] = ["m.push_rules", "m.fully_read"];
 /// The content of data that was deleted. It stays for a while, as clients learn from it.
-const DELETED: &str = "{}";
+pub(crate) const DELETED: &str = "{}";
 /// The longest type, in bytes.
 const MAX_EVENT_TYPE: usize = 255;
 /// The largest content of one type, in bytes: all of it is sent to every new device.

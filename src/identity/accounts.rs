@@ -2,7 +2,7 @@
 
 use ruma::{OwnedUserId, UserId};
 use serde_json::Map;
-use storage::{Tx, UserChange, stream::AccountData};
+use storage::{Tx, UserChange, UserChanges, stream::AccountData};
 use types::Secret;
 
 use crate::{
@@ -87,7 +87,8 @@ impl Identity {
         Ok(storage::users::deactivated_with_rooms(&mut db).await?)
     }
 
-    /// Replaces the user's password, and ends the user's other sessions if requested.
+    /// Replaces the user's password, and ends the pushers of the user's other sessions, and these
+    /// themselves if requested.
     #[tracing::instrument(name = "identity.change_password", skip_all, err(level = "debug"))]
     pub async fn change_password(
         &self,
@@ -98,13 +99,16 @@ impl Identity {
     ) -> Result<()> {
         let hash = self.0.passwords.hash(new_password).await?;
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = if logout_others {
+        let (changes, ended) = if logout_others {
             delete_all_devices_with(&mut tx, &user.user_id, Some(&user.device_id)).await?
         } else {
-            (None, Vec::new())
+            (UserChanges::new(), Vec::new())
         };
+        // Who has changed the password may not trust those who set them.
+        storage::pushers::delete_of_other_sessions(&mut tx, &user.user_id, user.session_nid)
+            .await?;
         storage::users::set_password(&mut tx, &user.user_id, &hash).await?;
-        tx.commit_with(change.into_iter().collect()).await?;
+        tx.commit_with(changes).await?;
         self.revoke_tokens(&ended);
         Ok(())
     }

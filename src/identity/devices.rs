@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ruma::{DeviceId, OwnedDeviceId, UserId};
-use storage::{Tx, UserChange, devices::Device, sessions::TokenHash};
+use storage::{Tx, UserChange, UserChanges, devices::Device, sessions::TokenHash};
 
-use crate::{Error, Identity, Result, uia::Confirmed};
+use crate::{Error, Identity, Result, local_notifications, uia::Confirmed};
 
 /// The longest device id and device name that are stored, in bytes.
 const MAX_DEVICE_TEXT: usize = 255;
@@ -84,8 +84,8 @@ impl Identity {
         device_ids: &[OwnedDeviceId],
     ) -> Result<()> {
         let mut tx = self.0.database.begin().await?;
-        let (changed, ended) = delete_devices_with(&mut tx, user_id, device_ids).await?;
-        tx.commit_with(changed.into_iter().collect()).await?;
+        let (changes, ended) = delete_devices_with(&mut tx, user_id, device_ids).await?;
+        tx.commit_with(changes).await?;
         self.revoke_tokens(&ended);
         Ok(())
     }
@@ -100,20 +100,25 @@ impl Identity {
     }
 }
 
-/// Deletes devices; returns the device-list change, and the tokens that become invalid when the
+/// Deletes devices; returns what clients learn of it, and the tokens that become invalid when the
 /// transaction commits.
 pub(crate) async fn delete_devices_with(
     tx: &mut Tx,
     user_id: &UserId,
     device_ids: &[OwnedDeviceId],
-) -> Result<(Option<UserChange>, Vec<TokenHash>)> {
+) -> Result<(UserChanges, Vec<TokenHash>)> {
     storage::users::lock(tx, user_id).await?;
     let ended = storage::sessions::token_hashes(tx, user_id, device_ids).await?;
     let deleted = storage::devices::delete(tx, user_id, device_ids).await?;
-    let change = UserChange::DeviceList {
-        user_id: user_id.to_owned(),
-    };
-    Ok(((!deleted.is_empty()).then_some(change), ended))
+    let mut changes = UserChanges::new();
+    if !deleted.is_empty() {
+        changes.push(UserChange::DeviceList {
+            user_id: user_id.to_owned(),
+        });
+        let settings = local_notifications::delete(tx, user_id, &deleted).await?;
+        settings.into_iter().for_each(|change| changes.push(change));
+    }
+    Ok((changes, ended))
 }
 
 /// Deletes a user's devices except `kept`, and the user's login tokens; returns what
@@ -122,7 +127,7 @@ pub(crate) async fn delete_all_devices_with(
     tx: &mut Tx,
     user_id: &UserId,
     kept: Option<&DeviceId>,
-) -> Result<(Option<UserChange>, Vec<TokenHash>)> {
+) -> Result<(UserChanges, Vec<TokenHash>)> {
     // Locked before the devices are read, so that none is added meanwhile.
     storage::users::lock(tx, user_id).await?;
     storage::sessions::delete_login_tokens(tx, user_id).await?;

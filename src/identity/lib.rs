@@ -10,6 +10,7 @@ mod error;
 mod filters;
 mod invite_permission;
 mod last_seen;
+mod local_notifications;
 mod login;
 mod maintenance;
 mod metrics;

@@ -165,8 +165,8 @@ impl Identity {
     /// Ends all sessions of a user and deletes the devices.
     pub async fn logout_all(&self, user_id: &UserId) -> Result<()> {
         let mut tx = self.0.database.begin().await?;
-        let (change, ended) = delete_all_devices_with(&mut tx, user_id, None).await?;
-        tx.commit_with(change.into_iter().collect()).await?;
+        let (changes, ended) = delete_all_devices_with(&mut tx, user_id, None).await?;
+        tx.commit_with(changes).await?;
         self.revoke_tokens(&ended);
         Ok(())
     }

@@ -20,6 +20,7 @@ mod pins;
 mod presence;
 mod push_evaluator;
 mod room;
+mod room_notifier;
 mod room_servers;
 mod room_state;
 mod room_states;
@@ -42,6 +43,7 @@ pub use presence::{
 };
 pub use push_evaluator::PushEvaluator;
 pub use room::Room;
+pub use room_notifier::RoomNotifier;
 pub use room_state::{RoomState, is_core};
 pub use room_states::PinnedState;
 pub use subscription::Subscription;

@@ -4,7 +4,7 @@ use event::{
     Pdu,
     push::{self, PushDecision},
 };
-use ruma::push::{FlattenedJson, PushConditionRoomCtx};
+use ruma::push::{Action, FlattenedJson, PushConditionRoomCtx};
 
 use crate::{Room, TimelineEvent, User};
 
@@ -17,6 +17,8 @@ pub struct PushEvaluator<'a> {
     member: Option<&'a Pdu>,
     /// Made for the first event.
     context: Option<PushConditionRoomCtx>,
+    /// Looked up for the first event.
+    has_permission_rules: Option<bool>,
 }
 
 impl<'a> PushEvaluator<'a> {
@@ -27,6 +29,7 @@ impl<'a> PushEvaluator<'a> {
             room,
             member,
             context: None,
+            has_permission_rules: None,
         }
     }
 
@@ -35,15 +38,28 @@ impl<'a> PushEvaluator<'a> {
         self.evaluate_flattened(timeline_event.pdu(), || timeline_event.flattened())
     }
 
-    /// The same of an event that is flattened only if need be.
+    /// The actions of the rule that applies to an event; none for the user's own events.
+    pub fn actions(&mut self, timeline_event: &TimelineEvent) -> &'a [Action] {
+        self.actions_flattened(timeline_event.pdu(), || timeline_event.flattened())
+    }
+
+    /// The decision on an event that is flattened only if need be.
     pub(crate) fn evaluate_flattened<'e>(
         &mut self,
         pdu: &Pdu,
         flattened: impl FnOnce() -> &'e FlattenedJson,
     ) -> PushDecision {
+        PushDecision::of(self.actions_flattened(pdu, flattened))
+    }
+
+    fn actions_flattened<'e>(
+        &mut self,
+        pdu: &Pdu,
+        flattened: impl FnOnce() -> &'e FlattenedJson,
+    ) -> &'a [Action] {
         let (user, room, member) = (self.user, self.room, self.member);
         if pdu.sender() == user.user_id() || user.ignores(pdu.sender()) {
-            return PushDecision::Silent;
+            return &[];
         }
         let context = self.context.get_or_insert_with(|| {
             push::context(
@@ -53,10 +69,16 @@ impl<'a> PushEvaluator<'a> {
                 room.member_counts().joined,
             )
         });
+        let rules = user.push_rules();
         // Only what notifies everybody needs them, and copying them costs.
-        if context.power_levels.is_none() && pdu.content_text().contains("room") {
+        let has_permission_rules = &mut self.has_permission_rules;
+        let mut needs_levels = || {
+            pdu.content_text().contains("room")
+                || *has_permission_rules.get_or_insert_with(|| push::has_permission_rules(rules))
+        };
+        if context.power_levels.is_none() && needs_levels() {
             context.power_levels = room.push_levels().cloned();
         }
-        push::evaluate(user.push_rules(), flattened(), context)
+        push::actions(rules, flattened(), context)
     }
 }

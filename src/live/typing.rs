@@ -82,7 +82,7 @@ impl Live {
                 Message::RequestTyping => self.announce_typing(&mut notifications),
                 Message::Presence(message) => return self.apply_presence(message),
                 Message::RequestPresence => return self.announce_presence(),
-                Message::TokensEnded(_) => return,
+                Message::TokensEnded(_) | Message::PusherSet(_) => return,
             },
             PeerEvent::Resync => {
                 self.0.database.publish(Message::RequestTyping);

@@ -7,7 +7,7 @@ mod count;
 mod counter;
 pub(crate) mod history;
 pub(crate) mod store;
-mod thread;
+pub(crate) mod thread;
 
 use std::{
     collections::{BTreeMap, HashMap},

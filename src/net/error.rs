@@ -8,7 +8,7 @@ use hickory_resolver::net::NetError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is inside this server's own network.
-    #[error("{0} is not a public address, and federation.allowed_networks does not list it")]
+    #[error("{0} is not a public address, and `allowed_networks` does not list it")]
     AddressDenied(IpAddr),
     /// The name servers could not be asked, or have failed.
     #[error("The name {name} could not be resolved")]

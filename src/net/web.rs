@@ -89,14 +89,14 @@ fn redirects(guard: AddressGuard) -> reqwest::redirect::Policy {
     })
 }
 
-fn address_of(url: &Url) -> Option<IpAddr> {
+pub(crate) fn address_of(url: &Url) -> Option<IpAddr> {
     ip_literal(url.host_str()?)
 }
 
 /// Resolves names by DNS; gives the addresses that may be connected to.
-struct GuardedDns {
-    dns: Dns,
-    guard: AddressGuard,
+pub(crate) struct GuardedDns {
+    pub(crate) dns: Dns,
+    pub(crate) guard: AddressGuard,
 }
 
 impl Resolve for GuardedDns {

@@ -12,6 +12,8 @@ use federation::{Federation, OwnKeys};
 use identity::Identity;
 use live::Live;
 use media::Media;
+use net::{AddressGuard, Dns, PostClient, TrustRoots};
+use push::Push;
 use room::Rooms;
 use storage::{Committer, Database, keys};
 use sync::SyncResponder;
@@ -79,6 +81,7 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         (federation.clone(), signer),
         clock.clone(),
     );
+    let push = push(config, database.clone(), live.clone(), clock.clone())?;
     let sync = SyncResponder::new(database, live.clone(), clock.clone(), stopping);
     Ok(App::new(Handles {
         server_name: config.server_name.clone(),
@@ -91,11 +94,22 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         sync,
         keys,
         media,
+        push,
         limits: Limits::new(&config.rate_limits),
         max_body: config.client.max_body.as_usize(),
         base_url: config.public_base_url(),
         well_known: config.well_known.clone(),
     }))
+}
+
+/// The handle to the pushers. Gateways are resolved and trusted as other servers are.
+fn push(config: &Config, database: Database, live: Live, clock: Clock) -> Result<Push> {
+    let roots = TrustRoots::system_and(config.federation.ca_file.as_deref())?;
+    let dns = Dns::new(&config.federation.dns_servers)?;
+    let guard = AddressGuard::new(&config.push.allowed_networks);
+    let client = PostClient::new(dns, &roots, guard)?;
+    let settings = push::Settings::new(&config.push, config.user_limits());
+    Ok(Push::new(settings, database, live, client, clock))
 }
 
 fn key_settings(config: &Config) -> e2ee::Settings {

@@ -112,6 +112,7 @@ impl Workers {
             let delivery = following.clone();
             async move { delivery.follow(stopping).await }
         });
+        self.send_pushes(app);
         self.send_typing(app);
         self.send_presence(app);
         let sending = app.delivery.clone();
@@ -187,6 +188,20 @@ impl Workers {
                 let rooms = rooms.clone();
                 async move { rooms.index_backlog(stopping).await }
             });
+    }
+
+    /// Tells push gateways of the notifications of users.
+    fn send_pushes(&self, app: &App) {
+        let push = app.push.clone();
+        self.restart_until_drained("push.follow_peers", move || {
+            let push = push.clone();
+            async move { push.follow_peers().await }
+        });
+        let push = app.push.clone();
+        self.supervisor.spawn("push.follow", move |stopping| {
+            let push = push.clone();
+            async move { push.follow(stopping).await }
+        });
     }
 
     /// Sends to other servers what this process notices of its users' typing.

@@ -109,6 +109,23 @@ pub async fn since(
         .collect())
 }
 
+/// Which of these types of global data a user has, without those that are empty.
+pub async fn existing(
+    db: &mut Connection,
+    user_id: &UserId,
+    event_types: &[String],
+) -> Result<Vec<String>, Error> {
+    let existing = sqlx::query_scalar!(
+        "SELECT event_type FROM account_data
+         WHERE user_id = $1 AND room_nid = 0 AND event_type = ANY($2) AND content <> '{}'",
+        user_id.as_str(),
+        event_types
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(existing)
+}
+
 /// Removes all data of a closed account; without a position in the stream.
 pub async fn delete_all(db: &mut Connection, user_id: &UserId) -> Result<(), Error> {
     sqlx::query!(

@@ -43,6 +43,8 @@ pub enum Message {
     Presence(PresenceMessage),
     /// Asks the other processes for what they know of the presence of users.
     RequestPresence,
+    /// A user has set a pusher.
+    PusherSet(OwnedUserId),
 }
 
 /// What became of the entry of a process in the typing users of a room.

@@ -254,6 +254,7 @@ macro_rules! fetch_page {
 mod children;
 pub mod erase;
 // After the macros that they use.
+mod newest;
 mod outliers;
 mod places;
 mod related;
@@ -261,6 +262,7 @@ mod state;
 mod unread;
 
 pub use children::{ChildEvent, children};
+pub use newest::newest;
 pub use outliers::{auth_chain, by_ids, insert_outliers, pending_redactions};
 pub use places::{FreePlaces, at_time, count_between, free_places};
 pub use related::{MAX_RECURSION_DEPTH, RelationQuery, related};

@@ -34,6 +34,7 @@ pub mod openid;
 pub mod partial_states;
 pub mod profiles;
 pub mod published_device_lists;
+pub mod pushers;
 pub mod receipts;
 mod recent;
 pub mod registration;

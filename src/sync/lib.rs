@@ -1,4 +1,4 @@
-//! `/sync`: what changed for a device since its token.
+//! `/sync`: what changed for a device since its token; and `/notifications`.
 //!
 //! A request becomes a query ([`query`]); what is new is collected ([`collect`]) as typed updates
 //! ([`updates`]), which know nothing of the request, and written in the format of the protocol
@@ -9,11 +9,13 @@
 mod collect;
 mod context;
 mod error;
+mod notifications;
 mod query;
 mod updates;
 mod v3;
 mod wait;
 
 pub use error::Error;
+pub use notifications::{NotificationPage, NotificationQuery, NotifyingEvent};
 pub use v3::request::Request;
 pub use wait::SyncResponder;

@@ -18,13 +18,13 @@ use crate::{
 
 /// Handles `/sync`; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SyncResponder(Arc<Inner>);
+pub struct SyncResponder(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    database: Database,
-    live: Live,
-    clock: Clock,
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) live: Live,
+    pub(crate) clock: Clock,
     stopping: CancellationToken,
     in_flight: InFlight,
     filters: StoredFilters,

@@ -161,6 +161,16 @@ impl Follower {
     /// An exclusive follower waits until no other process follows under its name, too.
     pub async fn next(&mut self) -> Result<Batch, Error> {
         loop {
+            if let Some(batch) = self.next_until(None).await? {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// The same, but returns `None` when there is nothing until a time, while no other process follows
+    /// under this name.
+    pub async fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Batch>, Error> {
+        loop {
             if !self.hold_lease().await? {
                 sleep(RETRY).await;
                 continue;
@@ -168,30 +178,33 @@ impl Follower {
             let next = self
                 .database
                 .changes_after(self.looked_until, BATCH, &self.kinds);
-            let next = match self.lease_time {
+            let renewal = self.lease_time.map(|time| Instant::now() + time / 3);
+            let next = match deadline.into_iter().chain(renewal).min() {
                 None => next.await,
-                Some(time) => {
-                    let Ok(next) = tokio::time::timeout(time / 3, next).await else {
-                        continue;
-                    };
-                    next
-                }
+                Some(until) => match tokio::time::timeout_at(until, next).await {
+                    Ok(next) => next,
+                    Err(_) if deadline == Some(until) => return Ok(None),
+                    Err(_) => continue,
+                },
             };
             let lag = self.database.committed().get() - self.looked_until.get();
             metrics::gauge!("chancery_worker_follower_lag_positions", "follower" => self.name)
                 .set(lag as f64);
             match next {
-                NextChanges::InTables(committed) => return self.read(committed).await,
+                NextChanges::InTables(committed) => return self.read(committed).await.map(Some),
                 NextChanges::InMemory { changes, until } if changes.is_empty() => {
                     self.looked_until = until;
                     self.save_if_far().await?;
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Ok(None);
+                    }
                 }
                 NextChanges::InMemory { changes, until } => {
-                    return Ok(Batch {
+                    return Ok(Some(Batch {
                         changes,
                         from: self.position,
                         until,
-                    });
+                    }));
                 }
             }
         }
@@ -277,6 +290,11 @@ impl Follower {
     pub async fn done(&mut self, batch: Batch) -> Result<(), Error> {
         self.skip(batch).await?;
         self.save().await
+    }
+
+    /// Up to where all was returned and committed or skipped.
+    pub fn position(&self) -> StreamPosition {
+        self.looked_until
     }
 
     /// Moves past a batch that needed nothing. The cursor is not written for each: after a kill some of

@@ -131,3 +131,106 @@ fn stored_rules_are_merged_with_the_defaults() {
     assert_eq!(said("what weather today"), PushDecision::Silent);
     assert_eq!(said("hello"), PushDecision::Notify);
 }
+
+#[test]
+fn polls_notify_by_their_start_and_end() {
+    let mut room = room();
+    let cases = [
+        ("start", PushDecision::Notify),
+        ("response", PushDecision::Silent),
+        ("end", PushDecision::Notify),
+    ];
+    for (name, expected) in cases {
+        let event_type = format!("org.matrix.msc3381.poll.{name}");
+        let found = to_bob(&mut room, &defaults(), &event_type, json!({}));
+        assert_eq!(found, expected, "{name}");
+    }
+    // Of two members, with a sound.
+    let event = room.send(ALICE, "org.matrix.msc3381.poll.start", None, json!({}));
+    let flattened = flatten(&event.unwrap());
+    let sound = |members| {
+        let event_room = ruma::room_id!("!room:a.org");
+        let context = context(event_room, user(BOB), None, members);
+        let rules = defaults();
+        let actions = actions(&rules, &flattened, &context);
+        actions.iter().any(|action| action.sound().is_some())
+    };
+    assert!(sound(2) && !sound(3));
+}
+
+#[test]
+fn every_condition_of_the_specification_is_understood() {
+    let mut room = room();
+    let conditions = [
+        (
+            json!({"kind": "event_match", "key": "content.body", "pattern": "CAKE"}),
+            true,
+        ),
+        (
+            json!({"kind": "event_match", "key": "content.body", "pattern": "cak"}),
+            false,
+        ),
+        (
+            json!({"kind": "event_match", "key": "type", "pattern": "org.*.cake"}),
+            true,
+        ),
+        (
+            json!({"kind": "event_property_is", "key": "content.slices", "value": 3}),
+            true,
+        ),
+        (
+            json!({"kind": "event_property_is", "key": "content.slices", "value": "3"}),
+            false,
+        ),
+        (
+            json!({"kind": "event_property_is", "key": "content.a\\.b", "value": true}),
+            true,
+        ),
+        (
+            json!({"kind": "event_property_contains", "key": "content.for", "value": "all"}),
+            true,
+        ),
+        (
+            json!({"kind": "event_property_contains", "key": "content.for", "value": "al"}),
+            false,
+        ),
+        (json!({"kind": "room_member_count", "is": "2"}), true),
+        (json!({"kind": "room_member_count", "is": "<2"}), false),
+        (
+            json!({"kind": "sender_notification_permission", "key": "room"}),
+            true,
+        ),
+        (json!({"kind": "contains_display_name"}), false),
+        (json!({"kind": "org.example.unknown"}), false),
+    ];
+    for (condition, applies) in conditions {
+        let stored = json!({"global": {"override": [{
+            "rule_id": "own", "default": false, "enabled": true, "actions": ["notify"],
+            "conditions": [condition],
+        }]}});
+        let rules = rules(Some(&stored.to_string()), user(BOB)).unwrap();
+        let content = json!({
+            "body": "some cake", "slices": 3, "a.b": true, "for": ["all", 1],
+        });
+        let found = to_bob(&mut room, &rules, "org.example.cake", content);
+        assert_eq!(found == PushDecision::Notify, applies, "{condition}");
+    }
+}
+
+#[test]
+fn historical_actions_are_ignored() {
+    let mut room = room();
+    for (actions, expected) in [
+        (json!(["dont_notify"]), PushDecision::Silent),
+        (json!(["coalesce"]), PushDecision::Silent),
+        (json!(["notify", "coalesce"]), PushDecision::Notify),
+    ] {
+        let stored = json!({"global": {"override": [{
+            "rule_id": "own", "default": false, "enabled": true, "actions": actions,
+            "conditions": [],
+        }]}});
+        let rules = rules(Some(&stored.to_string()), user(BOB)).unwrap();
+        let found = to_bob(&mut room, &rules, "m.room.message", json!({"body": "x"}));
+        assert_eq!(found, expected, "{actions}");
+    }
+}

@@ -12,7 +12,9 @@ const LAYERS: [&[&str]; 8] = [
     &["event", "config"],
     &["postgres", "storage", "net"],
     &["federation", "live", "worker"],
-    &["room", "identity", "e2ee", "media", "sync", "delivery"],
+    &[
+        "room", "identity", "e2ee", "media", "sync", "delivery", "push",
+    ],
     &["records", "organisation", "testkit"],
     &["api"],
     &["server"],

@@ -18,6 +18,7 @@ mod members;
 mod membership;
 mod messages;
 mod presence;
+mod pushers;
 mod redact;
 mod register;
 mod relations;

@@ -73,6 +73,22 @@ async fn a_follower_waits_for_later_commits() {
 }
 
 #[tokio::test]
+async fn a_follower_with_a_deadline_waits_no_longer() {
+    let test = testkit::database().await;
+    let mut follower = build(&test, Follower::builder("test").exclusive()).await;
+    let passed = Some(tokio::time::Instant::now());
+    assert!(follower.next_until(passed).await.expect("none").is_none());
+    commit(&test, 0..1).await;
+    let batch = follower.next_until(passed).await.expect("a batch");
+    assert_eq!(positions(&batch.expect("a batch")), [1]);
+    // Nor for changes of another kind that keep coming.
+    let lists = Follower::builder("lists").kinds(&[ChangeKind::DeviceList]);
+    let mut follower = build(&test, lists.from(Start::Now)).await;
+    commit(&test, 1..2).await;
+    assert!(follower.next_until(passed).await.expect("none").is_none());
+}
+
+#[tokio::test]
 async fn a_long_stream_is_returned_in_batches_without_a_gap() {
     let test = testkit::database().await;
     commit(&test, 0..1200).await;
