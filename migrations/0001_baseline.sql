@@ -628,6 +628,21 @@ CREATE TABLE filters (
     UNIQUE (user_id, digest)
 );
 
+-- What clients of sliding sync have been sent on a connection (sync/sliding/connection.rs). A version
+-- never changes; a connection has up to four.
+CREATE TABLE sync_connections (
+    version bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id text NOT NULL,
+    device_id text NOT NULL,
+    conn_id text NOT NULL,
+    -- JSON.
+    content text NOT NULL,
+    used_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+CREATE INDEX sync_connections_device ON sync_connections (user_id, device_id, conn_id);
+CREATE INDEX sync_connections_unused ON sync_connections (used_at);
+
 -- A device's identity keys as they were signed, with the cross-signatures that were added since.
 CREATE TABLE device_keys (
     user_id text NOT NULL,

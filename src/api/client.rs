@@ -35,6 +35,7 @@ pub(crate) mod relations;
 pub(crate) mod reports;
 pub(crate) mod search;
 pub(crate) mod send;
+pub(crate) mod sliding_sync;
 pub(crate) mod spaces;
 pub(crate) mod state;
 pub(crate) mod sync;

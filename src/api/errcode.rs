@@ -16,6 +16,7 @@ pub(crate) fn status_and_errcode(kind: &ErrorKind) -> (StatusCode, &'static str)
         ErrorKind::Forbidden => (S::FORBIDDEN, "M_FORBIDDEN"),
         ErrorKind::UnknownToken { .. } => (S::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
         ErrorKind::MissingToken => (S::UNAUTHORIZED, "M_MISSING_TOKEN"),
+        ErrorKind::UnknownPos => (S::BAD_REQUEST, "M_UNKNOWN_POS"),
         ErrorKind::BadJson => (S::BAD_REQUEST, "M_BAD_JSON"),
         ErrorKind::NotJson => (S::BAD_REQUEST, "M_NOT_JSON"),
         ErrorKind::NotFound => (S::NOT_FOUND, "M_NOT_FOUND"),

@@ -12,6 +12,11 @@ const ENDPOINTS: &[(Method, &str)] = &[
     (Method::GET, "/_matrix/client/v3/devices/{device_id}"),
     (Method::PUT, "/_matrix/client/v3/devices/{device_id}"),
     (Method::GET, "/_matrix/client/v3/sync"),
+    (
+        Method::POST,
+        "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
+    ),
+    (Method::POST, "/_matrix/client/v4/sync"),
     (Method::POST, "/_matrix/client/v3/keys/upload"),
     (Method::POST, "/_matrix/client/v3/keys/query"),
     (Method::POST, "/_matrix/client/v3/keys/claim"),

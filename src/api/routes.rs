@@ -129,6 +129,8 @@ fn client() -> Routes<App> {
             client::federation_whitelist::list,
         )
         .matrix(client::sync::sync)
+        .matrix(client::sliding_sync::unstable)
+        .matrix(client::sliding_sync::stable)
         .merge(login())
         .merge(account())
         .merge(user_data())

@@ -181,7 +181,8 @@ impl RateLimit {
     }
 }
 
-/// Limits of one user's devices, rooms, account data, reports, room keys, delayed events, threads, files and pushers, and of a room's typing users.
+/// Limits of one user's devices, rooms, account data, reports, room keys, delayed events, threads, files and pushers, of a room's typing
+/// users, and of a device's connections of sliding sync.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -208,6 +209,8 @@ pub struct Limits {
     pub pushers_per_user: u32,
     /// How many users of a room are shown as typing.
     pub typing_users_per_room: u32,
+    /// How many connections of sliding sync a device may have.
+    pub sync_connections_per_device: u32,
     /// A page that explains these limits to users.
     pub info_uri: Option<String>,
 }
@@ -226,6 +229,7 @@ impl Default for Limits {
             media_per_user: ByteSize::mib(10 * 1024),
             pushers_per_user: 50,
             typing_users_per_room: 100,
+            sync_connections_per_device: 10,
             info_uri: None,
         }
     }
@@ -311,6 +315,10 @@ impl Limits {
             ),
             ("limits.pushers_per_user", self.pushers_per_user),
             ("limits.typing_users_per_room", self.typing_users_per_room),
+            (
+                "limits.sync_connections_per_device",
+                self.sync_connections_per_device,
+            ),
         ] {
             findings.require(limit > 0, key, "must be at least 1");
         }

@@ -122,6 +122,7 @@ impl LiveCache {
         }
         let room_nid = event.room_nid;
         self.record_change(room_nid, position);
+        self.overviews.record_event(room_nid, position);
         self.update_room(room_nid, position, |room| room.apply(change));
         if let Some(redacted) = &change.redacts {
             self.update_state(room_nid, position, |state| state.redact(&redacted.pdu));
@@ -139,6 +140,7 @@ impl LiveCache {
     ) {
         let room_nid = delta.room_nid;
         self.record_change(room_nid, position);
+        self.overviews.record_state(room_nid, &delta.changes);
         self.update_state(room_nid, position, |state| state.apply(&delta.changes));
         self.update_room(room_nid, position, |room| {
             room.push_delta(position, delta.changes.as_slice().into());

@@ -19,6 +19,7 @@ use crate::{
     ephemeral::EphemeralCounter,
     presence::{PresenceNotice, store::PresenceStore},
     room::Room,
+    room_overviews::RoomOverviews,
     room_servers::RoomServers,
     room_state::RoomState,
     typing_users::TypingUsers,
@@ -27,6 +28,8 @@ use crate::{
 
 /// What a room in `changes` or `typing_changes` takes, with an empty list of typing users, in bytes.
 const CHANGE_BYTES: usize = 256;
+/// About what an overview of a room takes, in bytes.
+const OVERVIEW_BYTES: usize = 128;
 /// About what the presence of a user takes, with the rooms of the user, in bytes.
 const PRESENCE_BYTES: usize = 1024;
 
@@ -49,6 +52,11 @@ impl Budget {
             events,
             changes,
         }
+    }
+
+    /// Of how many rooms the overviews are kept.
+    pub(crate) fn max_overviews(&self) -> usize {
+        self.changes / OVERVIEW_BYTES
     }
 
     /// Of how many users the presence is known before those who are offline are forgotten.
@@ -83,6 +91,8 @@ pub(crate) struct LiveCache {
     pub(crate) presence: Arc<Mutex<PresenceStore>>,
     /// Who in this process is told what other servers are to know of presence.
     pub(crate) presence_notices: Option<mpsc::Sender<PresenceNotice>>,
+    /// What lists of rooms are sorted and filtered by, as far as that was asked for.
+    pub(crate) overviews: RoomOverviews,
     /// How many users of each server are in rooms, as far as that was asked for.
     pub(crate) room_servers: RoomServers,
     /// When the typing users of each room last changed, after `typing_started`.
@@ -149,6 +159,7 @@ impl LiveCache {
             typing_notices: None,
             presence: Arc::new(Mutex::new(PresenceStore::new(budget.max_presence(), 0))),
             presence_notices: None,
+            overviews: RoomOverviews::new(budget.max_overviews()),
             room_servers: RoomServers::default(),
             typing_changes: ChangeIndex::default(),
             typing_started: EphemeralPosition::default(),

@@ -259,11 +259,17 @@ impl RoomState {
 
     /// The numbers of the events that are neither in [`core`](Self::core) nor of members.
     pub fn other_event_nids(&self) -> impl Iterator<Item = EventNid> {
+        self.others().map(|(_, nid)| nid)
+    }
+
+    /// The types and state keys that are neither in [`core`](Self::core) nor of members, and the numbers
+    /// of their events.
+    pub fn others(&self) -> impl Iterator<Item = (StateKey<'_>, EventNid)> {
         let others = self
             .keys
             .iter()
-            .filter(|(text, _)| !CORE_TYPES.contains(&&*text.event_type));
-        others.filter_map(|(_, key)| self.entries.event(*key))
+            .filter(|(text, _)| !is_core_type(&text.event_type));
+        others.filter_map(|(text, key)| Some((text.as_key(), self.entries.event(*key)?)))
     }
 
     /// The events of the types that rules and summaries need.
@@ -532,7 +538,12 @@ impl RoomState {
 
 /// Whether a room in memory holds the event.
 pub fn is_core(pdu: &Pdu) -> bool {
-    pdu.is_state() && CORE_TYPES.contains(&pdu.event_type())
+    pdu.is_state() && is_core_type(pdu.event_type())
+}
+
+/// Whether a room in memory holds all state events of a type.
+pub fn is_core_type(event_type: &str) -> bool {
+    CORE_TYPES.contains(&event_type)
 }
 
 fn weight(pdu: &Pdu) -> usize {

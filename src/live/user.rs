@@ -1,7 +1,7 @@
 //! A cached user: memberships, account data, and last-changed positions.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
 use event::invite_permission::{InviteDecision, InvitePermission};
 use parking_lot::Mutex;
 use ruma::{
-    OwnedDeviceId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
+    OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
     push::Ruleset,
 };
 use storage::{memberships::Membership, one_time_keys::KeyCounts, stream::AccountData};
@@ -23,6 +23,7 @@ use crate::{change_index::ChangeIndex, unread::KnownCounts};
 /// The type of the account data that lists whom a user ignores.
 pub const IGNORED_USERS: &str = "m.ignored_user_list";
 const PUSH_RULES: &str = "m.push_rules";
+const DIRECT: &str = "m.direct";
 
 /// About how many bytes parsed push rules take.
 const RULES_WEIGHT: usize = 12 * 1024;
@@ -39,6 +40,7 @@ pub struct User {
     ignored: Vec<OwnedUserId>,
     invite_permission: Arc<InvitePermission>,
     push_rules: OnceLock<Arc<Ruleset>>,
+    direct_rooms: OnceLock<Arc<HashSet<OwnedRoomId>>>,
     /// The user was read from the database as it stood here.
     pub(crate) loaded_at: StreamPosition,
 }
@@ -77,6 +79,7 @@ impl User {
             ignored: Vec::new(),
             invite_permission: Arc::default(),
             push_rules: OnceLock::new(),
+            direct_rooms: OnceLock::new(),
             loaded_at,
         };
         for (position, data) in account_data {
@@ -158,6 +161,38 @@ impl User {
         })
     }
 
+    /// Whether a room is a direct chat.
+    ///
+    /// Spec: client-server, "Direct Messaging".
+    pub fn is_direct(&self, room_id: &RoomId) -> bool {
+        let rooms = self.direct_rooms.get_or_init(|| {
+            let content = self
+                .global_account_data(DIRECT)
+                .map(|entry| &*entry.content);
+            Arc::new(content.map(direct_rooms).unwrap_or_default())
+        });
+        rooms.contains(room_id)
+    }
+
+    /// When it last changed which rooms are direct chats.
+    pub fn direct_rooms_changed(&self) -> StreamPosition {
+        let entry = self.global_account_data(DIRECT);
+        entry.map(|entry| entry.position).unwrap_or_default()
+    }
+
+    /// Whether a room has one of these tags.
+    ///
+    /// Spec: client-server, "Room Tagging".
+    pub fn has_tag(&self, room_nid: RoomNid, tags: &[String]) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            tags: BTreeMap<String, serde::de::IgnoredAny>,
+        }
+        let entry = self.account_data.get(&(room_nid, Arc::from("m.tag")));
+        let content = entry.and_then(|entry| serde_json::from_str::<Content>(&entry.content).ok());
+        content.is_some_and(|content| tags.iter().any(|tag| content.tags.contains_key(tag)))
+    }
+
     /// When push rules or ignored users last changed.
     pub fn notification_settings_changed(&self) -> StreamPosition {
         let position = |event_type| {
@@ -185,6 +220,9 @@ impl User {
         let types = [InvitePermission::DEFAULT_TYPE, InvitePermission::LISTS_TYPE];
         if room_nid == RoomNid(0) && types.contains(&&*data.event_type) {
             Arc::make_mut(&mut self.invite_permission).set(&data.event_type, &data.content);
+        }
+        if room_nid == RoomNid(0) && data.event_type == DIRECT {
+            self.direct_rooms = OnceLock::new();
         }
         if room_nid != RoomNid(0) {
             self.room_data_changes.insert(room_nid, position);
@@ -234,6 +272,18 @@ impl User {
             .sum();
         1024 + RULES_WEIGHT + self.rooms.len() * 512 + data
     }
+}
+
+fn direct_rooms(content: &str) -> HashSet<OwnedRoomId> {
+    // Clients write it; what is malformed in it does not hide the rest.
+    let Ok(content) = serde_json::from_str::<BTreeMap<String, serde_json::Value>>(content) else {
+        return HashSet::new();
+    };
+    let lists = content.values().filter_map(serde_json::Value::as_array);
+    let rooms = lists.flatten().filter_map(serde_json::Value::as_str);
+    rooms
+        .filter_map(|room_id| room_id.try_into().ok())
+        .collect()
 }
 
 /// The users that the content of [`IGNORED_USERS`] lists.

@@ -79,9 +79,17 @@ enum ClaimOutcome<'a> {
 
 /// What the database returned about rooms whose last change is not cached.
 #[derive(Default)]
-struct KnownChanges {
+pub(crate) struct KnownChanges {
     changed: HashSet<RoomNid>,
     unchanged: HashSet<RoomNid>,
+}
+
+impl KnownChanges {
+    /// Records which of the rooms that were asked for changed.
+    pub(crate) fn insert(&mut self, changed: Vec<RoomNid>, asked: Vec<RoomNid>) {
+        self.changed.extend(changed);
+        self.unchanged.extend(asked);
+    }
 }
 
 impl Live {
@@ -110,10 +118,8 @@ impl Live {
                 LookupOutcome::QueryChanges(room_nids) => {
                     let since = query.since.unwrap_or_default().stream;
                     let mut db = self.0.database.acquire().await?;
-                    known_changes
-                        .changed
-                        .extend(rooms::changed_since(&mut db, &room_nids, since).await?);
-                    known_changes.unchanged.extend(room_nids);
+                    let changed = rooms::changed_since(&mut db, &room_nids, since).await?;
+                    known_changes.insert(changed, room_nids);
                 }
                 LookupOutcome::LoadRooms(missing) => {
                     match self.claim(missing, &mut pins, query, subscription.user_id()) {
@@ -246,7 +252,7 @@ impl Live {
 impl LiveCache {
     /// The rooms of a user that the query may select: as few as what changed since its token, not all
     /// of them.
-    fn candidates<'u>(
+    pub(crate) fn candidates<'u>(
         &self,
         user: &'u User,
         last_changed: &LastChanged,
@@ -284,7 +290,7 @@ impl LiveCache {
     }
 
     /// Whether the query selects a room; `None` if only the database knows.
-    fn is_wanted(
+    pub(crate) fn is_wanted(
         &self,
         room: &Membership,
         query: &ViewQuery<'_>,

@@ -82,7 +82,11 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         clock.clone(),
     );
     let push = push(config, database.clone(), live.clone(), clock.clone())?;
-    let sync = SyncResponder::new(database, live.clone(), clock.clone(), stopping);
+    let sync = sync::Settings {
+        max_connections_per_device: config.limits.sync_connections_per_device,
+        connection_cache_bytes: config.cache.total.get() / 32,
+    };
+    let sync = SyncResponder::new(sync, database, live.clone(), clock.clone(), stopping);
     Ok(App::new(Handles {
         server_name: config.server_name.clone(),
         clock,

@@ -6,7 +6,7 @@ use types::RoomNid;
 
 use crate::{
     Connection, Error, delayed_events, events, jobs, leases::milliseconds, relayed_events,
-    snapshots,
+    snapshots, sync_connections,
 };
 
 /// How long client transactions are kept, in milliseconds.
@@ -17,10 +17,12 @@ const FINISHED_JOBS: Duration = Duration::from_hours(7 * 24);
 const KEY_COUNT_CHANGES: Duration = Duration::from_hours(24);
 /// How long the mark of an event to be passed on is kept if the event was never written.
 const RELAYED_EVENTS: Duration = Duration::from_hours(24);
+/// How long a connection of sliding sync that nobody uses is kept.
+const UNUSED_SYNC_CONNECTIONS: Duration = Duration::from_hours(30 * 24);
 
 /// Deletes client transactions that clients do not repeat any more, what is left of devices that are
-/// gone, changes of key counts that every process has read, and delayed events and jobs that ended long ago;
-/// returns how many rows.
+/// gone, changes of key counts that every process has read, connections of sliding sync that nobody
+/// uses, and delayed events and jobs that ended long ago; returns how many rows.
 #[tracing::instrument(name = "storage.maintenance.delete_expired", level = "debug", skip_all)]
 pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Error> {
     let before = now_ms.saturating_sub(TRANSACTIONS_MS);
@@ -54,6 +56,7 @@ pub async fn delete_expired(db: &mut Connection, now_ms: i64) -> Result<u64, Err
     .rows_affected();
     deleted += delayed_events::delete_ended(&mut *db, now_ms).await?;
     deleted += relayed_events::delete_old(&mut *db, RELAYED_EVENTS).await?;
+    deleted += sync_connections::delete_unused(&mut *db, UNUSED_SYNC_CONNECTIONS).await?;
     deleted += jobs::delete_finished(db, FINISHED_JOBS).await?;
     Ok(deleted)
 }

@@ -23,10 +23,15 @@ use storage::{
 };
 use types::{StreamPosition, SyncToken};
 
-use crate::{Error, context::SyncContext, query::SyncQuery, updates::SyncUpdates};
+use crate::{
+    Error,
+    context::SyncContext,
+    query::{SyncQuery, ToDeviceQuery},
+    updates::SyncUpdates,
+};
 
 /// The most to-device messages in a response.
-const MAX_TO_DEVICE: usize = 100;
+pub(crate) const MAX_TO_DEVICE: usize = 100;
 
 const PUSH_RULES: &str = "m.push_rules";
 
@@ -35,9 +40,17 @@ pub(crate) async fn updates<'a>(
     context: &SyncContext<'a>,
     query: SyncQuery<'a>,
 ) -> Result<SyncUpdates<'a>, Error> {
-    let (to_device, last_to_device) = to_device_messages(context).await?;
-    let device_lists = device_list_changes(context).await?;
-    let (key_counts, key_counts_changed) = key_counts(context).await?;
+    let (to_device, last_to_device) = match query.to_device {
+        Some(query) => to_device_messages(context, query).await?,
+        None => (Vec::new(), None),
+    };
+    let (device_lists, key_counts) = if query.encryption {
+        let device_lists = device_list_changes(context).await?;
+        (device_lists, Some(key_counts(context).await?))
+    } else {
+        (DeviceListChanges::default(), None)
+    };
+    let key_counts_changed = key_counts.as_ref().is_some_and(|(_, changed)| *changed);
     let rooms = rooms::updates(context, query).await?;
     Ok(SyncUpdates {
         next: SyncToken {
@@ -45,11 +58,14 @@ pub(crate) async fn updates<'a>(
             ephemeral: context.view.ephemeral,
             to_device: last_to_device,
         },
-        account_data: account_data(context, query.account_data),
+        account_data: query
+            .account_data
+            .map(|filter| account_data(context, filter))
+            .unwrap_or_default(),
         to_device,
         presence: presence(context, query.presence),
         device_lists,
-        key_counts,
+        key_counts: key_counts.map(|(counts, _)| counts),
         key_counts_changed,
         aggregations: aggregations::of_timelines(context, &rooms).await?,
         rooms,
@@ -103,23 +119,22 @@ fn default_push_rules(user_id: &UserId) -> Option<String> {
 /// Spec: client-server, "Send-to-Device messaging".
 async fn to_device_messages(
     context: &SyncContext<'_>,
+    query: ToDeviceQuery,
 ) -> Result<(Vec<ToDevice>, Option<StreamPosition>), Error> {
-    let after = context
-        .since
-        .map_or(StreamPosition(0), |since| since.to_device());
+    let ToDeviceQuery { after, limit } = query;
     let (until, device_id) = (context.view.position, context.device_id);
     let subscription = context.subscription;
     if !subscription.has_to_device(device_id, after) {
         return Ok((Vec::new(), None));
     }
     let mut db = context.database.acquire().await?;
-    let limit = MAX_TO_DEVICE as i64 + 1;
+    let most = i64::try_from(limit).map_or(i64::MAX, |limit| limit.saturating_add(1));
     let mut messages =
-        to_device::pending(&mut db, context.user_id, device_id, after, until, limit).await?;
+        to_device::pending(&mut db, context.user_id, device_id, after, until, most).await?;
     let first = messages.first().map(|(position, _)| *position);
     let mut last = messages.last().map(|(position, _)| *position);
-    if messages.len() > MAX_TO_DEVICE {
-        messages.truncate(MAX_TO_DEVICE);
+    if messages.len() > limit {
+        messages.truncate(limit);
         // More are pending; the last of them is not known.
         subscription.record_to_device(device_id, first.map(|first| (first, until)), until);
         last = messages.last().map(|(position, _)| *position);

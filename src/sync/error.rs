@@ -11,6 +11,12 @@ pub enum Error {
     /// The filter that the client names is not there.
     #[error("There is no such filter")]
     UnknownFilter,
+    /// The position of a sliding sync connection is not one that the client was given, or has expired.
+    #[error("This position is not known, or not any more: start again without one")]
+    UnknownPos,
+    /// A request of sliding sync is malformed, or asks for too much.
+    #[error("{0}")]
+    InvalidRequest(String),
     /// The token is not one of this server's.
     #[error(transparent)]
     Token(#[from] InvalidToken),
@@ -20,6 +26,8 @@ impl Fault for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Storage(error) => error.kind(),
+            Self::UnknownPos => ErrorKind::UnknownPos,
+            Self::InvalidRequest(_) => ErrorKind::InvalidParam,
             Self::UnknownFilter => ErrorKind::InvalidParam,
             Self::Token(error) => error.kind(),
         }

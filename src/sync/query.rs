@@ -8,15 +8,30 @@ use ruma::events::room::member::MembershipState;
 use storage::memberships::Membership;
 use types::StreamPosition;
 
+use crate::required_state::Required;
+
 /// What a client asks for.
 #[derive(Clone, Copy)]
 pub(crate) struct SyncQuery<'a> {
-    /// Which global account data.
-    pub(crate) account_data: &'a EventFilter,
+    /// Which global account data; none without a filter.
+    pub(crate) account_data: Option<&'a EventFilter>,
+    /// Which to-device messages.
+    pub(crate) to_device: Option<ToDeviceQuery>,
+    /// Whether device lists and key counts.
+    pub(crate) encryption: bool,
     /// Whose presence; of nobody without a filter.
     pub(crate) presence: Option<&'a EventFilter>,
     /// What of each room that changed; nothing of those without a query.
     pub(crate) room: &'a (dyn Fn(&Membership) -> Option<RoomQuery<'a>> + Sync),
+}
+
+/// Which to-device messages a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ToDeviceQuery {
+    /// The device has received the messages up to here.
+    pub(crate) after: StreamPosition,
+    /// The most messages.
+    pub(crate) limit: usize,
 }
 
 /// A room of the view with what is asked of it.
@@ -59,6 +74,8 @@ pub(crate) struct RoomQuery<'a> {
 pub(crate) struct TimelineQuery<'a> {
     pub(crate) limit: usize,
     pub(crate) filter: &'a EventFilter,
+    /// Whether the last events are wanted even if the client has some of them.
+    pub(crate) is_expanded: bool,
 }
 
 /// Which state.
@@ -66,6 +83,8 @@ pub(crate) struct TimelineQuery<'a> {
 pub(crate) struct StateQuery<'a> {
     /// Which state events; none without a filter.
     pub(crate) filter: Option<&'a EventFilter>,
+    /// Of these, which types and state keys; all of them without a set.
+    pub(crate) required: Option<Required<'a>>,
     pub(crate) at: StateAt,
     /// Whether all of the state is wanted where only its changes are new.
     pub(crate) is_full: bool,

@@ -3,14 +3,16 @@
 use std::{borrow::Cow, sync::Arc};
 
 use event::Pdu;
-use live::{Aggregations, MemberCounts, PresenceUpdate, TimelineEvent, UnreadCounts, UserVisibility};
+use live::{
+    Aggregations, MemberCounts, PresenceUpdate, Room, TimelineEvent, UnreadCounts, UserVisibility,
+};
 use ruma::{RoomId, UserId};
 use storage::{
     device_lists::DeviceListChanges,
     one_time_keys::KeyCounts,
     stream::{Receipt, ToDevice},
 };
-use types::{HistoryOrder, SyncToken};
+use types::{HistoryOrder, RoomNid, SyncToken};
 
 /// All that is new for a device.
 #[derive(Debug)]
@@ -22,8 +24,8 @@ pub(crate) struct SyncUpdates<'a> {
     pub(crate) to_device: Vec<ToDevice>,
     pub(crate) presence: Vec<PresenceUpdate>,
     pub(crate) device_lists: DeviceListChanges,
-    /// The key counts of the device, changed or not.
-    pub(crate) key_counts: Arc<KeyCounts>,
+    /// The key counts of the device, changed or not, if they are asked for.
+    pub(crate) key_counts: Option<Arc<KeyCounts>>,
     pub(crate) key_counts_changed: bool,
     pub(crate) rooms: Vec<RoomUpdate<'a>>,
     /// Of the events of the timelines.
@@ -46,6 +48,7 @@ impl SyncUpdates<'_> {
 /// What is new in a room.
 #[derive(Debug)]
 pub(crate) struct RoomUpdate<'a> {
+    pub(crate) room_nid: RoomNid,
     pub(crate) room_id: &'a RoomId,
     pub(crate) change: RoomChange<'a>,
 }
@@ -64,9 +67,19 @@ pub(crate) enum RoomChange<'a> {
 /// A joined room.
 #[derive(Debug)]
 pub(crate) struct JoinedRoom<'a> {
+    pub(crate) room: &'a Room,
+    /// Whether the client has no data of the room.
+    pub(crate) is_initial: bool,
+    pub(crate) changed: RoomChanges,
+    /// Whether the user has read further.
+    pub(crate) has_own_receipts: bool,
+    /// The member events of the heroes, as far as they were asked for.
+    pub(crate) hero_members: Vec<Arc<Pdu>>,
     /// If it may have changed.
     pub(crate) summary: Option<Summary<'a>>,
     pub(crate) state: Vec<Arc<Pdu>>,
+    /// The types and state keys that have no event any more, of those that are required.
+    pub(crate) removed_state: Vec<(String, String)>,
     pub(crate) timeline: TimelineUpdate,
     /// The users who type, if they changed.
     pub(crate) typing: Option<Vec<&'a UserId>>,
@@ -77,9 +90,22 @@ pub(crate) struct JoinedRoom<'a> {
     pub(crate) unread: Option<Arc<UnreadCounts>>,
 }
 
+/// Which of what clients are told of a room beside its events changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RoomChanges {
+    pub(crate) name: bool,
+    pub(crate) avatar: bool,
+    /// State that the client was sent, but that is not required any more.
+    pub(crate) left_required: bool,
+}
+
 /// A room that the user left or was banned from.
 #[derive(Debug)]
 pub(crate) struct LeftRoom<'a> {
+    /// Whether the client has no data of the room.
+    pub(crate) is_initial: bool,
+    /// Whether the user was never joined, only invited or knocked.
+    pub(crate) never_joined: bool,
     pub(crate) state: Vec<Arc<Pdu>>,
     pub(crate) timeline: TimelineUpdate,
     pub(crate) account_data: Vec<(&'a str, &'a str)>,

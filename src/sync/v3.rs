@@ -1,13 +1,13 @@
 //! `/v3/sync`: what its requests ask for, and the JSON in which the collected updates are returned.
 
 pub(crate) mod coalesce;
-mod ephemeral;
-mod event_writer;
-mod events;
+pub(crate) mod ephemeral;
+pub(crate) mod event_writer;
+pub(crate) mod events;
 pub(crate) mod filter;
 mod presence;
 pub(crate) mod request;
-mod rooms;
+pub(crate) mod rooms;
 pub(crate) mod stored_filters;
 pub(crate) mod writer;
 
@@ -80,9 +80,11 @@ impl<'a> V3Query<'a> {
                     0
                 },
                 filter: &filter.timeline,
+                is_expanded: false,
             },
             state: StateQuery {
                 filter: Some(&filter.state).filter(|filter| filter.allows_room(room_id)),
+                required: None,
                 at: if request.use_state_after {
                     StateAt::TimelineEnd
                 } else {

@@ -10,13 +10,24 @@ use tokio_util::sync::CancellationToken;
 use types::Clock;
 
 use crate::{
-    Error, Request, collect,
+    Error, Request,
+    collect::{self, MAX_TO_DEVICE},
     context::SyncContext,
-    query::SyncQuery,
+    query::{SyncQuery, ToDeviceQuery},
+    sliding::Connections,
     v3::{V3Query, coalesce::InFlight, filter::Filter, stored_filters::StoredFilters, writer},
 };
 
-/// Handles `/sync`; cheap to clone.
+/// The limits of sliding sync.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many connections a device may have.
+    pub max_connections_per_device: u32,
+    /// How many bytes of memory may be taken by what clients have been sent.
+    pub connection_cache_bytes: u64,
+}
+
+/// Handles `/sync` and sliding sync; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SyncResponder(pub(crate) Arc<Inner>);
 
@@ -25,16 +36,24 @@ pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) live: Live,
     pub(crate) clock: Clock,
-    stopping: CancellationToken,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) connections: Connections,
     in_flight: InFlight,
     filters: StoredFilters,
 }
 
 impl SyncResponder {
     /// Builds the handle; no request waits once `stopping` is cancelled.
-    pub fn new(database: Database, live: Live, clock: Clock, stopping: CancellationToken) -> Self {
+    pub fn new(
+        settings: Settings,
+        database: Database,
+        live: Live,
+        clock: Clock,
+        stopping: CancellationToken,
+    ) -> Self {
         let in_flight = InFlight::default();
         Self(Arc::new(Inner {
+            connections: Connections::new(settings),
             database,
             live,
             clock,
@@ -42,6 +61,10 @@ impl SyncResponder {
             in_flight,
             filters: StoredFilters::new(),
         }))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
     }
 
     /// A stored filter of the user, by id.
@@ -148,7 +171,12 @@ impl SyncResponder {
             possibly_missed: since,
         };
         let sync_query = SyncQuery {
-            account_data: &filter.account_data,
+            account_data: Some(&filter.account_data),
+            to_device: Some(ToDeviceQuery {
+                after: query.since.unwrap_or_default().to_device(),
+                limit: MAX_TO_DEVICE,
+            }),
+            encryption: true,
             presence: filter.presence(),
             room: &|membership| query.of_room(membership),
         };

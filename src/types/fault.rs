@@ -16,6 +16,8 @@ pub enum ErrorKind {
     },
     /// `M_MISSING_TOKEN`, 401.
     MissingToken,
+    /// `M_UNKNOWN_POS`, 400: the position of a sliding sync connection that is not known (any more).
+    UnknownPos,
     /// `M_BAD_JSON`, 400: valid JSON of the wrong shape.
     BadJson,
     /// `M_NOT_JSON`, 400.

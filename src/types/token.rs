@@ -30,7 +30,7 @@ impl SyncToken {
 ///
 /// Paging backwards from it starts at the event of that order, forwards at the next one. It stays
 /// valid while gaps are filled. A [`SyncToken`] is accepted wherever a page token is, as its durable
-/// half.
+/// half, and so is the position of a sliding sync connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageToken(pub HistoryOrder);
 
@@ -90,7 +90,9 @@ impl FromStr for PageToken {
             let order = number.parse().map_err(|_| InvalidToken)?;
             return Ok(Self(HistoryOrder(order)));
         }
-        let token: SyncToken = text.parse()?;
+        // The position of a sliding sync connection is a sync token with more behind a tilde.
+        let token = text.split_once('~').map_or(text, |(token, _)| token);
+        let token: SyncToken = token.parse()?;
         Ok(Self(HistoryOrder::of(token.stream)))
     }
 }
@@ -127,6 +129,10 @@ mod tests {
         );
         assert_eq!(
             "s12_3".parse::<PageToken>().unwrap(),
+            PageToken(HistoryOrder::of(StreamPosition(12)))
+        );
+        assert_eq!(
+            "s12_3~5.abc".parse::<PageToken>().unwrap(),
             PageToken(HistoryOrder::of(StreamPosition(12)))
         );
     }

@@ -31,6 +31,8 @@ pub(crate) async fn versions() -> Response {
             "org.matrix.msc4155": true,
             // `/messages` by how events relate to others.
             "org.matrix.msc3874": true,
+            // Sliding sync (MSC4186), at the path that it had before it was accepted.
+            "org.matrix.simplified_msc3575": true,
             // Rooms that two users share.
             "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
         },

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     context::SyncContext,
     query::{RoomQuery, RoomRequest, StateAt},
-    updates::{JoinedRoom, LeftRoom, TimelineUpdate},
+    required_state::Required,
+    updates::{JoinedRoom, LeftRoom, RoomChanges, TimelineUpdate},
 };
 
 /// The data of a joined or left room.
@@ -101,7 +102,7 @@ impl<'a> RoomCollector<'a> {
             visibility,
         };
         let after = match query.since {
-            Some(since) if !is_initial || never_joined => since,
+            Some(since) if (!is_initial && !query.timeline.is_expanded) || never_joined => since,
             _ => StreamPosition::START,
         };
         let filter = collector.timeline_filter(context);
@@ -167,21 +168,27 @@ impl<'a> RoomCollector<'a> {
             .and_then(|summary| summary.heroes.as_deref());
         let state = self.state_events(heroes.unwrap_or_default());
         let after = self.after();
+        let changed = self.room_changes();
+        let hero_members = self.hero_members(heroes.unwrap_or_default());
         let typing = query.typing.then(|| self.typing(context)).flatten();
         let receipts = query.receipts.then(|| self.receipts(after).collect());
+        // Own receipts change the counts even if receipts are not asked for.
+        let mut all_receipts = room.receipts_after(after);
+        let has_own_receipts = all_receipts.any(|receipt| receipt.user_id == *user_id);
         let joined = JoinedRoom {
+            room,
+            is_initial: self.is_initial,
+            changed,
+            has_own_receipts,
+            hero_members,
             summary,
             state,
+            removed_state: self.removed_state(),
             typing,
             receipts: receipts.unwrap_or_default(),
             account_data: account_data(context, self.request.membership, &query, after),
             timeline: self.into_timeline_update(),
             unread,
-        };
-        // Own receipts change the counts even if receipts are not asked for.
-        let has_own_receipts = || {
-            let mut receipts = room.receipts_after(after);
-            receipts.any(|receipt| receipt.user_id == *user_id)
         };
         let has_changes = is_complete
             || !joined.timeline.events.is_empty()
@@ -190,7 +197,8 @@ impl<'a> RoomCollector<'a> {
             || joined.typing.is_some()
             || !joined.receipts.is_empty()
             || !joined.account_data.is_empty()
-            || has_own_receipts();
+            || joined.has_own_receipts
+            || joined.changed.left_required;
         has_changes.then_some(joined)
     }
 
@@ -200,10 +208,38 @@ impl<'a> RoomCollector<'a> {
             membership, query, ..
         } = self.request;
         LeftRoom {
+            is_initial: self.is_initial,
+            never_joined: self.never_joined,
             state: self.state_events(&[]),
             account_data: account_data(context, membership, &query, self.after()),
             timeline: self.into_timeline_update(),
         }
+    }
+
+    /// Which of what clients are told of a room beside its events changed.
+    fn room_changes(&self) -> RoomChanges {
+        let mut changed = RoomChanges::default();
+        let required = self.request.query.state.required;
+        for event in self.changes.iter().filter_map(|change| change.event()) {
+            match event.event_type() {
+                "m.room.name" => changed.name = true,
+                "m.room.avatar" => changed.avatar = true,
+                _ => {}
+            }
+            changed.left_required |= required.is_some_and(|required| {
+                let is_sent = required.sent.is_some_and(|sent| sent.selects_event(event));
+                is_sent && !required.selected.selects_event(event)
+            });
+        }
+        changed
+    }
+
+    /// The member events of heroes, as far as they were collected.
+    fn hero_members(&self, heroes: &[&UserId]) -> Vec<Arc<Pdu>> {
+        let members = heroes
+            .iter()
+            .filter_map(|hero| self.state.as_ref()?.get("m.room.member", hero.as_str()));
+        members.cloned().collect()
     }
 
     /// The client has receipts and account data up to here.
@@ -256,7 +292,9 @@ impl<'a> RoomCollector<'a> {
         if query.filter.is_none() {
             return needed;
         }
-        if query.lazy_load_members {
+        if let Some(required) = query.required {
+            needed = self.required_events(required);
+        } else if query.lazy_load_members {
             let summary = summary(self.request.room, self.user_id);
             let heroes = summary.heroes.unwrap_or_default();
             let users = state::required_members(&self.timeline, &heroes, Some(self.user_id));
@@ -267,7 +305,7 @@ impl<'a> RoomCollector<'a> {
             let members = state.members().iter();
             needed.extend(members.map(|(_, member)| member.event_nid));
         }
-        if self.full_state {
+        if self.full_state && query.required.is_none() {
             needed.extend(state.other_event_nids());
         }
         needed.extend(self.known_changes().filter_map(|change| {
@@ -277,6 +315,85 @@ impl<'a> RoomCollector<'a> {
         needed
     }
 
+    /// The events of the current state that a client of sliding sync needs, whether they changed or not.
+    fn required_events(&self, required: Required<'_>) -> Vec<EventNid> {
+        let state = self.request.room.state();
+        let full = Some(required.selected).filter(|_| self.full_state);
+        let full = full.or(required.added);
+        let mut needed = full.map_or_else(Vec::new, |full| full.event_nids(state));
+        let mut users = HashSet::new();
+        if required.selected.has_lazy_members() {
+            users = state::mentioned_members(&self.timeline);
+        }
+        if self.is_initial || self.changes.iter().any(affects_summary) {
+            let heroes = summary(self.request.room, self.user_id).heroes;
+            users.extend(
+                heroes
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(ToOwned::to_owned),
+            );
+        }
+        let members = users.iter();
+        let members = members.filter_map(|user_id| state.members().get(user_id.as_str()));
+        needed.extend(members.map(|member| member.event_nid));
+        needed
+    }
+
+    /// The state that a client of sliding sync asks for, as far as it is new.
+    fn required_state(&self, required: Required<'_>) -> Vec<Arc<Pdu>> {
+        let base = self.state.clone().unwrap_or_default();
+        let mut update = StateUpdate::default();
+        let full = Some(required.selected).filter(|_| self.full_state);
+        if let Some(full) = full.or(required.added) {
+            let selected = base.iter().filter(|pdu| full.selects_event(pdu));
+            selected.for_each(|pdu| update.insert(pdu));
+        }
+        if self.never_joined {
+            // Nothing of the room can be read but the own membership, which the timeline has.
+            let events = self.timeline.events.iter().map(|event| event.pdu());
+            let selected = events.filter(|pdu| required.selected.selects_event(pdu));
+            selected.for_each(|pdu| update.insert(pdu));
+            return update.into_events();
+        }
+        let is_lazy = required.selected.has_lazy_members();
+        for change in &self.changes {
+            let is_selected = change.event().is_some_and(|event| {
+                // Without a gap a client may keep the list of members up to date.
+                let is_member = event.event_type() == "m.room.member";
+                required.selected.selects_event(event)
+                    || (is_member && is_lazy && !self.timeline.limited)
+            });
+            if is_selected {
+                update.insert_change(change, &base);
+            }
+        }
+        if is_lazy {
+            update.insert_members(&base, &state::mentioned_members(&self.timeline));
+        }
+        update.into_events()
+    }
+
+    /// The keys of required state that have no event any more.
+    fn removed_state(&self) -> Vec<(String, String)> {
+        let Some(required) = self.request.query.state.required else {
+            return Vec::new();
+        };
+        let gone = self.changes.iter().filter(|change| change.to.is_none());
+        let gone = gone.filter_map(|change| change.event());
+        let state = self.state.as_ref();
+        let is_removed = |event: &&Arc<Pdu>| {
+            let key = event.state_key().unwrap_or_default();
+            let current = state.and_then(|state| state.get(event.event_type(), key));
+            required.selected.selects_event(event) && current.is_none()
+        };
+        let key = |event: &Arc<Pdu>| {
+            let state_key = event.state_key().unwrap_or_default();
+            (event.event_type().to_owned(), state_key.to_owned())
+        };
+        gone.filter(is_removed).map(key).collect()
+    }
+
     /// The changes of state since the token and since the start of the timeline.
     pub(super) fn known_changes(&self) -> impl Iterator<Item = &StateChange> {
         self.changes.iter().chain(self.timeline_changes())
@@ -284,6 +401,9 @@ impl<'a> RoomCollector<'a> {
 
     fn state_events(&self, heroes: &[&UserId]) -> Vec<Arc<Pdu>> {
         let query = &self.request.query.state;
+        if let Some(required) = query.required {
+            return self.required_state(required);
+        }
         let Some(filter) = query.filter.filter(|_| !self.never_joined) else {
             return Vec::new();
         };

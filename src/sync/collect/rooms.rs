@@ -48,6 +48,7 @@ pub(super) async fn updates<'a>(
             Some(RoomChange::Left(room.left(context)))
         };
         updates.extend(change.map(|change| RoomUpdate {
+            room_nid: membership.room_nid,
             room_id: &membership.room_id,
             change,
         }));
@@ -93,6 +94,7 @@ fn account_data_only<'a>(
         }
         let data = room::account_data(&context, membership, &room_query, room_query.after());
         (!data.is_empty()).then(|| RoomUpdate {
+            room_nid,
             room_id: &membership.room_id,
             change: RoomChange::AccountData(data),
         })

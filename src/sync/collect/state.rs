@@ -83,6 +83,14 @@ impl StateUpdate {
         state.iter().filter(is_included).cloned().collect()
     }
 
+    /// Adds a state event.
+    pub(super) fn insert(&mut self, pdu: &Arc<Pdu>) {
+        if let Some(state_key) = pdu.state_key() {
+            let key = (pdu.event_type().to_owned(), state_key.to_owned());
+            self.0.insert(key, pdu.clone());
+        }
+    }
+
     /// Adds the value in `state` of a key that changed, or else the value that it changed to.
     pub(super) fn insert_change(&mut self, change: &StateChange, state: &State) {
         let Some(event) = change.event() else {
@@ -119,6 +127,21 @@ pub(super) fn is_learned(change: &StateChange, needed: &HashSet<OwnedUserId>) ->
     let member = change.event().and_then(|pdu| pdu.state_key());
     let member = member.and_then(|key| <&UserId>::try_from(key).ok());
     member.is_none_or(|user_id| !needed.contains(user_id))
+}
+
+/// The members that the timeline mentions: the senders of its events, and those whose membership it
+/// changes.
+pub(super) fn mentioned_members(timeline: &Timeline) -> HashSet<OwnedUserId> {
+    let events = timeline.events.iter();
+    let mentioned = events.flat_map(|timeline_event| {
+        let pdu = timeline_event.pdu();
+        let target = pdu
+            .state_key()
+            .filter(|_| pdu.event_type() == "m.room.member");
+        let target = target.and_then(|target| <&UserId>::try_from(target).ok());
+        [pdu.sender()].into_iter().chain(target)
+    });
+    mentioned.map(ToOwned::to_owned).collect()
 }
 
 /// The members that a lazy-loading client needs: the senders of the timeline, the heroes, and the

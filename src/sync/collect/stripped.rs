@@ -37,6 +37,7 @@ pub(super) fn update<'a>(
         _ => return None,
     };
     Some(RoomUpdate {
+        room_nid: membership.room_nid,
         room_id: &membership.room_id,
         change,
     })

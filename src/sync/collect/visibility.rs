@@ -19,7 +19,10 @@ pub(super) async fn of_rooms(
         let joined = membership.membership == MembershipState::Join;
         match request.query.since {
             // Every event since is visible.
-            Some(since) if joined && membership.position <= since => {}
+            Some(since)
+                if joined
+                    && membership.position <= since
+                    && !request.query.timeline.is_expanded => {}
             Some(since) if !room.timeline_covers(since) => unknown.push(membership.room_nid),
             // The end of the last stay may be long ago.
             _ if !joined => unknown.push(membership.room_nid),

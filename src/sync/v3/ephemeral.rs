@@ -32,7 +32,8 @@ enum Ephemeral<'a> {
     Receipts(&'a [&'a Receipt]),
 }
 
-fn write_typing(json: &mut JsonWriter, users: &[&UserId]) {
+/// Writes an `m.typing` event.
+pub(crate) fn write_typing(json: &mut JsonWriter, users: &[&UserId]) {
     write_event(json, "m.typing", |json| {
         json.object(|json| {
             json.field("user_ids")
@@ -43,7 +44,8 @@ fn write_typing(json: &mut JsonWriter, users: &[&UserId]) {
 
 type Receipts<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a UserId, &'a Receipt>>>;
 
-fn write_receipts(json: &mut JsonWriter, receipts: &[&Receipt]) {
+/// Writes an `m.receipt` event.
+pub(crate) fn write_receipts(json: &mut JsonWriter, receipts: &[&Receipt]) {
     write_event(json, "m.receipt", |json| {
         json.object(|json| {
             for (event_id, types) in by_event(receipts) {

@@ -22,7 +22,7 @@ pub(super) fn write_account_data<'a>(
 }
 
 /// Writes `{"type":…,"content":…}`.
-pub(super) fn write_event(
+pub(crate) fn write_event(
     json: &mut JsonWriter,
     event_type: &str,
     content: impl FnOnce(&mut JsonWriter),

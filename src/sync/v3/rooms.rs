@@ -165,14 +165,17 @@ fn write_summary(json: &mut JsonWriter, summary: &Summary<'_>) {
 }
 
 fn write_stripped(json: &mut JsonWriter, StrippedState(state): &StrippedState<'_>) {
-    write_events(json, state, |json, pdu| {
-        json.raw_with(|out| {
-            // MSC4311: the create event is whole, so that clients can check it.
-            if pdu.event_type() == "m.room.create" {
-                ClientEvent::of(pdu).write(out);
-            } else {
-                view::stripped(pdu, out);
-            }
-        });
+    write_events(json, state, |json, pdu| write_stripped_event(json, pdu));
+}
+
+/// Writes an event of stripped state.
+pub(crate) fn write_stripped_event(json: &mut JsonWriter, pdu: &Pdu) {
+    json.raw_with(|out| {
+        // MSC4311: the create event is whole, so that clients can check it.
+        if pdu.event_type() == "m.room.create" {
+            ClientEvent::of(pdu).write(out);
+        } else {
+            view::stripped(pdu, out);
+        }
     });
 }

@@ -53,14 +53,16 @@ pub(crate) fn write(query: &V3Query<'_>, updates: &SyncUpdates<'_>, now_ms: u64)
                 }
             });
         }
-        write_key_counts(json, &updates.key_counts);
+        if let Some(key_counts) = &updates.key_counts {
+            write_key_counts(json, key_counts);
+        }
         rooms::write(json, query, &event_writer, &updates.rooms);
         json.field("next_batch").string(&updates.next.to_string());
     });
     json.into_string()
 }
 
-fn write_to_device(json: &mut JsonWriter, message: &ToDevice) {
+pub(crate) fn write_to_device(json: &mut JsonWriter, message: &ToDevice) {
     json.object(|json| {
         json.field("type").string(&message.event_type);
         json.field("sender").string(message.sender.as_str());
@@ -71,7 +73,7 @@ fn write_to_device(json: &mut JsonWriter, message: &ToDevice) {
 /// One-time key counts of the device; in every response.
 ///
 /// Spec: client-server, "Extensions to /sync" of end-to-end encryption.
-fn write_key_counts(json: &mut JsonWriter, counts: &KeyCounts) {
+pub(crate) fn write_key_counts(json: &mut JsonWriter, counts: &KeyCounts) {
     json.field("device_one_time_keys_count").object(|json| {
         for (algorithm, count) in &counts.one_time {
             json.field(algorithm).literal(*count);

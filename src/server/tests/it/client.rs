@@ -25,6 +25,7 @@ mod relations;
 mod reports;
 mod search;
 mod sessions;
+mod sliding_sync;
 mod spaces;
 mod state;
 mod sync;

@@ -17,6 +17,7 @@ mod model;
 mod presence;
 mod processes;
 mod since;
+mod sliding;
 mod stored_unread;
 mod support;
 mod unread;

@@ -16,6 +16,9 @@ use types::Clock;
 /// How many users of a room are shown as typing.
 pub(crate) const MAX_TYPING_USERS: usize = 3;
 
+/// How many connections of sliding sync a device may have.
+pub(crate) const MAX_CONNECTIONS: u32 = 3;
+
 pub(crate) struct Server {
     pub(crate) db: Writer,
     pub(crate) live: Live,
@@ -47,7 +50,12 @@ pub(crate) fn follow_within(database: TestDatabase, budget: usize) -> Server {
     let live = db.live.clone();
     let stopping = CancellationToken::new();
     let clock = Clock::fixed(1_700_000_000_000);
-    let sync = SyncResponder::new(db.database.clone(), live.clone(), clock, stopping.clone());
+    let settings = sync::Settings {
+        max_connections_per_device: MAX_CONNECTIONS,
+        connection_cache_bytes: 1 << 20,
+    };
+    let database = db.database.clone();
+    let sync = SyncResponder::new(settings, database, live.clone(), clock, stopping.clone());
     let follower = live.clone();
     let failed = CancellationToken::new();
     let fails = failed.clone();

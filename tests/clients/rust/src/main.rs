@@ -1,5 +1,5 @@
-//! Two users of an unmodified `matrix-sdk` meet on a server: they register, talk in an encrypted room, verify each other
-//! and log out. Usage: `chancery-client-test URL`.
+//! Two users of an unmodified `matrix-sdk` meet on a server: they register, talk in an encrypted room, verify each other,
+//! list rooms by sliding sync, and log out. Usage: `chancery-client-test URL`.
 
 // The SDK's nested futures go deeper than the compiler looks by default.
 #![recursion_limit = "256"]
@@ -8,6 +8,7 @@ mod checklist;
 mod conversation;
 mod inbox;
 mod person;
+mod room_list;
 mod verification;
 
 use std::{process::ExitCode, time::Duration};
@@ -43,6 +44,7 @@ async fn meet(url: &str, checklist: &mut Checklist) {
             let _ = conversation::talk(&mut alice, &mut bob, &room_id, checklist).await;
             let _ = conversation::share_image(&mut alice, &mut bob, &room_id, checklist).await;
             let _ = verification::verify(&mut alice, &mut bob, checklist).await;
+            let _ = room_list::follow(url, (&alice, &bob), &room_id, checklist).await;
         }
         let _ = leave(alice, bob, checklist).await;
     }

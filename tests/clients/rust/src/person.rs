@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 
 use crate::inbox::{Inbox, Seen};
 
-const PASSWORD: &str = "correct horse battery staple";
+/// The password of every account.
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// A user, the client, and what the client has seen.
 pub struct Person {
