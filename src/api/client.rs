@@ -49,7 +49,6 @@ pub(crate) mod user_directory;
 pub(crate) mod versions;
 pub(crate) mod voip;
 
-use http::StatusCode;
 use identity::Caller;
 use room::{Reader, Sender};
 use ruma::UserId;

@@ -27,19 +27,23 @@ use crate::{Delivery, edus, room_servers::RoomServers};
 pub(crate) struct Candidates {
     /// Each with the rooms that the user has joined in this part of the stream.
     users: BTreeMap<OwnedUserId, BTreeSet<RoomNid>>,
+    /// Those of them whose devices or keys have changed.
+    changed: BTreeSet<OwnedUserId>,
     /// The rooms that each is in.
     rooms: BTreeMap<OwnedUserId, BTreeSet<RoomNid>>,
     /// The rooms whose members became known.
     completed: BTreeSet<RoomNid>,
     /// Those of them that each user is in.
     revealed: BTreeMap<OwnedUserId, BTreeSet<RoomNid>>,
+    /// The servers that were known to be in these rooms before.
+    known: BTreeSet<(RoomNid, OwnedServerName)>,
 }
 
 /// The servers that share a room with a user.
 #[derive(Debug)]
 pub(crate) struct Recipients {
     user_id: OwnedUserId,
-    /// All of them, if the user's devices or keys may have changed, or the user has joined a room.
+    /// All of them if the user's devices or keys may have changed, the new ones if the user has joined a room.
     all: BTreeSet<OwnedServerName>,
     /// Those that did not before.
     new: BTreeSet<OwnedServerName>,
@@ -73,7 +77,8 @@ impl Recipients {
 impl Candidates {
     /// Adds one whose devices or keys have changed.
     pub(crate) fn add(&mut self, user_id: OwnedUserId) {
-        self.users.entry(user_id).or_default();
+        self.users.entry(user_id.clone()).or_default();
+        self.changed.insert(user_id);
     }
 
     /// Adds those who have joined a room.
@@ -93,6 +98,14 @@ impl Candidates {
     /// Adds those who are in a room whose members became known.
     pub(crate) fn add_completed(&mut self, room_nid: RoomNid) {
         self.completed.insert(room_nid);
+    }
+
+    /// Notes which servers are known to be in the rooms whose members become known.
+    pub(crate) fn note_known(&mut self, servers: &RoomServers) {
+        for room_nid in &self.completed {
+            let known = servers.servers(*room_nid);
+            self.known.extend(known.map(|server| (*room_nid, server)));
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -145,9 +158,8 @@ impl Candidates {
             let servers = rooms.flat_map(|room_nid| servers.servers_at(room_nid, until));
             servers.filter(&is_allowed).collect()
         };
-        let joined = self.users.remove(&user_id);
-        let is_changed = joined.is_some();
-        let joined = joined.unwrap_or_default();
+        let joined = self.users.remove(&user_id).unwrap_or_default();
+        let is_changed = self.changed.contains(&user_id);
         let completed = self.revealed.remove(&user_id).unwrap_or_default();
         let rooms = self.rooms.remove(&user_id).unwrap_or_default();
         let (joined, stayed): (Vec<RoomNid>, Vec<RoomNid>) = rooms
@@ -162,12 +174,19 @@ impl Candidates {
         let missed = completed.iter();
         let missed = missed.flat_map(|room_nid| servers.missed(*room_nid).cloned());
         let missed = missed.filter(&is_allowed).collect();
-        let mut revealed = servers_of(&mut completed.into_iter());
+        let known = &self.known;
+        let revealed = completed.iter().flat_map(|room_nid| {
+            let servers = servers.servers(*room_nid);
+            servers.map(|server_name| (*room_nid, server_name))
+        });
+        let revealed = revealed.filter(|server| !known.contains(server));
+        let revealed = revealed.map(|(_, server_name)| server_name);
+        let mut revealed: BTreeSet<OwnedServerName> = revealed.filter(&is_allowed).collect();
         let all = if is_changed {
             let all = before.iter().chain(&new).chain(&revealed);
             all.cloned().collect()
         } else {
-            BTreeSet::new()
+            new.clone()
         };
         new.retain(|server_name| !before.contains(server_name));
         revealed.retain(|server_name| !before.contains(server_name));

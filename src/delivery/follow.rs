@@ -253,6 +253,7 @@ impl Delivery {
             rooms.extend(changes.candidates.load_rooms(&mut db, own_name).await?);
         }
         servers.load(&self.0.database, &rooms, batch.from()).await?;
+        changes.candidates.note_known(servers);
         let mut pdus = Vec::new();
         for (event, to) in servers.advance(&changes.events, &changes.deltas, batch.until()) {
             let to = to.into_iter().filter(|server| *server != event.origin);

@@ -115,8 +115,9 @@ pub(crate) async fn delete_devices_with(
         changes.push(UserChange::DeviceList {
             user_id: user_id.to_owned(),
         });
-        let settings = local_notifications::delete(tx, user_id, &deleted).await?;
-        settings.into_iter().for_each(|change| changes.push(change));
+        for change in local_notifications::delete(tx, user_id, &deleted).await? {
+            changes.push(change);
+        }
     }
     Ok((changes, ended))
 }

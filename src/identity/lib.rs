@@ -46,8 +46,8 @@ pub use push_rules::PushRuleId;
 pub use registration::RegistrationRequest;
 pub use sessions::{DeviceRequest, Login, Tokens};
 pub use shared_secret::SharedSecretRequest;
-pub use turn::TurnCredentials;
 pub use storage::{devices::Device, user_directory::DirectoryEntry};
+pub use turn::TurnCredentials;
 
 use authenticate::TokenCache;
 use last_seen::LastSeenCache;

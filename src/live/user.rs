@@ -174,19 +174,13 @@ impl User {
         rooms.contains(room_id)
     }
 
-    /// When it last changed which rooms are direct chats.
-    pub fn direct_rooms_changed(&self) -> StreamPosition {
-        let entry = self.global_account_data(DIRECT);
-        entry.map(|entry| entry.position).unwrap_or_default()
-    }
-
     /// Whether a room has one of these tags.
     ///
     /// Spec: client-server, "Room Tagging".
     pub fn has_tag(&self, room_nid: RoomNid, tags: &[String]) -> bool {
         #[derive(serde::Deserialize)]
         struct Content {
-            tags: BTreeMap<String, serde::de::IgnoredAny>,
+            tags: BTreeMap<String, serde_json::Value>,
         }
         let entry = self.account_data.get(&(room_nid, Arc::from("m.tag")));
         let content = entry.and_then(|entry| serde_json::from_str::<Content>(&entry.content).ok());

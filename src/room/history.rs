@@ -215,7 +215,11 @@ impl Rooms {
     }
 
     /// What a user sees of a room's history.
-    pub(crate) async fn history_view(&self, head: &Head, user_id: &UserId) -> Result<HistoryView, Error> {
+    pub(crate) async fn history_view(
+        &self,
+        head: &Head,
+        user_id: &UserId,
+    ) -> Result<HistoryView, Error> {
         let keys = self.deciding_keys_for(head, user_id).await?;
         let mut db = self.0.database.acquire().await?;
         let visibility = UserVisibility::load(&mut db, head.room_nid, user_id).await?;

@@ -58,23 +58,9 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         federation.clone(),
         clock.clone(),
     );
-    let media = Media::open(
-        database.clone(),
-        federation.clone(),
-        &config.server_name,
-        clock.clone(),
-        (&config.media, config.user_limits()),
-        &config.data_dir.join("media"),
-    )
-    .context("The folder for media could not be opened")?;
+    let media = media(config, database.clone(), federation.clone(), clock.clone())?;
     let rooms = Rooms::new(
-        room::Settings {
-            server_name: config.server_name.clone(),
-            default_version: config.rooms.default_version.clone(),
-            limits: config.user_limits(),
-            receive_time: RECEIVE_TIME,
-            search_language: config.search.language.clone(),
-        },
+        room_settings(config),
         database.clone(),
         live.clone(),
         committer,
@@ -82,12 +68,14 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         clock.clone(),
     );
     let push = push(config, database.clone(), live.clone(), clock.clone())?;
-    let sync = sync::Settings {
-        max_connections_per_device: config.limits.sync_connections_per_device,
-        connection_cache_bytes: config.cache.total.get() / 32,
-    };
-    let sync = SyncResponder::new(sync, database, live.clone(), clock.clone(), stopping);
-    Ok(App::new(Handles {
+    let sync = SyncResponder::new(
+        sync_settings(config),
+        database,
+        live.clone(),
+        clock.clone(),
+        stopping,
+    );
+    let handles = Handles {
         server_name: config.server_name.clone(),
         clock,
         federation,
@@ -103,7 +91,28 @@ pub async fn build(config: &Config, dependencies: Dependencies) -> Result<App> {
         max_body: config.client.max_body.as_usize(),
         base_url: config.public_base_url(),
         well_known: config.well_known.clone(),
-    }))
+    };
+    Ok(App::new(handles))
+}
+
+/// The handle to files.
+fn media(
+    config: &Config,
+    database: Database,
+    federation: Federation,
+    clock: Clock,
+) -> Result<Media> {
+    let settings = (&config.media, config.user_limits());
+    let folder = config.data_dir.join("media");
+    let opened = Media::open(
+        database,
+        federation,
+        &config.server_name,
+        clock,
+        settings,
+        &folder,
+    );
+    opened.context("The folder for media could not be opened")
 }
 
 /// The handle to the pushers. Gateways are resolved and trusted as other servers are.
@@ -114,6 +123,23 @@ fn push(config: &Config, database: Database, live: Live, clock: Clock) -> Result
     let client = PostClient::new(dns, &roots, guard)?;
     let settings = push::Settings::new(&config.push, config.user_limits());
     Ok(Push::new(settings, database, live, client, clock))
+}
+
+fn room_settings(config: &Config) -> room::Settings {
+    room::Settings {
+        server_name: config.server_name.clone(),
+        default_version: config.rooms.default_version.clone(),
+        limits: config.user_limits(),
+        receive_time: RECEIVE_TIME,
+        search_language: config.search.language.clone(),
+    }
+}
+
+fn sync_settings(config: &Config) -> sync::Settings {
+    sync::Settings {
+        max_connections_per_device: config.limits.sync_connections_per_device,
+        connection_cache_bytes: config.cache.total.get() / 32,
+    }
 }
 
 fn key_settings(config: &Config) -> e2ee::Settings {

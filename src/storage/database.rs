@@ -69,7 +69,9 @@ impl Database {
             .application_name("chancery")
             // Compiling a batch's statement, of which PostgreSQL expects far too many rows while its
             // tables are not analysed, takes most of a second.
-            .options([("jit", "off")]);
+            .options([("jit", "off")])
+            // Searches for nothing but stop words have notices, which nobody needs.
+            .options([("client_min_messages", "warning")]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .test_before_acquire(false)

@@ -61,7 +61,11 @@ pub async fn shared_rooms(
     own_name: &ServerName,
 ) -> Result<Option<SharedRooms>, Error> {
     let shared = sqlx::query!(
-        r#"SELECT count(*) AS "rooms!", max(m.position) FILTER (WHERE o.first < m.position) AS entered
+        r#"SELECT count(*) AS "rooms!", max(m.position) FILTER (WHERE o.first < m.position AND NOT EXISTS (
+            -- Who became known later has joined earlier.
+            SELECT FROM partial_states s
+            WHERE s.room_nid = m.room_nid AND (s.completed_at IS NULL OR m.position <= s.completed_at)
+         )) AS entered
          FROM memberships m, LATERAL (
             SELECT min(o.position) AS first FROM memberships o
             WHERE o.room_nid = m.room_nid AND o.membership = 'join' AND right(o.user_id, length($2)) = $2

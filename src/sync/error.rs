@@ -27,8 +27,7 @@ impl Fault for Error {
         match self {
             Self::Storage(error) => error.kind(),
             Self::UnknownPos => ErrorKind::UnknownPos,
-            Self::InvalidRequest(_) => ErrorKind::InvalidParam,
-            Self::UnknownFilter => ErrorKind::InvalidParam,
+            Self::InvalidRequest(_) | Self::UnknownFilter => ErrorKind::InvalidParam,
             Self::Token(error) => error.kind(),
         }
     }

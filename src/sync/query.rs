@@ -67,6 +67,8 @@ pub(crate) struct RoomQuery<'a> {
     pub(crate) receipts: bool,
     /// Which account data of the room; none without a filter.
     pub(crate) account_data: Option<&'a EventFilter>,
+    /// Whether something besides these is to be told of the room, so that there is an update in any case.
+    pub(crate) is_always_told: bool,
 }
 
 /// Which events of the timeline.

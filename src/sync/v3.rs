@@ -97,6 +97,7 @@ impl<'a> V3Query<'a> {
             receipts: has_ephemeral("m.receipt"),
             account_data: Some(&filter.room_account_data)
                 .filter(|filter| filter.allows_room(room_id)),
+            is_always_told: false,
         })
     }
 }

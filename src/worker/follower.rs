@@ -191,7 +191,16 @@ impl Follower {
             metrics::gauge!("chancery_worker_follower_lag_positions", "follower" => self.name)
                 .set(lag as f64);
             match next {
-                NextChanges::InTables(committed) => return self.read(committed).await.map(Some),
+                NextChanges::InTables(committed) => {
+                    let batch = self.read(committed).await?;
+                    if !batch.changes.is_empty() {
+                        return Ok(Some(batch));
+                    }
+                    self.skip(batch).await?;
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Ok(None);
+                    }
+                }
                 NextChanges::InMemory { changes, until } if changes.is_empty() => {
                     self.looked_until = until;
                     self.save_if_far().await?;
@@ -293,7 +302,7 @@ impl Follower {
     }
 
     /// Up to where all was returned and committed or skipped.
-    pub fn position(&self) -> StreamPosition {
+    pub fn looked_until(&self) -> StreamPosition {
         self.looked_until
     }
 

@@ -53,7 +53,8 @@ impl Keys {
 
     async fn untrack(&self, follower: &mut Follower, batch: Batch) -> Result<(), Error> {
         let Left { users, rooms } = self.left(&batch);
-        if users.is_empty() && rooms.is_empty() {
+        let has_completed = has_completed(&batch);
+        if users.is_empty() && rooms.is_empty() && !has_completed {
             return Ok(follower.skip(batch).await?);
         }
         let (users, rooms): (Vec<_>, Vec<_>) =
@@ -63,7 +64,7 @@ impl Keys {
         let gone = remote_device_lists::untrack(&mut tx, &users, &rooms, own_name).await?;
         // The processes that have their keys in memory forget them.
         let mut changed = gone;
-        if has_completed(&batch) {
+        if has_completed {
             let own_name = &self.settings.server_name;
             changed.extend(remote_device_lists::take_pending(&mut tx, own_name).await?);
         }

@@ -49,21 +49,14 @@ impl Rooms {
             .state_after(&mut db, visibility.snapshot_with(last))
             .await?;
         let now_ms = self.0.clock.now_ms();
-        let shown: Vec<_> = if filter.lazy_load_members {
-            let events = before.events.iter().chain(&after.events).chain([&event]);
-            let senders: Vec<_> = events.map(|event| event.pdu.sender().as_str()).collect();
-            let wanted = |pdu: &event::Pdu| {
-                pdu.event_type() != "m.room.member"
-                    || pdu.state_key().is_some_and(|user| senders.contains(&user))
-            };
-            state
-                .iter()
-                .map(AsRef::as_ref)
-                .filter(|pdu| wanted(pdu))
-                .collect()
-        } else {
-            state.iter().map(AsRef::as_ref).collect()
+        let events = before.events.iter().chain(&after.events).chain([&event]);
+        let senders: Vec<_> = events.map(|event| event.pdu.sender().as_str()).collect();
+        let wanted = |pdu: &&event::Pdu| {
+            !filter.lazy_load_members
+                || pdu.event_type() != "m.room.member"
+                || pdu.state_key().is_some_and(|user| senders.contains(&user))
         };
+        let shown: Vec<_> = state.iter().map(AsRef::as_ref).filter(wanted).collect();
         let renderer = Renderer {
             reader,
             visibility: &visibility,

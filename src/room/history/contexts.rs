@@ -34,11 +34,11 @@ impl Rooms {
         if !self.has_remote_members(head) {
             return Ok(None);
         }
-        self.deciding_keys(user_id).await
+        self.deciding_keys_of(user_id).await
     }
 
     /// What is to be looked up for a user in any room; nothing if no room has such state.
-    pub(crate) async fn deciding_keys(
+    pub(crate) async fn deciding_keys_of(
         &self,
         user_id: &UserId,
     ) -> Result<Option<DecidingKeys>, Error> {

@@ -67,7 +67,14 @@ impl Rooms {
         let mut events = import.state;
         events.extend(import.auth_chain);
         let events = self.verify_events(&room, events).await?;
-        let known = self.store_outliers(&room, events).await?;
+        let mut known = self.store_outliers(&room, events).await?;
+        // A server that leaves members out may leave out those that authorise the join, too.
+        let authorising = import.join.auth_events().iter();
+        let missing = authorising.filter(|event_id| !known.contains_key(*event_id));
+        let missing: Vec<OwnedEventId> = missing.cloned().collect();
+        if !missing.is_empty() {
+            known.extend(self.known_events(&room, &missing).await?);
+        }
         let is_partial = import.partial.is_some();
         let checked = blocking(move || {
             let taken = TakenState::pick(&state_ids, &known, &import.join, is_partial)?;

@@ -49,6 +49,11 @@ async fn end_leases(database: &Database) -> Result<(), Error> {
         return Ok(());
     }
     let mut tx = database.begin().await?;
+    // Before the leases: a process that registers again meanwhile waits for this, and takes its leases after it.
+    let gone = delete(&mut tx, &gone).await?;
+    if gone.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "UPDATE leases SET expires_at = '-infinity' WHERE holder = ANY($1) AND expires_at > clock_timestamp()",
         &gone
@@ -67,15 +72,29 @@ async fn end_leases(database: &Database) -> Result<(), Error> {
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("DELETE FROM processes WHERE number = ANY($1)", &gone)
-        .execute(&mut *tx)
-        .await?;
     tx.commit().await?;
     tracing::info!(
         processes = gone.len(),
         "Other processes are gone; their leases have ended"
     );
     Ok(())
+}
+
+/// Forgets those of the processes that do not hold their lock; returns which.
+async fn delete(db: &mut Connection, processes: &[i64]) -> Result<Vec<i64>, Error> {
+    let deleted = sqlx::query_scalar!(
+        "DELETE FROM processes p WHERE number = ANY($1) AND NOT EXISTS (
+            SELECT FROM pg_locks l
+            WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (l.classid::bigint << 32) | l.objid::bigint = p.number
+         )
+         RETURNING number",
+        processes
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(deleted)
 }
 
 /// The processes that have registered and do not hold their lock any more.

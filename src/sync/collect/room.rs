@@ -191,6 +191,7 @@ impl<'a> RoomCollector<'a> {
             unread,
         };
         let has_changes = is_complete
+            || query.is_always_told
             || !joined.timeline.events.is_empty()
             || joined.timeline.limited
             || !joined.state.is_empty()

@@ -179,6 +179,7 @@ async fn changes_of_devices_are_told_as_a_sequence_to_servers_that_share_a_room(
     assert!(updates.is_sorted_by_key(stream_id));
     // What is not news is not told.
     commit_changes(db, [UserChange::DeviceList { user_id: alice() }]).await;
+    followed(db).await;
     change_device(db, &alice(), "TABLET", Some("three")).await;
     let update = edus(&mut remote, "m.device_list_update", 1).await.remove(0);
     assert_eq!(update["prev_id"], json!([stream_id(&updates[2])]));

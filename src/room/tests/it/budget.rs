@@ -138,7 +138,11 @@ async fn what_relates_to_events_is_read_only_if_there_is_something() {
             ..message("")
         };
         let sender = transaction(&alice, rel_type);
-        server.rooms.send(&room_id, &sender, new).await.expect("sent");
+        server
+            .rooms
+            .send(&room_id, &sender, new)
+            .await
+            .expect("sent");
     };
     relate("m.annotation").await;
     statements(&queries);

@@ -24,10 +24,16 @@ const FILL: &str = "
     INSERT INTO event_transactions (user_id, device_id, room_nid, event_type, transaction_id, event_nid, sent_ts)
         SELECT user_id, device_id, 0, 't', 't', 0, 0 FROM devices;
     INSERT INTO to_device_transactions (user_id, device_id, transaction_id, sent_ts)
-        SELECT user_id, device_id, 't', 0 FROM devices;";
+        SELECT user_id, device_id, 't', 0 FROM devices;
+    INSERT INTO sync_connections (user_id, device_id, conn_id, content)
+        SELECT user_id, device_id, '', '{}' FROM devices;
+    INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@bob:test.localhost', 'LAPTOP', 0);
+    INSERT INTO dehydrated_devices (user_id, device_id, data)
+        VALUES ('@alice:test.localhost', 'PHONE', '{}'), ('@bob:test.localhost', 'LAPTOP', '{}');";
 
 /// Fails unless every table with rows of devices has some of LAPTOP and none of PHONE. What other
-/// servers were told of a device stays until they are told that it is gone.
+/// servers were told of a device stays until they are told that it is gone, and delayed events are
+/// sent whatever becomes of the device that has scheduled them.
 const CHECK: &str = "
     DO $$
     DECLARE
@@ -38,7 +44,7 @@ const CHECK: &str = "
         FOR name IN
             SELECT table_name FROM information_schema.columns
             WHERE table_schema = 'public' AND column_name IN ('user_id', 'device_id')
-                AND table_name <> 'published_devices'
+                AND table_name NOT IN ('published_devices', 'delayed_events')
             GROUP BY table_name HAVING count(*) = 2
         LOOP
             EXECUTE format(

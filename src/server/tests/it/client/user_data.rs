@@ -161,8 +161,8 @@ async fn deleted_account_data_is_gone_and_told_to_clients_that_know_it() {
                 _ => &answer["rooms"]["join"][&room_id]["account_data"]["events"],
             };
             let events = section.as_array().into_iter().flatten();
-            let event = events.cloned().find(|event| event["type"] == "test.key");
-            event.map(|event| event["content"].clone())
+            let mut events = events.filter(|event| event["type"] == "test.key");
+            events.next().map(|event| event["content"].clone())
         };
         let (path, deletion) = (of(&alice, rest), unstable(rest));
         // Nothing to delete: nothing is told.

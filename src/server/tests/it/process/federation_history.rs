@@ -128,6 +128,8 @@ fn what_was_sent_before_the_join_is_seen_as_the_history_visibility_was_then() {
     assert_eq!(alice.join(&room_id, &bob).0, 200);
     send(&bob, &room_id, 8, 9);
 
+    // Waits until all members are known: before, the room is shown to clients that load members lazily.
+    alice.ok("GET", &format!("rooms/{room_id}/members"), &Value::Null);
     let sync = alice.ok("GET", "sync?timeout=0", &Value::Null);
     assert!(sync["rooms"]["join"][&room_id].is_object());
     let mut events = read_back(&alice, &room_id, 3);
