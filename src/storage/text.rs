@@ -2,7 +2,7 @@
 
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
-/// The accents of European scripts. Marks of others are part of their letters.
+/// The accents of European scripts. Combining characters of others are part of their letters.
 const ACCENTS: std::ops::RangeInclusive<char> = '\u{300}'..='\u{36f}';
 
 /// The text in lower case, without accents and without variants of the same character.
@@ -41,7 +41,7 @@ fn base_letters(character: char) -> Option<&'static str> {
     })
 }
 
-/// The words of a text: letters and digits with their marks.
+/// The words of a text: letters and digits with their combining characters.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     let is_separator = |character: char| !is_word_character(character);
     text.split(is_separator).filter(|word| !word.is_empty())
@@ -91,7 +91,7 @@ mod tests {
             ("İstanbul ısı", "istanbul isi"),
             ("Ｆｕｌｌ", "full"),
             ("Σίσυφος", "σισυφος"),
-            // These marks are part of the letters.
+            // These combining characters are part of the letters.
             ("が", "が"),
             ("हिन्दी", "हिन्दी"),
         ] {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_letters_and_digits_with_marks() {
+    fn words_are_letters_and_digits_with_combining_characters() {
         let found: Vec<_> = words("<b>don't</b> 'x':* & हिन्दी\0\\4.2").collect();
         assert_eq!(found, ["b", "don", "t", "b", "x", "हिन्दी", "4", "2"]);
         assert_eq!(words(" \0!'").count(), 0);
